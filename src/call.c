@@ -1,0 +1,534 @@
+/*
+** call.c - see call.h.
+*/
+#include "call.h"
+#include "decimal.h"
+#include <string.h>
+
+/* --- finding ---------------------------------------------------------- */
+
+const call_vendor *call_find_vendor(slice name) {
+  static const call_vendor *const vendors[] = {
+      &call_dreamapply, &call_dreamclass, &call_betterez};
+  size_t i;
+  for (i = 0; i < sizeof vendors / sizeof *vendors; i++)
+    if (slice_equal(name, slice_of(vendors[i]->name))) return vendors[i];
+  return NULL;
+}
+
+const call_op *call_find(const call_vendor *vendor, slice name) {
+  const call_op *op;
+  for (op = vendor->ops; op->name != NULL; op++)
+    if (slice_equal(name, slice_of(op->name))) return op;
+  return NULL;
+}
+
+const call_param *call_find_param(const call_param *params, slice name) {
+  for (; params->name != NULL; params++)
+    if (slice_equal(name, slice_of(params->name))) return params;
+  return NULL;
+}
+
+const call_route *call_main_route(const call_op *op) {
+  const call_route *route = op->routes;
+  while (route->param != NULL)
+    route++;
+  return route;
+}
+
+/* --- values ----------------------------------------------------------- */
+
+static const struct {
+  const char *name, *expected;
+} types[] = {
+    [CALL_BOOLEAN] = {"boolean", "boolean expected"},
+    [CALL_SWITCH] = {"switch", "\"On\", \"Off\" or boolean expected"},
+    [CALL_INTEGER] = {"integer", "whole number expected"},
+    [CALL_ID] = {"id", "id expected, a positive whole number"},
+    [CALL_HEX24] = {"hex24", "id expected, 24 hexadecimal digits"},
+    [CALL_TEXT] = {"text", "string expected"},
+    [CALL_CHOICE] = {"choice", "one of its choices expected"},
+    [CALL_CURRENCY] = {"currency",
+                       "currency of three capital letters expected"},
+    [CALL_DATE] = {"date", "date YYYY-MM-DD expected"},
+    [CALL_DATETIME] = {"datetime", "ISO 8601 date or datetime expected"},
+    [CALL_SINCE] = {"since", "id or ISO 8601 datetime expected"},
+    [CALL_DECIMAL] = {"decimal", "decimal expected"},
+    [CALL_NUMBER] = {"number", "decimal expected"},
+    [CALL_OBJECT] = {"object", "table with names expected"},
+    [CALL_RECORD] = {"record", "table expected"},
+};
+
+const char *call_type_name(call_type type) {
+  return types[type].name;
+}
+
+void call_put(call_out *out, slice text) {
+  if (text.n > 0 && out->n + text.n <= out->room)
+    memcpy(out->p + out->n, text.p, text.n);
+  out->n += text.n;
+}
+
+static void put_encoded(call_out *out, slice text) {
+  size_t bound = 3 * text.n;
+  if (bound > 0 && out->n + bound <= out->room)
+    bound = text_percent(text, out->p + out->n);
+  out->n += bound;
+}
+
+static void put_text(call_out *out, slice text, int encoded) {
+  if (encoded)
+    put_encoded(out, text);
+  else
+    call_put(out, text);
+}
+
+static int put_integer(call_out *out, int64_t n) {
+  char text[DECIMAL_ROOM];
+  slice digits = {text, 0};
+  decimal d;
+  if (!decimal_integer(n, &d)) return 0;
+  digits.n = decimal_text(d, text);
+  call_put(out, digits);
+  return 1;
+}
+
+static int put_decimal(call_out *out, slice value) {
+  char text[DECIMAL_ROOM];
+  slice written = {text, 0};
+  int malformed;
+  decimal d;
+  if (!decimal_parse(value, &d, &malformed)) return 0;
+  written.n = decimal_text(d, text);
+  call_put(out, written);
+  return 1;
+}
+
+/* n digits at p, of which all must be digits: their number, or -1 */
+static int digits_at(slice s, size_t at, size_t n) {
+  int value = 0;
+  if (at + n > s.n) return -1;
+  for (; n > 0; n--, at++) {
+    if (s.p[at] < '0' || s.p[at] > '9') return -1;
+    value = value * 10 + (s.p[at] - '0');
+  }
+  return value;
+}
+
+static int has(slice s, size_t at, char c) {
+  return at < s.n && s.p[at] == c;
+}
+
+static int days_in(int year, int month) {
+  static const uint8_t days[] = {31, 28, 31, 30, 31, 30,
+                                 31, 31, 30, 31, 30, 31};
+  int leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+  return days[month - 1] + (month == 2 && leap);
+}
+
+/* YYYY-MM-DD at the start */
+static int starts_with_date(slice s) {
+  int year = digits_at(s, 0, 4), month = digits_at(s, 5, 2);
+  int day = digits_at(s, 8, 2);
+  return year > 0 && month >= 1 && month <= 12 && day >= 1 &&
+         day <= days_in(year, month) && has(s, 4, '-') && has(s, 7, '-');
+}
+
+/* nothing, Z, or an offset from UTC, up to the end */
+static int is_zone(slice s, size_t at) {
+  if (at == s.n) return 1;
+  if (has(s, at, 'Z')) return at + 1 == s.n;
+  if (!has(s, at, '+') && !has(s, at, '-')) return 0;
+  return digits_at(s, at + 1, 2) >= 0 && digits_at(s, at + 1, 2) <= 14 &&
+         has(s, at + 3, ':') && digits_at(s, at + 4, 2) >= 0 &&
+         digits_at(s, at + 4, 2) <= 59 && at + 6 == s.n;
+}
+
+/* hh:mm[:ss[.f]] and a zone, up to the end */
+static int is_time(slice s, size_t at) {
+  int hour = digits_at(s, at, 2), minute = digits_at(s, at + 3, 2);
+  if (hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
+      !has(s, at + 2, ':'))
+    return 0;
+  at += 5;
+  if (has(s, at, ':')) {
+    int second = digits_at(s, at + 1, 2);
+    if (second < 0 || second > 59) return 0;
+    at += 3;
+    if (has(s, at, '.')) {
+      size_t first = ++at;
+      while (digits_at(s, at, 1) >= 0)
+        at++;
+      if (at == first) return 0;
+    }
+  }
+  return is_zone(s, at);
+}
+
+static int is_date(slice s) {
+  return s.n == 10 && starts_with_date(s);
+}
+
+static int is_datetime(slice s) {
+  return is_date(s) ||
+         (starts_with_date(s) && has(s, 10, 'T') && is_time(s, 11));
+}
+
+static void two_digits(char *p, int n) {
+  p[0] = (char)('0' + n / 10);
+  p[1] = (char)('0' + n % 10);
+}
+
+#define LAST_EPOCH INT64_C(253402300799) /* of the year 9999 */
+
+/* epoch seconds in UTC; the calendar counts in eras of 400 years that begin in
+** March */
+static void put_epoch(call_out *out, int64_t epoch, int encoded) {
+  char text[] = "0000-00-00T00:00:00+00:00";
+  int64_t days = epoch / 86400 + 719468;
+  int era = (int)(days / 146097), day = (int)(days % 146097);
+  int rest = (int)(epoch % 86400);
+  int of_era = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+  int of_year = day - (365 * of_era + of_era / 4 - of_era / 100);
+  int month = (5 * of_year + 2) / 153;
+  int year = era * 400 + of_era + (month >= 10);
+  two_digits(text, year / 100);
+  two_digits(text + 2, year % 100);
+  two_digits(text + 5, month < 10 ? month + 3 : month - 9);
+  two_digits(text + 8, of_year - (153 * month + 2) / 5 + 1);
+  two_digits(text + 11, rest / 3600);
+  two_digits(text + 14, rest / 60 % 60);
+  two_digits(text + 17, rest % 60);
+  put_text(out, slice_of(text), encoded);
+}
+
+static int is_id(slice s) {
+  int64_t id;
+  return text_digits(s, &id) && s.p[0] != '0';
+}
+
+static int is_hex24(slice s) {
+  char bytes[12];
+  return text_unhex(s, bytes, sizeof bytes);
+}
+
+static int is_currency(slice s) {
+  size_t i;
+  for (i = 0; i < s.n; i++)
+    if (s.p[i] < 'A' || s.p[i] > 'Z') return 0;
+  return s.n == 3;
+}
+
+static int is_choice(const char *const *choices, slice s) {
+  for (; *choices != NULL; choices++)
+    if (slice_equal(s, slice_of(*choices))) return 1;
+  return 0;
+}
+
+static int is_switch(slice s) {
+  return slice_equal(s, slice_of("On")) || slice_equal(s, slice_of("Off"));
+}
+
+/* may a text stand as it is? */
+static int good_text(const call_param *param, slice s) {
+  int64_t n;
+  switch ((call_type)param->type) {
+  case CALL_SWITCH:
+    return is_switch(s);
+  case CALL_ID:
+    return is_id(s);
+  case CALL_INTEGER:
+    return text_digits(s, &n);
+  case CALL_HEX24:
+    return is_hex24(s);
+  case CALL_TEXT:
+    return s.n == 0 || memchr(s.p, '\0', s.n) == NULL;
+  case CALL_CHOICE:
+    return is_choice(param->detail.choices, s);
+  case CALL_CURRENCY:
+    return is_currency(s);
+  case CALL_DATE:
+    return is_date(s);
+  case CALL_DATETIME:
+    return is_datetime(s);
+  case CALL_SINCE:
+    return is_id(s) || is_datetime(s);
+  default:
+    return 0;
+  }
+}
+
+static int is_amount(const call_param *param) {
+  return param->type == CALL_DECIMAL || param->type == CALL_NUMBER;
+}
+
+static int write_text(const call_param *param, slice text, int encoded,
+                      call_out *out) {
+  if (is_amount(param)) return put_decimal(out, text);
+  if (!good_text(param, text)) return 0;
+  put_text(out, text, encoded);
+  return 1;
+}
+
+static int write_integer(const call_param *param, int64_t n, int encoded,
+                         call_out *out) {
+  switch ((call_type)param->type) {
+  case CALL_INTEGER:
+    return n >= 0 && put_integer(out, n);
+  case CALL_ID:
+  case CALL_SINCE:
+    return n >= 1 && put_integer(out, n);
+  case CALL_DATETIME:
+    if (n < 0 || n > LAST_EPOCH) return 0;
+    put_epoch(out, n, encoded);
+    return 1;
+  case CALL_DECIMAL:
+  case CALL_NUMBER:
+    return put_integer(out, n);
+  default:
+    return 0;
+  }
+}
+
+static int write_boolean(const call_param *param, int on, call_out *out) {
+  if (param->type == CALL_BOOLEAN)
+    call_put(out, slice_of(on ? "true" : "false"));
+  else if (param->type == CALL_SWITCH)
+    call_put(out, slice_of(on ? "On" : "Off"));
+  else
+    return 0;
+  return 1;
+}
+
+const char *call_write(const call_param *param, const call_value *value,
+                       int encoded, call_out *out) {
+  int good = 0;
+  switch (value->kind) {
+  case CALL_IS_BOOLEAN:
+    good = write_boolean(param, value->integer != 0, out);
+    break;
+  case CALL_IS_INTEGER:
+    good = write_integer(param, value->integer, encoded, out);
+    break;
+  case CALL_IS_TEXT:
+    good = write_text(param, value->text, encoded, out);
+    break;
+  case CALL_IS_DECIMAL:
+    good = is_amount(param) && put_decimal(out, value->text);
+    break;
+  case CALL_IS_NONE:
+  case CALL_IS_OTHER:
+    break;
+  }
+  return good ? NULL : types[param->type].expected;
+}
+
+int call_number(const call_param *param, slice written, int64_t *out) {
+  int malformed;
+  decimal d;
+  return (param->type == CALL_INTEGER || param->type == CALL_ID ||
+          param->type == CALL_NUMBER) &&
+         decimal_parse(written, &d, &malformed) && decimal_whole(d, out);
+}
+
+/* --- paths ------------------------------------------------------------ */
+
+int call_piece(slice *path, slice *literal, slice *name) {
+  const char *open, *close;
+  name->p = NULL;
+  name->n = 0;
+  *literal = *path;
+  if (path->n == 0) return 0;
+  open = memchr(path->p, '{', path->n);
+  close = memchr(path->p, '}', path->n);
+  if (open == NULL || close == NULL || close < open) {
+    path->p += path->n;
+    path->n = 0;
+    return 1;
+  }
+  literal->n = (size_t)(open - path->p);
+  name->p = open + 1;
+  name->n = (size_t)(close - open - 1);
+  path->n -= (size_t)(close + 1 - path->p);
+  path->p = close + 1;
+  return 1;
+}
+
+/* a literal's characters: the unreserved ones, and what a path or a query
+** of them is held together with */
+static int plain(slice s) {
+  size_t i;
+  for (i = 0; i < s.n; i++) {
+    char c = s.p[i];
+    if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+          (c >= '0' && c <= '9') || memchr("-._~/?&=,", c, 9) != NULL))
+      return 0;
+    if (i > 0 && s.p[i - 1] == c && (c == '.' || c == '/')) return 0;
+  }
+  return 1;
+}
+
+static int in_path(slice path, slice wanted) {
+  slice literal, name;
+  while (call_piece(&path, &literal, &name))
+    if (name.p != NULL && slice_equal(name, wanted)) return 1;
+  return 0;
+}
+
+const char *call_check_path(const call_op *op, slice path, slice *name) {
+  slice rest = path, literal, next;
+  const call_param *param;
+  if (path.n < 2 || path.p[0] != '/' || path.p[1] == '/')
+    return "\"/...\" expected";
+  while (call_piece(&rest, &literal, &next)) {
+    *name = next;
+    if (!plain(literal)) {
+      name->n = 0;
+      return "plain characters expected";
+    }
+    if (next.p == NULL) continue;
+    param = call_find_param(op->params, *name);
+    if (param == NULL || param->place != CALL_PATH ||
+        !(param->flags & CALL_REQUIRED))
+      return "not a parameter of its path";
+  }
+  for (param = op->params; param->name != NULL; param++) {
+    *name = slice_of(param->name);
+    if (param->place == CALL_QUERY && memchr(path.p, '?', path.n) != NULL)
+      return "would be a second query";
+    if (param->place == CALL_PATH && (param->flags & CALL_REQUIRED) &&
+        !in_path(path, *name))
+      return "missing";
+  }
+  return NULL;
+}
+
+int call_leaves_out(const call_route *route, slice path,
+                    const call_param *param) {
+  slice name = slice_of(param->name);
+  return route->alone && !slice_equal(name, slice_of(route->param)) &&
+         !in_path(path, name);
+}
+
+/* --- answers ---------------------------------------------------------- */
+
+/* scheme://authority, absent where a URL has none */
+static slice origin_of(slice url) {
+  slice none = {NULL, 0}, origin = url;
+  size_t i, slashes = 0;
+  for (i = 0; i < url.n && slashes < 3; i++)
+    slashes += url.p[i] == '/';
+  if (slashes < 2) return none;
+  origin.n = slashes == 3 ? i - 1 : i;
+  if (memchr(origin.p, ':', origin.n) == NULL) return none;
+  return origin;
+}
+
+/* the path of a Location that leads to the client's own server */
+static slice own_path(const call_answer *answer) {
+  slice path = answer->location, none = {NULL, 0}, origin;
+  if (path.n >= 1 && path.p[0] == '/')
+    return path.n >= 2 && path.p[1] == '/' ? none : path;
+  origin = origin_of(path);
+  if (origin.n == 0 || !slice_same(origin, origin_of(answer->base)))
+    return none;
+  path.p += origin.n;
+  path.n -= origin.n;
+  return path;
+}
+
+static slice last_segment(slice *path) {
+  slice segment = {path->p + path->n, 0};
+  while (path->n > 0 && path->p[path->n - 1] != '/') {
+    path->n--;
+    segment.p--;
+    segment.n++;
+  }
+  if (path->n > 0) path->n--;
+  return segment;
+}
+
+/* the number in ".../invoices/321", where the operation posts to
+** ".../invoices": anything else is no answer to what was asked */
+static int64_t created_id(const call_op *op, const call_answer *answer) {
+  slice path = own_path(answer), to = slice_of(call_main_route(op)->path);
+  slice id;
+  size_t i;
+  int64_t n;
+  for (i = 0; i < path.n; i++)
+    if (path.p[i] == '?' || path.p[i] == '#') path.n = i;
+  if (path.n == 0) return 0;
+  id = last_segment(&path);
+  if (!is_id(id) || !text_digits(id, &n) ||
+      !slice_equal(last_segment(&path), last_segment(&to)))
+    return 0;
+  return n;
+}
+
+static int is_success(const call_op *op, int status) {
+  if (op->flags & CALL_CREATED) return status == 201;
+  return status == 200 || status == 201 || status == 204;
+}
+
+/* a second DELETE that finds nothing: the first one was heard */
+static int is_gone(const call_op *op, const call_answer *answer) {
+  return answer->status == 404 && answer->attempt > 1 &&
+         strcmp(call_main_route(op)->method, "DELETE") == 0;
+}
+
+/* kinds as billhook.error has them */
+static const char *kind_of(int status) {
+  switch (status) {
+  case 401:
+  case 403:
+    return "auth";
+  case 404:
+  case 410:
+    return "not_found";
+  case 408:
+    return "timeout";
+  case 409:
+    return "conflict";
+  case 413:
+    return "too_large";
+  case 429:
+    return "rate_limited";
+  default:
+    return status >= 400 && status < 500 ? "invalid" : "server";
+  }
+}
+
+/* the answers that tell that this request was turned away as it stood; a
+** conflict may come from half-way through */
+static int is_refusal(const call_vendor *vendor, int status) {
+  if (status == 429) return vendor->refuses_unread;
+  return status >= 400 && status < 500 && status != 408 && status != 409;
+}
+
+static int is_passing(int status) {
+  return status == 408 || status == 429 || status == 500 || status == 502 ||
+         status == 503 || status == 504;
+}
+
+static const char *odd_status(int status) {
+  if (status >= 300 && status < 400) return "unexpected redirect";
+  return status < 400 || status > 599 ? "unexpected status" : NULL;
+}
+
+call_outcome call_conclude(const call_vendor *vendor, const call_op *op,
+                           const call_answer *answer) {
+  call_outcome out = {0, NULL, NULL, 0, 0, 0, -1};
+  int status = answer->status;
+  out.ok = is_success(op, status) || is_gone(op, answer);
+  if (out.ok) {
+    if (op->flags & CALL_CREATED) out.id = created_id(op, answer);
+    if (!text_digits(answer->count, &out.count)) out.count = -1;
+    return out;
+  }
+  out.kind = kind_of(status);
+  out.message = odd_status(status);
+  out.refused = is_refusal(vendor, status);
+  out.retryable =
+      is_passing(status) && ((op->flags & CALL_IDEMPOTENT) || out.refused);
+  return out;
+}

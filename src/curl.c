@@ -1,0 +1,456 @@
+/*
+** curl.c - see curl.h.
+*/
+#include "curl.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define IDLE    32         /* easy handles kept for later */
+#define PRESIZE (16 << 20) /* a length that is believed before it came */
+
+struct pool {
+  CURLM *multi;
+  CURLSH *share; /* TLS sessions: libcurl has them a handle otherwise */
+  transfer *running;
+  CURL *idle[IDLE];
+  size_t idles;
+  size_t holders;
+  pid_t pid;
+  int news; /* since the current pool_poll began */
+};
+
+/* the pool */
+
+pool *pool_new(void) {
+  pool *p = calloc(1, sizeof(pool));
+  if (p == NULL) return NULL;
+  p->holders = 1;
+  p->pid = getpid();
+  p->multi = curl_multi_init();
+  p->share = curl_share_init();
+  if (p->multi == NULL || p->share == NULL ||
+      curl_share_setopt(p->share, CURLSHOPT_SHARE,
+                        CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK) {
+    pool_drop(p);
+    return NULL;
+  }
+  curl_multi_setopt(p->multi, CURLMOPT_MAXCONNECTS, 64L);
+  return p;
+}
+
+int pool_foreign(const pool *p) {
+  return p->pid != getpid();
+}
+
+void pool_drop(pool *p) {
+  if (--p->holders > 0 || pool_foreign(p)) return;
+  while (p->idles > 0)
+    curl_easy_cleanup(p->idle[--p->idles]);
+  curl_multi_cleanup(p->multi);
+  curl_share_cleanup(p->share);
+  free(p);
+}
+
+static CURL *take_easy(pool *p) {
+  return p->idles > 0 ? p->idle[--p->idles] : curl_easy_init();
+}
+
+static void give_easy(pool *p, CURL *easy) {
+  if (p->idles == IDLE) {
+    curl_easy_cleanup(easy);
+    return;
+  }
+  curl_easy_reset(easy);
+  p->idle[p->idles++] = easy;
+}
+
+static void enlist(transfer *t) {
+  pool *p = t->pool;
+  t->next = p->running;
+  t->prev = NULL;
+  if (p->running != NULL) p->running->prev = t;
+  p->running = t;
+  t->running = 1;
+}
+
+static void delist(transfer *t) {
+  if (t->prev != NULL)
+    t->prev->next = t->next;
+  else
+    t->pool->running = t->next;
+  if (t->next != NULL) t->next->prev = t->prev;
+  t->running = 0;
+}
+
+/* how a transfer ended */
+
+/* libcurl's own words name hosts, ports, certificates and times, but for
+** other codes may quote what was given or what came: those are left out */
+static int quotable(CURLcode code) {
+  switch (code) {
+  case CURLE_COULDNT_RESOLVE_HOST:
+  case CURLE_COULDNT_CONNECT:
+  case CURLE_OPERATION_TIMEDOUT:
+  case CURLE_SSL_CONNECT_ERROR:
+  case CURLE_PEER_FAILED_VERIFICATION:
+  case CURLE_GOT_NOTHING:
+  case CURLE_SEND_ERROR:
+  case CURLE_RECV_ERROR:
+  case CURLE_PARTIAL_FILE:
+  case CURLE_HTTP2:
+  case CURLE_HTTP2_STREAM:
+    return 1;
+  default:
+    return 0;
+  }
+}
+
+static const char *kind_of(CURLcode code) {
+  switch (code) {
+  case CURLE_OPERATION_TIMEDOUT:
+    return "timeout";
+  case CURLE_SSL_CONNECT_ERROR:
+  case CURLE_PEER_FAILED_VERIFICATION:
+  case CURLE_SSL_CACERT_BADFILE:
+  case CURLE_SSL_CERTPROBLEM:
+  case CURLE_SSL_CIPHER:
+  case CURLE_SSL_CRL_BADFILE:
+  case CURLE_SSL_ENGINE_INITFAILED:
+  case CURLE_SSL_ENGINE_NOTFOUND:
+  case CURLE_SSL_ENGINE_SETFAILED:
+  case CURLE_SSL_INVALIDCERTSTATUS:
+  case CURLE_SSL_ISSUER_ERROR:
+  case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+  case CURLE_USE_SSL_FAILED:
+    return "tls";
+  case CURLE_FILESIZE_EXCEEDED:
+    return "too_large";
+  case CURLE_BAD_CONTENT_ENCODING:
+  case CURLE_WEIRD_SERVER_REPLY:
+  case CURLE_UNSUPPORTED_PROTOCOL: /* an answer that is no HTTP/1 or 2 */
+    return "decode";
+  default:
+    return "network";
+  }
+}
+
+static void say(transfer *t, const char *text) {
+  size_t n = strlen(text), i;
+  if (n >= sizeof(t->message)) n = sizeof(t->message) - 1;
+  for (i = 0; i < n; i++)
+    t->message[i] = text[i] < ' ' || text[i] > '~' ? '?' : text[i];
+  t->message[n] = '\0';
+}
+
+static void fail(transfer *t, const char *kind, const char *message) {
+  t->kind = kind;
+  say(t, message);
+}
+
+static void judge(transfer *t, CURLcode code) {
+  if (t->fault != NULL)
+    fail(t, "too_large", t->fault);
+  else if (code == CURLE_ABORTED_BY_CALLBACK)
+    fail(t, "network", "the connection died before an answer came");
+  else if (quotable(code) && t->said[0] != '\0')
+    fail(t, kind_of(code), t->said);
+  else if (code == CURLE_UNSUPPORTED_PROTOCOL)
+    fail(t, "decode", "the answer is not HTTP");
+  else if (code == CURLE_OUT_OF_MEMORY)
+    fail(t, "too_large", "a header line is too long, or memory ran out");
+  else if (code != CURLE_OK)
+    fail(t, kind_of(code), curl_easy_strerror(code));
+  else if (!t->headed) /* libcurl lets half a head pass for a whole one */
+    fail(t, "network", "the connection was closed amid the headers");
+}
+
+static void finish(transfer *t, CURLcode code) {
+  curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->status);
+  curl_multi_remove_handle(t->pool->multi, t->easy);
+  delist(t);
+  judge(t, code);
+  t->done = 1;
+  t->pool->news = 1;
+}
+
+/* callbacks */
+
+static size_t refuse(transfer *t, const char *why) {
+  t->fault = why;
+  return (size_t)-1; /* any number but the given one stops the transfer */
+}
+
+/* Called before each sending, when the connection stands. Once is the rule:
+** a second time means that libcurl is about to repeat the request. */
+static int on_send(void *user, char *ip, char *from, int port, int local) {
+  transfer *t = user;
+  (void)ip, (void)from, (void)port, (void)local;
+  return t->sends++ == 0 ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+}
+
+static int is_blank(const char *line, size_t n) {
+  return n == 0 || line[0] == '\r' || line[0] == '\n';
+}
+
+static int is_status(const char *line, size_t n) {
+  return n >= 5 && memcmp(line, "HTTP/", 5) == 0;
+}
+
+/* counts; the lines themselves are kept by libcurl */
+static size_t on_head(char *line, size_t one, size_t n, void *user) {
+  transfer *t = user;
+  (void)one;
+  t->head_bytes += n;
+  if (t->head_bytes > CURL_HEAD_BYTES)
+    return refuse(t, "the headers are over 256 KiB");
+  if (is_blank(line, n)) {
+    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->status);
+    if (t->status >= 200) t->headed = 1;
+    if (t->stream && t->headed) t->pool->news = 1;
+  } else if (!is_status(line, n) && ++t->head_lines > CURL_HEAD_LINES)
+    return refuse(t, "there are more than 200 headers");
+  return n;
+}
+
+static int reserve(transfer *t, size_t n) {
+  curl_off_t told = -1;
+  size_t room = t->room > 0 ? t->room : 4096;
+  char *bytes;
+  if (t->room - t->used >= n) return 1;
+  if (t->room == 0 && !t->stream &&
+      curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &told) ==
+          CURLE_OK &&
+      told > (curl_off_t)room && told <= PRESIZE)
+    room = (size_t)told;
+  while (room - t->used < n)
+    room *= 2; /* cannot overflow: what it holds is in memory already */
+  if ((bytes = realloc(t->bytes, room)) == NULL) return 0;
+  t->bytes = bytes;
+  t->room = room;
+  return 1;
+}
+
+static size_t on_body(char *data, size_t one, size_t n, void *user) {
+  transfer *t = user;
+  (void)one;
+  if (t->stream && t->used >= CURL_WINDOW) {
+    t->paused = 1;
+    return CURL_WRITEFUNC_PAUSE;
+  }
+  if (n > t->limit - t->total) return refuse(t, "the body is over the limit");
+  if (!reserve(t, n)) return refuse(t, "there is no memory for the body");
+  memcpy(t->bytes + t->used, data, n);
+  t->used += n;
+  t->total += n;
+  if (t->stream) t->pool->news = 1;
+  return n;
+}
+
+/* options */
+
+static const struct {
+  CURLoption option;
+  long value;
+} rules[] = {
+    {CURLOPT_NOSIGNAL, 1},
+    {CURLOPT_QUICK_EXIT, 1}, /* a slow resolver must not hold up a time-out */
+    {CURLOPT_FOLLOWLOCATION, 0},
+    {CURLOPT_HTTP09_ALLOWED, 0},
+    {CURLOPT_NETRC, CURL_NETRC_IGNORED},
+    {CURLOPT_SSL_VERIFYPEER, 1},
+    {CURLOPT_SSL_VERIFYHOST, 2},
+    {CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2},
+    {CURLOPT_PROXY_SSL_VERIFYPEER, 1},
+    {CURLOPT_PROXY_SSL_VERIFYHOST, 2},
+    {CURLOPT_PROXY_SSLVERSION, CURL_SSLVERSION_TLSv1_2},
+    {CURLOPT_SUPPRESS_CONNECT_HEADERS, 1},
+    {CURLOPT_DISALLOW_USERNAME_IN_URL, 1},
+};
+
+static CURLcode set_rules(CURL *easy) {
+  CURLcode code = CURLE_OK;
+  size_t i;
+  for (i = 0; i < sizeof(rules) / sizeof(rules[0]) && code == CURLE_OK; i++)
+    code = curl_easy_setopt(easy, rules[i].option, rules[i].value);
+  if (code == CURLE_OK)
+    code = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+  if (code == CURLE_OK) /* what this libcurl can undo, it may be sent */
+    code = curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
+  return code;
+}
+
+static void set_callbacks(transfer *t) {
+  CURL *easy = t->easy;
+  curl_easy_setopt(easy, CURLOPT_SHARE, t->pool->share);
+  curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
+  curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->said);
+  curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
+  curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
+  curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_head);
+  curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
+  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+  curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
+  curl_easy_setopt(easy, CURLOPT_HTTPHEADER, t->headers);
+}
+
+/* An empty proxy and no list of exceptions: what stands in the environment
+** decides nothing about where a key goes. */
+static CURLcode set_way(CURL *easy, const order *o) {
+  const char *proxy = o->proxy != NULL ? o->proxy : "";
+  CURLcode code = curl_easy_setopt(easy, CURLOPT_URL, o->url);
+  if (code == CURLE_OK) code = curl_easy_setopt(easy, CURLOPT_PROXY, proxy);
+  if (code == CURLE_OK) code = curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
+  if (code != CURLE_OK || o->ca_file == NULL) return code;
+  /* these authorities and no others, so not the system's folder either */
+  curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+  curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL);
+  code = curl_easy_setopt(easy, CURLOPT_CAINFO, o->ca_file);
+  if (code == CURLE_OK)
+    code = curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, o->ca_file);
+  return code;
+}
+
+static CURLcode set_body(CURL *easy, const char *body, size_t size) {
+  CURLcode code =
+      curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)size);
+  if (code == CURLE_OK)
+    code = curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, body);
+  return code;
+}
+
+static CURLcode set_method(CURL *easy, const order *o) {
+  const char *m = o->method;
+  CURLcode code;
+  if (strcmp(m, "HEAD") == 0)
+    return curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+  if (strcmp(m, "GET") == 0)
+    return curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+  if (o->body != NULL)
+    code = set_body(easy, o->body, o->size);
+  else if (strcmp(m, "DELETE") == 0)
+    code = curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+  else
+    code = set_body(easy, "", 0);
+  if (code == CURLE_OK && strcmp(m, "POST") != 0)
+    code = curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, m);
+  return code;
+}
+
+/* A request that must not be repeated has a connection to itself, and one
+** without HTTP/2, whose streams can be refused and tried again. */
+static void set_connection(CURL *easy, const order *o) {
+  long version = o->fresh ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS;
+  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, version);
+  curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, (long)o->fresh);
+  curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, (long)o->fresh);
+  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, o->timeout);
+  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, o->connect_timeout);
+}
+
+/* transfers */
+
+transfer *transfer_new(pool *p) {
+  transfer *t = calloc(1, sizeof(transfer));
+  if (t == NULL) return NULL;
+  if ((t->easy = take_easy(p)) == NULL) {
+    free(t);
+    return NULL;
+  }
+  t->pool = p;
+  p->holders++;
+  return t;
+}
+
+int transfer_header(transfer *t, const char *line) {
+  struct curl_slist *headers = curl_slist_append(t->headers, line);
+  if (headers != NULL) t->headers = headers;
+  return headers != NULL;
+}
+
+CURLcode transfer_start(transfer *t, const order *o) {
+  CURLcode code;
+  t->limit = o->limit;
+  t->stream = o->stream;
+  set_callbacks(t);
+  code = set_rules(t->easy);
+  if (code == CURLE_OK) code = set_way(t->easy, o);
+  if (code == CURLE_OK) code = set_method(t->easy, o);
+  set_connection(t->easy, o);
+  if (code == CURLE_OK &&
+      curl_multi_add_handle(t->pool->multi, t->easy) != CURLM_OK)
+    code = CURLE_OUT_OF_MEMORY;
+  if (code == CURLE_OK) enlist(t);
+  return code;
+}
+
+void transfer_taken(transfer *t) {
+  t->used = 0;
+  if (!t->paused) return;
+  t->paused = 0;
+  /* calls on_body at once with what waited; a refusal ends the transfer in
+  ** the next pool_poll */
+  if (t->running) curl_easy_pause(t->easy, CURLPAUSE_CONT);
+}
+
+void transfer_free(transfer *t) {
+  pool *p = t->pool;
+  if (!pool_foreign(p)) {
+    if (t->running) {
+      curl_multi_remove_handle(p->multi, t->easy);
+      delist(t);
+    }
+    give_easy(p, t->easy);
+    curl_slist_free_all(t->headers);
+  }
+  free(t->bytes);
+  free(t);
+  pool_drop(p);
+}
+
+/* the loop */
+
+static void collect(pool *p) {
+  CURLMsg *m;
+  int left;
+  char *t;
+  while ((m = curl_multi_info_read(p->multi, &left)) != NULL) {
+    CURLcode code = m->data.result; /* m is gone with its handle */
+    if (m->msg == CURLMSG_DONE &&
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &t) == CURLE_OK)
+      finish((transfer *)(void *)t, code);
+  }
+}
+
+static void give_up(pool *p) {
+  while (p->running != NULL)
+    finish(p->running, CURLE_OUT_OF_MEMORY);
+}
+
+static int64_t now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int pool_poll(pool *p, long ms) {
+  int64_t end = now() + ms, left;
+  int running;
+  p->news = 0;
+  for (;;) {
+    if (curl_multi_perform(p->multi, &running) != CURLM_OK) give_up(p);
+    collect(p);
+    left = end - now();
+    if (p->news || left <= 0) return p->news;
+    curl_multi_poll(p->multi, NULL, 0, left > 60000 ? 60000 : (int)left, NULL);
+  }
+}
+
+void pool_sleep(pool *p, long ms) {
+  int64_t end = now() + ms, left;
+  while ((left = end - now()) > 0)
+    pool_poll(p, (long)left);
+}

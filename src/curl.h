@@ -1,0 +1,84 @@
+/*
+** curl.h - HTTP transfers over libcurl's multi interface, without Lua.
+**
+** A pool is one multi handle with what is worth keeping between transfers:
+** connections, TLS sessions, names, easy handles. A transfer is one request
+** and what came back. libcurl runs only inside pool_poll and the functions
+** that start, read or free a transfer; its callbacks copy bytes and count.
+**
+** A transfer is sent at most once: where libcurl would quietly repeat it
+** (a kept connection that died, a refused HTTP/2 stream) it fails instead.
+**
+** Both are counted: a transfer holds its pool, so they may be let go in any
+** order. After a fork, what the parent made is forgotten in the child, never
+** closed: closing would speak on the parent's connections.
+*/
+#ifndef BILLHOOK_CURL_H
+#define BILLHOOK_CURL_H
+
+#include <stddef.h>
+#include <curl/curl.h>
+
+#pragma GCC visibility push(hidden)
+
+#if LIBCURL_VERSION_NUM < 0x075700
+#error "libcurl 7.87 or newer is needed"
+#endif
+
+#define CURL_HEAD_BYTES (256 * 1024) /* of all header lines of an answer */
+#define CURL_HEAD_LINES 200
+#define CURL_WINDOW     (256 * 1024) /* bytes that wait for a reader */
+
+typedef struct pool pool;
+
+/* what to send; the strings are needed during transfer_start only */
+typedef struct order {
+  const char *method, *url;
+  const char *body;              /* NULL: none */
+  const char *ca_file, *proxy;   /* NULL: the system's, none */
+  size_t size;                   /* of the body */
+  size_t limit;                  /* most bytes of an answer's body */
+  long timeout, connect_timeout; /* milliseconds */
+  int fresh;                     /* a connection of its own */
+  int stream;                    /* hold back what is not read yet */
+} order;
+
+/* to be read by the binding, written by the engine only */
+typedef struct transfer {
+  pool *pool;
+  CURL *easy;
+  struct curl_slist *headers;
+  struct transfer *next, *prev; /* the pool's running ones */
+  size_t limit, total;          /* body bytes allowed, and come so far */
+  size_t head_bytes, head_lines;
+  char *bytes; /* of the body: those that nobody took yet */
+  size_t used, room;
+  int stream, paused, running;
+  int headed;     /* the final status and headers are there */
+  int done;       /* with or without a failure */
+  unsigned sends; /* how often libcurl went to send the request */
+  long status;
+  const char *kind;  /* of the failure, or NULL */
+  const char *fault; /* why a callback refused what came, or NULL */
+  char message[CURL_ERROR_SIZE + 64];
+  char said[CURL_ERROR_SIZE]; /* libcurl's own words */
+} transfer;
+
+pool *pool_new(void); /* NULL: out of memory */
+void pool_drop(pool *p);
+int pool_foreign(const pool *p); /* made before a fork, by the parent */
+
+/* Runs transfers until one finished or a stream moved, at most so many
+** milliseconds. Gives 1 if something did, else 0. */
+int pool_poll(pool *p, long ms);
+void pool_sleep(pool *p, long ms); /* all of the time, while transfers run */
+
+transfer *transfer_new(pool *p);                      /* NULL: no memory */
+int transfer_header(transfer *t, const char *line);   /* 0: no memory */
+CURLcode transfer_start(transfer *t, const order *o); /* CURLE_OK: it runs */
+void transfer_taken(transfer *t); /* what was in bytes has been read */
+void transfer_free(transfer *t);  /* ends it if it still runs */
+
+#pragma GCC visibility pop
+
+#endif

@@ -1,0 +1,194 @@
+/*
+** dreamapply.c - DreamApply's invoice API, version 9. The sections in the
+** comments are those of the vendors' dossier, docs/vendors.md.
+**
+** Paths carry /api/v9 always: what a path without it means is contradictory
+** (1.2). Lists have no pages (1.5).
+*/
+#include "call.h"
+
+#define API "/api/v9"
+
+static const call_param no_params[] = {CALL_END};
+
+/* 1.6 GET /invoices, and the two lists that have their owner in the path */
+static const call_param invoices_filter[] = {
+    CALL_PARAM("application", CALL_ID, CALL_PATH, 0),
+    CALL_PARAM("applicant", CALL_ID, CALL_PATH, 0),
+    CALL_PARAM("byIssuedSince", CALL_DATETIME, CALL_QUERY, 0),
+    CALL_PARAM("byCollectedSince", CALL_DATETIME, CALL_QUERY, 0),
+    CALL_PARAM("byApplicantIDs", CALL_ID, CALL_QUERY, CALL_LIST),
+    CALL_PARAM("bySerieIDs", CALL_ID, CALL_QUERY, CALL_LIST),
+    CALL_PARAM("byCurrencies", CALL_CURRENCY, CALL_QUERY, CALL_LIST),
+    CALL_PARAM("byCollected", CALL_BOOLEAN, CALL_QUERY, 0),
+    CALL_PARAM("byOverdue", CALL_BOOLEAN, CALL_QUERY, 0),
+    CALL_END,
+};
+
+static const call_route invoices_list[] = {
+    {"application", "GET", API "/applications/{application}/invoices", NULL,
+     1},
+    {"applicant", "GET", API "/applicants/{applicant}/invoices", NULL, 1},
+    {NULL, "GET", API "/invoices", NULL, 0},
+};
+
+static const call_route invoices_count[] = {
+    {"application", "HEAD", API "/applications/{application}/invoices", NULL,
+     1},
+    {"applicant", "HEAD", API "/applicants/{applicant}/invoices", NULL, 1},
+    {NULL, "HEAD", API "/invoices", NULL, 0},
+};
+
+static const call_param by_id[] = {
+    CALL_PARAM("id", CALL_ID, CALL_PATH, CALL_REQUIRED),
+    CALL_END,
+};
+
+/* 1.6 /invoices/ID */
+static const call_route invoices_get[] = {
+    {NULL, "GET", API "/invoices/{id}", NULL, 0},
+};
+
+static const call_route invoices_delete[] = {
+    {NULL, "DELETE", API "/invoices/{id}", NULL, 0},
+};
+
+/* 1.6 POST /applications/ID/invoices; an item's unit is null in the sample
+** where there is none */
+static const call_param item_fields[] = {
+    CALL_PARAM("item", CALL_TEXT, CALL_FIELD, CALL_REQUIRED),
+    CALL_PARAM("price", CALL_DECIMAL, CALL_FIELD, CALL_REQUIRED),
+    CALL_PARAM("qty", CALL_DECIMAL, CALL_FIELD, CALL_REQUIRED),
+    CALL_PARAM("unit", CALL_TEXT, CALL_FIELD, CALL_NULL),
+    CALL_END,
+};
+
+static const call_param payer_fields[] = {
+    CALL_PARAM("name", CALL_TEXT, CALL_FIELD, CALL_REQUIRED),
+    CALL_PARAM("email", CALL_TEXT, CALL_FIELD, CALL_REQUIRED),
+    CALL_END,
+};
+
+static const call_param invoices_new[] = {
+    CALL_PARAM("application", CALL_ID, CALL_PATH, CALL_REQUIRED),
+    CALL_PARAM("currency", CALL_CURRENCY, CALL_FIELD, CALL_REQUIRED),
+    {"items",
+     CALL_RECORD,
+     CALL_FIELD,
+     CALL_REQUIRED | CALL_LIST,
+     {.fields = item_fields}},
+    CALL_PARAM("invoice_class_ID", CALL_ID, CALL_FIELD, 0),
+    CALL_PARAM("type", CALL_TEXT, CALL_FIELD, 0),
+    CALL_PARAM("issuer_institution_ID", CALL_ID, CALL_FIELD, 0),
+    CALL_PARAM("serie_ID", CALL_ID, CALL_FIELD, 0),
+    CALL_PARAM("course_ID", CALL_ID, CALL_FIELD, 0),
+    CALL_PARAM("deadline", CALL_DATETIME, CALL_FIELD, 0),
+    CALL_PARAM("reminder", CALL_SWITCH, CALL_FIELD, 0),
+    CALL_PARAM("instructions", CALL_TEXT, CALL_FIELD, 0),
+    CALL_PARAM("smallprint", CALL_TEXT, CALL_FIELD, 0),
+    CALL_PARAM("issuer_administrator_ID", CALL_ID, CALL_FIELD, 0),
+    {"payer", CALL_RECORD, CALL_FIELD, 0, {.fields = payer_fields}},
+    CALL_PARAM("copy", CALL_TEXT, CALL_FIELD, 0),
+    CALL_PARAM("notify", CALL_TEXT, CALL_FIELD, 0),
+    CALL_END,
+};
+
+static const call_route invoices_create[] = {
+    {NULL, "POST", API "/applications/{application}/invoices", NULL, 0},
+};
+
+/* 1.6 transactions, of all invoices and of one */
+static const call_param transactions_filter[] = {
+    CALL_PARAM("invoice", CALL_ID, CALL_PATH, 0),
+    CALL_PARAM("byInvoiceIDs", CALL_ID, CALL_QUERY, CALL_LIST),
+    CALL_PARAM("byInsertedSince", CALL_DATETIME, CALL_QUERY, 0),
+    CALL_PARAM("byInsertedBefore", CALL_DATETIME, CALL_QUERY, 0),
+    CALL_PARAM("byCollectedSince", CALL_DATE, CALL_QUERY, 0),
+    CALL_PARAM("byCollectedBefore", CALL_DATE, CALL_QUERY, 0),
+    CALL_END,
+};
+
+static const call_route transactions_list[] = {
+    {"invoice", "GET", API "/invoices/{invoice}/transactions", NULL, 1},
+    {NULL, "GET", API "/invoices/transactions", NULL, 0},
+};
+
+static const call_route transactions_count[] = {
+    {"invoice", "HEAD", API "/invoices/{invoice}/transactions", NULL, 1},
+    {NULL, "HEAD", API "/invoices/transactions", NULL, 0},
+};
+
+static const call_param transactions_one[] = {
+    CALL_PARAM("id", CALL_ID, CALL_PATH, CALL_REQUIRED),
+    CALL_PARAM("invoice", CALL_ID, CALL_PATH, 0),
+    CALL_END,
+};
+
+static const call_route transactions_get[] = {
+    {"invoice", "GET", API "/invoices/{invoice}/transactions/{id}", NULL, 1},
+    {NULL, "GET", API "/invoices/transactions/{id}", NULL, 0},
+};
+
+/* twice records two payments */
+static const call_param transactions_new[] = {
+    CALL_PARAM("invoice", CALL_ID, CALL_PATH, CALL_REQUIRED),
+    CALL_PARAM("amount", CALL_DECIMAL, CALL_FIELD, CALL_REQUIRED),
+    CALL_PARAM("currency", CALL_CURRENCY, CALL_FIELD, CALL_REQUIRED),
+    CALL_END,
+};
+
+static const call_route transactions_create[] = {
+    {NULL, "POST", API "/invoices/{invoice}/transactions", NULL, 0},
+};
+
+/* 1.6 series */
+static const call_route series_list[] = {
+    {NULL, "GET", API "/invoices/series", NULL, 0},
+};
+
+/* 1.7 GET /journal: what webhooks tell, to be asked for */
+static const char *const orders[] = {"newest-first", "oldest-first", NULL};
+
+static const call_param journal_filter[] = {
+    CALL_PARAM("byEvents", CALL_TEXT, CALL_QUERY, CALL_REQUIRED | CALL_LIST),
+    CALL_PARAM("bySince", CALL_SINCE, CALL_QUERY, 0),
+    CALL_PARAM("byUntil", CALL_SINCE, CALL_QUERY, 0),
+    {"order", CALL_CHOICE, CALL_QUERY, 0, {.choices = orders}},
+    CALL_PARAM("limit", CALL_INTEGER, CALL_QUERY, 0),
+    CALL_END,
+};
+
+static const call_route journal_list[] = {
+    {NULL, "GET", API "/journal", NULL, 0},
+};
+
+/* 1.2 */
+static const call_route ping[] = {
+    {NULL, "GET", API "/ping", NULL, 0},
+};
+
+#define READ (CALL_SAFE | CALL_IDEMPOTENT)
+
+static const call_op ops[] = {
+    {"invoices.get", "one", NULL, READ, by_id, invoices_get},
+    {"invoices.list", "map", NULL, READ, invoices_filter, invoices_list},
+    {"invoices.count", "count", NULL, READ, invoices_filter, invoices_count},
+    {"invoices.create", "location", NULL, CALL_CREATED, invoices_new,
+     invoices_create},
+    {"invoices.delete", "none", NULL, CALL_IDEMPOTENT, by_id, invoices_delete},
+    {"transactions.list", "map", NULL, READ, transactions_filter,
+     transactions_list},
+    {"transactions.count", "count", NULL, READ, transactions_filter,
+     transactions_count},
+    {"transactions.get", "one", NULL, READ, transactions_one,
+     transactions_get},
+    {"transactions.create", "location", NULL, CALL_CREATED, transactions_new,
+     transactions_create},
+    {"series.list", "map", NULL, READ, no_params, series_list},
+    {"journal.list", "map", NULL, READ, journal_filter, journal_list},
+    {"ping", "one", NULL, READ, no_params, ping},
+    {NULL, NULL, NULL, 0, NULL, NULL},
+};
+
+/* 1.4: what the quota turns away was not processed */
+const call_vendor call_dreamapply = {"dreamapply", ops, 1};

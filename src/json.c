@@ -1,0 +1,508 @@
+/*
+** json.c - the parser, and reading single values off its tape.
+**
+** The parser is a walk over the text with one pointer. A step passes one
+** value (a scalar whole, a container up to its first item) and then whatever
+** may stand behind it: closing brackets, and a comma with the name after it.
+** Each step returns where it got to, or NULL with the error noted, and a
+** NULL is handed through.
+*/
+#include "json_scan.h"
+#include <stdlib.h>
+
+#define EARLY "the text ends too early"
+
+typedef struct reader {
+  json_doc *doc;
+  json_bytes text, end;
+  uint32_t depth;
+  uint32_t open[JSON_MAXDEPTH]; /* nodes of the containers around us */
+} reader;
+
+/* what a value can begin with, and white space */
+enum { NOTHING, SPACE, QUOTE, NUMBER, WORD, BRACKET };
+
+static const uint8_t classes[256] = {
+    [' '] = SPACE,   ['\n'] = SPACE, ['\r'] = SPACE, ['\t'] = SPACE,
+    ['"'] = QUOTE,   ['-'] = NUMBER, ['0'] = NUMBER, ['1'] = NUMBER,
+    ['2'] = NUMBER,  ['3'] = NUMBER, ['4'] = NUMBER, ['5'] = NUMBER,
+    ['6'] = NUMBER,  ['7'] = NUMBER, ['8'] = NUMBER, ['9'] = NUMBER,
+    ['t'] = WORD,    ['f'] = WORD,   ['n'] = WORD,   ['['] = BRACKET,
+    ['{'] = BRACKET,
+};
+
+static json_bytes fail(reader *r, json_bytes at, const char *error) {
+  r->doc->error = at == r->end ? EARLY : error;
+  r->doc->error_at = (size_t)(at - r->text);
+  return NULL;
+}
+
+static json_bytes skip_space(const reader *r, json_bytes p) {
+  while (p < r->end && classes[*p] == SPACE)
+    p++;
+  return p;
+}
+
+/* ======= the tape ======= */
+
+static int grow(json_doc *doc) {
+  size_t room = (size_t)doc->room * 2 + 64;
+  json_node *nodes = NULL;
+  if (room <= SIZE_MAX / sizeof *nodes)
+    nodes = realloc(doc->nodes, room * sizeof *nodes);
+  if (nodes == NULL) return 0;
+  doc->nodes = nodes;
+  doc->room = (uint32_t)room;
+  return 1;
+}
+
+/* Lays down a value that lasts from one byte to another. Inlined by force: a
+** call for every value costs a tenth of all the time. */
+static inline __attribute__((always_inline)) json_bytes
+add(reader *r, json_kind kind, json_bytes from, json_bytes to, int escaped) {
+  json_doc *doc = r->doc;
+  json_node *node;
+  if (doc->used == doc->room && !grow(doc)) {
+    doc->error = "out of memory";
+    doc->error_at = (size_t)(from - r->text);
+    return NULL;
+  }
+  node = &doc->nodes[doc->used++];
+  node->at = (uint32_t)(from - r->text);
+  node->len = (uint32_t)(to - from);
+  node->next = doc->used;
+  node->count = 0;
+  node->kind = (uint8_t)kind;
+  node->escaped = (uint8_t)escaped;
+  return to;
+}
+
+/* ======= scalars ======= */
+
+/* the four digits behind \u, or -1 */
+static int32_t hex4(json_bytes p, json_bytes end) {
+  int32_t c = 0;
+  int i;
+  if (end - p < 4) return -1;
+  for (i = 0; i < 4; i++) {
+    unsigned char d = p[i], letter = d | 0x20;
+    if (d >= '0' && d <= '9')
+      c = c * 16 + (d - '0');
+    else if (letter >= 'a' && letter <= 'f')
+      c = c * 16 + (letter - 'a' + 10);
+    else
+      return -1;
+  }
+  return c;
+}
+
+/* behind \u: one code unit, or two that make a pair */
+static json_bytes read_unicode(reader *r, json_bytes p) {
+  int32_t c = hex4(p, r->end), low;
+  if (c < 0) return fail(r, p, "invalid escape");
+  if (c < 0xd800 || c > 0xdfff) return p + 4;
+  if (c > 0xdbff || r->end - p < 6 || p[4] != '\\' || p[5] != 'u')
+    return fail(r, p, "lone surrogate");
+  low = hex4(p + 6, r->end);
+  if (low < 0xdc00 || low > 0xdfff) return fail(r, p, "lone surrogate");
+  return p + 10;
+}
+
+static json_bytes read_escape(reader *r, json_bytes p) {
+  if (++p == r->end) return fail(r, p, EARLY);
+  switch (*p) {
+  case '"':
+  case '\\':
+  case '/':
+  case 'b':
+  case 'f':
+  case 'n':
+  case 'r':
+  case 't':
+    return p + 1;
+  case 'u':
+    return read_unicode(r, p + 1);
+  default:
+    return fail(r, p, "invalid escape");
+  }
+}
+
+/* the length of the UTF-8 sequence at p, or 0 where it is none: overlong,
+** half of a pair, beyond U+10FFFF, cut off */
+static int wide_length(json_bytes p, json_bytes end) {
+  unsigned char c = p[0], low = 0x80, high = 0xbf;
+  int i, n = c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+  if (n == 0 || end - p < n) return 0;
+  if (c == 0xe0) low = 0xa0;
+  if (c == 0xed) high = 0x9f;
+  if (c == 0xf0) low = 0x90;
+  if (c == 0xf4) high = 0x8f;
+  if (p[1] < low || p[1] > high) return 0;
+  for (i = 2; i < n; i++)
+    if ((p[i] & 0xc0) != 0x80) return 0;
+  return n;
+}
+
+static json_bytes read_wide(reader *r, json_bytes p) {
+  do {
+    int n = wide_length(p, r->end);
+    if (n == 0) return fail(r, p, "invalid UTF-8");
+    p += n;
+  } while (p < r->end && *p >= 0x80);
+  return p;
+}
+
+static json_bytes read_string(reader *r, json_bytes start) {
+  json_bytes p = json_skip_plain(start + 1, r->end);
+  int escaped = 0;
+  while (p < r->end && *p != '"') {
+    if (*p == '\\')
+      escaped = 1, p = read_escape(r, p);
+    else if (*p >= 0x80)
+      p = read_wide(r, p);
+    else
+      return fail(r, p, "control character in a string");
+    if (p == NULL) return NULL;
+    p = json_skip_plain(p, r->end);
+  }
+  if (p == r->end) return fail(r, p, EARLY);
+  return add(r, JSON_STRING, start, p + 1, escaped);
+}
+
+static json_bytes skip_digits(const reader *r, json_bytes p) {
+  while (p < r->end && (unsigned)*p - '0' < 10)
+    p++;
+  return p;
+}
+
+/* steps over one digit or more from p on, else fails */
+static json_bytes need_digits(reader *r, json_bytes p) {
+  json_bytes q = skip_digits(r, p);
+  return q > p ? q : fail(r, p, "invalid number");
+}
+
+static json_bytes read_fraction(reader *r, json_bytes p) {
+  if (*p == '.') {
+    p = need_digits(r, p + 1);
+    if (p == NULL || p == r->end) return p;
+  }
+  if ((*p | 0x20) != 'e') return p;
+  p++;
+  if (p < r->end && (*p == '+' || *p == '-')) p++;
+  return need_digits(r, p);
+}
+
+static json_bytes read_number(reader *r, json_bytes start) {
+  json_bytes digits = start + (*start == '-');
+  json_bytes whole = need_digits(r, digits), p = whole;
+  if (whole == NULL) return NULL;
+  if (*digits == '0' && whole > digits + 1)
+    return fail(r, digits, "invalid number");
+  if (whole < r->end) p = read_fraction(r, whole);
+  if (p == NULL) return NULL;
+  return add(r, JSON_NUMBER, start, p, p != whole);
+}
+
+static json_bytes read_word(reader *r, json_bytes p) {
+  const char *word = *p == 't' ? "true" : *p == 'f' ? "false" : "null";
+  json_kind kind = *p == 't' ? JSON_TRUE : *p == 'f' ? JSON_FALSE : JSON_NULL;
+  size_t n = *p == 'f' ? 5 : 4, left = (size_t)(r->end - p);
+  if (memcmp(p, word, n < left ? n : left) != 0)
+    return fail(r, p, "a value was expected");
+  if (left < n) return fail(r, r->end, EARLY);
+  return add(r, kind, p, p + n, 0);
+}
+
+/* ======= containers ======= */
+
+static json_node *innermost(reader *r) {
+  return &r->doc->nodes[r->open[r->depth - 1]];
+}
+
+/* a member's name and its colon */
+static json_bytes read_name(reader *r, json_bytes p) {
+  p = skip_space(r, p);
+  if (p == r->end || *p != '"') return fail(r, p, "a name was expected");
+  p = read_string(r, p);
+  if (p == NULL) return NULL;
+  p = skip_space(r, p);
+  if (p == r->end || *p != ':') return fail(r, p, "a colon was expected");
+  return p + 1;
+}
+
+/* one more element or member begins at p; an element is read by the caller,
+** of a member the name is read here */
+static json_bytes read_item(reader *r, json_bytes p) {
+  json_node *node = innermost(r);
+  node->count++;
+  return node->kind == JSON_OBJECT ? read_name(r, p) : p;
+}
+
+/* p is behind a value (or NULL): what closes there, and the next comma */
+static json_bytes read_after(reader *r, json_bytes p) {
+  while (p != NULL && r->depth > 0) {
+    json_node *node = innermost(r);
+    p = skip_space(r, p);
+    if (p == r->end) return fail(r, p, EARLY);
+    if (*p == ',') return read_item(r, p + 1);
+    if (*p != (node->kind == JSON_OBJECT ? '}' : ']'))
+      return fail(r, p, "a comma or a closing bracket was expected");
+    p++;
+    node->len = (uint32_t)(p - r->text) - node->at;
+    node->next = r->doc->used;
+    r->depth--;
+  }
+  return p;
+}
+
+static json_bytes read_bracket(reader *r, json_bytes p) {
+  int object = *p == '{';
+  if (r->depth == JSON_MAXDEPTH) return fail(r, p, "nested deeper than 64");
+  r->open[r->depth] = r->doc->used;
+  p = add(r, object ? JSON_OBJECT : JSON_ARRAY, p, p + 1, 0);
+  if (p == NULL) return NULL;
+  r->depth++;
+  p = skip_space(r, p);
+  if (p < r->end && *p == (object ? '}' : ']')) return read_after(r, p);
+  return read_item(r, p);
+}
+
+static json_bytes read_value(reader *r, json_bytes p) {
+  p = skip_space(r, p);
+  if (p == r->end) return fail(r, p, EARLY);
+  switch (classes[*p]) {
+  case QUOTE:
+    return read_after(r, read_string(r, p));
+  case NUMBER:
+    return read_after(r, read_number(r, p));
+  case WORD:
+    return read_after(r, read_word(r, p));
+  case BRACKET:
+    return read_bracket(r, p);
+  default:
+    return fail(r, p, "a value was expected");
+  }
+}
+
+/* ======= the whole text ======= */
+
+static int parse(reader *r, json_bytes p) {
+  do
+    p = read_value(r, p);
+  while (p != NULL && r->depth > 0);
+  if (p == NULL) return 0;
+  p = skip_space(r, p);
+  if (p != r->end) return fail(r, p, "bytes after the value") != NULL;
+  return 1;
+}
+
+static int refuse(json_doc *doc, const char *error) {
+  doc->error = error;
+  doc->error_at = 0;
+  return 0;
+}
+
+int json_parse(json_doc *doc, const char *text, size_t len) {
+  reader r;
+  doc->text = text;
+  doc->len = len;
+  doc->used = 0;
+  doc->error = NULL;
+  if (len == 0) return refuse(doc, "the text is empty");
+  if (len > UINT32_MAX - 16) return refuse(doc, "the text is too long");
+  r.doc = doc;
+  r.text = (json_bytes)text;
+  r.end = r.text + len;
+  r.depth = 0;
+  return parse(&r, r.text);
+}
+
+void json_open(json_doc *doc) {
+  memset(doc, 0, sizeof *doc);
+}
+
+void json_close(json_doc *doc) {
+  free(doc->nodes);
+  json_open(doc);
+}
+
+/* ======= reading the tape ======= */
+
+slice json_raw(const json_doc *doc, uint32_t node) {
+  slice raw = {doc->text + doc->nodes[node].at, doc->nodes[node].len};
+  return raw;
+}
+
+static uint32_t unit(const char *p) {
+  return (uint32_t)hex4((json_bytes)p, (json_bytes)p + 4);
+}
+
+uint32_t json_unescape(const char **p) {
+  static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
+  char c = (*p)[1];
+  const char *known = c == 'u' ? NULL : strchr(from, c);
+  uint32_t high;
+  if (c != 'u') {
+    *p += 2;
+    return (unsigned char)(known != NULL ? to[known - from] : c);
+  }
+  high = unit(*p + 2);
+  *p += 6;
+  if (high < 0xd800 || high > 0xdfff) return high;
+  *p += 6;
+  return 0x10000 + ((high - 0xd800) << 10) + (unit(*p - 4) - 0xdc00);
+}
+
+size_t json_utf8(uint32_t c, char *out) {
+  size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4, i;
+  static const unsigned char first[] = {0, 0, 0xc0, 0xe0, 0xf0};
+  for (i = n - 1; i > 0; i--, c >>= 6)
+    out[i] = (char)(0x80 | (c & 0x3f));
+  out[0] = (char)(first[n] | c);
+  return n;
+}
+
+slice json_text(const json_doc *doc, uint32_t node, char *out) {
+  slice raw = json_raw(doc, node), text = {raw.p + 1, raw.n - 2};
+  const char *p = text.p, *end = p + text.n;
+  char *to = out;
+  if (!doc->nodes[node].escaped) return text;
+  while (p < end) {
+    const char *slash = memchr(p, '\\', (size_t)(end - p));
+    size_t n = (size_t)((slash != NULL ? slash : end) - p);
+    memcpy(to, p, n);
+    to += n, p += n;
+    if (slash != NULL) to += json_utf8(json_unescape(&p), to);
+  }
+  text.p = out;
+  text.n = (size_t)(to - out);
+  return text;
+}
+
+/* json_is for a string that has an escape, without room to unescape it */
+static int is_escaped(slice raw, slice text) {
+  const char *p = raw.p + 1, *end = raw.p + raw.n - 1;
+  char c[4];
+  while (p < end) {
+    size_t n = 1;
+    if (*p == '\\')
+      n = json_utf8(json_unescape(&p), c);
+    else
+      c[0] = *p++;
+    if (n > text.n || memcmp(c, text.p, n) != 0) return 0;
+    text.p += n;
+    text.n -= n;
+  }
+  return text.n == 0;
+}
+
+int json_is(const json_doc *doc, uint32_t node, slice text) {
+  slice raw = json_raw(doc, node);
+  if (doc->nodes[node].escaped) return is_escaped(raw, text);
+  return raw.n - 2 == text.n && memcmp(raw.p + 1, text.p, text.n) == 0;
+}
+
+uint32_t json_member(const json_doc *doc, uint32_t object, slice name) {
+  const json_node *nodes = doc->nodes;
+  uint32_t i, found = JSON_NONE, end = nodes[object].next;
+  if (nodes[object].kind != JSON_OBJECT) return JSON_NONE;
+  for (i = object + 1; i < end; i = nodes[i + 1].next) {
+    if (!json_is(doc, i, name)) continue;
+    if (found != JSON_NONE || nodes[i].escaped) return JSON_TWICE;
+    found = i + 1;
+  }
+  return found;
+}
+
+int json_int64(const json_doc *doc, uint32_t node, int64_t *out) {
+  slice s = json_raw(doc, node);
+  int negative = s.p[0] == '-';
+  uint64_t n = 0, most = (uint64_t)INT64_MAX + (negative != 0);
+  size_t i;
+  if (doc->nodes[node].kind != JSON_NUMBER || doc->nodes[node].escaped)
+    return 0;
+  if (s.n - (size_t)negative > 19) return 0;
+  for (i = (size_t)negative; i < s.n; i++)
+    n = n * 10 + (uint64_t)(s.p[i] - '0'); /* 19 digits stay below 2^64 */
+  if (n > most) return 0;
+  *out = negative ? -(int64_t)(n - (n > 0)) - (n > 0) : (int64_t)n;
+  return 1;
+}
+
+/* ======= numbers ======= */
+
+static slice take_digits(slice *s) {
+  slice digits = {s->p, 0};
+  while (digits.n < s->n && (unsigned)s->p[digits.n] - '0' < 10)
+    digits.n++;
+  s->p += digits.n;
+  s->n -= digits.n;
+  return digits;
+}
+
+static int take(slice *s, char a, char b) {
+  if (s->n == 0 || (*s->p != a && *s->p != b)) return 0;
+  s->p++;
+  s->n--;
+  return 1;
+}
+
+static void split_exponent(json_digits *x, slice s) {
+  int negative = s.p[0] == '-';
+  int64_t power = 0;
+  take(&s, '+', '-');
+  while (s.n > 1 && *s.p == '0')
+    take(&s, '0', '0');
+  x->huge = s.n > 9;
+  for (; s.n > 0 && !x->huge; s.p++, s.n--)
+    power = power * 10 + (*s.p - '0');
+  x->power += negative ? -power : power;
+}
+
+static void drop_first_zeros(slice *s) {
+  while (s->n > 0 && *s->p == '0')
+    s->p++, s->n--;
+}
+
+static void drop_last_zeros(json_digits *x, slice *s) {
+  for (; s->n > 0 && s->p[s->n - 1] == '0'; s->n--)
+    x->power++;
+}
+
+json_digits json_split(const json_doc *doc, uint32_t node) {
+  slice s = json_raw(doc, node);
+  json_digits x = {{NULL, 0}, {NULL, 0}, 0, 0, 0};
+  x.negative = take(&s, '-', '-');
+  x.whole = take_digits(&s);
+  if (take(&s, '.', '.')) x.part = take_digits(&s);
+  x.power = -(int64_t)x.part.n;
+  if (take(&s, 'e', 'E')) split_exponent(&x, s);
+  drop_first_zeros(&x.whole);
+  if (x.whole.n == 0) drop_first_zeros(&x.part);
+  drop_last_zeros(&x, &x.part);
+  if (x.part.n == 0) drop_last_zeros(&x, &x.whole);
+  return x;
+}
+
+static int64_t add_digits(int64_t n, slice digits) {
+  for (; digits.n > 0; digits.p++, digits.n--)
+    n = n * 10 + (*digits.p - '0');
+  return n;
+}
+
+/* 15 digits and powers up to 22 are doubles without error, so that the one
+** multiplication or division rounds just once, to the nearest */
+int json_double(const json_doc *doc, uint32_t node, double *out) {
+  static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+  json_digits x = json_split(doc, node);
+  size_t n = x.whole.n + x.part.n;
+  double value;
+  if (n > 15 || (n > 0 && (x.huge || x.power > 22 || x.power < -22))) return 0;
+  value = (double)add_digits(add_digits(0, x.whole), x.part);
+  if (n > 0 && x.power < 0) value /= tens[-x.power];
+  if (n > 0 && x.power > 0) value *= tens[x.power];
+  *out = x.negative ? -value : value;
+  return 1;
+}

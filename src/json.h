@@ -1,0 +1,137 @@
+/*
+** json.h - strict JSON, read once into a flat tape of nodes.
+**
+** json_parse checks a whole text (RFC 8259, UTF-8, nothing beside it, at
+** most JSON_MAXDEPTH deep) and lays its values out in reading order on a
+** tape. Everything else here walks that tape: single members for a
+** decision, whole values into Lua tables (ljson.c), the canonical digest,
+** redaction, JavaScript's spelling. A text that comes in pieces goes through
+** json_stream, which cuts out the elements; each is then parsed as above.
+**
+** No function here knows Lua or keeps a pointer beyond its call, but for a
+** json_doc, which borrows its text and owns its tape.
+*/
+#ifndef BILLHOOK_JSON_H
+#define BILLHOOK_JSON_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "text.h"
+
+#pragma GCC visibility push(hidden)
+
+#define JSON_MAXDEPTH 64
+
+typedef enum json_kind {
+  JSON_NULL,
+  JSON_FALSE,
+  JSON_TRUE,
+  JSON_NUMBER,
+  JSON_STRING,
+  JSON_ARRAY,
+  JSON_OBJECT
+} json_kind;
+
+/* In an object each member is two values: its name, then what it holds. */
+typedef struct json_node {
+  uint32_t at;    /* offset of the first byte, for strings of the quote */
+  uint32_t len;   /* bytes as written, for strings with both quotes */
+  uint32_t next;  /* index after this value and everything inside it */
+  uint32_t count; /* of elements or members */
+  uint8_t kind;
+  uint8_t escaped; /* strings: has a backslash; numbers: has . e or E */
+} json_node;
+
+typedef struct json_doc {
+  const char *text;
+  size_t len;
+  json_node *nodes; /* nodes[0] is the whole value */
+  uint32_t used, room;
+  const char *error; /* what is wrong with the text, a constant */
+  size_t error_at;   /* at which byte, from 0 */
+} json_doc;
+
+#define JSON_NONE  UINT32_MAX       /* there is no such member */
+#define JSON_TWICE (UINT32_MAX - 1) /* it comes twice, or its name hides */
+
+void json_open(json_doc *doc); /* an empty one; never fails */
+void json_close(json_doc *doc);
+
+/* 1, or 0 with doc->error ("invalid UTF-8", "out of memory", ...). May be
+** called again with another text: the tape's room is used again. */
+int json_parse(json_doc *doc, const char *text, size_t len);
+
+/* The value of one member of an object node: its index, JSON_NONE, or
+** JSON_TWICE where the name comes twice or is spelt with an escape (such a
+** name could be read differently by another reader). */
+uint32_t json_member(const json_doc *doc, uint32_t object, slice name);
+
+slice json_raw(const json_doc *doc, uint32_t node); /* as written */
+
+/* a string's text: without its quotes where it has no escape; otherwise
+** unescaped into out, which has room for the node's len */
+slice json_text(const json_doc *doc, uint32_t node, char *out);
+
+/* a number spelt as an integer (1, not 1.0) within int64: 1, or 0 */
+int json_int64(const json_doc *doc, uint32_t node, int64_t *out);
+
+/* a number of at most 15 significant digits, and no extreme size, as the
+** nearest double: 1; 0: a double would not tell it from its neighbours, or
+** it is beyond what is converted without error */
+int json_double(const json_doc *doc, uint32_t node, double *out);
+
+/* Does no object, at any depth, have two members of one name, however they
+** are spelt? 1, or 0 with doc->error. Takes O(n log n). */
+int json_unique(json_doc *doc);
+
+#define JSON_DOUBLE   (-1) /* a member comes twice */
+#define JSON_NOMEMORY (-2)
+
+/* SHA-256's input: the same bytes for the same value, whatever the order of
+** members, white space and escapes. It is JSON: members sorted by the bytes
+** of their names, no escape but the shortest where one must be. Numbers keep
+** their spelling, except that an integer value has one, which is never the
+** longer one (1 for 1.0 and 10e-1; 1e3 for 1000). Members named in skip (n of
+** them, of the top object only) are left out. Gives the length, at most the
+** node's len, or JSON_DOUBLE or JSON_NOMEMORY; out may be NULL to measure.
+** Takes O(n log n). */
+long json_canonical(const json_doc *doc, uint32_t node, const slice *skip,
+                    size_t n, char *out);
+
+/* The text with the value of every member that has one of these names, at
+** any depth, replaced by "***". Gives the length; out may be NULL. */
+size_t json_redact(const json_doc *doc, const slice *names, size_t n,
+                   char *out);
+
+/* What JavaScript's JSON.stringify would write for it, with numbers and
+** members as they stand; at most doc->len bytes. */
+size_t json_stringify(const json_doc *doc, char *out);
+
+/* --- a text that comes in pieces ------------------------------------- */
+
+/* Cuts the elements of the top array, or the members' values of the top
+** object, or those of the list under one member of the top object, out of a
+** stream, whatever its pieces. The frame around the elements is checked as
+** strictly as json_parse does it; the elements are for the caller to parse.
+** Memory: twice the largest element, and the largest piece fed. */
+typedef struct json_stream json_stream;
+
+/* under: the member that holds the list ("invoices"), or absent for the top
+** value itself. limit: bytes of an element. NULL: out of memory. */
+json_stream *json_stream_open(slice under, size_t limit);
+void json_stream_close(json_stream *s);
+
+/* appends bytes: 1, or 0 (out of memory, or broken before) */
+int json_stream_feed(json_stream *s, const char *bytes, size_t n);
+
+/* 1: out is the next whole element (good until the next call); 0: feed more,
+** or the end; -1: broken (as an element over the limit), and stays so */
+int json_stream_next(json_stream *s, slice *out);
+
+/* after the last byte, when next gave 0: 1 where the text was whole, else 0 */
+int json_stream_end(json_stream *s);
+const char *json_stream_error(const json_stream *s); /* NULL: none */
+
+#pragma GCC visibility pop
+
+#endif

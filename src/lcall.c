@@ -1,0 +1,599 @@
+/*
+** lcall.c - calls in Lua: the walk over the caller's parameters, which
+** call.c judges one by one, and the tables that come of it.
+**
+** What is wrong with a call raises a message without a position: the client
+** adds that of its own caller.
+*/
+#include "core.h"
+#include "call.h"
+#include "ldecimal.h"
+#include <stdarg.h>
+
+enum { ARG_PARAMS = 3, ARG_PATHS = 4 }; /* where prepare's stand */
+
+typedef struct call_request {
+  const call_op *op;
+  const call_route *route;
+  slice path; /* the route's, or the client's own */
+} call_request;
+
+static int fail(lua_State *L, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  lua_pushvfstring(L, format, args);
+  va_end(args);
+  return lua_error(L);
+}
+
+static slice checkslice(lua_State *L, int i) {
+  slice s;
+  s.p = luaL_checklstring(L, i, &s.n);
+  return s;
+}
+
+static const call_vendor *checkvendor(lua_State *L) {
+  const call_vendor *vendor = call_find_vendor(checkslice(L, 1));
+  if (vendor == NULL) fail(L, "unknown vendor '%s'", lua_tostring(L, 1));
+  return vendor;
+}
+
+static const call_op *checkop(lua_State *L, const call_vendor *vendor) {
+  const call_op *op = call_find(vendor, checkslice(L, 2));
+  if (op == NULL)
+    fail(L, "unknown operation '%s' of %s", lua_tostring(L, 2), vendor->name);
+  return op;
+}
+
+/* sets a field of the table on top, as the next two do */
+static void set_text(lua_State *L, const char *name, slice value) {
+  if (value.p == NULL) return;
+  lua_pushlstring(L, value.p, value.n);
+  lua_setfield(L, -2, name);
+}
+
+static void set_flag(lua_State *L, const char *name, int on) {
+  lua_pushboolean(L, on);
+  lua_setfield(L, -2, name);
+}
+
+static void set_number(lua_State *L, const char *name, int64_t n) {
+  if (n > BH_MAXINTEGER) return; /* no number that this Lua can tell */
+  lua_pushinteger(L, (lua_Integer)n);
+  lua_setfield(L, -2, name);
+}
+
+/* --- values ----------------------------------------------------------- */
+
+/* room: of a decimal's text, which the value points into */
+static call_value tovalue(lua_State *L, int i, char *room) {
+  call_value value = {CALL_IS_OTHER, 0, {NULL, 0}};
+  decimal d;
+  if (lua_isnil(L, i)) {
+    value.kind = CALL_IS_NONE;
+  } else if (lua_isboolean(L, i)) {
+    value.kind = CALL_IS_BOOLEAN;
+    value.integer = lua_toboolean(L, i);
+  } else if (lua_type(L, i) == LUA_TSTRING) {
+    value.kind = CALL_IS_TEXT;
+    value.text.p = lua_tolstring(L, i, &value.text.n);
+  } else if (tointeger(L, i, &value.integer)) {
+    value.kind = CALL_IS_INTEGER;
+  } else if (todecimal(L, i, &d) == DECIMAL_OK) {
+    value.kind = CALL_IS_DECIMAL;
+    value.text.p = room;
+    value.text.n = decimal_text(d, room);
+  }
+  return value;
+}
+
+/* what a value is, for a message: short texts and numbers as they are */
+static const char *describe(lua_State *L, int i) {
+  size_t n;
+  if (lua_type(L, i) == LUA_TNUMBER) {
+    lua_pushvalue(L, i);
+    return lua_tostring(L, -1);
+  }
+  if (lua_type(L, i) != LUA_TSTRING) return luaL_typename(L, i);
+  lua_tolstring(L, i, &n);
+  return n > 40 ? "string" : lua_pushfstring(L, "\"%s\"", lua_tostring(L, i));
+}
+
+/* name: as the caller would write it, "items[2].price" */
+static int bad(lua_State *L, const call_op *op, const char *name,
+               const char *expected, int i) {
+  return fail(L, "bad parameter '%s' of %s (%s, got %s)", name, op->name,
+              expected, describe(L, i));
+}
+
+/* checks and writes the value at i */
+static void put_value(lua_State *L, const call_op *op, const call_param *param,
+                      const char *name, int i, int encoded, call_out *out) {
+  char room[DECIMAL_ROOM];
+  call_value value = tovalue(L, i, room);
+  const char *expected = call_write(param, &value, encoded, out);
+  decimal d;
+  if (expected == NULL) return;
+  if (value.kind == CALL_IS_OTHER && todecimal(L, i, &d) == DECIMAL_VAGUE)
+    expected = decimal_faults[DECIMAL_VAGUE];
+  else if (param->type != CALL_BOOLEAN)
+    bad(L, op, name, expected, i);
+  fail(L, "bad parameter '%s' of %s (%s, got %s)", name, op->name, expected,
+       luaL_typename(L, i));
+}
+
+/* A list at i without gaps, names or emptiness: its length. */
+static int checklist(lua_State *L, const call_op *op, const char *name,
+                     int i) {
+  int n = (int)lua_rawlen(L, i), members = 0;
+  if (n == 0)
+    fail(L, "bad parameter '%s' of %s (list of one or more expected)", name,
+         op->name);
+  lua_pushnil(L);
+  while (lua_next(L, i) != 0) { /* [key value] */
+    lua_pop(L, 1);
+    members++;
+  }
+  if (members != n)
+    fail(L, "bad parameter '%s' of %s (list without gaps or names expected)",
+         name, op->name);
+  return n;
+}
+
+static const char *element(lua_State *L, const char *name, int n) {
+  return lua_pushfstring(L, "%s[%d]", name, n);
+}
+
+/* --- path and query --------------------------------------------------- */
+
+static int given(lua_State *L, const char *name) { /* pushes it, if 1 */
+  lua_pushstring(L, name);
+  lua_rawget(L, ARG_PARAMS);
+  if (!lua_isnil(L, -1)) return 1;
+  lua_pop(L, 1);
+  return 0;
+}
+
+static void put_path(lua_State *L, const call_request *r, call_out *out) {
+  slice path = r->path, literal, name;
+  while (call_piece(&path, &literal, &name)) {
+    const call_param *param;
+    call_put(out, literal);
+    if (name.p == NULL) continue;
+    param = call_find_param(r->op->params, name);
+    given(L, param->name); /* it is: what a path names is required */
+    put_value(L, r->op, param, param->name, lua_gettop(L), 1, out);
+    lua_pop(L, 1);
+  }
+}
+
+/* the value on top, popped; a list joined with commas */
+static void put_values(lua_State *L, const call_op *op,
+                       const call_param *param, call_out *out) {
+  int top = lua_gettop(L), i, n;
+  if (!(param->flags & CALL_LIST) || !lua_istable(L, top)) {
+    put_value(L, op, param, param->name, top, 1, out);
+  } else {
+    n = checklist(L, op, param->name, top);
+    for (i = 1; i <= n; i++) {
+      const char *name = element(L, param->name, i); /* [list name] */
+      if (i > 1) call_put(out, slice_of(","));
+      lua_rawgeti(L, top, i); /* [list name value] */
+      put_value(L, op, param, name, lua_gettop(L), 1, out);
+      lua_settop(L, top);
+    }
+  }
+  lua_settop(L, top - 1);
+}
+
+static void put_query(lua_State *L, const call_request *r, call_out *out) {
+  const call_param *param;
+  size_t before = out->n;
+  for (param = r->op->params; param->name != NULL; param++) {
+    if (param->place != CALL_QUERY || !given(L, param->name)) continue;
+    if (out->n > before) call_put(out, slice_of("&"));
+    call_put(out, slice_of(param->name));
+    call_put(out, slice_of("="));
+    put_values(L, r->op, param, out);
+  }
+}
+
+/* sets path and query of the table on top; first measured, then written */
+static void set_url(lua_State *L, const call_request *r) {
+  call_out path = {NULL, 0, 0}, query = {NULL, 0, 0};
+  put_path(L, r, &path);
+  put_query(L, r, &query);
+  path.room = path.n;
+  query.room = query.n;
+  path.p = lua_newuserdatauv(L, path.n + query.n, 0); /* [t room] */
+  query.p = path.p + path.n;
+  path.n = query.n = 0;
+  put_path(L, r, &path);
+  put_query(L, r, &query);
+  lua_insert(L, -2); /* [room t] */
+  set_text(L, "path", (slice){path.p, path.n});
+  if (query.n > 0) set_text(L, "query", (slice){query.p, query.n});
+}
+
+/* --- body ------------------------------------------------------------- */
+
+/* the one null, which open_json keeps there */
+static void pushnull(lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, "billhook.json.null");
+}
+
+/* pushes a single value that is no table */
+static void pushscalar(lua_State *L, const call_op *op,
+                       const call_param *param, const char *name, int i) {
+  char text[64]; /* all that is not the caller's own text is shorter */
+  call_out out = {text, 0, sizeof text};
+  slice written = {text, 0};
+  int64_t n;
+  put_value(L, op, param, name, i, 0, &out);
+  written.n = out.n;
+  if (lua_isboolean(L, i) && param->type == CALL_BOOLEAN)
+    lua_pushvalue(L, i);
+  else if (out.n <= sizeof text && call_number(param, written, &n) &&
+           n <= BH_MAXINTEGER && n >= -BH_MAXINTEGER)
+    lua_pushinteger(L, (lua_Integer)n);
+  else if (lua_type(L, i) == LUA_TSTRING && param->type < CALL_DECIMAL)
+    lua_pushvalue(L, i);
+  else
+    lua_pushlstring(L, text, out.n);
+}
+
+/* whether the key on top means a field: its name, or its place where the
+** record is a tuple */
+static int isfield(lua_State *L, const call_param *fields, int tuple) {
+  int64_t at = 0, n = 0;
+  slice name;
+  if (tuple) {
+    while (fields[n].name != NULL)
+      n++;
+    return tointeger(L, -1, &at) && at >= 1 && at <= n;
+  }
+  if (lua_type(L, -1) != LUA_TSTRING) return 0;
+  name.p = lua_tolstring(L, -1, &name.n);
+  return call_find_param(fields, name) != NULL;
+}
+
+static void checkfields(lua_State *L, const call_op *op,
+                        const call_param *fields, const char *name, int i) {
+  int tuple = lua_rawlen(L, i) > 0;
+  lua_pushnil(L);
+  while (lua_next(L, i) != 0) { /* [key value] */
+    lua_pop(L, 1);
+    if (isfield(L, fields, tuple)) continue;
+    lua_pushvalue(L, -1);
+    fail(L, "unknown parameter '%s.%s' of %s", name, lua_tostring(L, -1),
+         op->name);
+  }
+}
+
+static int isabsent(lua_State *L, int i) { /* leaves null on the stack */
+  pushnull(L);
+  return lua_isnil(L, i) || lua_rawequal(L, i, -1);
+}
+
+/* sets one field of the table below the top from the value on top, which is
+** popped */
+static void setfield(lua_State *L, const call_op *op, const call_param *field,
+                     const char *name) {
+  int value = lua_gettop(L);
+  const char *path = lua_pushfstring(L, "%s.%s", name, field->name);
+  if (!isabsent(L, value)) {
+    pushscalar(L, op, field, path, value);
+    lua_setfield(L, value - 1, field->name);
+  } else if (field->flags & CALL_NULL) {
+    lua_setfield(L, value - 1, field->name);
+  } else if (field->flags & CALL_REQUIRED) {
+    fail(L, "missing parameter '%s' of %s", path, op->name);
+  }
+  lua_settop(L, value - 1);
+}
+
+/* pushes the record at i: {item = ..., price = ...} or {..., ...} */
+static void pushrecord(lua_State *L, const call_op *op,
+                       const call_param *param, const char *name, int i) {
+  const call_param *fields = param->detail.fields;
+  int at;
+  if (!lua_istable(L, i)) bad(L, op, name, "table expected", i);
+  checkfields(L, op, fields, name, i);
+  lua_newtable(L); /* [t] */
+  for (at = 0; fields[at].name != NULL; at++) {
+    if (lua_rawlen(L, i) > 0)
+      lua_pushinteger(L, at + 1);
+    else
+      lua_pushstring(L, fields[at].name);
+    lua_rawget(L, i);
+    setfield(L, op, &fields[at], name); /* [t value] -> [t] */
+  }
+}
+
+static void pushone(lua_State *L, const call_op *op, const call_param *param,
+                    const char *name, int i) {
+  if (param->type == CALL_RECORD) {
+    pushrecord(L, op, param, name, i);
+  } else if (param->type == CALL_OBJECT) {
+    if (!lua_istable(L, i) || lua_rawlen(L, i) > 0)
+      bad(L, op, name, "table with names expected", i);
+    lua_pushvalue(L, i);
+  } else {
+    pushscalar(L, op, param, name, i);
+  }
+}
+
+static void pushlist(lua_State *L, const call_op *op, const call_param *param,
+                     int i) {
+  int k, n = checklist(L, op, param->name, i);
+  lua_createtable(L, n, 0); /* [list] */
+  for (k = 1; k <= n; k++) {
+    const char *name = element(L, param->name, k); /* [list name] */
+    lua_rawgeti(L, i, k);                          /* [list name value] */
+    pushone(L, op, param, name, lua_gettop(L));
+    lua_rawseti(L, -4, k);
+    lua_pop(L, 2);
+  }
+}
+
+/* pushes what the parameter's value at i is in the body */
+static void pushmember(lua_State *L, const call_op *op,
+                       const call_param *param, int i) {
+  if (!(param->flags & CALL_LIST)) {
+    pushone(L, op, param, param->name, i);
+  } else if (lua_istable(L, i)) {
+    pushlist(L, op, param, i);
+  } else if (param->type == CALL_RECORD) {
+    bad(L, op, param->name, "list of tables expected", i);
+  } else {
+    lua_createtable(L, 1, 0); /* [list] */
+    pushone(L, op, param, param->name, i);
+    lua_rawseti(L, -2, 1);
+  }
+}
+
+static const call_param *in_place(const call_param *params, int place) {
+  while (params->name != NULL && params->place != place)
+    params++;
+  return params->name != NULL ? params : NULL;
+}
+
+/* sets the body of the table on top, if the operation has one */
+static void set_body(lua_State *L, const call_request *r) {
+  const call_param *param = in_place(r->op->params, CALL_BODY);
+  if (param != NULL && given(L, param->name)) { /* [t value] */
+    pushmember(L, r->op, param, lua_gettop(L));
+    lua_setfield(L, -3, "body");
+    lua_pop(L, 1);
+    return;
+  }
+  if (in_place(r->op->params, CALL_FIELD) == NULL) return;
+  lua_newtable(L); /* [t body] */
+  for (param = r->op->params; param->name != NULL; param++) {
+    if (param->place != CALL_FIELD || !given(L, param->name)) continue;
+    pushmember(L, r->op, param, lua_gettop(L)); /* [t body value member] */
+    lua_setfield(L, -3, param->name);
+    lua_pop(L, 1);
+  }
+  if (r->route->wrap != NULL) {
+    lua_newtable(L); /* [t body wrap] */
+    lua_insert(L, -2);
+    lua_setfield(L, -2, r->route->wrap);
+  }
+  lua_setfield(L, -2, "body");
+}
+
+/* --- prepare ---------------------------------------------------------- */
+
+static void checkparams(lua_State *L, const call_op *op) {
+  lua_settop(L, ARG_PATHS);
+  if (lua_isnil(L, ARG_PARAMS)) {
+    lua_newtable(L);
+    lua_replace(L, ARG_PARAMS);
+  }
+  if (!lua_istable(L, ARG_PARAMS))
+    fail(L, "bad parameters of %s (table expected, got %s)", op->name,
+         luaL_typename(L, ARG_PARAMS));
+  lua_pushnil(L);
+  while (lua_next(L, ARG_PARAMS) != 0) { /* [key value] */
+    slice name = {NULL, 0};
+    lua_pop(L, 1);
+    if (lua_type(L, -1) != LUA_TSTRING)
+      fail(L, "unknown parameter [%s] of %s", describe(L, lua_gettop(L)),
+           op->name);
+    name.p = lua_tolstring(L, -1, &name.n);
+    if (call_find_param(op->params, name) == NULL)
+      fail(L, "unknown parameter '%s' of %s", name.p, op->name);
+  }
+}
+
+/* the client's own path instead of the operation's; stays on the stack */
+static slice ownpath(lua_State *L, const call_op *op) {
+  slice path = {NULL, 0}, name = {NULL, 0};
+  const char *wrong;
+  if (!lua_istable(L, ARG_PATHS)) return path;
+  lua_getfield(L, ARG_PATHS, op->name);
+  if (lua_isnil(L, -1)) return path;
+  if (lua_type(L, -1) == LUA_TSTRING) path.p = lua_tolstring(L, -1, &path.n);
+  wrong = call_check_path(op, path, &name);
+  if (wrong == NULL) return path;
+  if (name.n == 0) fail(L, "bad path of %s (%s)", op->name, wrong);
+  lua_pushlstring(L, name.p, name.n);
+  fail(L, "bad path of %s (%s: %s)", op->name, lua_tostring(L, -1), wrong);
+  return path;
+}
+
+static void choose(lua_State *L, call_request *r) {
+  const call_route *route = r->op->routes;
+  while (route->param != NULL && !given(L, route->param))
+    route++;
+  if (route->param == NULL)
+    r->path = ownpath(L, r->op);
+  else
+    lua_pop(L, 1);
+  r->route = route;
+  if (r->path.p == NULL) r->path = slice_of(route->path);
+}
+
+static void checkgiven(lua_State *L, const call_request *r) {
+  const call_param *param;
+  for (param = r->op->params; param->name != NULL; param++) {
+    int out = call_leaves_out(r->route, r->path, param);
+    if (given(L, param->name)) {
+      lua_pop(L, 1);
+      if (out)
+        fail(L, "parameter '%s' of %s does not go with '%s'", param->name,
+             r->op->name, r->route->param);
+    } else if ((param->flags & CALL_REQUIRED) && !out) {
+      fail(L, "missing parameter '%s' of %s", param->name, r->op->name);
+    }
+  }
+}
+
+static void set_op(lua_State *L, const call_op *op, const call_route *route) {
+  set_text(L, "method", slice_of(route->method));
+  set_text(L, "answer", slice_of(op->answer));
+  set_text(L, "unwrap", slice_of(op->unwrap));
+  set_flag(L, "safe", (op->flags & CALL_SAFE) != 0);
+  set_flag(L, "idempotent", (op->flags & CALL_IDEMPOTENT) != 0);
+}
+
+/* prepare(vendor, operation, parameters, paths) -> request */
+static int l_call_prepare(lua_State *L) {
+  call_request request = {NULL, NULL, {NULL, 0}};
+  request.op = checkop(L, checkvendor(L));
+  luaL_checkstack(L, 40, "parameters");
+  checkparams(L, request.op);
+  choose(L, &request);
+  checkgiven(L, &request);
+  lua_newtable(L); /* [t] */
+  set_op(L, request.op, request.route);
+  set_url(L, &request);
+  set_body(L, &request);
+  return 1;
+}
+
+/* --- conclude --------------------------------------------------------- */
+
+/* the header's value, which its table keeps */
+static slice header(lua_State *L, int headers, const char *name) {
+  slice value = {NULL, 0};
+  lua_pushstring(L, name);
+  lua_rawget(L, headers);
+  if (lua_type(L, -1) == LUA_TSTRING) value.p = lua_tolstring(L, -1, &value.n);
+  lua_pop(L, 1);
+  return value;
+}
+
+static void pushoutcome(lua_State *L, const call_outcome *out,
+                        const call_answer *answer, slice retry_after) {
+  lua_newtable(L); /* [t] */
+  set_flag(L, "ok", out->ok);
+  if (!out->ok) {
+    set_text(L, "kind", slice_of(out->kind));
+    set_text(L, "message", slice_of(out->message));
+    set_flag(L, "retryable", out->retryable);
+    if (out->refused) set_flag(L, "processed", 0);
+    set_text(L, "retry_after", retry_after);
+    return;
+  }
+  set_text(L, "location", answer->location);
+  if (out->id > 0) set_number(L, "id", out->id);
+  if (out->count >= 0) set_number(L, "count", out->count);
+}
+
+/* conclude(vendor, operation, status, headers, attempt, base_url) -> outcome;
+** header names in lower case. Without the base URL only a Location without a
+** host gives an id. */
+static int l_call_conclude(lua_State *L) {
+  const call_vendor *vendor = checkvendor(L);
+  const call_op *op = checkop(L, vendor);
+  call_answer answer = {0, 1, {NULL, 0}, {NULL, 0}, {NULL, 0}};
+  call_outcome out;
+  answer.status = (int)luaL_checkinteger(L, 3);
+  luaL_checktype(L, 4, LUA_TTABLE);
+  answer.attempt = (int64_t)luaL_optinteger(L, 5, 1);
+  if (!lua_isnoneornil(L, 6)) answer.base = checkslice(L, 6);
+  answer.location = header(L, 4, "location");
+  answer.count = header(L, 4, "x-count");
+  out = call_conclude(vendor, op, &answer);
+  pushoutcome(L, &out, &answer, header(L, 4, "retry-after"));
+  return 1;
+}
+
+/* --- list ------------------------------------------------------------- */
+
+static void pushparams(lua_State *L, const call_param *params);
+
+static void pushparam(lua_State *L, const call_param *param) {
+  static const char *const places[] = {"path", "query", "field", "body"};
+  int i;
+  lua_newtable(L); /* [t] */
+  set_text(L, "name", slice_of(param->name));
+  set_text(L, "type", slice_of(call_type_name((call_type)param->type)));
+  set_text(L, "place", slice_of(places[param->place]));
+  set_flag(L, "required", (param->flags & CALL_REQUIRED) != 0);
+  set_flag(L, "list", (param->flags & CALL_LIST) != 0);
+  if (param->type == CALL_RECORD) {
+    pushparams(L, param->detail.fields);
+    lua_setfield(L, -2, "fields");
+  } else if (param->type == CALL_CHOICE) {
+    lua_newtable(L); /* [t choices] */
+    for (i = 0; param->detail.choices[i] != NULL; i++) {
+      lua_pushstring(L, param->detail.choices[i]);
+      lua_rawseti(L, -2, i + 1);
+    }
+    lua_setfield(L, -2, "choices");
+  }
+}
+
+static void pushparams(lua_State *L, const call_param *params) {
+  int i;
+  lua_newtable(L); /* [list] */
+  for (i = 0; params[i].name != NULL; i++) {
+    pushparam(L, &params[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+}
+
+/* the ways besides the main one, by the parameter that takes them */
+static void pushroutes(lua_State *L, const call_route *route) {
+  lua_newtable(L);
+  for (; route->param != NULL; route++) {
+    lua_pushfstring(L, "%s %s", route->method, route->path);
+    lua_setfield(L, -2, route->param);
+  }
+}
+
+/* list(vendor) -> the operations, in the tables' order */
+static int l_call_list(lua_State *L) {
+  const call_op *op = checkvendor(L)->ops;
+  int i;
+  lua_newtable(L); /* [list] */
+  for (i = 1; op->name != NULL; op++, i++) {
+    const call_route *route = call_main_route(op);
+    lua_newtable(L); /* [list t] */
+    set_text(L, "name", slice_of(op->name));
+    set_text(L, "path", slice_of(route->path));
+    set_op(L, op, route);
+    set_flag(L, "unverified", (op->flags & CALL_UNVERIFIED) != 0);
+    pushparams(L, op->params);
+    lua_setfield(L, -2, "params");
+    pushroutes(L, op->routes);
+    lua_setfield(L, -2, "routes");
+    lua_rawseti(L, -2, i);
+  }
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"list", l_call_list},
+    {"prepare", l_call_prepare},
+    {"conclude", l_call_conclude},
+    {NULL, NULL},
+};
+
+int open_call(lua_State *L) {
+  luaL_newlib(L, functions);
+  return 1;
+}

@@ -1,0 +1,419 @@
+/*
+** ljson.c - core.json: JSON texts into Lua values, digests, redacted texts,
+** and streams of elements.
+**
+** The tape and the room for texts live in a userdata that is kept in the
+** registry and used by one call after another. A call marks it as busy; a
+** call that finds it busy (it runs in a finalizer while another decodes, or
+** an error cut another one short) leaves it alone and makes a new one.
+*/
+#include "core.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "json.h"
+#include "sign.h"
+#include "text.h"
+
+#define SCRATCH "billhook.json.scratch" /* metatable */
+#define KEPT    "billhook.json.kept"    /* the scratch of this state */
+#define NULLS   "billhook.json.null"    /* the null of this state */
+#define STREAM  "billhook.json.stream"  /* metatable */
+
+#define KEEP (1024 * 1024) /* bytes of scratch that are kept between calls */
+
+#define MAXELEMENT (8 * 1024 * 1024) /* of a stream, by default */
+
+/* ======= scratch ======= */
+
+typedef struct scratch {
+  json_doc doc;
+  char *room;
+  size_t size; /* of room */
+  int busy;
+} scratch;
+
+static scratch *new_scratch(lua_State *L) {
+  scratch *s = lua_newuserdatauv(L, sizeof *s, 0);
+  json_open(&s->doc);
+  s->room = NULL;
+  s->size = 0;
+  s->busy = 0;
+  luaL_setmetatable(L, SCRATCH);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, LUA_REGISTRYINDEX, KEPT);
+  return s;
+}
+
+/* pushes the scratch, so that it lives as long as the call */
+static scratch *take(lua_State *L) {
+  scratch *s;
+  lua_getfield(L, LUA_REGISTRYINDEX, KEPT);
+  s = lua_touserdata(L, -1);
+  if (s == NULL || s->busy) s = new_scratch(L);
+  s->busy = 1;
+  return s;
+}
+
+static void free_room(scratch *s) {
+  free(s->room);
+  s->room = NULL;
+  s->size = 0;
+}
+
+static void give(scratch *s) {
+  if (s->doc.room > KEEP / sizeof(json_node)) json_close(&s->doc);
+  if (s->size > KEEP) free_room(s);
+  s->busy = 0;
+}
+
+static char *room_for(lua_State *L, scratch *s, size_t n) {
+  if (n <= s->size) return s->room;
+  free_room(s);
+  s->room = malloc(n);
+  if (s->room == NULL) luaL_error(L, "not enough memory");
+  s->size = n;
+  return s->room;
+}
+
+static int l_scratch_gc(lua_State *L) {
+  scratch *s = luaL_checkudata(L, 1, SCRATCH);
+  json_close(&s->doc);
+  free_room(s);
+  return 0;
+}
+
+/* ======= arguments and answers ======= */
+
+static slice check_text(lua_State *L, int i) {
+  slice text;
+  luaL_checktype(L, i, LUA_TSTRING);
+  text.p = lua_tolstring(L, i, &text.n);
+  return text;
+}
+
+/* A list of strings, or nothing, as slices in a userdata that is pushed. The
+** strings stay in the list. */
+static slice *check_names(lua_State *L, int i, size_t *n) {
+  slice *names;
+  size_t k;
+  *n = 0;
+  if (lua_isnoneornil(L, i)) return NULL;
+  luaL_checktype(L, i, LUA_TTABLE);
+  *n = lua_rawlen(L, i);
+  names = lua_newuserdatauv(L, (*n + 1) * sizeof *names, 0);
+  for (k = 0; k < *n; k++) {
+    lua_rawgeti(L, i, (int)(k + 1));
+    luaL_argcheck(L, lua_type(L, -1) == LUA_TSTRING, i,
+                  "a list of names expected");
+    names[k].p = lua_tolstring(L, -1, &names[k].n);
+    lua_pop(L, 1);
+  }
+  return names;
+}
+
+/* nil and what is wrong with the text; bytes count from 1 as string.sub's */
+static int refuse(lua_State *L, scratch *s) {
+  char message[96];
+  snprintf(message, sizeof message, "%s at byte %zu", s->doc.error,
+           s->doc.error_at + 1);
+  give(s);
+  lua_pushnil(L);
+  lua_pushstring(L, message);
+  return 2;
+}
+
+static int answer(lua_State *L, scratch *s, const char *text, size_t n) {
+  lua_pushlstring(L, text, n);
+  give(s);
+  return 1;
+}
+
+/* ======= decode ======= */
+
+typedef struct decoder {
+  lua_State *L;
+  scratch *s;
+} decoder;
+
+static void push_value(decoder *d, uint32_t node);
+
+static void push_string(decoder *d, uint32_t node) {
+  const json_node *n = &d->s->doc.nodes[node];
+  char *room = n->escaped ? room_for(d->L, d->s, n->len) : NULL;
+  slice text = json_text(&d->s->doc, node, room);
+  lua_pushlstring(d->L, text.p, text.n);
+}
+
+static void push_integer(lua_State *L, int64_t n) {
+  if (sizeof(lua_Integer) >= sizeof n)
+    lua_pushinteger(L, (lua_Integer)n);
+  else
+    lua_pushnumber(L, (lua_Number)n);
+}
+
+/* the least one is one below -BH_MAXINTEGER where integers are integers */
+static int fits(int64_t n) {
+  int64_t least = -BH_MAXINTEGER - (BH_MAXINTEGER == INT64_MAX);
+  return n >= least && n <= BH_MAXINTEGER;
+}
+
+static void push_number(decoder *d, uint32_t node) {
+  const json_doc *doc = &d->s->doc;
+  slice raw = json_raw(doc, node);
+  int64_t n;
+  double x;
+  if (json_int64(doc, node, &n) && fits(n))
+    push_integer(d->L, n);
+  else if (doc->nodes[node].escaped && json_double(doc, node, &x))
+    lua_pushnumber(d->L, x);
+  else
+    lua_pushlstring(d->L, raw.p, raw.n);
+}
+
+static void push_array(decoder *d, uint32_t node) {
+  const json_node *nodes = d->s->doc.nodes;
+  uint32_t i, end = nodes[node].next;
+  int n = 0;
+  lua_createtable(d->L, (int)nodes[node].count, 0);
+  for (i = node + 1; i < end; i = nodes[i].next) {
+    push_value(d, i);
+    lua_rawseti(d->L, -2, ++n);
+  }
+}
+
+static void push_object(decoder *d, uint32_t node) {
+  const json_node *nodes = d->s->doc.nodes;
+  uint32_t i, end = nodes[node].next;
+  lua_createtable(d->L, 0, (int)nodes[node].count);
+  for (i = node + 1; i < end; i = nodes[i + 1].next) {
+    if (nodes[i + 1].kind == JSON_NULL) continue;
+    push_string(d, i);
+    push_value(d, i + 1);
+    lua_rawset(d->L, -3);
+  }
+}
+
+static void push_value(decoder *d, uint32_t node) {
+  switch (d->s->doc.nodes[node].kind) {
+  case JSON_STRING:
+    push_string(d, node);
+    break;
+  case JSON_NUMBER:
+    push_number(d, node);
+    break;
+  case JSON_OBJECT:
+    push_object(d, node);
+    break;
+  case JSON_ARRAY:
+    push_array(d, node);
+    break;
+  case JSON_TRUE:
+    lua_pushboolean(d->L, 1);
+    break;
+  case JSON_FALSE:
+    lua_pushboolean(d->L, 0);
+    break;
+  default:
+    lua_getfield(d->L, LUA_REGISTRYINDEX, NULLS);
+    break;
+  }
+}
+
+static int l_decode(lua_State *L) {
+  slice text = check_text(L, 1);
+  scratch *s = take(L); /* [text ... scratch] */
+  decoder d = {L, s};
+  if (!json_parse(&s->doc, text.p, text.n)) return refuse(L, s);
+  if (!json_unique(&s->doc)) return refuse(L, s);
+  luaL_checkstack(L, 2 * JSON_MAXDEPTH + 8, "too many levels");
+  push_value(&d, 0);
+  give(s);
+  return 1;
+}
+
+/* ======= other texts ======= */
+
+static int no_digest(lua_State *L, scratch *s, long why) {
+  give(s);
+  lua_pushnil(L);
+  lua_pushstring(L, why == JSON_DOUBLE ? "a member comes twice"
+                                       : "out of memory");
+  return 2;
+}
+
+static int l_digest(lua_State *L) {
+  slice text = check_text(L, 1), canonical;
+  unsigned char digest[SIGN_SIZE];
+  char hex[2 * SIGN_SIZE], *room;
+  size_t n;
+  slice *skip = check_names(L, 2, &n);
+  scratch *s = take(L); /* [text skip names scratch] */
+  long len;
+  if (!json_parse(&s->doc, text.p, text.n)) return refuse(L, s);
+  room = room_for(L, s, text.n);
+  len = json_canonical(&s->doc, 0, skip, n, room);
+  if (len < 0) return no_digest(L, s, len);
+  canonical.p = room;
+  canonical.n = (size_t)len;
+  if (!sign_sha256(canonical, digest)) return no_digest(L, s, JSON_NOMEMORY);
+  text_hex(digest, sizeof digest, hex);
+  return answer(L, s, hex, sizeof hex);
+}
+
+static int l_redact(lua_State *L) {
+  slice text = check_text(L, 1);
+  size_t n, size;
+  slice *names = check_names(L, 2, &n);
+  scratch *s = take(L); /* [text list names scratch] */
+  char *room;
+  if (!json_parse(&s->doc, text.p, text.n)) return refuse(L, s);
+  size = json_redact(&s->doc, names, n, NULL);
+  room = room_for(L, s, size);
+  json_redact(&s->doc, names, n, room);
+  return answer(L, s, room, size);
+}
+
+static int l_stringify(lua_State *L) {
+  slice text = check_text(L, 1);
+  scratch *s = take(L); /* [text scratch] */
+  char *room;
+  if (!json_parse(&s->doc, text.p, text.n)) return refuse(L, s);
+  room = room_for(L, s, text.n);
+  return answer(L, s, room, json_stringify(&s->doc, room));
+}
+
+/* ======= streams ======= */
+
+static json_stream *check_stream(lua_State *L) {
+  json_stream **s = luaL_checkudata(L, 1, STREAM);
+  return *s;
+}
+
+static int l_stream(lua_State *L) {
+  slice under = {NULL, 0};
+  lua_Number limit = luaL_optnumber(L, 2, MAXELEMENT);
+  json_stream **s;
+  if (!lua_isnoneornil(L, 1)) under = check_text(L, 1);
+  luaL_argcheck(L, limit >= 1 && limit <= UINT32_MAX - 16, 2,
+                "limit out of range");
+  s = lua_newuserdatauv(L, sizeof *s, 0); /* [under limit stream] */
+  *s = NULL;
+  luaL_setmetatable(L, STREAM);
+  *s = json_stream_open(under, (size_t)limit);
+  if (*s == NULL) return luaL_error(L, "not enough memory");
+  return 1;
+}
+
+static int broken(lua_State *L, json_stream *s) {
+  lua_pushnil(L);
+  lua_pushstring(L, json_stream_error(s));
+  return 2;
+}
+
+static int l_stream_feed(lua_State *L) {
+  json_stream *s = check_stream(L);
+  slice chunk = check_text(L, 2);
+  if (!json_stream_feed(s, chunk.p, chunk.n)) return broken(L, s);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int l_stream_next(lua_State *L) {
+  json_stream *s = check_stream(L);
+  slice element;
+  int found = json_stream_next(s, &element);
+  if (found < 0) return broken(L, s);
+  if (found == 0)
+    lua_pushnil(L);
+  else
+    lua_pushlstring(L, element.p, element.n);
+  return 1;
+}
+
+static int l_stream_finish(lua_State *L) {
+  json_stream *s = check_stream(L);
+  if (!json_stream_end(s)) return broken(L, s);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* only the collector can call it: the metatable is hidden */
+static int l_stream_gc(lua_State *L) {
+  json_stream **s = luaL_checkudata(L, 1, STREAM);
+  json_stream_close(*s);
+  *s = NULL;
+  return 0;
+}
+
+/* ======= registration ======= */
+
+static int l_null_tostring(lua_State *L) {
+  lua_pushliteral(L, "null");
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"decode", l_decode},       {"digest", l_digest}, {"redact", l_redact},
+    {"stringify", l_stringify}, {"stream", l_stream}, {NULL, NULL},
+};
+
+static const luaL_Reg scratch_meta[] = {
+    {"__gc", l_scratch_gc},
+    {NULL, NULL},
+};
+
+static const luaL_Reg stream_meta[] = {
+    {"__gc", l_stream_gc},
+    {NULL, NULL},
+};
+
+static const luaL_Reg stream_methods[] = {
+    {"feed", l_stream_feed},
+    {"next", l_stream_next},
+    {"finish", l_stream_finish},
+    {NULL, NULL},
+};
+
+static const luaL_Reg null_meta[] = {
+    {"__tostring", l_null_tostring},
+    {NULL, NULL},
+};
+
+/* pushes a metatable that Lua cannot get at */
+static void new_meta(lua_State *L, const char *name, const luaL_Reg *meta) {
+  luaL_newmetatable(L, name);
+  luaL_setfuncs(L, meta, 0);
+  lua_pushstring(L, name);
+  lua_setfield(L, -2, "__name");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+}
+
+/* pushes the one null of this state */
+static void push_null(lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, NULLS);
+  if (!lua_isnil(L, -1)) return;
+  lua_pop(L, 1);
+  lua_newuserdatauv(L, 1, 0); /* [null] */
+  lua_newtable(L);            /* [null meta] */
+  luaL_setfuncs(L, null_meta, 0);
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  lua_setmetatable(L, -2);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, LUA_REGISTRYINDEX, NULLS);
+}
+
+int open_json(lua_State *L) {
+  new_meta(L, SCRATCH, scratch_meta);
+  new_meta(L, STREAM, stream_meta);
+  luaL_newlib(L, stream_methods);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 2);
+  luaL_newlib(L, functions); /* [json] */
+  push_null(L);
+  lua_setfield(L, -2, "null");
+  return 1;
+}

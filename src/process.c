@@ -1,0 +1,598 @@
+/*
+** process.c - luaopen_billhook_process: what the command needs of POSIX and
+** Lua lacks: child processes, signals, a sleep that a signal ends, free
+** ports, folders, owners of files, the terminal.
+**
+** Only the command loads this, never nginx. No memory is held across a call
+** that can raise: argument vectors are userdata on the stack.
+*/
+#define _GNU_SOURCE 1 /* execvpe, close_range, environ */
+
+#include "compat.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <grp.h>
+#include <limits.h>
+#include <linux/close_range.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static int fault(lua_State *L, const char *what, int code) {
+  lua_pushnil(L);
+  lua_pushfstring(L, "%s: %s", what, strerror(code));
+  return 2;
+}
+
+static int done(lua_State *L, const char *what, int result) {
+  if (result != 0) return fault(L, what, errno);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* {=== signals =========================================================== */
+
+#define CAUGHT 5 /* the first of the list can be caught */
+
+static const struct {
+  const char *name;
+  int number;
+} names[] = {{"TERM", SIGTERM}, {"INT", SIGINT},   {"QUIT", SIGQUIT},
+             {"HUP", SIGHUP},   {"CHLD", SIGCHLD}, {"KILL", SIGKILL},
+             {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"STOP", SIGSTOP},
+             {"CONT", SIGCONT}, {"SEGV", SIGSEGV}, {"ABRT", SIGABRT},
+             {NULL, 0}};
+
+/*
+** The one mutable static of the project's C code: a signal belongs to the
+** process, not to a Lua state, and its handler has no argument to find one
+** by. This is why nginx must never load this object.
+*/
+static volatile sig_atomic_t pending[CAUGHT];
+
+static void note(int number) {
+  for (int i = 0; i < CAUGHT; i++)
+    if (names[i].number == number) pending[i] = 1;
+}
+
+static int signal_of(lua_State *L, int arg, int count) {
+  const char *name = luaL_checkstring(L, arg);
+  for (int i = 0; names[i].name != NULL && i < count; i++)
+    if (strcmp(names[i].name, name) == 0) return names[i].number;
+  return luaL_argerror(L, arg, "not a signal that can be named here");
+}
+
+static void push_signal(lua_State *L, int number) {
+  for (int i = 0; names[i].name != NULL; i++)
+    if (names[i].number == number) {
+      lua_pushstring(L, names[i].name);
+      return;
+    }
+  lua_pushfstring(L, "%d", number);
+}
+
+/*
+** signals(name, ...): from now on these are noted and do nothing else.
+** Calls that a signal interrupts go on by themselves (a rule's library may
+** not expect EINTR); only sleep ends early.
+*/
+static int l_signals(lua_State *L) {
+  struct sigaction act;
+  int n = lua_gettop(L);
+  memset(&act, 0, sizeof(act));
+  act.sa_handler = note;
+  act.sa_flags = SA_RESTART;
+  sigemptyset(&act.sa_mask);
+  for (int i = 1; i <= n; i++)
+    sigaction(signal_of(L, i, CAUGHT), &act, NULL);
+  return 0;
+}
+
+/* caught() -> name of a signal that came since, once | nil */
+static int l_caught(lua_State *L) {
+  for (int i = 0; i < CAUGHT; i++)
+    if (pending[i]) {
+      pending[i] = 0;
+      lua_pushstring(L, names[i].name);
+      return 1;
+    }
+  lua_pushnil(L);
+  return 1;
+}
+
+static int any_pending(void) {
+  int any = 0;
+  for (int i = 0; i < CAUGHT; i++)
+    any |= pending[i];
+  return any;
+}
+
+static double monotonic(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/*
+** The signals are blocked from the look at the flags until pselect opens
+** them again, so that none can slip in between and be slept over.
+*/
+static int doze(double end, int through) {
+  sigset_t ours, before;
+  int woken;
+  sigemptyset(&ours);
+  for (int i = 0; i < CAUGHT; i++)
+    sigaddset(&ours, names[i].number);
+  sigprocmask(SIG_BLOCK, &ours, &before);
+  for (;;) {
+    double left = end - monotonic();
+    struct timespec t;
+    woken = !through && any_pending();
+    if (woken || left <= 0) break;
+    t.tv_sec = (time_t)left;
+    t.tv_nsec = (long)((left - (double)t.tv_sec) * 1e9);
+    pselect(0, NULL, NULL, NULL, &t, &before);
+  }
+  sigprocmask(SIG_SETMASK, &before, NULL);
+  return woken;
+}
+
+/*
+** sleep(seconds[, through]) -> true | false: ended early, caught() tells by
+** what. A signal that came before, and was not asked for, ends it at once;
+** with `through` nothing does.
+*/
+static int l_sleep(lua_State *L) {
+  double seconds = luaL_checknumber(L, 1);
+  luaL_argcheck(L, seconds >= 0 && seconds < 1e9, 1, "0 or more seconds");
+  lua_pushboolean(L, !doze(monotonic() + seconds, lua_toboolean(L, 2)));
+  return 1;
+}
+
+static int l_monotonic(lua_State *L) {
+  lua_pushnumber(L, monotonic());
+  return 1;
+}
+
+/* kill(pid, name|0) -> true | nil, message; a negative pid is a group */
+static int l_kill(lua_State *L) {
+  lua_Integer pid = luaL_checkinteger(L, 1);
+  int number = 0;
+  luaL_argcheck(L, pid != 0 && pid != -1, 1, "one process or one group");
+  if (lua_type(L, 2) != LUA_TNUMBER)
+    number = signal_of(L, 2, INT_MAX);
+  else
+    luaL_argcheck(L, lua_tointeger(L, 2) == 0, 2, "a signal's name, or 0");
+  return done(L, "kill", kill((pid_t)pid, number));
+}
+
+/* }{=== children ========================================================== */
+
+typedef struct child {
+  char **argv, **envp;
+  const char *cwd, *user, *io[3]; /* NULL: as it is */
+  uid_t uid;
+  gid_t gid;
+  int group, die, report;
+  pid_t parent;
+} child;
+
+static int redirect(const char *path, int fd) {
+  int flags = fd == 0 ? O_RDONLY : O_WRONLY | O_CREAT | O_APPEND, from;
+  if (path == NULL) return 0;
+  from = open(path, flags | O_CLOEXEC, 0600);
+  return from < 0 || dup2(from, fd) < 0 ? -1 : 0;
+}
+
+static int drop(const child *c) {
+  if (c->user == NULL) return 0;
+  if (initgroups(c->user, c->gid) != 0 || setgid(c->gid) != 0) return -1;
+  return setuid(c->uid);
+}
+
+static void plain_signals(void) {
+  sigset_t none;
+  for (int i = 0; i < CAUGHT; i++)
+    signal(names[i].number, SIG_DFL); /* a shell's & leaves INT ignored */
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* in the child: gives the step that failed; comes back only on failure */
+static const char *become(const child *c) {
+  plain_signals();
+  for (int i = 0; i < 3; i++)
+    if (redirect(c->io[i], i) != 0) return "redirect";
+  close_range(3, ~0U, CLOSE_RANGE_CLOEXEC); /* best effort: Linux 5.11 */
+  if (c->group && setpgid(0, 0) != 0) return "setpgid";
+  if (drop(c) != 0) return "change of user";
+  if (c->cwd != NULL && chdir(c->cwd) != 0) return "chdir";
+  if (c->die != 0) { /* after setuid, which would clear it */
+    if (prctl(PR_SET_PDEATHSIG, c->die) != 0) return "prctl";
+    if (getppid() != c->parent) _exit(0); /* it died before the prctl */
+  }
+  execvpe(c->argv[0], c->argv, c->envp);
+  return "exec";
+}
+
+typedef struct failure {
+  int code;
+  const char *step;
+} failure;
+
+static void child_main(const child *c) {
+  failure f;
+  f.step = become(c); /* a constant: its address is the parent's too */
+  f.code = errno;
+  _exit(write(c->report, &f, sizeof(f)) < 0 ? 126 : 127);
+}
+
+/* room for n strings and the NULL behind; anchored on the stack [+1] */
+static char **vector(lua_State *L, size_t n) {
+  char **v;
+  luaL_argcheck(L, n < 100000, 1, "too long");
+  v = (char **)lua_newuserdatauv(L, (n + 1) * sizeof(*v), 0);
+  memset(v, 0, (n + 1) * sizeof(*v));
+  return v;
+}
+
+/* execvpe wants char *, and does not write through it */
+static char *loose(const char *s) {
+  union {
+    const char *in;
+    char *out;
+  } u;
+  u.in = s;
+  return u.out;
+}
+
+/* the strings stay alive in the table */
+static char **arguments(lua_State *L, int table) {
+  size_t n = lua_rawlen(L, table);
+  char **v = vector(L, n);
+  luaL_argcheck(L, n > 0, table, "a program is missing");
+  for (size_t i = 0; i < n; i++) {
+    lua_rawgeti(L, table, (int)i + 1);
+    if (lua_type(L, -1) != LUA_TSTRING)
+      luaL_argerror(L, table, "a list of strings");
+    v[i] = loose(lua_tostring(L, -1));
+    lua_pop(L, 1);
+  }
+  return v;
+}
+
+/* what the caller sets (or unsets with false) is not inherited */
+static int replaced(lua_State *L, int table, const char *entry) {
+  const char *eq = strchr(entry, '=');
+  int found;
+  lua_pushlstring(L, entry, eq ? (size_t)(eq - entry) : strlen(entry));
+  lua_rawget(L, table);
+  found = !lua_isnil(L, -1);
+  lua_pop(L, 1);
+  return found;
+}
+
+/* [env] -> [env, anchor, vector]; the anchor keeps the "K=V" strings */
+static char **environment(lua_State *L, int env) {
+  size_t n = 0, at = 0;
+  int anchor, made = 0;
+  char **v;
+  lua_newtable(L);
+  anchor = lua_gettop(L);
+  for (lua_pushnil(L); lua_next(L, env) != 0; lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING)
+      luaL_error(L, "spawn: env is a map of strings");
+    if (lua_type(L, -1) == LUA_TBOOLEAN && !lua_toboolean(L, -1)) continue;
+    if (lua_type(L, -1) != LUA_TSTRING)
+      luaL_error(L, "spawn: env.%s is not a string", lua_tostring(L, -2));
+    lua_pushfstring(L, "%s=%s", lua_tostring(L, -2), lua_tostring(L, -1));
+    lua_rawseti(L, anchor, ++made);
+  }
+  while (environ[n] != NULL)
+    n++;
+  v = vector(L, n + (size_t)made);
+  for (size_t i = 0; i < n; i++)
+    if (!replaced(L, env, environ[i])) v[at++] = environ[i];
+  for (int i = 1; i <= made; i++) {
+    lua_rawgeti(L, anchor, i);
+    v[at++] = loose(lua_tostring(L, -1));
+    lua_pop(L, 1);
+  }
+  return v;
+}
+
+/* leaves the string on the stack, which keeps it alive [+1] */
+static const char *field_string(lua_State *L, const char *name) {
+  lua_getfield(L, 2, name);
+  if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
+    luaL_error(L, "spawn: %s is not a string", name);
+  return lua_tostring(L, -1);
+}
+
+static void find_user(lua_State *L, child *c) {
+  const struct passwd *pw = getpwnam(c->user);
+  if (pw == NULL) luaL_error(L, "spawn: no user %s", c->user);
+  c->uid = pw->pw_uid;
+  c->gid = pw->pw_gid;
+}
+
+static void options(lua_State *L, child *c) {
+  luaL_checktype(L, 2, LUA_TTABLE);
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  c->io[0] = field_string(L, "stdin");
+  c->io[1] = field_string(L, "stdout");
+  c->io[2] = field_string(L, "stderr");
+  c->cwd = field_string(L, "cwd");
+  c->user = field_string(L, "user");
+  if (c->user != NULL) find_user(L, c);
+  if (field_string(L, "die") != NULL)
+    c->die = signal_of(L, lua_gettop(L), INT_MAX);
+  lua_getfield(L, 2, "group");
+  c->group = lua_toboolean(L, -1);
+  lua_getfield(L, 2, "env");
+  if (lua_istable(L, -1)) c->envp = environment(L, lua_gettop(L));
+}
+
+/* waits until the child has become the program, or has said why not */
+static int started(lua_State *L, pid_t pid, int fd) {
+  failure f;
+  ssize_t n;
+  do
+    n = read(fd, &f, sizeof(f));
+  while (n < 0 && errno == EINTR);
+  close(fd);
+  if (n <= 0) {
+    lua_pushinteger(L, pid);
+    return 1;
+  }
+  while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+    ;
+  return fault(L, f.step, f.code);
+}
+
+/*
+** spawn(argv, options) -> pid | nil, message. Options: env (a map on top of
+** ours; false unsets), cwd, stdin, stdout, stderr (paths; output is
+** appended), group (a process group of its own), user (a name), die (the
+** signal it gets when we die).
+*/
+static int l_spawn(lua_State *L) {
+  child c;
+  int fds[2];
+  pid_t pid;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 2);
+  memset(&c, 0, sizeof(c));
+  if (!lua_isnil(L, 2)) options(L, &c);
+  c.argv = arguments(L, 1);
+  if (c.envp == NULL) c.envp = environ;
+  if (pipe2(fds, O_CLOEXEC) != 0) return fault(L, "pipe", errno);
+  c.report = fds[1];
+  c.parent = getpid();
+  pid = fork();
+  if (pid == 0) child_main(&c);
+  close(fds[1]);
+  if (pid > 0) return started(L, pid, fds[0]);
+  close(fds[0]);
+  return fault(L, "fork", errno);
+}
+
+/*
+** wait(pid[, how]) -> "exit", code | "signal", name | false: it runs | nil,
+** message. How: nil waits; "poll" does not; "look" leaves the ended child as
+** it is, so that its id, and its group's, stay its own until the next wait.
+*/
+static int l_wait(lua_State *L) {
+  static const char *const modes[] = {"wait", "poll", "look", NULL};
+  static const int flags[] = {WEXITED, WEXITED | WNOHANG,
+                              WEXITED | WNOHANG | WNOWAIT};
+  id_t pid = (id_t)luaL_checkinteger(L, 1);
+  int mode = luaL_checkoption(L, 2, "wait", modes), r;
+  siginfo_t info;
+  memset(&info, 0, sizeof(info));
+  do
+    r = waitid(P_PID, pid, &info, flags[mode]);
+  while (r < 0 && errno == EINTR);
+  if (r < 0) return fault(L, "wait", errno);
+  if (info.si_pid == 0) {
+    lua_pushboolean(L, 0);
+    return 1;
+  }
+  if (info.si_code == CLD_EXITED) {
+    lua_pushliteral(L, "exit");
+    lua_pushinteger(L, info.si_status);
+  } else {
+    lua_pushliteral(L, "signal");
+    push_signal(L, info.si_status);
+  }
+  return 2;
+}
+
+/* }{=== files and users =================================================== */
+
+static int l_uid(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)geteuid());
+  return 1;
+}
+
+static void set_integer(lua_State *L, const char *name, lua_Integer n) {
+  lua_pushinteger(L, n);
+  lua_setfield(L, -2, name);
+}
+
+/* user(name|uid) -> { name, uid, gid, group } | nil */
+static int l_user(lua_State *L) {
+  const struct passwd *pw = lua_type(L, 1) == LUA_TNUMBER
+                                ? getpwuid((uid_t)lua_tointeger(L, 1))
+                                : getpwnam(luaL_checkstring(L, 1));
+  const struct group *gr;
+  if (pw == NULL) return 0;
+  lua_createtable(L, 0, 4);
+  lua_pushstring(L, pw->pw_name);
+  lua_setfield(L, -2, "name");
+  set_integer(L, "uid", (lua_Integer)pw->pw_uid);
+  set_integer(L, "gid", (lua_Integer)pw->pw_gid);
+  gr = getgrgid(pw->pw_gid);
+  if (gr != NULL) {
+    lua_pushstring(L, gr->gr_name);
+    lua_setfield(L, -2, "group");
+  }
+  return 1;
+}
+
+/* stat(path) -> { type, uid, gid, mode, size } | nil, message */
+static int l_stat(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  struct stat s;
+  if (stat(path, &s) != 0) return fault(L, path, errno);
+  lua_createtable(L, 0, 5);
+  lua_pushstring(L, S_ISDIR(s.st_mode) ? "directory" : "file");
+  lua_setfield(L, -2, "type");
+  set_integer(L, "uid", (lua_Integer)s.st_uid);
+  set_integer(L, "gid", (lua_Integer)s.st_gid);
+  set_integer(L, "mode", (lua_Integer)(s.st_mode & 07777));
+  set_integer(L, "size", (lua_Integer)s.st_size);
+  return 1;
+}
+
+/* executable(path) -> is it a file that we may run */
+static int l_executable(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  struct stat s;
+  lua_pushboolean(L, stat(path, &s) == 0 && S_ISREG(s.st_mode) &&
+                         access(path, X_OK) == 0);
+  return 1;
+}
+
+/* realpath(path) -> without links and dots | nil, message */
+static int l_realpath(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  char room[PATH_MAX];
+  if (realpath(path, room) == NULL) return fault(L, path, errno);
+  lua_pushstring(L, room);
+  return 1;
+}
+
+/* mkdtemp(prefix) -> a new folder, 0700 | nil, message */
+static int l_mkdtemp(lua_State *L) {
+  size_t n;
+  const char *prefix = luaL_checklstring(L, 1, &n);
+  char room[PATH_MAX];
+  luaL_argcheck(L, n + 8 < sizeof(room), 1, "too long");
+  memcpy(room, prefix, n);
+  memcpy(room + n, ".XXXXXX", 8);
+  if (mkdtemp(room) == NULL) return fault(L, prefix, errno);
+  lua_pushstring(L, room);
+  return 1;
+}
+
+static int l_mkdir(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  return done(L, path, mkdir(path, (mode_t)luaL_optinteger(L, 2, 0700)));
+}
+
+static int l_chown(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  uid_t uid = (uid_t)luaL_checkinteger(L, 2);
+  return done(L, path, chown(path, uid, (gid_t)luaL_checkinteger(L, 3)));
+}
+
+static int unlink_entry(const char *path, const struct stat *s, int kind,
+                        struct FTW *where) {
+  (void)s, (void)kind, (void)where;
+  return remove(path) != 0 && errno != ENOENT; /* somebody else's work */
+}
+
+/* remove_tree(path) -> true | nil, message; follows no link */
+static int l_remove_tree(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  return done(L, path, nftw(path, unlink_entry, 16, FTW_DEPTH | FTW_PHYS));
+}
+
+/* }{=== network and terminal ============================================== */
+
+#define PORTS 16
+
+static int port_of(int fd) {
+  struct sockaddr_in a;
+  socklen_t n = sizeof(a);
+  memset(&a, 0, sizeof(a));
+  a.sin_family = AF_INET;
+  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (bind(fd, (struct sockaddr *)&a, sizeof(a)) != 0) return 0;
+  if (getsockname(fd, (struct sockaddr *)&a, &n) != 0) return 0;
+  return ntohs(a.sin_port);
+}
+
+/*
+** free_port([count]) -> count ports of 127.0.0.1, all different, that
+** nothing listened on a moment ago | nil, message
+*/
+static int l_free_port(lua_State *L) {
+  int count = (int)luaL_optinteger(L, 1, 1), ports[PORTS], fds[PORTS];
+  int opened = 0, code;
+  luaL_argcheck(L, count >= 1 && count <= PORTS, 1, "1 to 16");
+  for (; opened < count; opened++) {
+    fds[opened] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ports[opened] = port_of(fds[opened]);
+    if (ports[opened] == 0) break;
+  }
+  code = errno;
+  for (int i = 0; i < count && i <= opened; i++)
+    close(fds[i]);
+  if (opened < count) return fault(L, "no free port", code);
+  for (int i = 0; i < count; i++)
+    lua_pushinteger(L, ports[i]);
+  return count;
+}
+
+/* columns(fd) -> width of that terminal | nil: not one */
+static int l_columns(lua_State *L) {
+  struct winsize w;
+  int fd = (int)luaL_checkinteger(L, 1);
+  if (ioctl(fd, TIOCGWINSZ, &w) != 0) return 0;
+  lua_pushinteger(L, w.ws_col > 0 ? w.ws_col : 80);
+  return 1;
+}
+
+/* }======================================================================= */
+
+static const luaL_Reg functions[] = {{"signals", l_signals},
+                                     {"caught", l_caught},
+                                     {"sleep", l_sleep},
+                                     {"monotonic", l_monotonic},
+                                     {"kill", l_kill},
+                                     {"spawn", l_spawn},
+                                     {"wait", l_wait},
+                                     {"uid", l_uid},
+                                     {"user", l_user},
+                                     {"stat", l_stat},
+                                     {"executable", l_executable},
+                                     {"realpath", l_realpath},
+                                     {"mkdtemp", l_mkdtemp},
+                                     {"mkdir", l_mkdir},
+                                     {"chown", l_chown},
+                                     {"remove_tree", l_remove_tree},
+                                     {"free_port", l_free_port},
+                                     {"columns", l_columns},
+                                     {NULL, NULL}};
+
+BILLHOOK_API int luaopen_billhook_process(lua_State *L);
+
+BILLHOOK_API int luaopen_billhook_process(lua_State *L) {
+  luaL_newlib(L, functions);
+  return 1;
+}

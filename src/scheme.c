@@ -1,0 +1,232 @@
+/*
+** scheme.c - reading a delivery's body for a decision.
+*/
+#include "scheme.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char scheme_twice[] = "comes twice, or with its name escaped";
+const char scheme_inside[] = "has a member in it twice";
+
+int scheme_control(slice s) {
+  size_t i;
+  for (i = 0; i < s.n; i++)
+    if ((unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f) return 1;
+  return 0;
+}
+
+verify_code scheme_refuse(scheme *c, verify_code code, const char *part,
+                          const char *why) {
+  c->answer->part = part;
+  c->answer->why = why;
+  return code;
+}
+
+int scheme_room(char **p, size_t *room, size_t size) {
+  if (size <= *room) return 1;
+  free(*p);
+  *p = malloc(size);
+  *room = *p != NULL ? size : 0;
+  return *p != NULL;
+}
+
+int scheme_is(const verify_work *work, uint32_t node, json_kind kind) {
+  return node < JSON_TWICE && work->doc.nodes[node].kind == kind;
+}
+
+uint32_t scheme_member(const verify_work *work, uint32_t object,
+                       const char *name) {
+  uint32_t node = json_member(&work->doc, object, slice_of(name));
+  return scheme_is(work, node, JSON_NULL) ? JSON_NONE : node;
+}
+
+int scheme_string(verify_work *work, uint32_t node, slice *out) {
+  const json_doc *doc = &work->doc;
+  if (!doc->nodes[node].escaped) {
+    *out = json_text(doc, node, NULL);
+    return 1;
+  }
+  if (work->text_used == 0 &&
+      !scheme_room(&work->text, &work->text_room, doc->len))
+    return 0;
+  *out = json_text(doc, node, work->text + work->text_used);
+  work->text_used += doc->nodes[node].len;
+  return 1;
+}
+
+int scheme_decent(slice s, size_t most) {
+  return s.n > 0 && s.n <= most && !scheme_control(s);
+}
+
+int scheme_plain(slice s, size_t most) {
+  size_t i;
+  for (i = 0; i < s.n; i++)
+    if (s.p[i] <= ' ' || s.p[i] > '~') return 0;
+  return s.n > 0 && s.n <= most;
+}
+
+int scheme_uuid(slice s) {
+  size_t i;
+  if (s.n != 36) return 0;
+  for (i = 0; i < s.n; i++) {
+    char c = s.p[i], l = (char)(c | 32);
+    if (i == 8 || i == 13 || i == 18 || i == 23
+            ? c != '-'
+            : !(c >= '0' && c <= '9') && !(l >= 'a' && l <= 'f'))
+      return 0;
+  }
+  return 1;
+}
+
+slice scheme_id(verify_work *work, slice id) {
+  slice kept = {work->id, id.n};
+  size_t i;
+  memcpy(work->id, id.p, id.n);
+  if (scheme_uuid(id))
+    for (i = 0; i < id.n; i++)
+      if (id.p[i] >= 'A' && id.p[i] <= 'F') work->id[i] |= 32;
+  return kept;
+}
+
+slice scheme_decimal(int64_t value, char *out, size_t room) {
+  slice s = {out + room, 0};
+  do {
+    s.p--, s.n++;
+    out[room - s.n] = (char)('0' + value % 10);
+    value /= 10;
+  } while (value > 0);
+  return s;
+}
+
+int scheme_number(verify_work *work, uint32_t node, int64_t *out) {
+  slice digits;
+  if (scheme_is(work, node, JSON_NUMBER))
+    return json_int64(&work->doc, node, out) && *out >= 0;
+  if (!scheme_is(work, node, JSON_STRING)) return 0;
+  digits = json_raw(&work->doc, node);
+  digits.p++;
+  digits.n -= 2;
+  return text_digits(digits, out);
+}
+
+int scheme_digest(verify_keys *keys, verify_work *work,
+                  const uint32_t nodes[3], char *hex) {
+  static const char *const names[3] = {
+      "{\"data\":", ",\"tenant\":", ",\"type\":"};
+  unsigned char sum[SIGN_SIZE];
+  slice parts[7];
+  size_t room = 0, n = 0, i;
+  char *to;
+  for (i = 0; i < 3; i++)
+    if (nodes[i] < JSON_TWICE) room += work->doc.nodes[nodes[i]].len;
+  if (!scheme_room(&work->canon, &work->canon_room, room)) return -1;
+  for (i = 0, to = work->canon; i < 3; i++) {
+    long size;
+    if (nodes[i] >= JSON_TWICE) continue;
+    size = json_canonical(&work->doc, nodes[i], NULL, 0, to);
+    if (size < 0) return size == JSON_DOUBLE ? 0 : -1;
+    parts[n++] = slice_of(names[i]);
+    parts[n].p = to;
+    parts[n++].n = (size_t)size;
+    to += size;
+  }
+  parts[n++] = slice_of("}");
+  if (!sign_digest(keys->secrets, parts, n, sum)) return -1;
+  text_hex(sum, sizeof sum, hex);
+  return 1;
+}
+
+verify_code scheme_optional(scheme *c, const char *name, uint32_t *node) {
+  *node = scheme_member(c->work, 0, name);
+  if (*node != JSON_TWICE) return VERIFY_OK;
+  return scheme_refuse(c, VERIFY_MALFORMED, name, scheme_twice);
+}
+
+verify_code scheme_required(scheme *c, const char *name, uint32_t *node) {
+  verify_code code = scheme_optional(c, name, node);
+  if (code != VERIFY_OK || *node != JSON_NONE) return code;
+  return scheme_refuse(c, VERIFY_MALFORMED, name, "is missing");
+}
+
+verify_code scheme_text(scheme *c, const char *name, uint32_t *node,
+                        slice *out) {
+  verify_code code = scheme_required(c, name, node);
+  if (code != VERIFY_OK) return code;
+  if (!scheme_is(c->work, *node, JSON_STRING))
+    return scheme_refuse(c, VERIFY_MALFORMED, name, "is not a string");
+  if (!scheme_string(c->work, *node, out))
+    return scheme_refuse(c, VERIFY_MEMORY, NULL, SCHEME_NOMEMORY);
+  return VERIFY_OK;
+}
+
+verify_code scheme_word(scheme *c, const char *name, uint32_t *node,
+                        slice *out) {
+  verify_code code = scheme_text(c, name, node, out);
+  if (code != VERIFY_OK || scheme_plain(*out, VERIFY_MAXNAME)) return code;
+  return scheme_refuse(c, VERIFY_MALFORMED, name,
+                       "is not 1 to 128 visible ASCII characters");
+}
+
+int scheme_starved(const json_doc *doc) {
+  return strcmp(doc->error, "out of memory") == 0;
+}
+
+/* the text is not JSON, or two readers could read it differently */
+static verify_code unreadable(scheme *c) {
+  const json_doc *doc = &c->work->doc;
+  if (scheme_starved(doc))
+    return scheme_refuse(c, VERIFY_MEMORY, NULL, SCHEME_NOMEMORY);
+  c->answer->at = (long)doc->error_at;
+  return scheme_refuse(c, VERIFY_MALFORMED, NULL, doc->error);
+}
+
+verify_code scheme_parse(scheme *c, slice text) {
+  c->work->text_used = 0;
+  if (json_parse(&c->work->doc, text.p, text.n)) return VERIFY_OK;
+  return unreadable(c);
+}
+
+verify_code scheme_object(scheme *c, slice body) {
+  verify_code code = scheme_parse(c, body);
+  if (code != VERIFY_OK) return code;
+  if (!scheme_is(c->work, 0, JSON_OBJECT))
+    return scheme_refuse(c, VERIFY_MALFORMED, NULL,
+                         "the body is not an object");
+  return json_unique(&c->work->doc) ? VERIFY_OK : unreadable(c);
+}
+
+verify_code scheme_summed(scheme *c, uint32_t type, uint32_t tenant,
+                          uint32_t data) {
+  const uint32_t nodes[3] = {data, tenant, type};
+  int done = 1;
+  if (!c->request->undigested)
+    done = scheme_digest(c->keys, c->work, nodes, c->work->first.digest);
+  if (done < 0) return scheme_refuse(c, VERIFY_MEMORY, NULL, SCHEME_NOMEMORY);
+  return done ? VERIFY_OK
+              : scheme_refuse(c, VERIFY_MALFORMED, "data", scheme_inside);
+}
+
+verify_code scheme_in_time(scheme *c, double at, double tolerance) {
+  double age = c->request->now - at;
+  if (age > tolerance)
+    return scheme_refuse(c, VERIFY_STALE, NULL,
+                         "signed longer ago than tolerated");
+  if (-age > tolerance)
+    return scheme_refuse(c, VERIFY_FUTURE, NULL, "signed in the future");
+  return VERIFY_OK;
+}
+
+verify_code scheme_found(scheme *c, int number, verify_code wrong,
+                         const char *why) {
+  c->answer->secret = number;
+  if (number < 0)
+    return scheme_refuse(c, VERIFY_MEMORY, NULL, SCHEME_NOMEMORY);
+  return number > 0 ? VERIFY_OK : scheme_refuse(c, wrong, NULL, why);
+}
+
+verify_code scheme_one(scheme *c) {
+  c->work->ready = 1;
+  c->answer->events = 1;
+  return VERIFY_OK;
+}

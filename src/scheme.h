@@ -1,0 +1,111 @@
+/*
+** scheme.h - between verify.c and the three schemes: one call's state, and
+** reading a body for a decision. Only verify.c and scheme*.c include it.
+**
+** A step gives VERIFY_OK, or the code that it has refused with. Members are
+** read so that no two readers can differ: null is absent, and a name that
+** comes twice or is escaped is refused.
+*/
+#ifndef BILLHOOK_SCHEME_H
+#define BILLHOOK_SCHEME_H
+
+#include "verify.h"
+
+#pragma GCC visibility push(hidden)
+
+#define SCHEME_NOMEMORY "not enough memory"
+
+extern const char scheme_twice[];  /* what is wrong with a member, */
+extern const char scheme_inside[]; /* and with a value */
+
+typedef struct scheme {
+  verify_keys *keys;
+  verify_work *work;
+  const verify_request *request;
+  verify_answer *answer;
+} scheme;
+
+/* --- the schemes; each fills the answer -------------------------------- */
+
+verify_code scheme_betterez(scheme *c);
+verify_code scheme_dreamclass(scheme *c);
+verify_code scheme_dreamapply(scheme *c);
+verify_code scheme_items(scheme *c); /* DreamApply without its proof */
+
+/* The journal item at a node, with the id that it stands under, or -1. What
+** is no item becomes a bad event, so that it can be kept and looked at: 1;
+** -1: no memory. */
+int scheme_item(verify_keys *keys, verify_work *work, uint32_t node,
+                int64_t key, verify_event *e);
+
+int64_t scheme_key(const verify_work *work, uint32_t name); /* or -1 */
+
+/* --- refusing and accepting -------------------------------------------- */
+
+/* gives the code back; part: the member that it is about, or NULL */
+verify_code scheme_refuse(scheme *c, verify_code code, const char *part,
+                          const char *why);
+
+/* what the number of the key that matched means: from 1 on it did */
+verify_code scheme_found(scheme *c, int number, verify_code wrong,
+                         const char *why);
+
+verify_code scheme_in_time(scheme *c, double at, double tolerance);
+verify_code scheme_one(scheme *c); /* the event is in work->first */
+
+/* --- the body ---------------------------------------------------------- */
+
+verify_code scheme_parse(scheme *c, slice text);
+verify_code scheme_object(scheme *c, slice body); /* no member twice in it */
+
+/* members of the top object: any that may be missing (JSON_NONE), any that
+** must be there, a string, a string of visible ASCII */
+verify_code scheme_optional(scheme *c, const char *name, uint32_t *node);
+verify_code scheme_required(scheme *c, const char *name, uint32_t *node);
+verify_code scheme_text(scheme *c, const char *name, uint32_t *node,
+                        slice *out);
+verify_code scheme_word(scheme *c, const char *name, uint32_t *node,
+                        slice *out);
+
+/* the digest of the envelope's event, where one is wanted */
+verify_code scheme_summed(scheme *c, uint32_t type, uint32_t tenant,
+                          uint32_t data);
+
+/* --- values ------------------------------------------------------------ */
+
+int scheme_starved(const json_doc *doc); /* json.h ran out of memory */
+int scheme_is(const verify_work *work, uint32_t node, json_kind kind);
+
+/* a member that is there and not null, else JSON_NONE or JSON_TWICE */
+uint32_t scheme_member(const verify_work *work, uint32_t object,
+                       const char *name);
+
+/* A string's text; strings with escapes share one buffer as large as the
+** whole text, which suffices as each is read once an event. 1, or 0: memory */
+int scheme_string(verify_work *work, uint32_t node, slice *out);
+
+/* an id from 0 on, that is an integer or digits in a string: 1, or 0 */
+int scheme_number(verify_work *work, uint32_t node, int64_t *out);
+
+int scheme_control(slice s);             /* has a control character */
+int scheme_decent(slice s, size_t most); /* fit for a log and a database */
+int scheme_plain(slice s, size_t most);  /* visible ASCII alone, not empty */
+int scheme_uuid(slice s);                /* 8-4-4-4-12 hexadecimal digits */
+
+/* the event's id, kept in work: a UUID in lower case, others as they are */
+slice scheme_id(verify_work *work, slice id);
+
+/* a number from 0 on in its shortest spelling, at the end of out */
+slice scheme_decimal(int64_t value, char *out, size_t room);
+
+/* at least size bytes at *p, whose content is lost: 1, or 0 */
+int scheme_room(char **p, size_t *room, size_t size);
+
+/* SHA-256 of {"data":...,"tenant":...,"type":...} in canonical spelling, of
+** the nodes that are there: 1; 0: a member in it comes twice; -1: memory */
+int scheme_digest(verify_keys *keys, verify_work *work,
+                  const uint32_t nodes[3], char *hex);
+
+#pragma GCC visibility pop
+
+#endif

@@ -1,0 +1,420 @@
+/*
+** sqlite.c - luaopen_billhook_sqlite: the few calls of libsqlite3 that the
+** inbox needs, and no more.
+**
+**   db = sqlite.open(path [, {busy_timeout = ms}])   or nil, code, message
+**   db:exec(sql)             true; any number of statements, no values
+**   db:query(sql, ...)       rows, and how many it has changed; one statement,
+**                            a value a parameter
+**   db:moved()               has its file been renamed, replaced or deleted?
+**   db:close()
+**
+** A row is a table by column name, with NULL as absence. Integers stay
+** integers (on LuaJIT up to 2^53, text beyond), strings are bound as TEXT,
+** booleans as 0 and 1, nil as NULL. Whatever the database refuses comes back
+** as nil, the name of the extended result code, and its message; only wrong
+** use raises.
+**
+** Statements are prepared once and kept in the userdata by their text. A
+** connection belongs to one Lua state, so SQLite's own mutex is left out; a
+** process that was forked from the one that opened it may neither use nor
+** close it (that would end the parent's locks).
+*/
+#include "compat.h"
+#include <math.h>
+#include <sqlite3.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+BILLHOOK_API int luaopen_billhook_sqlite(lua_State *L);
+
+#define METANAME "billhook.sqlite"
+#define SLOTS    64 /* kept statements; a power of two */
+
+typedef struct database {
+  sqlite3 *db; /* NULL: closed */
+  pid_t opener;
+  sqlite3_stmt *kept[SLOTS];
+} database;
+
+/* --- what went wrong -------------------------------------------------- */
+
+#define NAME(code) \
+  { code, #code }
+
+static const struct {
+  int code;
+  const char *name;
+} names[] = {
+    NAME(SQLITE_ERROR),
+    NAME(SQLITE_INTERNAL),
+    NAME(SQLITE_PERM),
+    NAME(SQLITE_ABORT),
+    NAME(SQLITE_BUSY),
+    NAME(SQLITE_LOCKED),
+    NAME(SQLITE_NOMEM),
+    NAME(SQLITE_READONLY),
+    NAME(SQLITE_INTERRUPT),
+    NAME(SQLITE_IOERR),
+    NAME(SQLITE_CORRUPT),
+    NAME(SQLITE_FULL),
+    NAME(SQLITE_CANTOPEN),
+    NAME(SQLITE_PROTOCOL),
+    NAME(SQLITE_SCHEMA),
+    NAME(SQLITE_TOOBIG),
+    NAME(SQLITE_CONSTRAINT),
+    NAME(SQLITE_MISMATCH),
+    NAME(SQLITE_MISUSE),
+    NAME(SQLITE_NOLFS),
+    NAME(SQLITE_AUTH),
+    NAME(SQLITE_RANGE),
+    NAME(SQLITE_NOTADB),
+    NAME(SQLITE_ABORT_ROLLBACK),
+    NAME(SQLITE_BUSY_RECOVERY),
+    NAME(SQLITE_BUSY_SNAPSHOT),
+    NAME(SQLITE_BUSY_TIMEOUT),
+    NAME(SQLITE_CANTOPEN_DIRTYWAL),
+    NAME(SQLITE_CANTOPEN_FULLPATH),
+    NAME(SQLITE_CANTOPEN_ISDIR),
+    NAME(SQLITE_CANTOPEN_SYMLINK),
+    NAME(SQLITE_CONSTRAINT_CHECK),
+    NAME(SQLITE_CONSTRAINT_NOTNULL),
+    NAME(SQLITE_CONSTRAINT_PRIMARYKEY),
+    NAME(SQLITE_CONSTRAINT_ROWID),
+    NAME(SQLITE_CONSTRAINT_UNIQUE),
+    NAME(SQLITE_CORRUPT_INDEX),
+    NAME(SQLITE_IOERR_ACCESS),
+    NAME(SQLITE_IOERR_CORRUPTFS),
+    NAME(SQLITE_IOERR_DELETE),
+    NAME(SQLITE_IOERR_DELETE_NOENT),
+    NAME(SQLITE_IOERR_DIR_FSYNC),
+    NAME(SQLITE_IOERR_FSTAT),
+    NAME(SQLITE_IOERR_FSYNC),
+    NAME(SQLITE_IOERR_LOCK),
+    NAME(SQLITE_IOERR_MMAP),
+    NAME(SQLITE_IOERR_NOMEM),
+    NAME(SQLITE_IOERR_READ),
+    NAME(SQLITE_IOERR_SHMMAP),
+    NAME(SQLITE_IOERR_SHMOPEN),
+    NAME(SQLITE_IOERR_SHMSIZE),
+    NAME(SQLITE_IOERR_SHORT_READ),
+    NAME(SQLITE_IOERR_TRUNCATE),
+    NAME(SQLITE_IOERR_UNLOCK),
+    NAME(SQLITE_IOERR_WRITE),
+    NAME(SQLITE_READONLY_CANTINIT),
+    NAME(SQLITE_READONLY_CANTLOCK),
+    NAME(SQLITE_READONLY_DBMOVED),
+    NAME(SQLITE_READONLY_DIRECTORY),
+    NAME(SQLITE_READONLY_RECOVERY),
+    NAME(SQLITE_READONLY_ROLLBACK),
+};
+
+/* an extended code without a name of its own goes by its primary code's */
+static const char *codename(int code) {
+  const char *primary = "SQLITE_ERROR";
+  size_t i;
+  for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    if (names[i].code == code) return names[i].name;
+    if (names[i].code == (code & 0xff)) primary = names[i].name;
+  }
+  return primary;
+}
+
+static int refuse(lua_State *L, const char *code, const char *message) {
+  lua_pushnil(L);
+  lua_pushstring(L, code);
+  lua_pushstring(L, message);
+  return 3;
+}
+
+static int fail(lua_State *L, database *d, int code) {
+  return refuse(L, codename(code), sqlite3_errmsg(d->db));
+}
+
+/* --- open and close --------------------------------------------------- */
+
+static database *check(lua_State *L) {
+  return (database *)luaL_checkudata(L, 1, METANAME);
+}
+
+/* NULL where the connection cannot be used; then *why says so */
+static database *todb(lua_State *L, const char **why) {
+  database *d = check(L);
+  *why = d->db == NULL           ? "the database is closed"
+         : d->opener != getpid() ? "the database was opened before a fork"
+                                 : NULL;
+  return *why == NULL ? d : NULL;
+}
+
+static int l_close(lua_State *L) {
+  database *d = check(L);
+  sqlite3 *db = d->db;
+  int i;
+  d->db = NULL;
+  if (db == NULL || d->opener != getpid()) return 0;
+  for (i = 0; i < SLOTS; i++) {
+    sqlite3_finalize(d->kept[i]);
+    d->kept[i] = NULL;
+  }
+  sqlite3_close_v2(db);
+  return 0;
+}
+
+static int l_tostring(lua_State *L) {
+  database *d = check(L);
+  lua_pushstring(L, d->db != NULL ? METANAME : METANAME " (closed)");
+  return 1;
+}
+
+/* SQLite would make the file with 0644. The file is made here without being
+** opened: closing a descriptor of it would end the locks that another
+** connection of this process may hold. -wal and -shm take over its mode. */
+static void private_file(const char *path) {
+  if (path[0] != '\0' && path[0] != ':')
+    (void)!mknod(path, S_IFREG | S_IRUSR | S_IWUSR, 0);
+}
+
+static int busy_timeout(lua_State *L, int i) {
+  int ms = 5000;
+  if (lua_isnoneornil(L, i)) return ms;
+  luaL_checktype(L, i, LUA_TTABLE);
+  lua_getfield(L, i, "busy_timeout"); /* [timeout] */
+  if (!lua_isnil(L, -1)) ms = (int)luaL_checknumber(L, -1);
+  lua_pop(L, 1);
+  return ms;
+}
+
+static int l_open(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  int timeout = busy_timeout(L, 2), code;
+  database *d = (database *)lua_newuserdatauv(L, sizeof(*d), 0);
+  memset(d, 0, sizeof(*d));
+  d->opener = getpid();
+  luaL_setmetatable(L, METANAME);
+  if (!sqlite3_threadsafe())
+    return refuse(L, "SQLITE_MISUSE", "libsqlite3 is built without threads");
+  private_file(path);
+  code = sqlite3_open_v2(
+      path, &d->db,
+      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+  if (d->db == NULL) return refuse(L, "SQLITE_NOMEM", "out of memory");
+  if (code != SQLITE_OK) /* the userdata closes it */
+    return fail(L, d, sqlite3_extended_errcode(d->db));
+  sqlite3_extended_result_codes(d->db, 1);
+  sqlite3_busy_timeout(d->db, timeout);
+  return 1;
+}
+
+/* --- statements ------------------------------------------------------- */
+
+static int blank(const char *text) {
+  return text[strspn(text, "; \t\r\n")] == '\0';
+}
+
+/* of the length and 16 bytes: statements that differ do so in those, or else
+** only share their slots */
+static unsigned hash(const char *sql, size_t len) {
+  unsigned h = (unsigned)len;
+  size_t i, step = len / 16 + 1;
+  for (i = 0; i < len; i += step)
+    h = (h ^ (unsigned char)sql[i]) * 16777619u;
+  return h ^ h >> 15;
+}
+
+/* The statement for this text, ready to be bound; *tail: what follows it. It
+** is kept in one of two slots; where both are taken by others, the second
+** gives way. */
+static int statement(database *d, const char *sql, size_t len,
+                     sqlite3_stmt **out, const char **tail) {
+  unsigned first = hash(sql, len) % SLOTS;
+  sqlite3_stmt **slot = NULL;
+  int i, code;
+  for (i = 0; i < 2; i++) {
+    slot = &d->kept[(first + (unsigned)i) % SLOTS];
+    if (*slot == NULL) break;
+    if (strcmp(sqlite3_sql(*slot), sql) == 0) {
+      sqlite3_reset(*slot); /* an error may have left it in mid-step */
+      *out = *slot;
+      return SQLITE_OK;
+    }
+  }
+  sqlite3_finalize(*slot);
+  *slot = NULL;
+  code = sqlite3_prepare_v3(d->db, sql, (int)len + 1,
+                            SQLITE_PREPARE_PERSISTENT, slot, tail);
+  *out = *slot;
+  return code;
+}
+
+static int bind_number(lua_State *L, int i, sqlite3_stmt *s, int at) {
+  lua_Number x = lua_tonumber(L, i);
+  if (lua_isinteger(L, i))
+    return sqlite3_bind_int64(s, at, (sqlite3_int64)lua_tointeger(L, i));
+  if (floor(x) == x && fabs(x) <= 9007199254740992.0)
+    return sqlite3_bind_int64(s, at, (sqlite3_int64)x);
+  return sqlite3_bind_double(s, at, x);
+}
+
+/* strings are bound without a copy: they stay on the stack until the
+** statement has run and its values are cleared */
+static int bind(lua_State *L, int i, sqlite3_stmt *s, int at) {
+  size_t len;
+  const char *text;
+  switch (lua_type(L, i)) {
+  case LUA_TNIL:
+    return sqlite3_bind_null(s, at);
+  case LUA_TBOOLEAN:
+    return sqlite3_bind_int(s, at, lua_toboolean(L, i));
+  case LUA_TNUMBER:
+    return bind_number(L, i, s, at);
+  case LUA_TSTRING:
+    text = lua_tolstring(L, i, &len);
+    return sqlite3_bind_text64(s, at, text, len, SQLITE_STATIC, SQLITE_UTF8);
+  default:
+    luaL_argerror(L, i, "nil, boolean, number or string expected");
+    return SQLITE_MISUSE;
+  }
+}
+
+static void pushinteger(lua_State *L, sqlite3_stmt *s, int column) {
+  sqlite3_int64 n = sqlite3_column_int64(s, column);
+  if (n > BH_MAXINTEGER || n < -BH_MAXINTEGER)
+    lua_pushstring(L, (const char *)sqlite3_column_text(s, column));
+  else
+    lua_pushinteger(L, (lua_Integer)n);
+}
+
+static void pushbytes(lua_State *L, sqlite3_stmt *s, int column) {
+  const void *bytes = sqlite3_column_blob(s, column);
+  size_t len = (size_t)sqlite3_column_bytes(s, column);
+  lua_pushlstring(L, bytes != NULL ? (const char *)bytes : "", len);
+}
+
+static void pushrow(lua_State *L, sqlite3_stmt *s, int columns) {
+  int i;
+  lua_createtable(L, 0, columns); /* [row] */
+  for (i = 0; i < columns; i++) {
+    switch (sqlite3_column_type(s, i)) {
+    case SQLITE_NULL:
+      continue;
+    case SQLITE_INTEGER:
+      pushinteger(L, s, i);
+      break;
+    case SQLITE_FLOAT:
+      lua_pushnumber(L, sqlite3_column_double(s, i));
+      break;
+    default:
+      pushbytes(L, s, i);
+    }
+    lua_setfield(L, -2, sqlite3_column_name(s, i));
+  }
+}
+
+/* [self sql value ...]: binds the values; SQLITE_OK, or what went wrong */
+static int bind_all(lua_State *L, sqlite3_stmt *s) {
+  int values = lua_gettop(L) - 2, code = SQLITE_OK, i;
+  if (sqlite3_bind_parameter_count(s) != values)
+    luaL_error(L, "%d values given to a statement that takes %d", values,
+               sqlite3_bind_parameter_count(s));
+  for (i = 1; i <= values && code == SQLITE_OK; i++)
+    code = bind(L, i + 2, s, i);
+  return code;
+}
+
+/* pushes the list of rows; gives how the statement ended */
+static int run(lua_State *L, sqlite3_stmt *s) {
+  int code, rows = 0;
+  lua_newtable(L); /* [rows] */
+  while ((code = sqlite3_step(s)) == SQLITE_ROW) {
+    /* counted now: the first step may have met another schema */
+    pushrow(L, s, sqlite3_column_count(s)); /* [rows row] */
+    lua_rawseti(L, -2, ++rows);
+  }
+  return code;
+}
+
+static int l_query(lua_State *L) {
+  const char *why, *tail = "";
+  database *d = todb(L, &why);
+  size_t len;
+  const char *sql = luaL_checklstring(L, 2, &len);
+  int code, results;
+  sqlite3_stmt *s;
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  luaL_argcheck(L, strlen(sql) == len && len < 100000, 2, "not an SQL text");
+  code = statement(d, sql, len, &s, &tail);
+  if (code != SQLITE_OK) return fail(L, d, code);
+  luaL_argcheck(L, s != NULL, 2, "no statement in it");
+  luaL_argcheck(L, blank(tail), 2, "more than one statement");
+  code = bind_all(L, s);
+  if (code == SQLITE_OK) code = run(L, s); /* [rows] */
+  results = code == SQLITE_DONE ? 2 : fail(L, d, code);
+  if (results == 2)
+    lua_pushinteger(L, sqlite3_stmt_readonly(s) ? 0 : sqlite3_changes(d->db));
+  sqlite3_reset(s);
+  sqlite3_clear_bindings(s);
+  return results;
+}
+
+static int l_exec(lua_State *L) {
+  const char *why;
+  database *d = todb(L, &why);
+  const char *sql = luaL_checkstring(L, 2);
+  int code;
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  code = sqlite3_exec(d->db, sql, NULL, NULL, NULL);
+  if (code != SQLITE_OK) return fail(L, d, code);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* Such a file would take what is written to it, and nobody would find it. */
+static int l_moved(lua_State *L) {
+  const char *why;
+  database *d = todb(L, &why);
+  int moved = 0, code;
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  code = sqlite3_file_control(d->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+  lua_pushboolean(L, code == SQLITE_OK && moved);
+  return 1;
+}
+
+/* The number of this process's namespace of process ids, or nil: a process
+** id read in another container means nothing here. */
+static int l_namespace(lua_State *L) {
+  struct stat st;
+  if (stat("/proc/self/ns/pid", &st) != 0) return 0;
+  lua_pushinteger(L, (lua_Integer)st.st_ino);
+  return 1;
+}
+
+/* --- registration ----------------------------------------------------- */
+
+static const luaL_Reg methods[] = {
+    {"exec", l_exec},           {"query", l_query}, {"moved", l_moved},
+    {"close", l_close},         {"__gc", l_close},  {"__close", l_close},
+    {"__tostring", l_tostring}, {NULL, NULL},
+};
+
+static const luaL_Reg functions[] = {
+    {"open", l_open},
+    {"namespace", l_namespace},
+    {NULL, NULL},
+};
+
+int luaopen_billhook_sqlite(lua_State *L) {
+  luaL_newmetatable(L, METANAME); /* [meta] */
+  luaL_setfuncs(L, methods, 0);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  lua_pushliteral(L, METANAME);
+  lua_setfield(L, -2, "__name");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  lua_pop(L, 1);
+  luaL_newlib(L, functions);
+  lua_pushstring(L, sqlite3_libversion());
+  lua_setfield(L, -2, "version");
+  return 1;
+}

@@ -1,0 +1,118 @@
+--- JSON for what we send and what we read.
+--
+--     json.encode { currency = "EUR", items = json.array {} }   --> '{"currency":"EUR","items":[]}'
+--     json.decode '{"id":16,"paid":null}'                       --> { id = 16 }
+--
+-- decode is the core's: strict, members that are null are absent, elements
+-- that are null are json.null, numbers that no Lua number keeps are strings.
+-- encode lays out tables itself, with members in order of their names, so
+-- that the same value is the same text. Strings are written by cjson, which
+-- nobody else needs to know; numbers are not, for it keeps 14 digits.
+
+local cjson = require("cjson").new()
+local core = require "billhook.core"
+
+local MAXDEPTH = 64
+
+local M = {}
+
+M.null = core.json.null
+M.decode = core.json.decode
+
+local array_mt = { __name = "billhook.json.array" }
+
+--- Marks a table as a list, so that it encodes as [] even when it is empty.
+---@param list table
+---@return table list the same table
+function M.array(list)
+  if type(list) ~= "table" then error("json.array: list must be a table", 2) end
+  local mt = getmetatable(list)
+  if mt ~= nil and mt ~= array_mt then error("json.array: list has a metatable", 2) end
+  return setmetatable(list, array_mt)
+end
+
+local encode -- (value, depth) -> text, or nil and why not
+
+local function encode_string(s)
+  local text = cjson.encode(s):gsub("\\/", "/") -- as JSON.stringify has it
+  if s:find("[\128-\255]") and core.json.decode(text) == nil then return nil, "invalid UTF-8" end
+  return text
+end
+
+local function encode_number(n)
+  if n ~= n or n == math.huge or n == -math.huge then return nil, "not a finite number" end
+  if n % 1 == 0 and (math.type and math.type(n) == "integer" or n > -2 ^ 53 and n < 2 ^ 53) then
+    return ("%d"):format(n)
+  end
+  local text
+  for digits = 15, 17 do -- as few as tell it from its neighbours
+    text = ("%%.%dg"):format(digits):format(n)
+    if tonumber(text) == n then break end
+  end
+  return (text:gsub(",", ".")) -- some locales write a comma
+end
+
+local function encode_list(list, depth)
+  local out = {}
+  for i = 1, #list do
+    local text, why, where = encode(list[i], depth)
+    if not text then return nil, why, i .. (where and "." .. where or "") end
+    out[i] = text
+  end
+  return "[" .. table.concat(out, ",") .. "]"
+end
+
+local function encode_map(map, depth)
+  local names, out = {}, {}
+  for name in pairs(map) do
+    if type(name) ~= "string" then return nil, "keys must be all names or 1 to n" end
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  for i, name in ipairs(names) do
+    local key, bad = encode_string(name)
+    if not key then return nil, bad .. " in a name" end
+    local text, why, where = encode(map[name], depth)
+    if not text then return nil, why, name .. (where and "." .. where or "") end
+    out[i] = key .. ":" .. text
+  end
+  return "{" .. table.concat(out, ",") .. "}"
+end
+
+local function is_list(t)
+  if getmetatable(t) == array_mt then return true end
+  local n = 0
+  for _ in pairs(t) do n = n + 1 end
+  return n > 0 and n == #t
+end
+
+local function encode_table(t, depth)
+  if depth >= MAXDEPTH then return nil, "nested deeper than 64" end
+  return (is_list(t) and encode_list or encode_map)(t, depth + 1)
+end
+
+function encode(value, depth)
+  local kind = type(value)
+  if kind == "table" then return encode_table(value, depth) end
+  if kind == "string" then return encode_string(value) end
+  if kind == "number" then return encode_number(value) end
+  if kind == "boolean" then return tostring(value) end
+  if rawequal(value, M.null) then return "null" end
+  if core.decimal and core.decimal.is(value) then return encode_string(tostring(value)) end
+  return nil, "a " .. kind .. " is not JSON"
+end
+
+--- The text of a value: tables whose keys are 1 to n are lists, others (and
+--- empty ones that json.array did not mark) are objects; decimals become
+--- strings. Raises where the value cannot be JSON.
+---@param value any
+---@return string
+function M.encode(value)
+  local text, why, where = encode(value, 0)
+  if not text then
+    error("json.encode: " .. why .. (where and " (value at " .. where .. ")" or ""), 2)
+  end
+  return text
+end
+
+return M

@@ -1,0 +1,329 @@
+---@meta
+-- What the shared objects hold, for editors (LuaCATS). Never loaded.
+
+-- === billhook.core
+-- ==================================================================================
+
+local core = {}
+
+---@class billhook.core.json
+---@field null userdata null where JSON has it in a list; prints "null"
+local json = {}
+core.json = json
+
+---@class billhook.json.stream
+local stream = {}
+
+---Checks a whole text and gives its value. Members that are null are absent, integers are integers
+---on 5.4, a number with more digits than a number keeps stays text.
+---@param text string
+---@return any value
+---@return string? message with the byte where it went wrong, never the content
+function json.decode(text) end
+
+---The SHA-256 of a value, the same whatever its white space, escapes and order of members.
+---@param text string
+---@param skip? string[] members of the top object that are left out
+---@return string? hex
+---@return string? message
+function json.digest(text, skip) end
+
+---The text with the values of these members, at any depth, replaced by "***".
+---@param text string
+---@param names string[]
+---@return string? text
+---@return string? message
+function json.redact(text, names) end
+
+---What JavaScript's JSON.stringify would write for it.
+---@param text string
+---@return string? text
+---@return string? message
+function json.stringify(text) end
+
+---Cuts elements out of a text that comes in pieces.
+---@param under? string the member that holds them; the top value without it
+---@param limit? number most bytes of one element
+---@return billhook.json.stream
+function json.stream(under, limit) end
+
+---@param chunk string
+---@return true? ok
+---@return string? message
+function stream:feed(chunk) end
+
+---@return string? text of the next whole element; nil: feed more
+---@return string? message
+function stream:next() end
+
+---After the last byte: was the text whole?
+---@return true? ok
+---@return string? message
+function stream:finish() end
+
+---@class billhook.core.text
+local text = {}
+core.text = text
+
+---@param bytes string
+---@return string
+function text.hex(bytes) end
+
+---@param digits string
+---@return string?
+function text.unhex(digits) end
+
+---@param bytes string
+---@return string
+function text.base64(bytes) end
+
+---The standard alphabet or the URL's, with padding or without.
+---@param digits string
+---@return string?
+function text.unbase64(digits) end
+
+---@param value string
+---@return string
+function text.percent(value) end
+
+---In a time that does not depend on where they differ.
+---@param a string
+---@param b string
+---@return boolean
+function text.equal(a, b) end
+
+---@param bytes string
+---@return string hex
+function text.sha256(bytes) end
+
+---@param n integer
+---@return string bytes
+function text.random(n) end
+
+---@return number epoch seconds
+function text.now() end
+
+---@return number seconds of a clock that never steps back
+function text.monotonic() end
+
+---@param value string? of a Retry-After header
+---@param now number epoch seconds
+---@return number? seconds from now
+function text.retry_after(value, now) end
+
+---@param value string ISO 8601
+---@return number? epoch seconds
+function text.datetime(value) end
+
+---@param epoch number
+---@return string "2026-11-21T10:00:00+00:00"
+function text.iso(epoch) end
+
+---@class billhook.decimal
+---@operator add(billhook.decimal): billhook.decimal
+---@operator sub(billhook.decimal): billhook.decimal
+---@operator mul(billhook.decimal): billhook.decimal
+---@operator unm: billhook.decimal
+local amount = {}
+
+---@class billhook.core.decimal
+local decimal = {}
+core.decimal = decimal
+
+---Raises where the value is no exact decimal.
+---@param value string|number|billhook.decimal
+---@return billhook.decimal
+function decimal.new(value) end
+
+---The same, for what comes from outside.
+---@param value any
+---@return billhook.decimal?
+---@return string? message
+function decimal.read(value) end
+
+---@param value any
+---@return boolean
+function decimal.is(value) end
+
+---@param digits integer
+---@param mode? "half_away"|"half_even"|"down"|"up"
+---@return billhook.decimal
+function amount:round(digits, mode) end
+
+---Splits it by ratios, or into n equal shares, without losing anything.
+---@param ratios integer|integer[]
+---@return billhook.decimal[]
+function amount:allocate(ratios) end
+
+---@return integer digits after the point
+function amount:scale() end
+
+---@return integer -1, 0 or 1
+function amount:sign() end
+
+---@return boolean
+function amount:is_zero() end
+
+---@return billhook.decimal
+function amount:abs() end
+
+---@return integer? nil where there is a fraction
+function amount:integer() end
+
+---@param other billhook.decimal|string|number
+---@return boolean
+function amount:eq(other) end
+
+---@param other billhook.decimal|string|number
+---@return boolean
+function amount:lt(other) end
+
+---@param other billhook.decimal|string|number
+---@return boolean
+function amount:le(other) end
+
+---@class billhook.core.verify
+local verify = {}
+core.verify = verify
+
+---Keys print as "***" and are wiped when they are collected. Raises on wrong types.
+---@param credentials table { secret, basic, authorization }
+---@return userdata
+function verify.keys(credentials) end
+
+---@param vendor "dreamapply"|"dreamclass"|"betterez"
+---@param headers table<string, string|string[]>
+---@param body string
+---@param keys userdata?
+---@param options? table
+---@return table? delivery
+---@return string? code
+---@return string? message
+function verify.check(vendor, headers, body, keys, options) end
+
+---The events of DreamApply's journal, as its API gives it.
+---@param body string
+---@return table[]? events
+---@return string? code
+---@return string? message
+function verify.items(body) end
+
+---@param secret string
+---@param message string
+---@return string bytes 32 of them
+function verify.hmac(secret, message) end
+
+---Where a member of the top object stands.
+---@param body string
+---@param name string
+---@return integer? first
+---@return integer? last
+function verify.member(body, name) end
+
+---@class billhook.core.call
+local call = {}
+core.call = call
+
+---@param vendor string
+---@return table[] operations
+function call.list(vendor) end
+
+---Raises a message without a position where the parameters are wrong.
+---@param vendor string
+---@param operation string
+---@param params table
+---@param paths? table<string, string> the client's own, by operation
+---@return table request
+function call.prepare(vendor, operation, params, paths) end
+
+---@param vendor string
+---@param operation string
+---@param status integer
+---@param headers table<string, string> names in lower case
+---@param attempt? integer
+---@param base_url? string
+---@return table outcome
+function call.conclude(vendor, operation, status, headers, attempt, base_url) end
+
+-- === billhook.curl
+-- ==================================================================================
+
+local curl = {}
+
+---@class billhook.curl.pool
+local pool = {}
+
+---@class billhook.curl.ticket
+local ticket = {}
+
+---@return billhook.curl.pool
+function curl.new() end
+
+---@param request table see billhook.transport.request
+---@return billhook.curl.ticket
+function pool:add(request) end
+
+---@param seconds number
+---@return boolean moved something finished, or a stream moved
+function pool:poll(seconds) end
+
+---@param seconds number
+function pool:sleep(seconds) end
+
+function pool:close() end
+
+---@return boolean
+function ticket:done() end
+
+---@return integer? status
+---@return table? headers
+function ticket:head() end
+
+---@return string? bytes of a stream
+function ticket:read() end
+
+---@return integer? status, or nil, a kind, a message, and whether it was sent
+---@return table|string headers
+---@return string body
+---@return boolean? sent
+function ticket:result() end
+
+function ticket:cancel() end
+
+-- === billhook.sqlite
+-- ================================================================================
+
+local sqlite = {}
+
+---@class billhook.sqlite.database
+local database = {}
+
+---@param path string
+---@param options? { busy_timeout?: integer }
+---@return billhook.sqlite.database?
+---@return string? code
+---@return string? message
+function sqlite.open(path, options) end
+
+---@param sql string any number of statements
+---@return true? ok
+---@return string? code
+---@return string? message
+function database:exec(sql) end
+
+---@param sql string one statement
+---@param ... any a value for each parameter
+---@return table[]? rows
+---@return integer|string changed how many rows, or a code
+---@return string? message
+function database:query(sql, ...) end
+
+---@return integer? number of this process's namespace of process ids
+function sqlite.namespace() end
+
+---@return boolean whether its file was renamed, replaced or deleted
+function database:moved() end
+
+function database:close() end
+
+return core, curl, sqlite, stream, amount, pool, ticket, database

@@ -1,0 +1,203 @@
+--- Walks a list in constant memory, or page by page.
+--
+--   for invoice in apply.invoices:each { byOverdue = true } do ... end
+--
+-- What `each` gives is an object that generic `for` can call. It raises the error object when the
+-- walk breaks, after the last whole element. `:close()` ends it early; on 5.4 `break` does so by
+-- itself.
+
+local core = require "billhook.core"
+local options = require "billhook.options"
+local answer = require "billhook.answer"
+local exchange = require "billhook.exchange"
+
+local M = {}
+
+-- the largest single element of a stream, in bytes
+local ELEMENT_LIMIT = 16 * 1024 * 1024
+-- The server sets the size of a page; a walk of more pages than this is no list.
+local MOST_PAGES = 10000
+
+-- --- pages -------------------------------------------------------------------------------------
+
+-- The URL of the next page, or nil and why it is not followed: the key goes nowhere else.
+local function next_url(state, link, seen)
+  if link:sub(1, 1) == "/" and link:sub(2, 2) ~= "/" then
+    link = state.base.origin .. link
+  end
+  local parts = options.parse_url(link)
+  if not parts or parts.origin ~= state.base.origin then
+    return nil, "the link to the next page leads to another origin"
+  end
+  local url = parts.origin .. parts.path .. (parts.tail:gsub("#.*", ""))
+  if seen[url] then
+    return nil, "the links to the next page go round in circles"
+  elseif #seen >= MOST_PAGES then
+    return nil, ("there are more than %d pages"):format(MOST_PAGES)
+  end
+  return url
+end
+
+--- A function that gives a page's list each time it is called, nil at the end, or nil and a fault.
+function M.pages(state, plan)
+  local seen, url = { plan.url }, plan.url
+  seen[plan.url] = true
+  local bytes = 0
+  return function()
+    if not url then
+      return nil
+    end
+    plan.url = url
+    local response, outcome = exchange.run(state, plan, "request")
+    if not response then
+      return nil, outcome
+    end
+    local page, fault = answer.page(state, plan, response)
+    if not page then
+      return nil, fault
+    end
+    bytes = bytes + #response.body
+    url = nil
+    if page.next and plan.follow then
+      url, fault = next_url(state, page.next, seen)
+      if not url then
+        return nil, { kind = "decode", message = fault, status = response.status }
+      end
+      seen[#seen + 1], seen[url] = url, true
+    end
+    return page.list, bytes
+  end
+end
+
+-- --- a walk ------------------------------------------------------------------------------------
+
+-- Kept beside the objects, not in them: a walk knows the client's credentials. It does not know its
+-- object, so that both can be collected.
+local walks = setmetatable({}, { __mode = "k" })
+
+local iterator = {}
+local mt = { __index = iterator, __name = "billhook.each" }
+
+local function close(walk)
+  walk.done = true
+  local reader = walk.reader
+  walk.reader, walk.stream, walk.page = nil, nil, nil
+  if reader then
+    reader:close()
+  end
+end
+
+local function give_up(walk, fault)
+  close(walk)
+  error(answer.fault(walk.state, walk.plan, fault), 0)
+end
+
+local function open(walk)
+  local reader, fault = exchange.run(walk.state, walk.plan, "stream")
+  if not reader then
+    give_up(walk, fault)
+  end
+  walk.reader = reader
+  walk.stream = core.json.stream(walk.plan.unwrap, ELEMENT_LIMIT)
+end
+
+local function broken(walk, why)
+  local large = why:find("^element larger") -- than ELEMENT_LIMIT
+  give_up(walk, { kind = large and "too_large" or "decode", message = why,
+    status = walk.reader.status, attempts = walk.plan.attempts_made })
+end
+
+-- Reads on until there is another element: its text, or nil at the end.
+local function next_text(walk)
+  while true do
+    local text, why = walk.stream:next()
+    if text then
+      return text
+    elseif why then
+      broken(walk, why)
+    elseif walk.ended then
+      return nil
+    end
+    local chunk, failure = walk.reader:read()
+    local fine
+    if chunk then
+      fine, why = walk.stream:feed(chunk)
+    elseif failure then
+      give_up(walk, failure)
+    else
+      walk.ended = true
+      fine, why = walk.stream:finish()
+    end
+    if not fine then
+      broken(walk, why)
+    end
+  end
+end
+
+local function next_streamed(walk)
+  if not walk.reader then
+    open(walk)
+  end
+  local text = next_text(walk)
+  if not text then
+    return nil
+  end
+  local value, why = core.json.decode(text)
+  if type(value) ~= "table" then
+    broken(walk, why or "a list of objects was expected")
+  end
+  return answer.tag(walk.state, walk.plan, value)
+end
+
+local function next_paged(walk)
+  walk.next_page = walk.next_page or M.pages(walk.state, walk.plan)
+  while not walk.page or walk.at > #walk.page do
+    walk.plan.deadline = nil -- a page at a time; the consumer may be slow
+    local page, fault = walk.next_page()
+    if not page then
+      if fault then
+        give_up(walk, fault)
+      end
+      return nil
+    end
+    walk.page, walk.at = page, 1
+  end
+  local value = walk.page[walk.at]
+  walk.at = walk.at + 1
+  return value
+end
+
+function mt.__call(object)
+  local walk = walks[object]
+  if walk.done then
+    return nil
+  end
+  local value = walk.advance(walk)
+  if value == nil then
+    close(walk)
+  end
+  return value
+end
+
+--- Ends the walk; calling it again gives nil. Closing twice does nothing.
+function iterator:close()
+  close(walks[self])
+end
+
+mt.__close = iterator.close
+
+function mt.__tostring(object)
+  local walk = walks[object]
+  return ("billhook.each (%s %s)"):format(walk.state.vendor.name, walk.plan.operation)
+end
+
+--- Begins a walk; nothing is sent before its first step. Gives what generic `for` takes: the object
+-- as function and, for 5.4, as closing value.
+function M.walk(state, plan)
+  local object = setmetatable({}, mt)
+  local advance = plan.paged and next_paged or next_streamed
+  walks[object] = { state = state, plan = plan, advance = advance }
+  return object, nil, nil, object
+end
+
+return M

@@ -1,0 +1,234 @@
+--- One call on its way: quota, request, answer, and again where that is safe.
+--
+-- A plan is what the caller asked for, checked: { operation, method, url, body, safe, idempotent,
+-- answer, unwrap, invoices, timeout, attempts, limit, ... }. A state is a client's (see
+-- client.lua). Nothing here raises for what the world does: a fault is a table of an error's
+-- fields, with `sent` and `processed` as the transport and the vendor's rules know them.
+
+local core = require "billhook.core"
+local retry = require "billhook.retry"
+local answer = require "billhook.answer"
+
+local M = {}
+
+-- An error's body is read for its message only.
+local ERROR_BODY = 65536
+
+-- A hook must not be able to lose the answer of a call: what it raises is dropped.
+local function tell(hook, event)
+  if hook then
+    pcall(hook, event)
+  end
+end
+
+--- Waits. A transport that only pretends to (the fake one keeps what it was asked for in `slept`)
+-- may have a clock that stands still: then the client's own goes on, or it would wait for ever.
+function M.pause(state, seconds)
+  local before = state.now()
+  state.transport:sleep(seconds)
+  local passed = state.now() - before
+  if state.transport.slept and passed < seconds then
+    state.skew(seconds - passed)
+  end
+end
+
+local function quota_left(state)
+  return state.quota and (state.quota:look())
+end
+
+--- Takes a slot, waiting for it while the deadline allows: a slot (false without a quota), or nil
+-- and a fault.
+function M.take_slot(state, deadline, beyond)
+  if not state.quota then
+    return false
+  elseif state.purse and #state.purse > 0 then
+    return table.remove(state.purse)
+  end
+  while true do
+    local slot, wait = state.quota:take(deadline + (beyond or 0))
+    if slot then
+      return slot
+    elseif state.now() + wait >= deadline then
+      return nil, { kind = "rate_limited", sent = false, retry_after = wait,
+        message = "no request of this key's quota comes free before the deadline" }
+    end
+    M.pause(state, wait)
+  end
+end
+
+--- Sets slots aside for a call and what may follow it: a purse, or nil and a fault.
+function M.reserve(state, count, deadline, beyond)
+  local purse = {}
+  for i = 1, state.quota and math.min(count, state.quota.limit) or 0 do
+    local slot, fault = M.take_slot(state, deadline, beyond)
+    if not slot then
+      M.give_back { quota = state.quota, purse = purse }
+      return nil, fault
+    end
+    purse[i] = slot
+  end
+  return purse
+end
+
+--- Returns what was not spent.
+function M.give_back(state)
+  for i = #state.purse, 1, -1 do
+    state.quota:give_back(table.remove(state.purse, i))
+  end
+end
+
+local function request_of(state, plan, remaining)
+  local headers = {}
+  for name, value in pairs(state.headers) do
+    headers[name] = value
+  end
+  headers["Accept"] = plan.accept or "application/json"
+  if plan.body then
+    headers["Content-Type"] = "application/json"
+  end
+  headers["traceparent"] = plan.traceparent
+  return {
+    method = plan.method,
+    url = plan.url,
+    headers = headers,
+    body = plan.body,
+    timeout = remaining,
+    connect_timeout = math.min(plan.connect_timeout, remaining),
+    fresh = not plan.idempotent,
+    limit = plan.limit,
+    ca_file = state.options.ca_file,
+    proxy = state.options.proxy,
+  }
+end
+
+local function event_of(state, plan, attempt)
+  return {
+    vendor = state.vendor.name, operation = plan.operation, method = plan.method,
+    url = plan.url, attempt = attempt, traceparent = plan.traceparent,
+  }
+end
+
+-- One attempt: a response (or a reader of one), or nil and a fault.
+local function transmit(state, plan, verb, attempt)
+  local slot, fault = M.take_slot(state, plan.deadline)
+  if slot == nil then
+    return nil, fault
+  end
+  local started = state.now()
+  local remaining = plan.deadline - started
+  local response, failure
+  if remaining <= 0 then
+    failure = { kind = "timeout", message = "the deadline has passed", sent = false }
+  else
+    tell(state.options.on_request, event_of(state, plan, attempt))
+    response, failure = state.transport[verb](state.transport, request_of(state, plan, remaining))
+  end
+  if slot then
+    state.quota:free(slot)
+  end
+  local event = event_of(state, plan, attempt)
+  event.duration = state.now() - started
+  event.status = response and response.status
+  event.kind = failure and failure.kind
+  event.quota_left = quota_left(state)
+  tell(state.options.on_response, event)
+  return response, failure
+end
+
+-- The body of a reader's response, as far as an error needs it.
+local function read_some(reader)
+  local parts, size = {}, 0
+  while size < ERROR_BODY do
+    local chunk = reader:read()
+    if not chunk then
+      break
+    end
+    parts[#parts + 1] = chunk
+    size = size + #chunk
+  end
+  reader:close()
+  return table.concat(parts)
+end
+
+local function refusal(state, plan, response, outcome)
+  if response.read then
+    response = { status = response.status, headers = response.headers, body = read_some(response) }
+  end
+  local fault = answer.describe(response)
+  fault.kind = outcome.kind
+  if outcome.message then
+    fault.message = outcome.message -- a redirect, say: its page tells less
+  end
+  fault.status = response.status
+  fault.retryable = outcome.retryable
+  fault.processed = outcome.processed
+  if fault.body and plan.private then
+    fault.body = nil
+  end
+  if outcome.retry_after then
+    fault.retry_after = core.text.retry_after(outcome.retry_after, state.wall())
+  end
+  if fault.kind == "rate_limited" and state.quota then
+    fault.retry_after = state.quota:refused(fault.retry_after, state.random)
+  end
+  return fault
+end
+
+-- What the fault leaves open: may the call have been carried out all the same?
+local refusals = {
+  auth = true, not_found = true, invalid = true, conflict = true, rate_limited = true,
+}
+
+--- May an attempt that ended so have had its effect?
+function M.is_open(fault)
+  return fault.sent ~= false and fault.processed ~= false and not refusals[fault.kind]
+end
+
+local function judge(state, plan, response, unsure)
+  local outcome = core.call.conclude(state.vendor.name, plan.operation, response.status,
+    response.headers, unsure and 2 or 1, state.base.url)
+  if outcome.ok then
+    retry.succeeded(state.budget)
+    if state.quota then
+      state.quota:accepted()
+    end
+    return outcome
+  end
+  return nil, refusal(state, plan, response, outcome)
+end
+
+--- Sends until there is an answer or no sense in another attempt.
+--
+-- `verb` is the transport's: "request", or "stream" for a reader as the response.
+-- Gives the response and the outcome, or nil and a fault with `attempts` and `open`: whether one of
+-- the attempts may have had its effect.
+function M.run(state, plan, verb)
+  plan.deadline = plan.deadline or state.now() + plan.timeout
+  local attempt, unsure = 0, false
+  while true do
+    attempt = attempt + 1
+    plan.attempts_made = attempt
+    local response, fault = transmit(state, plan, verb, attempt)
+    local outcome
+    if response then
+      outcome, fault = judge(state, plan, response, unsure)
+      if outcome then
+        return response, outcome
+      end
+    end
+    unsure = unsure or M.is_open(fault)
+    local wait = retry.decide({
+      attempt = attempt, attempts = plan.attempts, idempotent = plan.idempotent,
+      now = state.now(), deadline = plan.deadline, random = state.random, budget = state.budget,
+    }, fault)
+    if not wait then
+      fault.attempts = attempt
+      fault.open = unsure
+      fault.retryable = retry.repeatable(plan.idempotent, fault)
+      return nil, fault
+    end
+    M.pause(state, wait)
+  end
+end
+
+return M

@@ -1,0 +1,92 @@
+--- billhook: invoices over three vendors' APIs, and their webhooks.
+--
+--   local billhook = require "billhook"
+--   local apply = billhook.dreamapply { base_url = "https://apply.example.edu", api_key = "..." }
+--
+-- The public door. Nothing happens here: each name loads what is behind it when it is first used,
+-- so that requiring this module costs next to nothing.
+
+local M = { version = "0.1.0" }
+
+-- Each gives the function or table itself: a wrapper would stand between it and the line of its
+-- caller.
+local behind = {
+  --- Accounts, rules and an inbox: see billhook.app.
+  app = function() return require("billhook.app").new end,
+  --- Checks one delivery, and signs one for tests: see billhook.webhook.
+  verify = function() return require("billhook.webhook").verify end,
+  sign = function() return require("billhook.webhook").sign end,
+  --- Calls side by side: see billhook.map.
+  map = function() return require("billhook.map").map end,
+  --- Pure functions on invoices: see billhook.invoice.
+  invoice = function() return require "billhook.invoice" end,
+  --- Exact amounts: billhook.decimal "19.90".
+  decimal = function()
+    local decimal = require("billhook.core").decimal
+    local function new(_, x)
+      local fine, value = pcall(decimal.new, x)
+      if not fine then
+        error(value, 2)
+      end
+      return value
+    end
+    return setmetatable({ is = decimal.is }, { __call = new })
+  end,
+  --- null where JSON has it in a list, and JSON itself: see billhook.json.
+  null = function() return require("billhook.core").json.null end,
+  json = function() return require "billhook.json" end,
+  --- What a failure looks like: see billhook.error.
+  error = function() return require "billhook.error" end,
+}
+
+setmetatable(M, {
+  __index = function(self, name)
+    local load = behind[name]
+    local value = load and load()
+    rawset(self, name, value)
+    return value
+  end,
+})
+
+-- The functions that raise at their caller's line don't tail-call what does the work: a frame that
+-- is gone could not be counted.
+
+--- A client of a DreamApply instance: see billhook.client and billhook.vendor.dreamapply for the
+-- options.
+---@param options table
+---@return table client
+function M.dreamapply(options)
+  local client = require("billhook.client").new("dreamapply", options, 2)
+  return client
+end
+
+--- A client of a DreamClass school: see billhook.client and billhook.vendor.dreamclass for the
+-- options.
+---@param options table
+---@return table client
+function M.dreamclass(options)
+  local client = require("billhook.client").new("dreamclass", options, 2)
+  return client
+end
+
+--- A client of a Betterez account: see billhook.client and billhook.vendor.betterez for the
+-- options.
+---@param options table
+---@return table client
+function M.betterez(options)
+  local client = require("billhook.client").new("betterez", options, 2)
+  return client
+end
+
+--- The operations of a vendor, as data: what client:call takes.
+---@param vendor string
+---@return table[]
+function M.calls(vendor)
+  local known = pcall(require, "billhook.vendor." .. tostring(vendor))
+  if not known then
+    error(("unknown vendor '%s'"):format(tostring(vendor)), 2)
+  end
+  return require("billhook.core").call.list(vendor)
+end
+
+return M

@@ -1,0 +1,154 @@
+--- From the caller's words to a plan: what exchange.lua carries out.
+--
+-- The one place where a call's parameters and options are checked. What is wrong raises at the line
+-- of whoever called the public function; `level` counts from the caller of the function here, as
+-- error does, so public functions must not tail-call these.
+
+local core = require "billhook.core"
+local options = require "billhook.options"
+local operations = require "billhook.operations"
+
+local M = {}
+
+local function check_traceparent(value)
+  if value:find("^%x%x%-%x+%-%x+%-%x%x$") and #value == 55 then
+    return value
+  end
+  return nil, "must be a W3C traceparent"
+end
+
+local function check_reference(value)
+  if type(value.field) ~= "string" or type(value.value) ~= "string" or value.value == "" then
+    return nil, "must be a table with the strings 'field' and 'value'"
+  end
+  return { field = value.field, value = value.value }
+end
+
+-- options that make sense for one call
+local rules = {
+  timeout = { "number", check = options.positive },
+  connect_timeout = { "number", check = options.positive },
+  attempts = { "number", check = options.counting },
+  limit = { "number", check = options.counting },
+  traceparent = { "string", check = check_traceparent },
+}
+
+-- and for one that must not happen twice
+local unsafe_rules = {
+  settle_timeout = { "number", check = options.not_negative },
+  reference = { "table", check = check_reference },
+}
+for name, rule in pairs(rules) do
+  unsafe_rules[name] = rule
+end
+
+-- The caller's own reference goes into a field of its own, never beside other text: it is matched
+-- as a whole later.
+local function refer(state, name, params, reference, level)
+  local fields = state.vendor.reference and state.vendor.reference[name] or {}
+  if not fields[reference.field] then
+    error(("option 'reference' of %s: '%s' is no field for it"):format(name, reference.field),
+      level + 1)
+  elseif params[reference.field] ~= nil then
+    error(("option 'reference' of %s: '%s' is given already"):format(name, reference.field),
+      level + 1)
+  end
+  params[reference.field] = reference.value
+end
+
+local function copy(params)
+  local out = {}
+  for name, value in pairs(params) do
+    out[name] = value
+  end
+  return out
+end
+
+-- an id as text, the same for 16, "16" and 16.0
+local function id_text(id)
+  return type(id) == "number" and ("%.0f"):format(id) or tostring(id)
+end
+
+--- Checks a call and gives its plan.
+---@param state table
+---@param name string the operation
+---@param params table?
+---@param given table? the options of this call
+---@param level integer
+---@return table
+function M.make(state, name, params, given, level)
+  if params ~= nil and type(params) ~= "table" then
+    error(("the parameters of %s must be a table, not a %s"):format(
+      tostring(name), type(params)), level + 1)
+  elseif state.cannot then
+    error(state.cannot, level + 1)
+  end
+  params = copy(params or {})
+  local operation = operations.of(state.vendor.name)[name]
+  if not operation then
+    error(("unknown operation '%s' of %s"):format(tostring(name), state.vendor.name), level + 1)
+  end
+  local settings = options.read(operation.idempotent and rules or unsafe_rules, given,
+    state.vendor.name .. " " .. name, level + 1)
+  if settings.reference then
+    refer(state, name, params, settings.reference, level + 1)
+  end
+  local paged = operation.answer == "page"
+  local follow = paged and params.page == nil
+  if follow then
+    params.page = 1 -- the server tells of a next page only to those who ask for one
+  end
+  local known, prepared = pcall(core.call.prepare, state.vendor.name, name, params,
+    state.options.paths)
+  if not known then
+    error(tostring(prepared), level + 1)
+  end
+  local plan = {
+    operation = name, params = params, method = prepared.method, safe = prepared.safe,
+    idempotent = prepared.idempotent, answer = prepared.answer, unwrap = prepared.unwrap,
+    fields = prepared.body, reference = settings.reference,
+    traceparent = settings.traceparent, paged = paged, follow = follow,
+  }
+  for _, one in ipairs { "timeout", "connect_timeout", "settle_timeout", "attempts", "limit" } do
+    plan[one] = settings[one] or state.options[one]
+  end
+  if params.onlyValidateRequest == true then
+    plan.idempotent = true -- a dry run changes nothing
+  end
+  plan.invoices = state.vendor.invoices[name]
+  plan.private = state.vendor.private and state.vendor.private[name]
+  plan.accept = prepared.answer == "file" and "*/*" or nil
+  if prepared.body then
+    local encoded, text = pcall(require("billhook.json").encode, prepared.body)
+    if not encoded then
+      error(("the parameters of %s can't be written as JSON: %s"):format(name, tostring(text)),
+        level + 1)
+    end
+    plan.body = text
+  end
+  if not plan.idempotent then
+    -- what was asked for, as plain data that can be kept and compared
+    plan.plain = prepared.body and core.json.decode(plan.body) or {}
+    for _, id in ipairs(operation.ids) do
+      plan.plain[id] = id_text(params[id])
+    end
+  end
+  plan.url = state.base.url .. prepared.path .. (prepared.query and "?" .. prepared.query or "")
+  return plan
+end
+
+-- A walk lasts as long as its consumer: an hour, unless the caller says otherwise.
+local WALK_TIMEOUT = 3600
+local UNLIMITED = 2 ^ 50
+
+--- The same plan for a walk: no limit to its size, and its own idea of time.
+function M.for_walk(plan, given)
+  given = given or {}
+  if not plan.paged then
+    plan.limit = given.limit or UNLIMITED
+    plan.timeout = given.timeout or WALK_TIMEOUT
+  end
+  return plan
+end
+
+return M

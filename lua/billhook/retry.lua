@@ -1,0 +1,76 @@
+--- Whether, and when, a call that failed is sent again. Pure: time and chance are arguments.
+--
+-- * Three attempts, as most clients make: a fourth rarely helps within the patience of a person.
+-- * Full jitter: the wait is anything from 0 to base x 2^(n-1). A fleet that failed together must
+--   not come back together. The base of 0.2 s is a few round trips; the cap of 10 s keeps a
+--   long-suffering call from sleeping through a recovery.
+-- * A budget that only retries spend. While a server is down, each client soon stops to multiply
+--   its own traffic: 100 retries and then one for every five calls that succeed.
+-- * A server's Retry-After is a floor, never cut short: one that ends after the deadline means that
+--   the call gives up now and hands the number to its caller.
+-- * A call that must not run twice is repeated only where it was proven not to have run at all.
+
+local M = { attempts = 3, base = 0.2, cap = 10, budget = 100, refill = 0.2 }
+
+--- A budget, full.
+---@return table
+function M.new_budget()
+  return { tokens = M.budget }
+end
+
+--- A call that succeeded pays into the budget.
+function M.succeeded(budget)
+  budget.tokens = math.min(M.budget, budget.tokens + M.refill)
+end
+
+-- what may work the next time
+local passing = { network = true, timeout = true, tls = true, server = true, rate_limited = true }
+
+--- Is it worth sending the same again, and safe?
+---@param idempotent boolean
+---@param fault table { kind, sent, processed, retryable } of a failure or an outcome
+---@return boolean
+function M.repeatable(idempotent, fault)
+  if fault.retryable == false or not passing[fault.kind] then
+    return false
+  end
+  return idempotent or fault.sent == false or fault.processed == false
+end
+
+--- How long to wait before attempt n + 1, were nothing else known.
+---@param n integer attempts made so far
+---@param random fun(): number from 0 to 1
+---@return number seconds
+function M.backoff(n, random)
+  return random() * math.min(M.cap, M.base * 2 ^ (n - 1))
+end
+
+--- Decides after an attempt that failed.
+--
+-- `state`: { attempt = made so far, attempts = most, idempotent, now, deadline, random, budget }.
+-- `fault`: as above, with `retry_after` in seconds where the server named it.
+-- Gives the seconds to wait, or nil and why not: "final", "attempts", "deadline" or "budget".
+---@param state table
+---@param fault table
+---@return number?, string?
+function M.decide(state, fault)
+  if not M.repeatable(state.idempotent, fault) then
+    return nil, "final"
+  elseif state.attempt >= state.attempts then
+    return nil, "attempts"
+  end
+  local wait = M.backoff(state.attempt, state.random)
+  if fault.retry_after then
+    -- a little later than asked: clocks differ, and others were told the same second
+    wait = fault.retry_after + state.random() * M.base
+  end
+  if state.now + wait >= state.deadline then
+    return nil, "deadline"
+  elseif state.budget.tokens < 1 then
+    return nil, "budget"
+  end
+  state.budget.tokens = state.budget.tokens - 1
+  return wait
+end
+
+return M

@@ -1,0 +1,117 @@
+--- The transport of plain Lua: libcurl's multi interface, one of it for all clients.
+--
+--   local curl = require "billhook.transport.curl"
+--   local response, failure = curl.shared():request { method = "GET", url = "https://..." }
+--
+-- What a request may hold stands in request.lua. All waiting is in `poll` and `sleep` of the
+-- pool, where other transfers of the same object go on (map.lua builds on that). Connections, TLS
+-- sessions and names are kept between calls. A request is sent at most once; `failure.sent` is
+-- false only where nothing of it left.
+
+local native = require "billhook.curl"
+local checked = require("billhook.transport.request").check
+
+local M = {}
+
+-- Waits go back to Lua this often, so that an interrupt is seen.
+local SLICE = 0.5
+
+local Curl = { name = "curl" }
+local curl_mt = { __index = Curl, __name = "billhook.transport.curl" }
+
+local Reader = {}
+local reader_mt = { __index = Reader, __name = "billhook.transport.reader" }
+
+local function failure_of(kind, message, sent)
+  return { kind = kind, message = message, sent = sent }
+end
+
+--- Sends a request and waits for the whole answer.
+---@param request table
+---@return table|nil response { status, headers, body }
+---@return table|nil failure { kind, message, sent }
+function Curl:request(request)
+  local ticket = self.pool:add(checked(request, 2))
+  while not ticket:done() do self.pool:poll(SLICE) end
+  local status, headers, body, sent = ticket:result()
+  if not status then return nil, failure_of(headers, body, sent) end
+  return { status = status, headers = headers, body = body }
+end
+
+--- Sends a request and waits for the head of the answer. The body comes from the reader, which
+-- holds the transfer back while nobody reads; `timeout` goes on.
+---@param request table
+---@return table|nil reader { status, headers, read, close }
+---@return table|nil failure
+function Curl:stream(request)
+  local copy = checked(request, 2)
+  copy.stream = true
+  local ticket = self.pool:add(copy)
+  local status, headers = ticket:head()
+  while not status and not ticket:done() do
+    self.pool:poll(SLICE)
+    status, headers = ticket:head()
+  end
+  if not status then
+    local _, kind, message, sent = ticket:result()
+    return nil, failure_of(kind, message, sent)
+  end
+  return setmetatable({ status = status, headers = headers, transport = self, ticket = ticket },
+    reader_mt)
+end
+
+--- The next bytes of the body; nil at its end; nil and a failure where it was torn.
+---@return string|nil chunk
+---@return table|nil failure
+function Reader:read()
+  local ticket = self.ticket
+  if not ticket then return nil, self.failure end
+  local chunk = ticket:read()
+  while not chunk and not ticket:done() do
+    self.transport.pool:poll(SLICE)
+    chunk = ticket:read()
+  end
+  if chunk then return chunk end
+  self.ticket = nil
+  local status, kind, message, sent = ticket:result()
+  if not status then self.failure = failure_of(kind, message, sent) end
+  return nil, self.failure
+end
+
+--- Ends the transfer. What was not read is lost, and its connection with it.
+function Reader:close()
+  if self.ticket then self.ticket:cancel() end
+  self.ticket = nil
+end
+
+--- Waits; transfers under way go on meanwhile.
+---@param seconds number
+function Curl:sleep(seconds)
+  if type(seconds) ~= "number" or seconds < 0 or seconds ~= seconds then
+    error("seconds must be a number of at least 0", 2)
+  end
+  while seconds > 0 do
+    self.pool:sleep(seconds < SLICE and seconds or SLICE)
+    seconds = seconds - SLICE
+  end
+end
+
+--- Lets the connections go; nothing can be sent or read any more.
+function Curl:close()
+  self.pool:close()
+end
+
+--- A transport with connections of its own.
+function M.new()
+  return setmetatable({ pool = native.new() }, curl_mt)
+end
+
+local shared
+
+--- The transport that all clients of this Lua state share.
+function M.shared()
+  shared = shared or M.new()
+  return shared
+end
+
+return M

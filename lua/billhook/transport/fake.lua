@@ -1,0 +1,92 @@
+--- A transport for tests: answers come from a function, no time passes, nothing leaves.
+--
+--   local fake = require "billhook.transport.fake"
+--   local transport = fake.new(function(request, n)      -- n: 1 for the first request
+--     if n == 1 then return { status = 503 } end         -- headers {} and body "" by default
+--     return nil, { kind = "timeout" }                   -- sent = true by default
+--   end)
+--   local client = billhook.dreamapply { transport = transport, ... }
+--   transport.requests[1].url, transport.slept[1]
+--
+-- A request is checked as every transport checks it, and kept as the handler got it.
+
+local checked = require("billhook.transport.request").check
+
+local M = {}
+
+local KINDS = {
+  timeout = true, network = true, tls = true, too_large = true, decode = true, cancelled = true,
+}
+
+local Fake = { name = "fake" }
+local fake_mt = { __index = Fake, __name = "billhook.transport.fake" }
+
+local Reader = {}
+local reader_mt = { __index = Reader }
+
+local function lowered(headers)
+  local out = {}
+  for name, value in pairs(headers or {}) do out[name:lower()] = tostring(value) end
+  return out
+end
+
+local function failure_of(failure)
+  if type(failure) ~= "table" or not KINDS[failure.kind] then
+    error("the handler of a fake transport must give a response, or nil and a failure whose"
+      .. " kind is timeout, network, tls, too_large, decode or cancelled", 0)
+  end
+  return {
+    kind = failure.kind, message = failure.message or failure.kind,
+    sent = failure.sent ~= false,
+  }
+end
+
+local function answer(self, request)
+  self.requests[#self.requests + 1] = request
+  local response, failure = self.handler(request, #self.requests)
+  if response == nil then return nil, failure_of(failure) end
+  if type(response) ~= "table" then failure_of(response) end
+  local body = response.body or ""
+  if #body > request.limit then
+    return nil, { kind = "too_large", message = "the body is over the limit", sent = true }
+  end
+  return { status = response.status or 200, headers = lowered(response.headers), body = body }
+end
+
+function Fake:request(request)
+  return answer(self, checked(request, 2))
+end
+
+--- The body comes in pieces of `chunk` bytes (1 by default, the hardest for a parser).
+function Fake:stream(request)
+  local response, failure = answer(self, checked(request, 2))
+  if not response then return nil, failure end
+  return setmetatable({
+    status = response.status, headers = response.headers, body = response.body, at = 1,
+    chunk = self.chunk,
+  }, reader_mt)
+end
+
+function Reader:read()
+  local from = self.at
+  if from > #self.body then return nil end
+  self.at = from + self.chunk
+  return self.body:sub(from, self.at - 1)
+end
+
+function Reader:close()
+  self.at = #self.body + 1
+end
+
+function Fake:sleep(seconds)
+  self.slept[#self.slept + 1] = seconds
+end
+
+--- Makes a transport that answers with what `handler` gives.
+---@param handler fun(request: table, n: integer): table|nil, table|nil
+function M.new(handler)
+  if type(handler) ~= "function" then error("handler must be a function", 2) end
+  return setmetatable({ handler = handler, requests = {}, slept = {}, chunk = 1 }, fake_mt)
+end
+
+return M

@@ -1,0 +1,58 @@
+--- Picks a transport: the one place that knows which there are and where each works.
+--
+--   pick()          "curl"; inside nginx "resty" where lua-resty-http is installed, else "worker"
+--   pick("curl")    by name: curl, worker, resty; on nginx's event loop curl is worker
+--   pick(table)     a transport of the caller's own, with `request` and `sleep`
+--
+-- A transport is a table with
+--   name                          for messages
+--   request(self, request)        --> response | nil, failure
+--   stream(self, request)         --> reader | nil, failure       optional
+--   sleep(self, seconds)
+-- request, response and failure are plain data, as request.lua and curl.lua say.
+
+local M = {}
+
+local makers = {
+  curl = function() return require("billhook.transport.curl").shared() end,
+  worker = function() return require "billhook.transport.worker" end,
+  resty = function() return require "billhook.transport.resty" end,
+}
+
+local function in_nginx()
+  local ngx = rawget(_G, "ngx")
+  return type(ngx) == "table" and type(ngx.config) == "table" and ngx.config.subsystem ~= nil
+end
+
+-- In a worker thread of nginx there is an `ngx` without sockets; there curl may block.
+local function has_sockets()
+  local socket = rawget(_G, "ngx").socket
+  return type(socket) == "table" and socket.tcp ~= nil
+end
+
+-- On nginx's event loop, which must not wait, even a wish for curl means curl in a thread.
+local function fitting(name)
+  if not in_nginx() or not has_sockets() then return name or "curl" end
+  if name == "curl" then return "worker" end
+  return name or (pcall(require, "resty.http") and "resty" or "worker")
+end
+
+--- Gives the transport for a client's `transport` option.
+---@param option string|table|nil
+---@param level integer|nil  of the caller to blame for an unusable option: 2
+---@return table transport
+function M.pick(option, level)
+  if type(option) == "table" then
+    if type(option.request) ~= "function" or type(option.sleep) ~= "function" then
+      error("transport must be a table with the functions request and sleep", level or 2)
+    end
+    return option
+  end
+  local make = makers[fitting(option)]
+  if not make then
+    error("transport must be \"curl\", \"worker\", \"resty\" or a table", level or 2)
+  end
+  return make()
+end
+
+return M

@@ -1,0 +1,87 @@
+--- What is particular to Betterez: its options, its headers, the names of its events.
+--
+-- Options:
+--
+--   api_key   sent as x-api-key
+--   token     the JWT of a user, for sensitive calls: sent as a bearer token
+--   base_url  "https://api.betterez.com/invoices"   inferred: the documents show no path of
+--   invoices
+
+local options = require "billhook.options"
+
+local M = {
+  name = "betterez",
+  title = "billhook.betterez",
+  base_url = "https://api.betterez.com/invoices",
+  required = { "api_key" },
+  trust = "body",
+  refetch = "invoices.get",
+  body_limit = 8 * 1048576,
+}
+
+M.options = {
+  api_key = { "string", check = options.header, secret = true },
+  token = { "string", check = options.header, secret = true },
+}
+
+--- The headers of every request.
+function M.headers(settings)
+  return {
+    ["x-api-key"] = settings.api_key,
+    ["authorization"] = settings.token and "Bearer " .. settings.token,
+  }
+end
+
+-- --- answers -----------------------------------------------------------------------------------
+
+--- The operations whose answers are invoices.
+M.invoices = {
+  ["invoices.get"] = true, ["invoices.list"] = true,
+  ["invoices.issue"] = true, ["invoices.retry"] = true,
+}
+
+--- The operations whose bodies hold the credentials of others: no error quotes them.
+M.private = {
+  ["providers.list"] = true, ["providers.get"] = true, ["providers.create"] = true,
+  ["providers.update"] = true,
+}
+
+local function transaction_of(sent)
+  local nested = type(sent.retryData) == "table" and sent.retryData or {}
+  local id = sent.transactionId or nested.transactionId
+  return type(id) == "string" and #id == 24 and not id:find("%X") and id or nil
+end
+
+-- A transaction has one invoice: whatever issued it, it is the one.
+local look = {
+  list = "invoices.list",
+  params = function(sent) return { transactionId = transaction_of(sent) } end,
+  place = transaction_of,
+  matches = function(sent, seen) return seen.transactionId == transaction_of(sent) end,
+  id = function(element) return element._id end,
+  already = "TRANSACTION_ALREADY_INVOICED",
+  whole = true, -- the answer is the invoice itself
+}
+
+--- How the outcome of a call that must not happen twice is looked up (see billhook.settle).
+M.looks = { ["invoices.issue"] = look, ["invoices.retry"] = look }
+
+-- --- events ------------------------------------------------------------------------------------
+
+local families = {
+  invoices = "invoice", invoice_providers = "invoice_provider", invoiceemail = "invoice_email",
+}
+
+--- The unified type: invoices.created is invoice.created.
+---@param native string
+---@return string
+function M.type_of(native)
+  local family, verb = native:match("^([%w_-]+)%.([%w_.-]+)$")
+  if not family then
+    return "unknown"
+  end
+  family = family:lower()
+  return (families[family] or family:gsub("-", "_")) .. "." .. verb:lower()
+end
+
+return M

@@ -1,0 +1,133 @@
+--- What is particular to DreamApply: its options, its header, the names of its events.
+--
+-- Options: base_url (the institution's own host), api_key.
+
+local core = require "billhook.core"
+local options = require "billhook.options"
+
+local M = {
+  name = "dreamapply",
+  title = "billhook.dreamapply",
+  required = { "base_url", "api_key" },
+  quota = 180, -- requests a minute and key, every method
+  trust = "sender",
+  refetch = "invoices.get",
+  body_limit = 8 * 1048576,
+}
+
+M.options = {
+  -- between quotes in its header
+  api_key = { "string", check = options.quotable, secret = true },
+}
+
+--- The headers of every request.
+function M.headers(settings)
+  return { ["Authorization"] = ('DREAM apikey="%s"'):format(settings.api_key) }
+end
+
+-- --- answers -----------------------------------------------------------------------------------
+
+--- The operations whose answers are invoices.
+M.invoices = { ["invoices.get"] = true, ["invoices.list"] = true }
+
+--- Where a reference of the caller's may stand.
+M.reference = { ["invoices.create"] = { smallprint = true, instructions = true } }
+
+-- Amounts are texts: "25" is "25.00".
+local function same_amount(sent, seen)
+  local a, b = core.decimal.read(sent), core.decimal.read(seen)
+  return a ~= nil and b ~= nil and a == b
+end
+
+local function same_lines(sent, seen)
+  if type(seen) ~= "table" or #sent ~= #seen then
+    return false
+  end
+  for i, line in ipairs(sent) do
+    local other = seen[i]
+    if line.item ~= other.item or not same_amount(line.price, other.price)
+      or not same_amount(line.qty or 1, other.qty or 1) then
+      return false
+    end
+  end
+  return true
+end
+
+-- The answer has a date, whatever was sent; the day may differ where a time zone came with it, and
+-- then it is not without doubt.
+local function same_day(sent, seen)
+  return sent == nil or (type(seen) == "string" and sent:sub(1, 10) == seen:sub(1, 10))
+end
+
+local function same_payer(sent, seen)
+  return sent == nil
+    or (type(seen) == "table" and sent.name == seen.name and sent.email == seen.email)
+end
+
+local function id_of(element)
+  return tonumber(element.id) and element.id or nil
+end
+
+--- How the outcome of a call that must not happen twice is looked up (see billhook.settle).
+M.looks = {
+  ["invoices.create"] = {
+    list = "invoices.list",
+    params = function(sent) return { application = sent.application } end,
+    place = function(sent) return sent.application end,
+    matches = function(sent, seen)
+      return sent.currency == seen.currency and same_lines(sent.items, seen.items)
+        and same_day(sent.deadline, seen.deadline) and same_payer(sent.payer, seen.payer)
+    end,
+    id = id_of,
+    read = "invoices.get",
+    read_params = function(id) return { id = id } end,
+  },
+  ["transactions.create"] = {
+    list = "transactions.list",
+    params = function(sent) return { invoice = sent.invoice } end,
+    place = function(sent) return sent.invoice end,
+    -- what a gateway collected has a payment; ours is recorded by hand
+    matches = function(sent, seen)
+      return seen.payment == nil and same_amount(sent.amount, seen.amount)
+    end,
+    id = id_of,
+    read = "transactions.get",
+    read_params = function(id, sent) return { id = id, invoice = sent.invoice } end,
+  },
+}
+
+-- --- events ------------------------------------------------------------------------------------
+
+-- A journal entry is a sentence ("Offer was edited: ?"). The exact sentences about invoices are not
+-- published: only their beginning, "Invoice was ...". So the verb decides, and the rest is ignored.
+local verbs = {
+  created = "created", issued = "created",
+  edited = "updated", updated = "updated", changed = "updated", modified = "updated",
+  deleted = "deleted", removed = "deleted",
+  collected = "collected", paid = "collected",
+  overdue = "overdue",
+}
+
+--- The unified type of a journal entry's text.
+---@param native string
+---@return string
+function M.type_of(native)
+  local family, rest = native:match("^%s*(%a[%a _-]*)%s+%f[%a]was%f[%A]%s*(.*)$")
+  if not family then
+    family, rest = native:match("^%s*(%a[%a _-]*)%s+%f[%a]has%s+been%f[%A]%s*(.*)$")
+  end
+  if not family then
+    family, rest = native:match("^%s*(%a[%a _-]*)%s+%f[%a]is%f[%A]%s*(.*)$")
+  end
+  local verb = rest and rest:lower():match("%a+")
+  if not verb then
+    return "unknown"
+  end
+  family = family:lower():gsub("[ -]", "_")
+  if family == "invoice" then
+    verb = verbs[verb] or verb
+  end
+  return family .. "." .. verb
+end
+
+return M

@@ -1,0 +1,98 @@
+--- What is particular to DreamClass: its options, its headers, the names of its events.
+--
+-- Options:
+--
+--   tenant          the school's DreamClass domain, a header of every call and checked in every
+--   webhook
+--   school_code     a header of every call
+--   api_key         and how it is sent, for the documents don't say:
+--   api_key_header  "Authorization"
+--   api_key_prefix  ""   "Bearer " for instance
+--   paths           { ["invoices.get"] = "/financial/invoices/{id}" }: paths that are not
+--                   published, or that differ
+--   base_url        "https://api.dreamclass.io/dreamclassapi/v1"   seen in third-party code only
+
+local options = require "billhook.options"
+
+local M = {
+  name = "dreamclass",
+  title = "billhook.dreamclass",
+  base_url = "https://api.dreamclass.io/dreamclassapi/v1",
+  required = { "api_key" },
+  trust = "id",
+  refetch = "invoices.get",
+  body_limit = 1048576,
+}
+
+local function check_prefix(value)
+  if value:find("[%z\1-\31\127]") then
+    return nil, "must not have control characters in it"
+  end
+  return value
+end
+
+local function check_paths(value)
+  local paths = {}
+  for name, path in pairs(value) do
+    if type(name) ~= "string" or type(path) ~= "string" or not path:find("^/[^%s?#%z\1-\31]*$") then
+      return nil, "must hold paths that begin with a slash, by the names of operations"
+    end
+    paths[name] = path
+  end
+  return paths
+end
+
+-- names that other headers of a request have
+local taken = { tenant = true, schoolcode = true, accept = true, ["content-type"] = true,
+  ["user-agent"] = true, traceparent = true }
+
+local function check_header_name(value)
+  if taken[value:lower()] then
+    return nil, "is another header's name"
+  end
+  return options.token(value)
+end
+
+M.options = {
+  tenant = { "string", check = options.header },
+  school_code = { "string", check = options.header },
+  api_key = { "string", check = options.header, secret = true },
+  api_key_header = { "string", check = check_header_name, default = "Authorization" },
+  api_key_prefix = { "string", check = check_prefix, default = "" },
+  paths = { "table", check = check_paths },
+}
+
+--- The headers of every request; their case is the one in the documents.
+function M.headers(settings)
+  return {
+    ["tenant"] = settings.tenant,
+    ["schoolCode"] = settings.school_code,
+    [settings.api_key_header] = settings.api_key_prefix .. settings.api_key,
+  }
+end
+
+-- --- answers -----------------------------------------------------------------------------------
+
+--- The operations whose answers are invoices.
+M.invoices = { ["invoices.get"] = true }
+
+--- No list of invoices or payments is documented: what became of a create or a payment can't be
+-- looked up, and stays unknown.
+M.looks = {}
+
+-- --- events ------------------------------------------------------------------------------------
+
+local verbs = { CREATED = "created", UPDATED = "updated", DELETED = "deleted" }
+
+--- The unified type: STUDENT_PERIOD_CREATED is student_period.created.
+---@param native string
+---@return string
+function M.type_of(native)
+  local family, verb = native:match("^([%w_]+)_(%w+)$")
+  if not family then
+    return "unknown"
+  end
+  return family:lower() .. "." .. (verbs[verb] or verb:lower())
+end
+
+return M

@@ -1,0 +1,328 @@
+local support = require "spec.support.client"
+local KEY = support.KEY
+
+local items = { { item = "Fee", price = "25.00", qty = "1" } }
+
+-- Answers one after the other, the last one for ever; a table without status is a failure.
+local function script(...)
+  local answers = { ... }
+  return function(_, n)
+    local one = answers[math.min(n, #answers)]
+    if one.kind then return nil, one end
+    return { status = one[1], body = one[2] or "", headers = one[3] }
+  end
+end
+
+local function new(answers, options)
+  return support.new("dreamapply", answers, options)
+end
+
+describe("a call that fails at first", function()
+  it("is sent again, and succeeds", function()
+    local client, transport = new(script({ 503 }, { kind = "network" }, { 200, '{"id":7}' }))
+    assert.equal(7, assert(client.invoices:get(7)).id)
+    assert.equal(3, #transport.requests)
+    assert.same({ 0.2, 0.4 }, transport.slept)
+  end)
+
+  it("gives up after three attempts and says so", function()
+    local client, transport = new(script { 503 })
+    local none, err = client.invoices:get(7)
+    assert.is_nil(none)
+    assert.equal("server", err.kind)
+    assert.equal(3, err.attempts)
+    assert.is_true(err.retryable)
+    assert.equal(3, #transport.requests)
+  end)
+
+  it("is sent as often as the client or the call says", function()
+    local client, transport = new(script { 503 }, { attempts = 2 })
+    assert.equal(2, select(2, client.invoices:get(7)).attempts)
+    assert.equal(1, select(2, client.invoices:get(7, { attempts = 1 })).attempts)
+    assert.equal(5, select(2, client.invoices:get(7, { attempts = 5 })).attempts)
+    assert.equal(8, #transport.requests)
+  end)
+
+  it("is not sent again where that is no use", function()
+    for _, status in ipairs { 400, 401, 403, 404, 409, 422, 301, 501 } do
+      local client, transport = new(script { status })
+      local _, err = client.invoices:get(7)
+      assert.equal(1, err.attempts, status)
+      assert.is_false(err.retryable)
+      assert.equal(1, #transport.requests)
+    end
+  end)
+
+  it("keeps the server's Retry-After, in seconds and as a date", function()
+    local client, transport = new(script({ 503, "", { ["Retry-After"] = "7" } }, { 200, "{}" }))
+    assert(client.invoices:get(7))
+    assert.same({ 7.2 }, transport.slept)
+    client, transport = new(script(
+      { 503, "", { ["Retry-After"] = "Thu, 01 Jan 1970 00:16:49 GMT" } }, { 200, "{}" }))
+    assert(client.invoices:get(7)) -- the clock begins at 1000
+    assert.same({ 9.2 }, transport.slept)
+  end)
+
+  it("gives the error at once where Retry-After is beyond the deadline", function()
+    local client, transport = new(script { 503, "", { ["Retry-After"] = "40" } })
+    local _, err = client.invoices:get(7)
+    assert.equal(40, err.retry_after)
+    assert.equal(1, err.attempts)
+    assert.same({}, transport.slept)
+    assert.equal(2, select(2, client.invoices:get(7, { timeout = 60, attempts = 2 })).attempts)
+  end)
+
+  it("has one deadline over all attempts", function()
+    local timeouts = {}
+    local client, transport
+    client, transport = new(function(request)
+      timeouts[#timeouts + 1] = request.timeout
+      transport.passed = (transport.passed or 0) + 4
+      return nil, { kind = "network" }
+    end, { timeout = 10, attempts = 9 })
+    local _, err = client.invoices:get(7)
+    assert.equal("network", err.kind)
+    assert.equal(3, #timeouts)
+    assert.equal(10, timeouts[1])
+    assert.is_true(math.abs(timeouts[2] - 5.8) < 1e-6)
+    assert.is_true(math.abs(timeouts[3] - 1.4) < 1e-6)
+  end)
+
+  it("does not outlast the deadline for a quota's sake", function()
+    local client, transport = new(script { 200, "{}" }, { quota = 2 })
+    assert(client.invoices:get(7))
+    assert(client.invoices:get(7))
+    local _, err = client.invoices:get(7)
+    assert.equal("rate_limited", err.kind)
+    assert.equal(60, err.retry_after)
+    assert.is_true(err.retryable)
+    assert.equal(2, #transport.requests) -- unsent
+    assert(client.invoices:get(7, { timeout = 61 }))
+    assert.same({ 60 }, transport.slept)
+  end)
+end)
+
+describe("an unsafe call", function()
+  local function create(client, options)
+    return client.transactions:create(7, { amount = "17.00", currency = "EUR" }, options)
+  end
+  local no_look = { settle_timeout = 0 }
+  local made = { 201, "", { Location = "/api/invoices/7/transactions/12" } }
+
+  it("goes out on a fresh connection, with its body as JSON", function()
+    local client, transport = new(script(made))
+    assert.equal(12, assert(create(client, no_look)).id)
+    local request = transport.requests[1]
+    assert.is_true(request.fresh)
+    assert.equal("POST", request.method)
+    assert.equal("https://apply.example.edu/api/v9/invoices/7/transactions", request.url)
+    assert.equal("application/json", request.headers["Content-Type"])
+    assert.equal('{"amount":"17.00","currency":"EUR"}', request.body)
+  end)
+
+  it("is sent again where it was not processed", function()
+    for _, first in ipairs { { kind = "network", sent = false }, { kind = "tls", sent = false },
+        { kind = "timeout", sent = false }, { 429 } } do
+      local client, transport = new(script(first, made))
+      assert.equal(12, assert(create(client, no_look)).id)
+      assert.equal(2, #transport.requests)
+    end
+  end)
+
+  it("is sent once where it may have been, and is unknown then", function()
+    for _, only in ipairs { { kind = "network" }, { kind = "timeout" }, { kind = "tls" },
+        { kind = "cancelled" }, { kind = "too_large" }, { 500 }, { 502 }, { 503 }, { 504 }, { 302 },
+        { 200 } } do
+      local client, transport = new(script(only, made))
+      local none, err = create(client, no_look)
+      assert.is_nil(none)
+      assert.equal("unknown_outcome", err.kind)
+      assert.is_false(err.retryable)
+      assert.equal(1, err.attempts)
+      assert.equal(only.kind or "server", err.cause.kind)
+      assert.equal("transactions.create", err.intent.operation)
+      assert.same({ invoice = "7", amount = "17.00", currency = "EUR" }, err.intent.params)
+      assert.equal(1000, err.sent_at)
+      assert.equal(1, #transport.requests)
+    end
+  end)
+
+  it("is refused where it was refused", function()
+    for status, kind in pairs { [400] = "invalid", [422] = "invalid", [401] = "auth",
+      [404] = "not_found",
+        [409] = "conflict" } do
+      local client, transport = new(script { status, "Amount is wrong" })
+      local none, err = create(client, no_look)
+      assert.is_nil(none)
+      assert.equal(kind, err.kind)
+      assert.equal("Amount is wrong", err.message)
+      assert.is_nil(err.intent)
+      assert.equal(1, #transport.requests)
+    end
+  end)
+
+  it("is a success without an id where the Location is useless", function()
+    for _, location in ipairs { "", "/somewhere/else",
+      "https://evil.example/api/invoices/7/transactions/12",
+        "//evil.example/api/invoices/7/transactions/12", "/api/invoices/7/transactions/x" } do
+      local client = new(script { 201, "", { Location = location } })
+      local result = assert(create(client, no_look))
+      assert.is_nil(result.id, location)
+      assert.is_nil(result.location, location)
+      assert.equal("created", result.how)
+    end
+  end)
+
+  it("stays unknown with DreamClass, which can't be asked", function()
+    local client = support.new("dreamclass", script { 502 })
+    local none, err = client.invoices:pay(16, { amount = "5", paymentmethod = 1 })
+    assert.is_nil(none)
+    assert.equal("unknown_outcome", err.kind)
+    none, err = client:settle(err.intent)
+    assert.is_nil(none)
+    assert.equal("unknown_outcome", err.kind)
+    assert.equal("there is no way to look it up", err.message)
+  end)
+
+  it("has had its effect where the answer can't be read", function()
+    local client = support.new("dreamclass", script { 200, "<html>" })
+    local none, err = client.invoices:create { entityType = "student", entityId = 1,
+      schoolPeriodId = 2 }
+    assert.is_nil(none)
+    assert.equal("unknown_outcome", err.kind)
+    assert.equal("decode", err.cause.kind)
+  end)
+
+  it("sends items as the seed has them", function()
+    local client, transport = new(script { 201, "",
+      { Location = "/api/applications/123/invoices/321" } })
+    assert.same({ id = 321, location = "/api/applications/123/invoices/321", how = "created" },
+      assert(client.invoices:create(123, { currency = "EUR", items = items }, no_look)))
+    assert.equal('{"currency":"EUR",'
+      .. '"items":[{"item":"Fee","price":"25.00","qty":"1","unit":null}]}',
+      (transport.requests[1].body:gsub('"items":(.*),"currency":"EUR"',
+        '"currency":"EUR","items":%1')))
+  end)
+end)
+
+describe("a quota", function()
+  it("counts every request, and tells what is left", function()
+    local client, transport = new(script({ 503 }, { 200, "{}" }))
+    assert.same({ limit = 180, left = 180 }, client:quota())
+    assert(client.invoices:get(7))
+    assert.same({ limit = 180, left = 178, next_at = 1060 }, client:quota())
+    transport.passed = 1
+    client.invoices:count()
+    assert.equal(177, client:quota().left)
+  end)
+
+  it("is one for all clients of a key and clock", function()
+    local billhook = require "billhook"
+    local transport = {
+      request = function() return { status = 200, headers = {}, body = "{}" } end,
+      sleep = function() end,
+    }
+    local clock = function() return 50 end
+    local function of(key, its_clock)
+      return billhook.dreamapply { base_url = "https://x.org", api_key = key, transport = transport,
+        clock = its_clock or clock }
+    end
+    assert(of("the-key").invoices:get(7))
+    assert.equal(179, of("the-key"):quota().left)
+    assert.equal(180, of("another-key"):quota().left)
+    assert.equal(180, of("the-key", function() return 50 end):quota().left)
+  end)
+
+  it("parks the key after a 429, and comes back", function()
+    local client, transport = new(script({ 429, "", { ["Retry-After"] = "3" } }, { 200, "{}" }))
+    assert(client.invoices:get(7))
+    assert.same({ 3.2 }, transport.slept)
+    client, transport = new(script({ 429 }, { 429 }, { 200, "{}" }))
+    assert(client.invoices:get(7))
+    assert.same({ 2.2, 4.2 }, transport.slept)
+    client = new(script { 429, "Too many", { ["Retry-After"] = "45" } })
+    local _, err = client.invoices:get(7)
+    assert.equal("rate_limited", err.kind)
+    assert.equal(45, err.retry_after)
+    assert.equal(0, client:quota().left)
+    assert.equal(1045, client:quota().next_at)
+    _, err = client.invoices:get(7)
+    assert.equal(45, err.retry_after)
+  end)
+
+  it("is none where the vendor has none, unless it is asked for", function()
+    local handler = script { 200, "{}" }
+    assert.same({}, support.new("betterez", handler):quota())
+    assert.same({}, new(handler, { quota = false }):quota())
+    assert.equal(9, support.new("dreamclass", handler, { quota = 9 }):quota().limit)
+    assert.equal(180, new(handler, { quota = { window = 30 } }):quota().limit)
+  end)
+
+  it("takes another store", function()
+    local calls = {}
+    local store = {
+      take = function(_, key, limit, now, hold)
+        calls[#calls + 1] = { "take", key, limit, now, hold }
+        return "slot"
+      end,
+      free = function(_, key, slot, at) calls[#calls + 1] = { "free", key, slot, at } end,
+      park = function() end,
+      look = function() return 5, nil end,
+    }
+    local client = new(script { 200, "{}" }, { quota = { store = store } })
+    assert(client.invoices:get(7))
+    assert.equal(2, #calls)
+    assert.matches("^%x+$", calls[1][2])
+    assert.equal(64, #calls[1][2])
+    assert.same({ "take", calls[1][2], 180, 1000, 1090 }, calls[1])
+    assert.same({ "free", calls[1][2], "slot", 1060 }, calls[2])
+    assert.equal(5, client:quota().left)
+  end)
+end)
+
+describe("hooks", function()
+  it("are told of every attempt, without any secret", function()
+    local told = {}
+    local client = new(script({ 503 }, { kind = "network" }, { 200, "{}" }), {
+      on_request = function(event) told[#told + 1] = event end,
+      on_response = function(event) told[#told + 1] = event end,
+    })
+    assert(client.invoices:get(7))
+    assert.equal(6, #told)
+    for i, event in ipairs(told) do
+      assert.equal("dreamapply", event.vendor)
+      assert.equal("invoices.get", event.operation)
+      assert.equal("GET", event.method)
+      assert.equal("https://apply.example.edu/api/v9/invoices/7", event.url)
+      assert.equal(math.ceil(i / 2), event.attempt)
+      for _, text in ipairs(support.strings(event)) do
+        assert.is_nil(text:find(KEY, 1, true))
+      end
+    end
+    assert.equal(503, told[2].status)
+    assert.equal("network", told[4].kind)
+    assert.equal(200, told[6].status)
+    assert.equal(0, told[6].duration)
+    assert.equal(177, told[6].quota_left)
+  end)
+
+  it("can't break a call", function()
+    local client = new(script { 200, '{"id":7}' }, {
+      on_request = function() error "oops" end, on_response = function() error {} end,
+    })
+    assert.equal(7, assert(client.invoices:get(7)).id)
+  end)
+end)
+
+describe("a fake transport without a clock", function()
+  it("does not keep a waiting client for real", function()
+    local billhook = require "billhook"
+    local transport = require("billhook.transport.fake").new(script({ 429 }, { 200, "{}" }))
+    local client = billhook.dreamapply { base_url = "https://x.org", api_key = "a-key-of-its-own",
+      transport = transport, random = function() return 1 end, quota = 2 }
+    assert(client.invoices:get(7))
+    assert.same({ 2.2 }, transport.slept)
+    assert(client.invoices:get(7, { timeout = 100 }))
+    assert.equal(3, #transport.requests)
+  end)
+end)

@@ -1,0 +1,469 @@
+local json = require "billhook.json"
+local support = require "spec.support.client"
+
+-- A DreamApply that keeps invoices, and loses answers as `on_post` says: it gets the server, makes
+-- the invoice or not, and gives a response or nil and a failure.
+local function server(on_post)
+  local self = { invoices = {}, next_id = 1, posts = 0, looks = 0, lag = 0 }
+  function self.make(sent, id)
+    local invoice = { id = id or self.next_id, currency = sent.currency, items = {},
+      deadline = sent.deadline, payer = sent.payer, smallprint = sent.smallprint }
+    for i, item in ipairs(sent.items or {}) do
+      invoice.items[i] = { item = item.item, price = item.price .. ".00", qty = "1.00" }
+    end
+    if sent.amount then invoice.amount = sent.amount .. "0" end
+    self.next_id = invoice.id + 1
+    self.invoices[#self.invoices + 1] = invoice
+    return invoice
+  end
+  local function list()
+    local map = {}
+    for i = 1, #self.invoices do
+      if not self.visible or self.looks >= self.visible then
+        map[tostring(self.invoices[i].id)] = self.invoices[i]
+      end
+    end
+    return { status = 200, body = json.encode(map) }
+  end
+  function self.handler(request)
+    if request.method == "GET" then
+      self.looks = self.looks + 1
+      if self.on_look then
+        local response, failure = self.on_look(self.looks)
+        if response or failure then return response, failure end
+      end
+      return list()
+    end
+    self.posts = self.posts + 1
+    return on_post(self, json.decode(request.body), self.posts)
+  end
+  return self
+end
+
+local created = function(invoice)
+  return { status = 201, headers = { Location = "/api/applications/123/invoices/" .. invoice.id } }
+end
+local lost = { kind = "timeout", message = "no answer", sent = true }
+local fee = { currency = "EUR", items = { { item = "Fee", price = "25", qty = 1 } } }
+
+local function with(change)
+  local out = {}
+  for k, v in pairs(fee) do out[k] = v end
+  for k, v in pairs(change) do out[k] = v end
+  return out
+end
+
+local key = 0
+-- each with a key of its own, for what a process knows it knows by key
+local function new(s, options)
+  key = key + 1
+  local all = { api_key = "settle-key-" .. key }
+  for k, v in pairs(options or {}) do all[k] = v end
+  return support.new("dreamapply", s.handler, all)
+end
+
+describe("a create whose outcome is unknown", function()
+  it("is found, where it is there without doubt", function()
+    for _, failure in ipairs { lost, { kind = "network" }, { kind = "tls" } } do
+      local s = server(function(s, sent)
+        s.make(sent)
+        return nil, failure
+      end)
+      local client, transport = new(s)
+      local result = assert(client.invoices:create(123, fee))
+      assert.same({ id = 1, location = "/api/v9/invoices/1", how = "found" }, result)
+      assert.equal(1, s.posts)
+      assert.equal(3, s.looks) -- one before, and two that agree
+      assert.equal(2, #transport.slept)
+      assert.is_true(math.abs(transport.slept[1] - 0.4) < 1e-6)
+    end
+  end)
+
+  it("is found after a 5xx that had its effect", function()
+    for _, status in ipairs { 500, 502, 503, 504 } do
+      local s = server(function(s, sent)
+        s.make(sent)
+        return { status = status }
+      end)
+      assert.equal("found", assert(new(s).invoices:create(123, fee)).how)
+      assert.equal(1, s.posts)
+    end
+  end)
+
+  it("is looked for four times with growing pauses, and is unknown where it is not there",
+    function()
+    local s = server(function() return nil, lost end)
+    local client, transport = new(s)
+    local none, err = client.invoices:create(123, fee)
+    assert.is_nil(none)
+    assert.equal("unknown_outcome", err.kind)
+    assert.equal("it may or may not have been carried out: no answer", err.message)
+    assert.equal("timeout", err.cause.kind)
+    assert.equal(1000, err.sent_at)
+    assert.same({}, err.candidates)
+    assert.equal(1, err.attempts)
+    assert.equal(1, s.posts) -- absence is no licence to repeat
+    assert.equal(5, s.looks)
+    local at, moments = 0, {}
+    for i, seconds in ipairs(transport.slept) do
+      at = at + seconds
+      moments[i] = math.floor(at * 10 + 0.5) / 10
+    end
+    assert.same({ 0.4, 1.6, 4, 8 }, moments)
+  end)
+
+  it("is found late, where it commits late or the list lags", function()
+    for _, visible in ipairs { 3, 4, 5 } do
+      local s = server(function(s, sent)
+        s.make(sent)
+        return nil, lost
+      end)
+      s.visible = visible
+      assert.equal("found", assert(new(s).invoices:create(123, fee)).how)
+      assert.equal(math.min(visible + 1, 5), s.looks)
+    end
+  end)
+
+  it("is not what was there before", function()
+    local s = server(function() return nil, lost end)
+    s.make(fee)
+    local _, err = new(s).invoices:create(123, fee)
+    assert.equal("unknown_outcome", err.kind)
+    assert.same({ "1" }, err.intent.before)
+    s = server(function(it, sent)
+      it.make(sent)
+      return nil, lost
+    end)
+    s.make(fee)
+    assert.equal(2, assert(new(s).invoices:create(123, fee)).id)
+  end)
+
+  it("is not what differs", function()
+    for _, other in ipairs { { currency = "USD" }, { deadline = "2026-09-02" },
+        { payer = { name = "J", email = "other@x.org" } },
+        { items = { { item = "Fee", price = "26", qty = 1 } } },
+        { items = { { item = "Fee", price = "25", qty = 1 }, { item = "B", price = "1",
+          qty = 1 } } },
+        { items = { { item = "Fee II", price = "25", qty = 1 } } } } do
+      local asked = with { deadline = "2026-09-01", payer = { name = "J", email = "j@x.org" } }
+      local s = server(function(s, sent)
+        for k, v in pairs(other) do sent[k] = v end
+        s.make(sent)
+        return nil, lost
+      end)
+      assert.equal("unknown_outcome", select(2, new(s).invoices:create(123, asked)).kind)
+    end
+  end)
+
+  it("is not the first that comes into sight, where a second one follows", function()
+    local s = server(function(s, sent)
+      s.make(sent) -- somebody else's
+      return nil, lost
+    end)
+    s.on_look = function(n)
+      if n == 3 then s.make(fee) end -- ours, late
+    end
+    assert.equal("unknown_outcome", select(2, new(s).invoices:create(123, fee)).kind)
+  end)
+
+  it("is in doubt where two could be it", function()
+    local s = server(function(s, sent)
+      s.make(sent)
+      s.make(sent) -- somebody else's
+      return nil, lost
+    end)
+    local _, err = new(s).invoices:create(123, fee)
+    assert.equal("unknown_outcome", err.kind)
+    assert.same({ "1", "2" }, err.candidates)
+  end)
+
+  it("is not an invoice that another call of ours made, though the list lagged", function()
+    local s = server(function(s, sent, n)
+      if n == 1 then return created(s.make(sent)) end
+      return nil, lost
+    end)
+    s.visible = 3 -- only after the second create was sent
+    local client = new(s)
+    assert.equal(1, assert(client.invoices:create(123, fee)).id)
+    local _, err = client.invoices:create(123, fee)
+    assert.equal("unknown_outcome", err.kind)
+    assert.same({}, err.intent.before)
+  end)
+
+  it("is not taken for that of another call whose outcome is open too", function()
+    local s = server(function(s, sent, n)
+      if n == 2 then s.make(sent) end -- the first one's, that came late, or the second's?
+      return nil, lost
+    end)
+    local client = new(s)
+    local _, first = client.invoices:create(123, fee)
+    local _, second = client.invoices:create(123, fee)
+    assert.equal("unknown_outcome", first.kind)
+    assert.equal("unknown_outcome", second.kind)
+    assert.same({ "1" }, second.candidates)
+  end)
+
+  it("is not looked for at all where nobody wants it", function()
+    local s = server(function(s, sent)
+      s.make(sent)
+      return nil, lost
+    end)
+    local client = new(s)
+    local _, err = client.invoices:create(123, fee, { settle_timeout = 0 })
+    assert.equal("unknown_outcome", err.kind)
+    assert.equal(0, s.looks)
+  end)
+
+  it("is not sent where the place can't be looked at", function()
+    local s = server(function(s, sent) return created(s.make(sent)) end)
+    s.on_look = function() return { status = 404, body = "no such application" } end
+    local none, err = new(s).invoices:create(123, fee)
+    assert.is_nil(none)
+    assert.equal("not_found", err.kind)
+    assert.equal("invoices.create", err.operation)
+    assert.equal(0, s.posts)
+    s.on_look = function() return nil, { kind = "network" } end
+    assert.equal("network", select(2, new(s).invoices:create(123, fee)).kind)
+    assert.equal(0, s.posts)
+  end)
+
+  it("goes on looking where a look fails", function()
+    local s = server(function(s, sent)
+      s.make(sent)
+      return nil, lost
+    end)
+    s.on_look = function(n)
+      if n == 2 then return { status = 503 } end
+      if n == 3 then return nil, { kind = "network" } end
+    end
+    assert.equal("found", assert(new(s).invoices:create(123, fee)).how)
+    assert.equal(5, s.looks)
+  end)
+
+  it("is refused, not unknown, where it was refused", function()
+    local s = server(function() return { status = 422, body = "Currency?" } end)
+    local none, err = new(s).invoices:create(123, fee)
+    assert.is_nil(none)
+    assert.equal("invalid", err.kind)
+    assert.equal(1, s.looks)
+  end)
+
+  it("is sent again where it was not processed", function()
+    local s = server(function(s, sent, n)
+      if n == 1 then return { status = 429, headers = { ["Retry-After"] = "1" } } end
+      if n == 2 then return nil, { kind = "network", sent = false } end
+      return created(s.make(sent))
+    end)
+    assert.equal("created", assert(new(s).invoices:create(123, fee)).how)
+    assert.equal(3, s.posts)
+    assert.equal(1, #s.invoices)
+  end)
+
+  it("gets its id by looking where the answer has none", function()
+    local s = server(function(s, sent)
+      s.make(sent)
+      return { status = 201 }
+    end)
+    assert.same({ id = 1, location = "/api/v9/invoices/1", how = "created" },
+      assert(new(s).invoices:create(123, fee)))
+    s = server(function() return { status = 201 } end)
+    assert.same({ how = "created" }, assert(new(s).invoices:create(123, fee)))
+  end)
+end)
+
+describe("a reference", function()
+  local order = { reference = { field = "smallprint", value = "order-881" } }
+
+  it("goes into its field and is matched", function()
+    local s = server(function(s, sent)
+      assert.equal("order-881", sent.smallprint)
+      s.make(fee) -- somebody else's, the same but for the reference
+      s.make(sent)
+      return nil, lost
+    end)
+    assert.equal(2, assert(new(s).invoices:create(123, fee, order)).id)
+  end)
+
+  it("finds what an earlier run made, without sending again", function()
+    local s = server(function(s, sent) return created(s.make(sent)) end)
+    assert.equal("created", assert(new(s).invoices:create(123, fee, order)).how)
+    assert.same({ id = 1, location = "/api/v9/invoices/1", how = "found" },
+      assert(new(s).invoices:create(123, fee, order)))
+    assert.equal(1, s.posts)
+    s.make(with { smallprint = "order-881" })
+    local none, err = new(s).invoices:create(123, fee, order)
+    assert.is_nil(none)
+    assert.equal("conflict", err.kind)
+    assert.same({ "1", "2" }, err.candidates)
+    assert.equal(1, s.posts)
+  end)
+
+  it("must name a field that is there for it, and free", function()
+    local client = new(server(error))
+    for message, fn in pairs {
+      ["option 'reference' of invoices.create: 'copy' is no field for it"] = function()
+        client.invoices:create(123, fee, { reference = { field = "copy", value = "x" } })
+      end,
+      ["option 'reference' of invoices.create: 'smallprint' is given already"] = function()
+        client.invoices:create(123, with { smallprint = "x" }, order)
+      end,
+      ["option 'reference' of dreamapply invoices.create must be a table with the strings"
+        .. " 'field' and 'value'"] = function()
+        client.invoices:create(123, fee, { reference = { field = "smallprint" } })
+      end,
+    } do
+      local fine, why = pcall(fn)
+      assert.is_false(fine)
+      assert.equal(message, why:match("^spec/settle_spec%.lua:%d+: (.*)$"))
+    end
+  end)
+end)
+
+describe("a payment recorded by hand", function()
+  local payment = { amount = "17.0", currency = "EUR" }
+
+  it("is found among the invoice's transactions", function()
+    local s = server(function(s, sent)
+      s.make(sent).payment = { status = "captured" } -- a gateway's
+      s.make(sent)
+      return nil, lost
+    end)
+    local client, transport = new(s)
+    assert.same({ id = 2, location = "/api/v9/invoices/7/transactions/2", how = "found" },
+      assert(client.transactions:create(7, payment)))
+    assert.equal("https://apply.example.edu/api/v9/invoices/7/transactions",
+      transport.requests[1].url)
+    assert.equal(1, s.posts)
+  end)
+
+  it("is unknown where it is not there", function()
+    local s = server(function() return nil, lost end)
+    assert.equal("unknown_outcome", select(2, new(s).transactions:create(7, payment)).kind)
+  end)
+end)
+
+describe("client:settle", function()
+  it("finds later what was not there yet", function()
+    local s = server(function() return nil, lost end)
+    local client = new(s)
+    local _, err = client.invoices:create(123, fee)
+    local intent = json.decode(json.encode(err.intent)) -- it may have been kept somewhere
+    local none, again = client:settle(intent)
+    assert.is_nil(none)
+    assert.equal("unknown_outcome", again.kind)
+    assert.equal("nothing was found that is without doubt it", again.message)
+    assert.equal(err.intent.id, again.intent.id)
+    s.make(fee)
+    assert.same({ id = 1, location = "/api/v9/invoices/1", how = "found" },
+      assert(client:settle(intent)))
+    assert.equal(1, s.posts)
+    -- once: what it found is claimed
+    assert.is_nil((client:settle(intent, { settle_timeout = 1 })))
+  end)
+
+  it("refuses what is no intent of this account", function()
+    local s = server(function() return nil, lost end)
+    local client = new(s)
+    local _, err = client.invoices:create(123, fee, { settle_timeout = 0 })
+    for message, fn in pairs {
+      ["the intent of an unknown_outcome error was expected"] = function() client:settle(5) end,
+      ["the intent is another account's"] = function() new(s):settle(err.intent) end,
+    } do
+      local fine, why = pcall(fn)
+      assert.is_false(fine)
+      assert.equal(message, why:match("^spec/settle_spec%.lua:%d+: (.*)$"))
+    end
+  end)
+end)
+
+describe("the quota", function()
+  it("has what looking needs set aside before anything is sent", function()
+    local s = server(function(s, sent) return created(s.make(sent)) end)
+    local client = new(s, { quota = 6 })
+    assert(client.invoices:create(123, fee))
+    assert.equal(4, client:quota().left) -- a look and the create; the rest came back
+    local none, err = client.invoices:create(123, fee)
+    assert.is_nil(none)
+    assert.equal("rate_limited", err.kind)
+    assert.equal(1, s.posts)
+    assert.equal(4, client:quota().left)
+  end)
+
+  it("does not stand in the way of looking", function()
+    local s = server(function(s, sent)
+      s.make(sent)
+      return nil, lost
+    end)
+    s.visible = 5
+    local client = new(s, { quota = 6 })
+    assert.equal("found", assert(client.invoices:create(123, fee)).how)
+    assert.equal(0, client:quota().left)
+  end)
+end)
+
+describe("a Betterez invoice that may have been issued", function()
+  local id = "616d7cf38fedff37e449215c"
+  local invoice = { _id = "616d7cf38fedff37e4492161", transactionId = id, number = "5" }
+  local call = 0
+
+  local function client_of(post)
+    call = call + 1
+    local issued, posts = false, 0
+    return support.new("betterez", function(request)
+      if request.method == "GET" then
+        return { body = json.encode { invoices = json.array(issued and { invoice } or {}),
+          next = "" } }
+      end
+      posts = posts + 1
+      return post(posts, function() issued = true end)
+    end, { api_key = "btrz-key-" .. call })
+  end
+
+  it("is found by its transaction", function()
+    local client, transport = client_of(function(_, issue)
+      issue()
+      return nil, lost
+    end)
+    local found = assert(client.invoices:issue("infile-json", { transactionId = id }))
+    assert.equal("5", found.number)
+    assert.equal("betterez", getmetatable(found).vendor)
+    assert.equal("https://btrz.example/invoices/invoices?transactionId=" .. id .. "&page=1",
+      transport.requests[1].url)
+    client = client_of(function(_, issue)
+      issue()
+      return { status = 502 }
+    end)
+    assert.equal("5", assert(client.invoices:retry { transactionId = id }).number)
+  end)
+
+  it("is unknown where it is not there", function()
+    local client = client_of(function() return nil, lost end)
+    assert.equal("unknown_outcome", select(2, client.invoices:retry { transactionId = id }).kind)
+  end)
+
+  it("is found where the server says that it was issued, after an unknown outcome", function()
+    local refusal = { status = 400,
+      body = '{"code":"TRANSACTION_ALREADY_INVOICED","message":"no"}' }
+    local client = client_of(function(n, issue)
+      if n == 1 then return nil, lost end
+      issue()
+      return refusal
+    end)
+    assert.is_nil((client.invoices:retry { transactionId = id }))
+    assert.equal("5", assert(client.invoices:retry { transactionId = id }).number)
+    -- and without one it is what the server says
+    client = client_of(function() return refusal end)
+    local _, err = client.invoices:retry { transactionId = id }
+    assert.equal("invalid", err.kind)
+    assert.equal("TRANSACTION_ALREADY_INVOICED", err.code)
+  end)
+
+  it("is not looked for without a transaction, nor after a dry run", function()
+    local client, transport = client_of(function() return nil, lost end)
+    assert.equal("unknown_outcome", select(2, client.invoices:issue("infile", { a = 1 })).kind)
+    assert.equal(1, #transport.requests)
+    assert.equal("timeout", select(2, client.invoices:issue("infile", { transactionId = id },
+      { validate_only = true, attempts = 1 })).kind)
+    assert.equal(2, #transport.requests)
+  end)
+end)

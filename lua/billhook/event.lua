@@ -1,0 +1,160 @@
+-- event.lua: what a rule is given. One object a run of a rule.
+--
+--   id, key          "school:aa3a27d6-...", unique in the inbox; key is the same for the same
+--                    news however often and whichever way it comes
+--   account, vendor, tenant, type (unified), native (the vendor's), live
+--   occurred_at, received_at   epoch seconds
+--   attempt          1 for the first run of this rule with this event
+--   trust            what is proven: "sender", "id", "body", "api"
+--   data             the payload where it is proven ("body", "api"), else nil
+--   claims           what was sent, where nobody vouches for it, or the API was asked instead
+--   contested        true where the same id came with another content as well
+--   after_failure    true where an earlier event of the same invoice has still not got through
+--                    this rule, and is not waited for any longer
+
+local err = require "billhook.error"
+local core = require "billhook.core"
+local dispatch = require "billhook.dispatch"
+
+local M = {}
+
+local Event = {}
+local mt = { __index = Event, __name = "billhook.event" }
+
+function mt.__tostring(self) return ("event %s (%s)"):format(self.id, self.type) end
+
+-- What an event keeps to itself: no field of it can be set by mistake.
+local inner = setmetatable({}, { __mode = "k" })
+
+-- The code of an error that no later run can be without.
+M.HOPELESS = "no_invoice"
+
+local PROVEN = { body = true, api = true }
+
+local FIELDS = {
+  "id", "key", "account", "vendor", "tenant", "type", "native", "live", "occurred_at",
+  "received_at", "trust",
+}
+
+-- The payload; a bad item may be no JSON that we read.
+local function payload(row)
+  local value = row.body and core.json.decode(row.body)
+  if row.under and type(value) == "table" then return value.data end
+  return value
+end
+
+---@param row table as the inbox gives it
+---@param context { client: table?, store: table, rule: string?, attempt: integer?,
+---  after_failure: boolean? }
+---@return table event
+function M.new(row, context)
+  local self = setmetatable({}, mt)
+  for _, name in ipairs(FIELDS) do self[name] = row[name] end
+  self.attempt = context.attempt or 1
+  self.after_failure = context.after_failure or nil
+  self.contested = row.contested or nil
+  inner[self] = { row = row, context = context }
+  local value = payload(row)
+  if PROVEN[row.trust] and not row.contested and not row.bad then
+    self.data = value
+  else
+    self.claims = value
+  end
+  return self
+end
+
+local function own(self, name)
+  return inner[self] or error(name .. " is a method: call it with a colon", 3)
+end
+
+---The body as it is stored: with credentials blotted out; nil after a purge. Of a DreamApply list
+---it is this item.
+---@return string|nil
+function Event:raw() return own(self, "raw").row.body end
+
+local function fetch(my)
+  local row, client = my.row, my.context.client
+  if not row.invoice then
+    return nil, err.new { kind = "invalid", code = M.HOPELESS, retryable = false,
+      message = "the event names no invoice" }
+  end
+  local operation, why = false, "the account is not configured any more"
+  if client then operation, why = dispatch.can_refetch(client) end
+  if not operation then return nil, err.new { kind = "invalid", message = why } end
+  local fine, invoice, reason = pcall(client.call, client, operation, { id = row.invoice })
+  if fine then return invoice, reason end
+  -- the client raises for an id that cannot be one; here it is the sender's fault
+  return nil, err.new { kind = "invalid", retryable = false, message = tostring(invoice) }
+end
+
+---The invoice as the vendor's API gives it now; read once a run.
+---@return table|nil invoice, table|nil err
+function Event:invoice()
+  local my = own(self, "invoice")
+  if my.invoice == nil and my.missing == nil then
+    local invoice, why = fetch(my)
+    my.invoice = invoice
+    if not invoice and why and why.kind == "not_found" then my.missing = why end
+    if not invoice then return nil, why end
+  end
+  return my.invoice, my.missing
+end
+
+---Has the rule run again after this many seconds; also what the rule may return.
+---@param seconds number
+---@return nil, string
+function Event:retry_after(seconds)
+  local my = own(self, "retry_after")
+  if type(seconds) ~= "number" or not (seconds >= 0 and seconds <= 30 * 86400) then
+    error("retry_after: 'seconds' must be a number from 0 to 2592000", 2)
+  end
+  my.delay = seconds
+  return nil, ("asked to run again in %g s"):format(seconds)
+end
+
+---A step of a rule whose result is kept: it is not run again when the rule is. What it gives must
+---be what JSON can hold. A step that raises or gives nil and a reason is not kept.
+---@param name string
+---@param fn fun(): any
+---@return any value, any err
+function Event:once(name, fn)
+  local my = own(self, "once")
+  if type(name) ~= "string" or name == "" then error("once: 'name' must be a string", 2) end
+  if type(fn) ~= "function" then error("once: 'fn' must be a function", 2) end
+  local store, row, rule = my.context.store, my.row, my.context.rule
+  if not rule then error("once: only a rule can have steps", 2) end
+  local text, why = store:step(row.seq, rule, name)
+  if text == nil then error(why, 0) end
+  if not text then
+    local value, reason = fn()
+    if value == nil and reason ~= nil then return nil, reason end
+    local fine, encoded = pcall(require("billhook.json").encode, { value = value })
+    if not fine then error(("once: the result of '%s': %s"):format(name, encoded), 2) end
+    text, why = store:step(row.seq, rule, name, encoded)
+    if not text then error(why, 0) end
+  end
+  return core.json.decode(text).value
+end
+
+-- --- for work.lua -------------------------------------------------------------
+
+---Reads the invoice back where the rule or a dispute wants it; raises where that fails. Deletion
+---is confirmed by absence.
+function M.confirm(event, wanted)
+  local my = inner[event]
+  local possible = my.row.invoice and my.context.client
+    and dispatch.can_refetch(my.context.client)
+  if not (wanted or my.row.contested and possible) then return end
+  local invoice, why = event:invoice()
+  if not invoice and not (my.missing and event.type:find("%.deleted$")) then error(why, 0) end
+  if event.trust ~= "api" then
+    event.claims = event.claims or event.data
+    event.data = invoice
+    event.trust = "api"
+  end
+end
+
+---The seconds that the rule has asked for, or nil.
+function M.delay(event) return inner[event].delay end
+
+return M

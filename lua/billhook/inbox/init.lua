@@ -1,0 +1,84 @@
+-- inbox/init.lua: the inbox interface, and the door to its implementations.
+--
+-- An inbox keeps every delivery until its rules have run. This comment is the
+-- interface; spec/inbox_contract.lua holds every implementation to it. All
+-- arguments and results are plain data, so that a call can be made in another
+-- thread. Every method gives a value, or nil and an error of kind "store";
+-- times are milliseconds of the store's own clock unless it says seconds.
+--
+--   admit(events)   -> a list: "admitted", "duplicate" or "contested" for each event
+--       One transaction, durable when it returns. An event is
+--         account, id         unique together; id is the vendor's own
+--         key                 a second unique name, absent where it is the id
+--         again               { type =, rules = }: as what it is admitted where its key is taken by
+--                             another id; without this it is a duplicate of that one
+--         source              "webhook" or "poll": bodies of two sources are not compared
+--         vendor, type, native, invoice, tenant, occurred_at (seconds), live, trust, digest
+--         body                text; `under` is true where the event's data is its member "data"
+--         rules               names of the rules that want it, frozen here; none: "unhandled"
+--         reason              why it cannot be run: a dead letter from the start
+--         note                why nobody may run it: "unhandled", with this note
+--   claim{owner, lease, limit, page} -> lanes { lane, token, events, more }
+--       Lanes that are due, none of which anybody else holds, for `lease` seconds. The events are
+--       the first `page` (default 32) unfinished ones in the order of their admission, as show()
+--       gives them, with `marks` by rule name: { state, attempts, message, wait (ms), held (ms
+--       since the first failure) }. `more`: there are further ones.
+--   more(lane, token, seq, page)  -> { events, more } after that one; false where the token is old
+--   renew(lane, token, lease)     -> true, or false where the token is old
+--   done(token, seq, rule)        -> true, or false where the token is old
+--   retry(token, seq, rule, delay, message)  -> the same; due again in `delay` ms
+--   dead(token, seq, rule, message)          -> the same; rule nil: an event that cannot be run
+--   release(list of { lane, token, seen, after }) -> how many of them were still held
+--       due again `after` ms from now, or not at all (nil); at once where an event later than
+--       `seen` has come meanwhile
+--   step(seq, rule, name)         -> the text kept under this name, or false
+--   step(seq, rule, name, text)   -> the text kept: this one, or the one that was there first
+--   get(name), set(name, text)    -> a text of the store's own (a cursor), or false; true
+--   list(filter)                  -> events without bodies, newest first (limit default 100)
+--   show(id)                      -> one event, or false: seq, id, key, account, vendor, type,
+--       native, invoice, tenant, live, trust, contested, state, note, rules, occurred_at and
+--       received_at (seconds), body, under, marks, evidence
+--   replay(filter [, names])      -> how many are to run again: of a dead one the dead rules, of
+--       another all its rules; `names` (by type) gives unhandled ones the rules they never had
+--   purge(filter)                 -> how many lost their body; ids stay, so they stay known
+--   stats()      -> { pending, dead, unhandled, contested, leased, due, oldest (seconds) }
+--   close()                       -> true
+--
+-- A filter has id, account, type, invoice, state ("pending", "done", "dead", "unhandled"),
+-- contested, older_than and newer_than (seconds), limit, before (a seq, for the next page).
+
+local M = {}
+
+local SCHEMES = {
+  sqlite = "billhook.inbox.sqlite",
+  memory = "billhook.inbox.sqlite",
+  postgresql = "billhook.inbox.postgresql",
+  postgres = "billhook.inbox.postgresql",
+}
+
+---Tells whether a text names an inbox; the reason where it does not.
+---@param url any
+---@return boolean|nil, string|nil
+function M.check(url)
+  if type(url) ~= "string" then return nil, "inbox must be a string" end
+  local scheme, rest = url:match("^(%a+):(.*)$")
+  if not SCHEMES[scheme or ""] then
+    return nil, "inbox must be \"sqlite:FILE\", \"memory:\" or \"postgresql://...\""
+  end
+  if scheme == "sqlite" and rest == "" then return nil, "inbox: \"sqlite:\" names no file" end
+  if scheme == "memory" and rest ~= "" then return nil, "inbox: \"memory:\" takes no name" end
+  return true
+end
+
+---Opens an inbox, and brings its tables to this version.
+---@param url string "sqlite:billhook.db", "memory:", "postgresql://user@host/db"
+---@param options? { busy_timeout?: number, clock?: fun(): number } clock: epoch seconds, for tests
+---@return table|nil store, table|nil err
+function M.open(url, options)
+  local ok, why = M.check(url)
+  if not ok then error(why, 2) end
+  local scheme, rest = url:match("^(%a+):(.*)$")
+  return require(SCHEMES[scheme]).open(scheme == "memory" and ":memory:" or rest, options or {})
+end
+
+return M

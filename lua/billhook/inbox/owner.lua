@@ -1,0 +1,56 @@
+-- inbox/owner.lua: a name for this process that another one can check.
+--
+--   owner.name()        --> "9f0c.../4026531836/4711/182736"
+--   owner.alive(name)   --> false where that process is known to be gone
+--
+-- Boot id, namespace of process ids, process id and start time (in ticks after
+-- boot): together they never come again. Where /proc says nothing, or the name
+-- is from another container, the process counts as alive: its lease will end.
+
+local sqlite = require "billhook.sqlite"
+
+local M = {}
+
+local function line(path)
+  local file = io.open(path)
+  if not file then return nil end
+  local text = file:read("*l")
+  file:close()
+  return text
+end
+
+-- Process id, state and start time; the name in brackets may hold anything.
+local function stat(pid)
+  local text = line("/proc/" .. pid .. "/stat")
+  if not text then return nil end
+  local id, rest = text:match("^(%d+) %(.*%) (.*)$")
+  local fields = {}
+  for field in (rest or ""):gmatch("%S+") do fields[#fields + 1] = field end
+  return id, fields[1], fields[20]
+end
+
+local function here()
+  return line("/proc/sys/kernel/random/boot_id"), sqlite.namespace()
+end
+
+---@return string
+function M.name()
+  local boot, namespace = here()
+  local pid, _, start = stat("self")
+  if not (boot and namespace and start) then return "unknown" end
+  return ("%s/%d/%s/%s"):format(boot, namespace, pid, start)
+end
+
+---@param name string
+---@return boolean
+function M.alive(name)
+  local boot, namespace = here()
+  local its_boot, its_namespace, pid, start = name:match("^([^/]+)/(%d+)/(%d+)/(%d+)$")
+  if not (boot and namespace and its_boot) then return true end
+  if its_boot ~= boot then return false end
+  if tonumber(its_namespace) ~= namespace then return true end
+  local _, state, its_start = stat(pid)
+  return its_start == start and state ~= "Z" and state ~= "X"
+end
+
+return M

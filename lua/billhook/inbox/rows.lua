@@ -1,0 +1,36 @@
+-- inbox/rows.lua: rows of the tables as the interface gives them.
+
+local M = {}
+
+---A row of events, with its body where it was joined.
+function M.event(row)
+  local event = {
+    seq = row.seq, account = row.account, vendor = row.vendor, type = row.type,
+    native = row.native, invoice = row.invoice, tenant = row.tenant, trust = row.trust,
+    note = row.note, body = row.body, digest = row.digest, source = row.source,
+    id = row.account .. ":" .. row.id,
+    key = row.account .. ":" .. (row.key or row.id),
+    state = row.state == "bad" and "dead" or row.state,
+    bad = row.state == "bad" or nil,
+    live = row.live == 1,
+    contested = row.contested > 0,
+    under = row.under == 1,
+    occurred_at = row.occurred_at and row.occurred_at / 1000,
+    received_at = row.received_at / 1000,
+    rules = {},
+    marks = {},
+  }
+  for name in row.rules:gmatch("[^\n]+") do event.rules[#event.rules + 1] = name end
+  return event
+end
+
+---A row of marks.
+function M.mark(row, now)
+  return {
+    state = row.state, attempts = row.attempts, message = row.message,
+    wait = row.due and math.max(0, row.due - now),
+    held = row.failed_at and math.max(0, now - row.failed_at),
+  }
+end
+
+return M

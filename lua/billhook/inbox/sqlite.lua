@@ -1,0 +1,103 @@
+-- inbox/sqlite.lua: the SQLite dialect of sql.lua: a file, or ":memory:".
+--
+-- WAL with synchronous=FULL: what was committed survives a power cut. The file
+-- is made with mode 0600. A worker process that died on this machine is found
+-- out by its id in /proc, so its lanes are free at once.
+
+local owner = require "billhook.inbox.owner"
+local sql = require "billhook.inbox.sql"
+local sqlite = require "billhook.sqlite"
+
+local M = {}
+
+-- DreamClass gives up after 10 s; a commit that must wait longer is answered with 503
+local BUSY_TIMEOUT = 5000
+
+local TYPES = {
+  SERIAL_KEY = "INTEGER PRIMARY KEY",
+  BIGINT_KEY = "INTEGER PRIMARY KEY",
+  BIGINT = "INTEGER",
+  WITHOUT_ROWID = "WITHOUT ROWID",
+}
+
+-- after these the connection is of no more use: a new one may find a repaired file
+local BROKEN = {
+  SQLITE_CANTOPEN = true, SQLITE_CORRUPT = true, SQLITE_IOERR = true, SQLITE_MISUSE = true,
+  SQLITE_NOTADB = true, SQLITE_READONLY = true,
+}
+
+local Dialect = {
+  name = "sqlite",
+  begin = "BEGIN IMMEDIATE",
+  now = "SELECT CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) AS now",
+}
+Dialect.__index = Dialect
+
+function Dialect.spell(text)
+  return (text:gsub("[A-Z_]+", TYPES))
+end
+
+-- There is one writer at a time: nobody else takes a number, and no row has to be locked.
+function Dialect.numbers(query)
+  local last
+  return function()
+    last = (last or query("SELECT MAX(seq) AS last FROM events")[1].last or 0) + 1
+    return last
+  end
+end
+
+function Dialect.locking(text) return text end
+
+function Dialect.broken(code)
+  return BROKEN[code] or BROKEN[code:match("^SQLITE_[A-Z]+")] or false
+end
+
+-- secure_delete: what a purge deletes is overwritten, where that costs no further page
+local SETTINGS = "PRAGMA synchronous = FULL; PRAGMA cache_size = -16000; "
+  .. "PRAGMA secure_delete = FAST; PRAGMA foreign_keys = OFF"
+
+-- A file that was deleted or replaced takes what is written to it, and nobody ever sees it again.
+function Dialect.adrift(db) return db:moved() end
+
+-- Two processes that make the same file: the change to WAL does not wait for a lock by itself, so
+-- it waits in an empty transaction.
+local function to_wal(db)
+  local code, message
+  for _ = 1, 10 do
+    local rows
+    rows, code, message = db:query("PRAGMA journal_mode = WAL")
+    if rows then return true end
+    if not code:find("^SQLITE_BUSY") then break end
+    if db:exec("BEGIN IMMEDIATE") then db:exec("ROLLBACK") end
+  end
+  return nil, code, message
+end
+
+function Dialect:connect()
+  local db, code, message = sqlite.open(self.path, { busy_timeout = self.busy_timeout })
+  if not db then return nil, code, message end
+  local ok
+  ok, code, message = db:exec(SETTINGS)
+  if ok and self.path ~= ":memory:" then ok, code, message = to_wal(db) end
+  if ok then return db end
+  db:close()
+  return nil, code, message
+end
+
+-- Only processes of this machine can open the file, so all owners can be looked at.
+function Dialect.departed(name)
+  return not owner.alive(name)
+end
+
+---@param path string
+---@param options { busy_timeout?: number, clock?: function }
+---@return table|nil store, table|nil err
+function M.open(path, options)
+  return sql.open(setmetatable({
+    path = path,
+    volatile = path == ":memory:",
+    busy_timeout = options.busy_timeout or BUSY_TIMEOUT,
+  }, Dialect), options)
+end
+
+return M

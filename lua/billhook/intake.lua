@@ -1,0 +1,133 @@
+-- intake.lua: from a delivery's raw bytes to events for the inbox.
+--
+-- Everything here happens before the inbox is asked, and may run on nginx's
+-- event loop: no waiting. What is refused is refused with one of few words,
+-- which tell a forger nothing; the log says why.
+
+local core = require "billhook.core"
+
+local M = {}
+
+local DEFAULT_LIMIT = 8 * 1024 * 1024
+
+local STATUS = {
+  unsigned = 401, unauthorized = 401, mismatch = 401, stale = 401, future = 401, tenant = 401,
+  unconfigured = 401, header = 400, malformed = 400, encoding = 415,
+}
+
+local WORDS = {
+  [400] = "malformed", [401] = "not authentic", [404] = "no such account",
+  [413] = "body too large", [415] = "unsupported media type", [503] = "store unavailable",
+}
+
+local JSON = { ["Content-Type"] = "application/json" }
+local JSON_LATER = { ["Content-Type"] = "application/json", ["Retry-After"] = "5" }
+
+---The answer for a status that is no success.
+---@param status integer
+---@return integer status, string reply, table headers
+function M.refusal(status)
+  return status, ('{"error":"%s"}'):format(WORDS[status]), status == 503 and JSON_LATER or JSON
+end
+
+---The answer that every vendor counts as success.
+function M.success() return 200, '{"ok":true}', JSON end
+
+-- Members whose values are never stored. The provider's are common words, so they are only taken
+-- for credentials where a provider is what the event is about.
+local function secret_members(vendor, native)
+  if vendor == "dreamclass" then return { "signature" } end
+  if vendor ~= "betterez" then return nil end
+  if native:find("^invoice_provider") then
+    return { "apiKey", "signerKey", "key", "password", "token", "secret", "privateKey" }
+  end
+  return { "apiKey" }
+end
+
+local function is_json(headers)
+  for name, value in pairs(headers) do
+    if type(name) == "string" and name:lower() == "content-type" then
+      if type(value) ~= "string" then return false end
+      local kind = value:lower():match("^%s*([^%s;]+)%s*;?") or ""
+      return kind == "application/json" or kind:find("^application/[%w.+-]+%+json$") ~= nil
+    end
+  end
+  return true -- nothing is said; the body will show
+end
+
+-- The rules for a type; a test event has none, unless the account wants them.
+local function rules_of(app, account, found, type)
+  if not found.live and not app.accounts[account].test_events then return {} end
+  return app.dispatch:select(account, type, found.native)
+end
+
+---One event for the inbox.
+---@param app table
+---@param account string
+---@param delivery table what core.verify gave
+---@param found table one of its events
+---@param body string what to keep of it
+---@param under boolean is its data the member "data" of that?
+---@return table event
+function M.event(app, account, delivery, found, body, under)
+  local vendor = delivery.vendor
+  local type = "unknown" -- as is what a bad item is about
+  if found.native then type = require("billhook.vendor." .. vendor).type_of(found.native) end
+  local wanted = found.live or app.accounts[account].test_events
+  local event = {
+    account = account, id = found.id, source = "webhook", vendor = vendor, type = type,
+    native = found.native or "unknown", invoice = found.invoice, tenant = delivery.tenant,
+    live = found.live,
+    trust = delivery.trust, digest = found.digest, occurred_at = found.occurred_at,
+    body = body, under = under, reason = found.bad,
+    rules = found.bad and {} or rules_of(app, account, found, type),
+  }
+  if not wanted then event.note = "test event" end
+  -- an invoice is created once: what says so again says that it has changed
+  if type == "invoice.created" and event.invoice and wanted and not found.bad then
+    event.key = "invoice.created:" .. event.invoice
+    event.again = { type = "invoice.updated",
+      rules = rules_of(app, account, found, "invoice.updated") }
+  end
+  return event
+end
+
+local function events_of(app, account, delivery, body)
+  local events = {}
+  local whole = delivery.vendor ~= "dreamapply"
+  for i, found in ipairs(delivery.events) do
+    local kept = whole and body or found.data
+    local members = secret_members(delivery.vendor, found.native or "")
+    kept = members and (core.json.redact(kept, members) or "null") or kept
+    events[i] = M.event(app, account, delivery, found, kept, whole)
+  end
+  return events
+end
+
+---Events of a delivery; or a status, a reply and its headers.
+---@param app table
+---@param account any
+---@param headers any
+---@param body any
+---@return table|integer, string|nil, table|nil
+function M.examine(app, account, headers, body)
+  local function refuse(status, code, message)
+    app.log(status == 503 and "error" or "warn", "refused",
+      { account = app.accounts[account] and account or "?", status = status, code = code,
+        message = message })
+    return M.refusal(status)
+  end
+  local client = type(account) == "string" and app.accounts[account] or nil
+  if not client then return refuse(404, "account") end
+  if type(headers) ~= "table" then return refuse(400, "header", "headers must be a table") end
+  if type(body) ~= "string" then return refuse(400, "malformed", "the body must be a string") end
+  local hook = client.webhook or {}
+  if #body > (hook.limit or DEFAULT_LIMIT) then return refuse(413, "size") end
+  if not is_json(headers) then return refuse(415, "content-type") end
+  local delivery, code, message = core.verify.check(client.vendor, headers, body, hook.keys,
+    { tenant = hook.tenant, tolerance = hook.tolerance, now = app.clock and app.clock() })
+  if not delivery then return refuse(STATUS[code] or 503, code, message) end
+  return events_of(app, account, delivery, body)
+end
+
+return M

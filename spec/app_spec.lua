@@ -1,0 +1,300 @@
+-- app_spec.lua: what is taken and what is refused, and with which answer.
+
+local billhook = require "billhook"
+local desk = require "spec.support.inbox"
+
+local d
+before_each(function() d = desk.new() end)
+
+local function stored() return assert(assert(d.app:open()):list {}) end
+
+describe("app:receive", function()
+  it("takes what is authentic, once", function()
+    d.app:on("*", function() end)
+    assert.are.same({ 200, '{"ok":true}', { ["Content-Type"] = "application/json" } },
+      { d:school() })
+    assert.are.equal(200, (d:tickets()))
+    assert.are.equal(200, (d:apply(desk.item(1))))
+    assert.are.equal(3, #stored())
+    d.now = d.now + 60
+    assert.are.equal(200, (d:school { timestamp = d.now }))
+    assert.are.equal(200, (d:tickets { attempt = 100 }))
+    assert.are.equal(200, (d:apply("[" .. desk.item(1) .. "]")))
+    assert.are.equal(3, #stored())
+    assert.are.equal(3, #d:logged "duplicate")
+    assert.are.equal(0, #d:logged "contested")
+  end)
+
+  it("keeps apart accounts whose vendor uses the same ids", function()
+    d:school()
+    d:school({}, "class")
+    assert.are.equal(2, #stored())
+  end)
+
+  it("knows what each vendor says", function()
+    d:school { id = 1, type = "PAYMENT_CREATED" }
+    d:school { id = 2, type = "SOMETHING_NEW" }
+    d:tickets { id = 3, event = "invoice_providers.updated", data = '{"_id":"p"}' }
+    d:apply(desk.item(4, "Offer was edited: ?"))
+    local types = {}
+    for _, event in ipairs(stored()) do types[event.native] = event.type end
+    assert.are.same({
+      PAYMENT_CREATED = "payment.created", SOMETHING_NEW = "something.new",
+      ["invoice_providers.updated"] = "invoice_provider.updated",
+      ["Offer was edited: ?"] = "offer.edited",
+    }, types)
+  end)
+
+  it("answers another content as success and marks the event contested", function()
+    d.app:on("*", function() end)
+    d:school()
+    assert.are.equal(200, (d:school { data = '{"id":16,"amount":1}' }))
+    local event = d.app.store:show("school:" .. desk.uuid(1))
+    assert.is_true(event.contested)
+    assert.is_truthy(event.body:find('"amount":300', 1, true))
+    assert.is_truthy(event.evidence.body:find('"amount":1', 1, true))
+    assert.are.equal("warn", d:logged("contested")[1].level)
+  end)
+
+  it("takes a list of journal items: the good ones, and the bad as dead letters", function()
+    local body = ('{"1":%s,"2":7,"3":%s}'):format(desk.item(1), desk.item(3))
+    assert.are.equal(200, (d:apply(body)))
+    local states = {}
+    for id, state in pairs(d:states()) do states[id:gsub("bad%-%x+", "bad")] = state end
+    assert.are.same({ ["apply:1"] = "unhandled", ["apply:3"] = "unhandled",
+      ["apply:bad"] = "dead" }, states)
+    assert.are.equal(200, (d:apply(body)))
+    assert.are.equal(3, #stored())
+  end)
+
+  it("keeps what no rule wants, and test events, as unhandled", function()
+    d.app:on("invoice.deleted", function() end)
+    d:school()
+    d:tickets { live = false, event = "invoices.deleted" }
+    for _, event in ipairs(stored()) do assert.are.equal("unhandled", event.state) end
+    assert.are.equal("test event", d.app.store:show("tickets:" .. desk.uuid(1)).note)
+    assert.are.equal(0, d:work())
+  end)
+
+  it("runs test events where the account says so", function()
+    d = desk.new { accounts = { tickets = billhook.betterez {
+      webhook = { secret = desk.SECRET }, test_events = true } } }
+    local live
+    d.app:on("*", function(event) live = event.live end)
+    d:tickets { live = false }
+    assert.are.equal(1, d:work())
+    assert.is_false(live)
+  end)
+
+  it("makes a second notice of a creation an update", function()
+    local types = {}
+    d.app:on("*", function(event) types[#types + 1] = event.type .. " " .. event.key end)
+    d:school { id = 1 }
+    d:school { id = 2 }
+    d:school { id = 3, invoice = 17 }
+    d:work()
+    table.sort(types)
+    assert.are.same({ "invoice.created school:invoice.created:16",
+      "invoice.created school:invoice.created:17",
+      "invoice.updated school:" .. desk.uuid(2) }, types)
+  end)
+
+  it("stores no credential", function()
+    d:school()
+    d:tickets { id = 2, event = "invoice_providers.created", data = '{"_id":"p","params":{'
+      .. '"signerKey":"s-e-c-r-e-t","key":"s-e-c-r-e-t","password":"s-e-c-r-e-t","name":"kept"}}' }
+    d:tickets { id = 3, data = '{"_id":"q","apiKey":"s-e-c-r-e-t","key":"kept"}' }
+    local text = {}
+    for _, event in ipairs(stored()) do text[#text + 1] = d.app.store:show(event.id).body end
+    text = table.concat(text, "\n")
+    assert.is_falsy(text:find("s-e-c-r-e-t", 1, true))
+    assert.is_truthy(text:find('"signature":"***"', 1, true))
+    assert.is_truthy(text:find('"name":"kept"', 1, true))
+    assert.is_truthy(text:find('"key":"kept"', 1, true))
+  end)
+
+  describe("refuses", function()
+    local function refused(status, reply, account, headers, body)
+      local got, text, reply_headers = d.app:receive(account, headers, body)
+      assert.are.equal(status, got)
+      assert.are.equal(('{"error":"%s"}'):format(reply), text)
+      assert.are.equal("application/json", reply_headers["Content-Type"])
+      assert.are.same({}, stored())
+      return d.log[#d.log]
+    end
+
+    local JSON = { ["content-type"] = "application/json" }
+    local function authorized(headers)
+      headers = headers or {}
+      headers.Authorization = desk.AUTHORIZATION
+      return headers
+    end
+
+    it("an account that is not there", function()
+      refused(404, "no such account", "nobody", JSON, "{}")
+      refused(404, "no such account", nil, JSON, "{}")
+      refused(404, "no such account", {}, JSON, "{}")
+    end)
+
+    it("what is not authentic, without telling why", function()
+      local entry = refused(401, "not authentic", "apply", JSON, desk.item(1))
+      assert.are.equal("unsigned", entry.fields.code)
+      entry = refused(401, "not authentic", "apply", { authorization = "Bearer no" }, desk.item(1))
+      assert.are.equal("unauthorized", entry.fields.code)
+      local _, body = billhook.sign("dreamclass",
+        '{"id":"' .. desk.uuid(1) .. '","type":"X","tenant":"other","timestamp":1,"data":{}}',
+        { secret = desk.SECRET })
+      entry = refused(401, "not authentic", "school", JSON, body)
+      assert.are.equal("tenant", entry.fields.code)
+      assert.are.equal("warn", entry.level)
+    end)
+
+    it("what it has no key for", function()
+      d = desk.new { accounts = { apply = billhook.dreamapply {
+        base_url = "https://apply.test", api_key = "key-of-apply" } } }
+      local entry = refused(401, "not authentic", "apply", authorized(), desk.item(1))
+      assert.are.equal("unconfigured", entry.fields.code)
+    end)
+
+    it("a signature that is too old or too early", function()
+      for _, skew in ipairs { -301, 301 } do
+        local headers, body = billhook.sign("betterez", '{"id":"' .. desk.uuid(1)
+          .. '","livemode":true,"created":1,"event":"x.y","data":{}}',
+          { secret = desk.SECRET, now = d.now + skew })
+        local entry = refused(401, "not authentic", "tickets", headers, body)
+        assert.are.equal(skew < 0 and "stale" or "future", entry.fields.code)
+      end
+    end)
+
+    it("what is malformed", function()
+      for _, body in ipairs { "", "{", "7", '{"id":1}x', "\0", '{"id":"\255"}' } do
+        refused(400, "malformed", "apply", authorized(), body)
+      end
+      refused(400, "malformed", "apply", authorized(), nil)
+      refused(400, "malformed", "apply", nil, "{}")
+    end)
+
+    it("other media types and compressed bodies", function()
+      for _, kind in ipairs { "text/plain", "application/x-www-form-urlencoded", "",
+        "application/jsonx" } do
+        refused(415, "unsupported media type", "apply", authorized { ["Content-Type"] = kind },
+          desk.item(1))
+      end
+      refused(415, "unsupported media type", "apply",
+        authorized { ["Content-Type"] = { "application/json", "text/plain" } }, desk.item(1))
+      refused(415, "unsupported media type", "apply",
+        authorized { ["Content-Encoding"] = "gzip" }, desk.item(1))
+    end)
+
+    it("a body over its limit, unread", function()
+      refused(413, "body too large", "school", JSON, ("x"):rep(1048577))
+      refused(413, "body too large", "apply", JSON, ("x"):rep(8388609))
+      d = desk.new { accounts = { apply = billhook.dreamapply { base_url = "https://apply.test",
+        webhook = { authorization = desk.AUTHORIZATION, limit = 10 } } } }
+      refused(413, "body too large", "apply", authorized(), desk.item(1))
+    end)
+  end)
+
+  it("takes JSON by its other names", function()
+    for i, kind in ipairs { "application/json; charset=utf-8", "Application/JSON",
+      "application/vnd.dreamapply+json" } do
+      assert.are.equal(200, (d.app:receive("apply",
+        { Authorization = desk.AUTHORIZATION, ["Content-Type"] = kind }, desk.item(i))))
+    end
+    assert.are.equal(200, (d.app:receive("apply", { Authorization = desk.AUTHORIZATION },
+      desk.item(9))))
+  end)
+
+  it("asks for another try while the store fails", function()
+    d = desk.new { inbox = "sqlite:/no/such/folder/a.db" }
+    local status, reply, headers = d:school()
+    assert.are.equal(503, status)
+    assert.are.equal('{"error":"store unavailable"}', reply)
+    assert.are.equal("5", headers["Retry-After"])
+    assert.are.equal("error", d:logged("not_stored")[1].level)
+    d.app.inbox = "memory:"
+    assert.are.equal(200, (d:school()))
+  end)
+
+  it("never raises, whatever breaks", function()
+    d.app:use_store { admit = function() error "broken" end }
+    assert.are.equal(503, (d:school()))
+    assert.is_truthy(d:logged("internal")[1].fields.message:find "broken")
+    d.app.log = nil
+    assert.has_no.errors(function() pcall(d.app.receive, d.app, "school", {}, "") end)
+    d = desk.new { log = function() error "no log" end }
+    assert.are.equal(200, (d:school()))
+  end)
+
+  it("writes no secret and no body into the log", function()
+    d:school()
+    d:apply "no json"
+    d.app:receive("school", {}, '{"signature":"' .. desk.SECRET .. '"}')
+    for _, entry in ipairs(d.log) do
+      local line = require("billhook.log").line(entry.level, entry.name, entry.fields)
+      for _, secret in ipairs { desk.SECRET, desk.AUTHORIZATION, "a@b.test", "no json" } do
+        assert.is_falsy(line:find(secret, 1, true), line)
+      end
+    end
+  end)
+
+  it("can be taken apart by a host", function()
+    d.app:on("*", function() end)
+    local headers, body = billhook.sign("dreamclass", '{"id":"' .. desk.uuid(1)
+      .. '","type":"INVOICE_CREATED","tenant":"my-school","timestamp":1,"data":{"id":16}}',
+      { secret = desk.SECRET })
+    local events = d.app:examine("school", headers, body)
+    assert.are.equal(1, #events)
+    local store = assert(billhook.app { inbox = "memory:", accounts = d.app.accounts }:open())
+    d.app:use_store(store)
+    assert.are.equal(200, (d.app:admitted(events, assert(store:admit(events)))))
+    local status, reply = d.app:examine("nobody", {}, "")
+    assert.are.same({ 404, '{"error":"no such account"}' }, { status, reply })
+  end)
+end)
+
+describe("billhook.app", function()
+  local client = billhook.dreamclass { tenant = "t", webhook = { secret = "123456789" } }
+
+  local function raises(message, options)
+    local here = debug.getinfo(1, "S").short_src:gsub("%p", "%%%0")
+    local ok, why = pcall(function() local _ = billhook.app(options) end)
+    assert.is_false(ok, message)
+    assert.is_truthy(why:find(message, 1, true), why)
+    assert.is_truthy(why:find("^" .. here .. ":%d+:"), why)
+  end
+
+  it("raises at the caller's line", function()
+    local accounts = { school = client }
+    raises("the options of billhook.app must be a table", 7)
+    raises("option 'inbox' of billhook.app is missing", { accounts = accounts })
+    raises("option 'accounts' of billhook.app is missing", { inbox = "memory:" })
+    raises("option 'inbox' of billhook.app is none", { inbox = "mysql:x", accounts = accounts })
+    raises("unknown option 'inbx' of billhook.app", { inbx = "memory:" })
+    raises("option 'accounts' of billhook.app must have an account",
+      { inbox = "memory:", accounts = {} })
+    raises("must have names of letters", { inbox = "memory:", accounts = { ["a:b"] = client } })
+    raises("must have names of letters", { inbox = "memory:", accounts = { client } })
+    raises("must have names of letters",
+      { inbox = "memory:", accounts = { [("x"):rep(65)] = client } })
+    raises("has no client under 'school'", { inbox = "memory:", accounts = { school = {} } })
+    local function with(name, value)
+      return { inbox = "memory:", accounts = accounts, [name] = value }
+    end
+    raises("option 'attempts' of billhook.app must be a whole number", with("attempts", 0))
+    raises("option 'hold' of billhook.app must be above 0", with("hold", 0))
+    raises("option 'budget' of billhook.app must be above 0", with("budget", -1))
+    raises("has an unknown field 'foo'", with("backoff", { foo = 1 }))
+    raises("must have seconds in 'base'", with("backoff", { base = 0 }))
+    raises("option 'log' of billhook.app must be a function", with("log", 7))
+  end)
+end)
+
+describe("log", function()
+  local log = require "billhook.log"
+
+  it("is one line, whatever is in it", function()
+    assert.are.equal('billhook level=info event=ran a=1 b="x y" c="say \\"no\\" now" d=true',
+      log.line("info", "ran", { a = 1, b = "x y", c = "say \"no\"\nnow", d = true }))
+  end)
+end)

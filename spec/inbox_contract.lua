@@ -1,0 +1,649 @@
+-- inbox_contract.lua: what every inbox does, as lua/billhook/inbox/init.lua
+-- writes it down. A function of open(options), which gives a new, empty store;
+-- call it inside of a describe.
+
+local function with(fields, changes)
+  for name, value in pairs(changes or {}) do fields[name] = value end
+  return fields
+end
+
+-- an event of invoice 16 that one rule wants
+local function event(id, changes)
+  return with({
+    account = "school", id = id, source = "webhook", vendor = "dreamclass",
+    type = "invoice.updated", native = "INVOICE_UPDATED", invoice = "16", tenant = "t", live = true,
+    trust = "id", digest = "d-" .. id, occurred_at = 1.5, body = "{\"data\":{}}", under = true,
+    rules = { "r" },
+  }, changes)
+end
+
+-- the first notice of an invoice, and what it is where there was one already
+local function created(id, changes)
+  return event(id, with({
+    type = "invoice.created", key = "invoice.created:16",
+    again = { type = "invoice.updated", rules = { "u" } },
+  }, changes))
+end
+
+return function(open)
+  local store, now
+
+  before_each(function()
+    now = 1000000
+    store = assert(open { clock = function() return now end })
+  end)
+
+  after_each(function() store:close() end)
+
+  local function admit(...) return assert(store:admit { ... }) end
+
+  local function claim(owner, limit)
+    return assert(store:claim { owner = owner or "me", lease = 60, limit = limit or 10 })
+  end
+
+  -- the one lane that is due
+  local function lane(owner)
+    local lanes = claim(owner)
+    assert.are.equal(1, #lanes)
+    return lanes[1]
+  end
+
+  local function release(one, after)
+    local last = one.events[#one.events]
+    return assert(store:release {
+      { lane = one.lane, token = one.token, seen = last and last.seq, after = after },
+    })
+  end
+
+  local function ids(events)
+    local out = {}
+    for i, one in ipairs(events) do out[i] = one.id end
+    return out
+  end
+
+  local function states()
+    local out = {}
+    for _, one in ipairs(store:list {}) do out[one.id] = one.state end
+    return out
+  end
+
+  describe("admit", function()
+    it("keeps an event as it came", function()
+      assert.are.same({ "admitted" }, admit(event "a"))
+      local found = assert(store:show "school:a")
+      for _, name in ipairs { "account", "vendor", "type", "native", "invoice", "tenant", "live",
+        "trust", "digest", "occurred_at", "body", "under", "source" } do
+        assert.are.equal(event("a")[name], found[name], name)
+      end
+      assert.are.equal("school:a", found.id)
+      assert.are.equal("school:a", found.key)
+      assert.are.equal("pending", found.state)
+      assert.are.equal(now, found.received_at)
+      assert.are.same({ "r" }, found.rules)
+      assert.is_false(found.contested)
+    end)
+
+    it("keeps what is not there as absent", function()
+      local bare = event("a", { live = false, under = false })
+      bare.invoice, bare.tenant, bare.occurred_at = nil, nil, nil
+      admit(bare)
+      local found = store:show "school:a"
+      assert.is_nil(found.invoice)
+      assert.is_nil(found.tenant)
+      assert.is_nil(found.occurred_at)
+      assert.is_nil(found.note)
+      assert.is_false(found.live)
+      assert.is_false(found.under)
+    end)
+
+    it("takes an id once an account", function()
+      assert.are.same({ "admitted", "duplicate" }, admit(event "a", event "a"))
+      assert.are.same({ "duplicate" }, admit(event("a", { occurred_at = 9, body = "[]" })))
+      assert.are.same({ "admitted" }, admit(event("a", { account = "other" })))
+      assert.are.equal(2, #store:list {})
+      assert.are.equal("{\"data\":{}}", store:show("school:a").body)
+    end)
+
+    it("takes ids with any text in them", function()
+      local odd = { "a:b", "%", "'; --", "\xc3\xa9", "a b", ("x"):rep(128) }
+      for _, id in ipairs(odd) do assert.are.same({ "admitted" }, admit(event(id))) end
+      for _, id in ipairs(odd) do
+        assert.are.equal("school:" .. id, store:show("school:" .. id).id)
+      end
+    end)
+
+    it("marks an id with another content as contested and keeps one such body", function()
+      admit(event "a")
+      assert.are.same({ "contested" }, admit(event("a", { digest = "x", body = "first" })))
+      assert.are.same({ "contested" }, admit(event("a", { digest = "y", body = "second" })))
+      local found = store:show "school:a"
+      assert.is_true(found.contested)
+      assert.are.equal("{\"data\":{}}", found.body)
+      assert.are.equal("first", found.evidence.body)
+      assert.are.equal(1, store:stats().contested)
+    end)
+
+    it("lets higher trust supersede lower, and never the other way", function()
+      admit(event "a")
+      assert.are.same({ "duplicate" },
+        admit(event("a", { trust = "api", body = "{}", under = false })))
+      local found = store:show "school:a"
+      assert.are.equal("api", found.trust)
+      assert.are.equal("{}", found.body)
+      assert.is_false(found.under)
+      assert.is_false(found.contested)
+      assert.are.same({ "contested" }, admit(event("a", { digest = "x", body = "low" })))
+      found = store:show "school:a"
+      assert.are.equal("api", found.trust)
+      assert.are.equal("{}", found.body)
+    end)
+
+    it("keeps the lesser body as evidence where a higher one differs", function()
+      admit(event("a", { body = "low" }))
+      assert.are.same({ "contested" },
+        admit(event("a", { trust = "body", digest = "x", body = "high" })))
+      local found = store:show "school:a"
+      assert.are.equal("high", found.body)
+      assert.are.equal("x", found.digest)
+      assert.are.equal("low", found.evidence.body)
+      assert.is_true(found.contested)
+    end)
+
+    it("creates an invoice once: a second notice is an update", function()
+      assert.are.same({ "admitted", "admitted" }, admit(created "a", created "b"))
+      local first, second = store:show "school:a", store:show "school:b"
+      assert.are.equal("invoice.created", first.type)
+      assert.are.equal("school:invoice.created:16", first.key)
+      assert.are.equal("invoice.updated", second.type)
+      assert.are.equal("school:b", second.key)
+      assert.are.same({ "u" }, second.rules)
+      assert.are.same({ "duplicate", "duplicate" }, admit(created "a", created "b"))
+      assert.are.same({ "admitted" }, admit(created("a", { account = "other" })))
+    end)
+
+    it("takes the same news by another way for a duplicate, and the API's word for it", function()
+      admit(created "a", event "b")
+      local polled = created("polled", { source = "poll", body = "asked", trust = "api" })
+      polled.again = nil
+      assert.are.same({ "duplicate", "duplicate" }, admit(polled, event("b", { source = "poll",
+        digest = "other", body = "asked", trust = "api" })))
+      assert.are.same({ "duplicate", "duplicate" }, admit(created "a", event "b"))
+      for _, id in ipairs { "school:a", "school:b" } do
+        local found = store:show(id)
+        assert.are.equal("api", found.trust)
+        assert.are.equal("asked", found.body)
+        assert.is_false(found.contested)
+      end
+      assert.is_false(store:show "school:polled")
+    end)
+
+    it("keeps what no rule wants as unhandled, and claims it for nobody", function()
+      admit(event("a", { rules = {}, note = "test event" }))
+      local found = store:show "school:a"
+      assert.are.equal("unhandled", found.state)
+      assert.are.equal("test event", found.note)
+      assert.are.same({}, claim())
+      assert.are.equal(1, store:stats().unhandled)
+    end)
+
+    it("keeps a bad item as a dead letter that is told of once", function()
+      admit(event("a", { rules = {}, reason = "not an object" }))
+      assert.are.equal("dead", store:show("school:a").state)
+      local one = lane()
+      assert.is_true(one.events[1].bad)
+      assert.are.equal("not an object", one.events[1].note)
+      assert.is_true(store:dead(one.token, one.events[1].seq, nil, "not an object"))
+      release(one)
+      assert.are.same({}, claim())
+      assert.are.equal("dead", store:show("school:a").state)
+      assert.are.equal(1, store:stats().dead)
+    end)
+
+    it("admits all of a list or nothing", function()
+      local broken = event "b"
+      broken.digest = nil -- no inbox can keep that
+      local results, err = store:admit { event "a", broken }
+      assert.is_nil(results)
+      assert.are.equal("store", err.kind)
+      assert.are.same({}, store:list {})
+      assert.are.same({ "admitted" }, admit(event "a"))
+    end)
+
+    it("admits nothing from an empty list", function() assert.are.same({}, admit()) end)
+
+    it("keeps the order of a list", function()
+      local many = {}
+      for i = 1, 50 do many[i] = event(("%03d"):format(i), { invoice = tostring(i % 7) }) end
+      assert(store:admit(many))
+      local found = store:list {}
+      for i = 1, 50 do assert.are.equal(("school:%03d"):format(51 - i), found[i].id) end
+    end)
+  end)
+
+  describe("lanes", function()
+    it("hold the events of one invoice in the order of their admission", function()
+      admit(event "a", event("b", { invoice = "17" }), event "c")
+      local lanes = claim()
+      assert.are.equal(2, #lanes)
+      assert.are.same({ "school:a", "school:c" }, ids(lanes[1].events))
+      assert.are.same({ "school:b" }, ids(lanes[2].events))
+      assert.are.equal("{\"data\":{}}", lanes[2].events[1].body)
+      assert.is_false(lanes[1].more)
+    end)
+
+    it("are apart for each account and for each event without an invoice", function()
+      local a, b = event "a", event "b"
+      a.invoice, b.invoice = nil, nil
+      admit(a, b, event "c", event("c", { account = "other" }))
+      assert.are.equal(4, #claim())
+    end)
+
+    it("are claimed by one at a time", function()
+      admit(event "a", event("b", { invoice = "17" }))
+      assert.are.equal(1, #claim("one", 1))
+      assert.are.equal(1, #claim("two"))
+      assert.are.equal(0, #claim("three"))
+      assert.are.equal(2, store:stats().leased)
+    end)
+
+    it("are claimed in the order in which they are due", function()
+      admit(event("late", { invoice = "1" }))
+      local one = lane()
+      store:retry(one.token, one.events[1].seq, "r", 5000, "no")
+      release(one, 5000)
+      now = now + 10
+      admit(event("new", { invoice = "0" }))
+      assert.are.same({ "school:late" }, ids(claim("me", 1)[1].events))
+      assert.are.same({ "school:new" }, ids(claim("me", 1)[1].events))
+    end)
+
+    it("are due again when their lease ends, under another token", function()
+      admit(event "a")
+      local first = lane "one"
+      now = now + 59
+      assert.are.same({}, claim "two")
+      now = now + 1
+      local second = lane "two"
+      assert.are_not.equal(first.token, second.token)
+      assert.is_false(store:done(first.token, first.events[1].seq, "r"))
+      assert.is_false(store:retry(first.token, first.events[1].seq, "r", 0, "x"))
+      assert.is_false(store:dead(first.token, first.events[1].seq, "r", "x"))
+      assert.is_false(store:renew(first.lane, first.token, 60))
+      assert.is_false(store:more(first.lane, first.token, 0))
+      assert.are.equal(0, release(first))
+      assert.are.equal("pending", store:show("school:a").state)
+      assert.is_true(store:done(second.token, second.events[1].seq, "r"))
+      assert.are.equal(1, release(second))
+    end)
+
+    it("are held longer when they are renewed", function()
+      admit(event "a")
+      local one = lane()
+      now = now + 50
+      assert.is_true(store:renew(one.lane, one.token, 60))
+      now = now + 50
+      assert.are.same({}, claim "two")
+      now = now + 10
+      assert.are.equal(1, #claim "two")
+    end)
+
+    it("never give out the same token again, not even when they are made anew", function()
+      local lonely = event "a"
+      lonely.invoice = nil
+      admit(lonely)
+      local seen = {}
+      for _ = 1, 5 do
+        local one = lane()
+        assert.is_nil(seen[one.token])
+        seen[one.token] = true
+        assert.is_true(store:done(one.token, one.events[1].seq, "r"))
+        release(one)
+        assert.are.equal(1, store:replay { id = "school:a" })
+      end
+    end)
+
+    it("are due at once where an event has come while they were held", function()
+      admit(event "a")
+      local one = lane()
+      assert.is_true(store:done(one.token, one.events[1].seq, "r"))
+      admit(event "b")
+      assert.are.same({}, claim "two")
+      release(one)
+      assert.are.same({ "school:b" }, ids(lane("two").events))
+    end)
+
+    it("are due after the time that release says, or not at all", function()
+      admit(event "a")
+      local one = lane()
+      store:retry(one.token, one.events[1].seq, "r", 3000, "no")
+      release(one, 3000)
+      assert.are.same({}, claim())
+      now = now + 2.9
+      assert.are.same({}, claim())
+      now = now + 0.1
+      one = lane()
+      store:done(one.token, one.events[1].seq, "r")
+      release(one)
+      now = now + 1e6
+      assert.are.same({}, claim())
+    end)
+
+    it("come in pages", function()
+      local many = {}
+      for i = 1, 7 do many[i] = event(tostring(i)) end
+      assert(store:admit(many))
+      local one = assert(store:claim { owner = "me", lease = 60, limit = 1, page = 3 })[1]
+      assert.are.equal(3, #one.events)
+      assert.is_true(one.more)
+      local page = store:more(one.lane, one.token, one.events[3].seq, 3)
+      assert.are.same({ "school:4", "school:5", "school:6" }, ids(page.events))
+      assert.is_true(page.more)
+      page = store:more(one.lane, one.token, page.events[3].seq, 3)
+      assert.are.same({ "school:7" }, ids(page.events))
+      assert.is_false(page.more)
+    end)
+  end)
+
+  describe("a clock that jumps back", function()
+    local function jump(seconds) now = now + seconds end
+
+    it("freezes nothing that was just admitted", function()
+      admit(event "a")
+      jump(-7200)
+      assert.are.equal(1, #claim())
+    end)
+
+    it("lets a lease end after the time it was meant to last", function()
+      admit(event "a")
+      claim "one"
+      jump(-7200)
+      assert.are.same({}, claim "two")
+      jump(59)
+      assert.are.same({}, claim "two")
+      jump(2)
+      assert.are.equal(1, #claim "two")
+    end)
+
+    it("lets a retry come after the time it was meant to wait", function()
+      admit(event "a")
+      local one = lane()
+      store:retry(one.token, one.events[1].seq, "r", 10000, "no")
+      release(one, 10000)
+      jump(-7200)
+      assert.are.same({}, claim())
+      jump(11)
+      one = lane()
+      assert.are.equal(0, one.events[1].marks.r.wait)
+      assert.are.equal(11000, one.events[1].marks.r.held)
+    end)
+  end)
+
+  describe("marks", function()
+    it("finish an event when its last rule is done", function()
+      admit(event("a", { rules = { "r", "s" } }))
+      local one = lane()
+      local seq = one.events[1].seq
+      assert.is_true(store:done(one.token, seq, "r"))
+      assert.are.equal("pending", store:show("school:a").state)
+      assert.is_true(store:done(one.token, seq, "s"))
+      assert.are.equal("done", store:show("school:a").state)
+      assert.are.same({ "done", "done" },
+        { store:show("school:a").marks.r.state, store:show("school:a").marks.s.state })
+    end)
+
+    it("count once, however often they are set", function()
+      admit(event("a", { rules = { "r", "s" } }))
+      local one = lane()
+      for _ = 1, 3 do assert.is_true(store:done(one.token, one.events[1].seq, "r")) end
+      assert.is_true(store:dead(one.token, one.events[1].seq, "r", "late"))
+      assert.are.equal("pending", store:show("school:a").state)
+      assert.are.equal("done", store:show("school:a").marks.r.state)
+    end)
+
+    it("remember attempts, the first failure and the last message", function()
+      admit(event("a", { rules = { "r", "s" } }))
+      local one = lane()
+      local seq = one.events[1].seq
+      assert.is_true(store:retry(one.token, seq, "r", 4000, "first"))
+      now = now + 5
+      assert.is_true(store:retry(one.token, seq, "r", 7000, "second"))
+      local mark = store:show("school:a").marks.r
+      assert.are.same({ state = "waiting", attempts = 2, message = "second", wait = 7000,
+        held = 5000 }, mark)
+      release(one, 0)
+      mark = lane().events[1].marks.r
+      assert.are.equal(2, mark.attempts)
+    end)
+
+    it("make an event dead where a rule gave up, when all are through", function()
+      admit(event("a", { rules = { "r", "s" } }))
+      local one = lane()
+      assert.is_true(store:dead(one.token, one.events[1].seq, "r", "broken"))
+      assert.are.equal("pending", store:show("school:a").state)
+      assert.is_true(store:done(one.token, one.events[1].seq, "s"))
+      local found = store:show "school:a"
+      assert.are.equal("dead", found.state)
+      assert.are.equal("broken", found.marks.r.message)
+      release(one)
+      assert.are.same({}, claim())
+    end)
+
+    it("keep messages of bounded length", function()
+      admit(event "a")
+      local one = lane()
+      store:retry(one.token, one.events[1].seq, "r", 0, ("x"):rep(100000))
+      assert.are.equal(2000, #store:show("school:a").marks.r.message)
+    end)
+
+    it("are refused when nobody holds the lane any more", function()
+      admit(event "a")
+      local one = lane()
+      release(one, 0)
+      assert.is_false(store:done(one.token, one.events[1].seq, "r"))
+    end)
+  end)
+
+  describe("kept texts", function()
+    it("keep the first result of a step", function()
+      admit(event "a")
+      local seq = lane().events[1].seq
+      assert.is_false(store:step(seq, "r", "mail"))
+      assert.are.equal("1", store:step(seq, "r", "mail", "1"))
+      assert.are.equal("1", store:step(seq, "r", "mail", "2"))
+      assert.are.equal("1", store:step(seq, "r", "mail"))
+      assert.is_false(store:step(seq, "s", "mail"))
+      assert.is_false(store:step(seq, "r", "other"))
+    end)
+
+    it("keep a cursor", function()
+      assert.is_false(store:get "cursor")
+      assert.is_true(store:set("cursor", "12"))
+      assert.is_true(store:set("cursor", "13"))
+      assert.are.equal("13", store:get "cursor")
+      assert.is_false(store:get "version")
+    end)
+  end)
+
+  describe("list", function()
+    before_each(function()
+      admit(event "a")
+      now = now + 100
+      admit(event("b", { account = "other", type = "payment.created" }))
+      now = now + 100
+      admit(event("c", { invoice = "17", rules = {} }), event("d", { rules = {}, reason = "bad" }))
+      admit(event("a", { digest = "x" }))
+    end)
+
+    local function listed(filter)
+      local found = ids(assert(store:list(filter)))
+      table.sort(found)
+      return table.concat(found, " ")
+    end
+
+    it("filters", function()
+      assert.are.equal("other:b school:a school:c school:d", listed {})
+      assert.are.equal("other:b", listed { account = "other" })
+      assert.are.equal("other:b", listed { type = "payment.created" })
+      assert.are.equal("school:c", listed { invoice = "17" })
+      assert.are.equal("school:c", listed { state = "unhandled" })
+      assert.are.equal("school:d", listed { state = "dead" })
+      assert.are.equal("other:b school:a", listed { state = "pending" })
+      assert.are.equal("school:a", listed { contested = true })
+      assert.are.equal("school:a", listed { older_than = 150 })
+      assert.are.equal("other:b school:c school:d", listed { newer_than = 150 })
+      assert.are.equal("school:a", listed { id = "school:a" })
+      assert.are.equal("", listed { id = "nothing" })
+      assert.are.equal("", listed { account = "other", state = "dead" })
+    end)
+
+    it("gives the newest first, in pages", function()
+      local first = store:list { limit = 3 }
+      assert.are.same({ "school:d", "school:c", "other:b" }, ids(first))
+      assert.are.same({ "school:a" }, ids(store:list { before = first[3].seq }))
+    end)
+
+    it("raises where the filter is none", function()
+      for message, filter in pairs {
+        ["unknown field 'colour' of a filter"] = { colour = 1 },
+        ["unknown state 'blue'"] = { state = "blue" },
+      } do
+        local ok, why = pcall(store.list, store, filter)
+        assert.is_false(ok)
+        assert.are.equal(message, why)
+      end
+    end)
+
+    it("has show say false for what is not there", function()
+      assert.is_false(store:show "school:zzz")
+      assert.is_false(store:show "zzz")
+    end)
+  end)
+
+  describe("replay", function()
+    local function finish(rules)
+      local one = lane()
+      for rule, how in pairs(rules) do
+        assert.is_true(store[how](store, one.token, one.events[1].seq, rule))
+      end
+      release(one)
+    end
+
+    it("runs the dead rules of a dead event again, and no others", function()
+      admit(event("a", { rules = { "r", "s" } }))
+      finish { r = "dead", s = "done" }
+      assert.are.equal(1, store:replay { state = "dead" })
+      local one = lane()
+      assert.is_nil(one.events[1].marks.r)
+      assert.are.equal("done", one.events[1].marks.s.state)
+      assert.is_true(store:done(one.token, one.events[1].seq, "r"))
+      release(one)
+      assert.are.equal("done", store:show("school:a").state)
+    end)
+
+    it("runs all rules of a finished event again", function()
+      admit(event("a", { rules = { "r", "s" } }))
+      finish { r = "done", s = "done" }
+      assert.are.equal(1, store:replay { id = "school:a" })
+      assert.are.same({}, lane().events[1].marks)
+    end)
+
+    it("leaves what is still pending, and what is not meant", function()
+      admit(event "a", event("b", { invoice = "17" }))
+      assert.are.equal(0, store:replay {})
+      assert.are.same({ ["school:a"] = "pending", ["school:b"] = "pending" }, states())
+    end)
+
+    it("gives unhandled events to the rules that are named", function()
+      admit(event("a", { rules = {} }), event("b", { rules = {}, type = "other.type" }))
+      assert.are.equal(0, store:replay { state = "unhandled" })
+      assert.are.equal(1, store:replay({ state = "unhandled" }, { ["invoice.updated"] = { "n" } }))
+      local one = lane()
+      assert.are.same({ "n" }, one.events[1].rules)
+      assert.is_true(store:done(one.token, one.events[1].seq, "n"))
+      assert.are.equal("done", store:show("school:a").state)
+      assert.are.equal("unhandled", store:show("school:b").state)
+    end)
+
+    it("keeps the steps that were done", function()
+      admit(event "a")
+      local one = lane()
+      store:step(one.events[1].seq, "r", "mail", "1")
+      store:done(one.token, one.events[1].seq, "r")
+      release(one)
+      store:replay { id = "school:a" }
+      assert.are.equal("1", store:step(lane().events[1].seq, "r", "mail"))
+    end)
+  end)
+
+  describe("purge", function()
+    it("takes the bodies and keeps the ids", function()
+      admit(event("a", { rules = {} }), event("b", { rules = {}, account = "other" }))
+      admit(event("a", { digest = "x", body = "evidence" }))
+      assert.are.equal(1, store:purge { account = "school" })
+      local found = store:show "school:a"
+      assert.is_nil(found.body)
+      assert.is_nil(found.evidence)
+      assert.are.same({ "duplicate" }, admit(event("a", { rules = {} })))
+      assert.are.equal(1, store:purge {})
+      assert.are.equal(0, store:purge {})
+      assert.are.equal(0, store:replay({}, { ["invoice.updated"] = { "r" } }))
+    end)
+
+    it("leaves what is still to be worked on", function()
+      admit(event "a")
+      assert.are.equal(0, store:purge {})
+      assert.are.equal("{\"data\":{}}", store:show("school:a").body)
+    end)
+
+    it("goes by age and by invoice", function()
+      admit(event("a", { rules = {} }))
+      now = now + 1000
+      admit(event("b", { rules = {}, invoice = "17" }), event("c", { rules = {}, invoice = "18" }))
+      assert.are.equal(1, store:purge { older_than = 500 })
+      assert.are.equal(1, store:purge { invoice = "17", account = "school" })
+      assert.is_string(store:show("school:c").body)
+    end)
+
+    it("takes results of steps and messages of failures too", function()
+      admit(event "a")
+      local one = lane()
+      local seq = one.events[1].seq
+      store:step(seq, "r", "mail", "1")
+      store:dead(one.token, seq, "r", "about John")
+      release(one)
+      assert.are.equal(1, store:purge {})
+      assert.is_false(store:step(seq, "r", "mail"))
+      assert.is_nil(store:show("school:a").marks.r.message)
+    end)
+
+    it("works through more than one transaction's worth", function()
+      local many = {}
+      for i = 1, 2500 do many[i] = event(tostring(i), { rules = {} }) end
+      assert(store:admit(many))
+      assert.are.equal(2500, store:purge {})
+    end)
+  end)
+
+  describe("stats", function()
+    it("count", function()
+      assert.are.same({ pending = 0, dead = 0, unhandled = 0, contested = 0, leased = 0, due = 0 },
+        store:stats())
+      admit(event "a", event("b", { rules = {} }), event("c", { invoice = "17" }))
+      claim("me", 1)
+      now = now + 30
+      assert.are.same({ pending = 2, dead = 0, unhandled = 1, contested = 0, leased = 1, due = 1,
+        oldest = 30 }, store:stats())
+    end)
+  end)
+
+  describe("close", function()
+    it("may be called twice, and then everything is an error", function()
+      assert.is_true(store:close())
+      assert.is_true(store:close())
+      local results, err = store:admit { event "a" }
+      assert.is_nil(results)
+      assert.are.equal("store", err.kind)
+      assert.are.equal("the inbox is closed", err.message)
+    end)
+  end)
+end

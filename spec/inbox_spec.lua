@@ -1,0 +1,383 @@
+-- inbox_spec.lua: the inboxes there are.
+
+local inbox = require "billhook.inbox"
+local process = require "billhook.process"
+
+-- busted gives its functions only to the spec file itself
+local environment = rawget(_G, "getfenv") and getfenv(1) or _ENV
+local contract = assert(loadfile("spec/inbox_contract.lua", "t", environment))()
+
+local folder
+before_each(function() folder = assert(process.mkdtemp "/tmp/billhook-inbox") end)
+after_each(function() process.remove_tree(folder) end)
+
+describe("inbox memory:", function()
+  contract(function(options) return inbox.open("memory:", options) end)
+
+  it("is another one each time", function()
+    local a, b = inbox.open "memory:", inbox.open "memory:"
+    a:set("x", "1")
+    assert.is_false(b:get "x")
+  end)
+end)
+
+describe("inbox sqlite:", function()
+  contract(function(options) return inbox.open("sqlite:" .. folder .. "/a.db", options) end)
+end)
+
+-- --- what only a file can show -----------------------------------------------
+
+local lua = rawget(_G, "jit") and "luajit" or "lua5.4"
+
+-- A process that runs a text with `url` in it; what it prints goes into a file.
+local function start(text, output)
+  local prelude = ("package.path, package.cpath, url = %q, %q, %q\n"):format(package.path,
+    package.cpath, "sqlite:" .. folder .. "/a.db")
+  return assert(process.spawn({ lua, "-e", prelude .. text }, { stdout = output, stderr = output }))
+end
+
+local function read(path)
+  local file = assert(io.open(path))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+local function eventually(check)
+  local deadline = process.monotonic() + 10
+  while not check() do
+    if process.monotonic() > deadline then error("it did not become true", 2) end
+    process.sleep(0.002)
+  end
+end
+
+local EVENT = [[
+function event(id, invoice)
+  return { account = "school", id = id, source = "webhook", vendor = "dreamclass",
+    type = "invoice.updated", native = "INVOICE_UPDATED", invoice = invoice, live = true,
+    trust = "id", digest = "d", body = ("x"):rep(600), under = true, rules = { "r" } }
+end
+]]
+local event = assert((loadstring or load)(EVENT .. "return event"))() -- luacheck: ignore 143
+
+describe("inbox sqlite: on a disk", function()
+  local path, store
+
+  before_each(function()
+    path = folder .. "/a.db"
+    store = assert(inbox.open("sqlite:" .. path))
+  end)
+
+  after_each(function() store:close() end)
+
+  local function sql(text)
+    local db = assert(require("billhook.sqlite").open(path, { busy_timeout = 5000 }))
+    local rows = assert(db:query(text))
+    db:close()
+    return rows
+  end
+
+  it("is for its owner alone", function()
+    store:admit { event("a", "1") }
+    local pipe = io.popen("stat -c %a " .. path .. "*")
+    assert.are.equal("600 600 600", (pipe:read "*a":gsub("%s+$", ""):gsub("\n", " ")))
+    pipe:close()
+  end)
+
+  it("promises what a power cut leaves alone", function()
+    assert.are.equal("wal", sql("PRAGMA journal_mode")[1].journal_mode)
+    assert.are.equal(2, store.db:query("PRAGMA synchronous")[1].synchronous)
+  end)
+
+  it("is there again when it is opened again", function()
+    store:admit { event("a", "1") }
+    store:close()
+    store = assert(inbox.open("sqlite:" .. path))
+    assert.are.equal("pending", store:show("school:a").state)
+    assert.are.same({ "duplicate" }, store:admit { event("a", "1") })
+  end)
+
+  it("refuses a file of a newer version, and says so", function()
+    sql "UPDATE meta SET value = '99' WHERE name = 'version'"
+    local other, err = inbox.open("sqlite:" .. path)
+    assert.is_nil(other)
+    assert.are.equal("the inbox has version 99, this billhook knows up to 1", err.message)
+  end)
+
+  it("says what it cannot open", function()
+    for _, bad in ipairs { "/no/such/folder/a.db", folder } do
+      local other, err = inbox.open("sqlite:" .. bad)
+      assert.is_nil(other)
+      assert.are.equal("store", err.kind)
+      assert.are.equal("SQLITE_CANTOPEN", err.code)
+    end
+    local file = io.open(folder .. "/b.db", "w")
+    file:write(("not a database "):rep(100))
+    file:close()
+    assert.are.equal("SQLITE_NOTADB", select(2, inbox.open("sqlite:" .. folder .. "/b.db")).code)
+  end)
+
+  it("can be made by many processes at once", function()
+    store:close()
+    for round = 1, 5 do
+      local pids = {}
+      path = ("%s/many%d.db"):format(folder, round)
+      for i = 1, 6 do
+        pids[i] = start(([[url = "sqlite:%s"
+          assert(require("billhook.inbox").open(url)):close()]]):format(path),
+          folder .. "/out" .. i)
+      end
+      for i, pid in ipairs(pids) do
+        local kind, status = process.wait(pid)
+        assert.are.same({ "exit", 0 }, { kind, status }, read(folder .. "/out" .. i))
+      end
+    end
+    store = assert(inbox.open("sqlite:" .. path))
+  end)
+
+  it("gives no lane to two processes, and every event to one", function()
+    local list = {}
+    for i = 1, 300 do list[i] = event(tostring(i), tostring(i % 60)) end
+    assert(store:admit(list))
+    local text = [[
+      local store = assert(require("billhook.inbox").open(url))
+      local me = require("billhook.inbox.owner").name()
+      repeat
+        local lanes = assert(store:claim { owner = me, lease = 60, limit = 3 })
+        for _, lane in ipairs(lanes) do
+          for _, event in ipairs(lane.events) do
+            print(event.id)
+            assert(store:done(lane.token, event.seq, "r"))
+          end
+          assert(store:release { { lane = lane.lane, token = lane.token,
+            seen = lane.events[#lane.events].seq } })
+        end
+      until #lanes == 0]]
+    local pids = {}
+    for i = 1, 4 do pids[i] = start(text, folder .. "/out" .. i) end
+    local seen, count = {}, 0
+    for i, pid in ipairs(pids) do
+      local kind, status = process.wait(pid)
+      local output = read(folder .. "/out" .. i)
+      assert.are.same({ "exit", 0 }, { kind, status }, output)
+      for id in output:gmatch "%S+" do
+        assert.is_nil(seen[id], id)
+        seen[id] = true
+        count = count + 1
+      end
+    end
+    assert.are.equal(300, count)
+    assert.are.equal(0, store:stats().pending)
+  end)
+
+  it("takes over at once from a process that was killed", function()
+    store:admit { event("a", "1") }
+    local pid = start([[
+      local store = assert(require("billhook.inbox").open(url))
+      local me = require("billhook.inbox.owner").name()
+      assert(#store:claim { owner = me, lease = 3600, limit = 1 } == 1)
+      print "claimed"
+      io.stdout:flush()
+      while true do require("billhook.process").sleep(10) end]], folder .. "/out")
+    eventually(function() return read(folder .. "/out"):find "claimed" end)
+    local want = { owner = require("billhook.inbox.owner").name(), lease = 60, limit = 1 }
+    assert.are.same({}, store:claim(want))
+    process.kill(pid, "KILL")
+    -- it may be seen as a zombie before its end was asked for
+    eventually(function() return #store:claim(want) == 1 end)
+    process.wait(pid)
+  end)
+
+  it("takes over from a process of another boot, and from a process id that came again", function()
+    local owner = require "billhook.inbox.owner"
+    store:admit { event("a", "1") }
+    local boot, namespace, pid, start_time = owner.name():match "^(.-)/(%d+)/(%d+)/(%d+)$"
+    local function name(...) return table.concat({ ... }, "/") end
+    local gone = {
+      name("another-boot", namespace, pid, start_time),
+      name(boot, namespace, pid, tonumber(start_time) + 1),
+      name(boot, namespace, "4194304", start_time),
+    }
+    for _, other in ipairs(gone) do
+      assert.are.equal(1, #store:claim { owner = other, lease = 3600 }, other)
+    end
+    assert.are.equal(1, #store:claim { owner = name(boot, "1", pid, start_time), lease = 3600 })
+    -- a process id of another container says nothing here
+    assert.are.same({}, store:claim { owner = owner.name(), lease = 3600 })
+  end)
+
+  it("answers with an error while another process writes, and works on after", function()
+    store:close()
+    store = assert(inbox.open("sqlite:" .. path, { busy_timeout = 20 }))
+    local db = assert(require("billhook.sqlite").open(path))
+    db:exec "BEGIN IMMEDIATE"
+    local results, err = store:admit { event("a", "1") }
+    assert.is_nil(results)
+    assert.are.equal("SQLITE_BUSY", err.code)
+    assert.is_true(err.retryable)
+    db:exec "COMMIT"
+    db:close()
+    assert.are.same({ "admitted" }, store:admit { event("a", "1") })
+  end)
+
+  it("answers with an error while the disk is full, and works on after", function()
+    store:admit { event("a", "1") }
+    local pages = store.db:query("PRAGMA page_count")[1].page_count
+    store.db:query("PRAGMA max_page_count = " .. pages)
+    local big = event("b", "1")
+    big.body = ("x"):rep(100000)
+    local results, err = store:admit { event("c", "1"), big }
+    assert.is_nil(results)
+    assert.are.equal("SQLITE_FULL", err.code)
+    assert.is_false(store:show "school:c")
+    store.db:query("PRAGMA max_page_count = 100000")
+    assert.are.same({ "admitted", "admitted" }, store:admit { event("c", "1"), big })
+    assert.are.equal("ok", sql("PRAGMA integrity_check")[1].integrity_check)
+  end)
+
+  it("answers with an error while its file is broken, and works on with a good one", function()
+    store:admit { event("a", "1") }
+    os.execute(("cp %s %s/good.db; cp %s-wal %s/good.db-wal"):format(path, folder, path, folder))
+    local file = io.open(folder .. "/bad.db", "w")
+    file:write(("not a database "):rep(1000))
+    file:close()
+    os.remove(path .. "-wal") -- all of it would be found again in there
+    os.remove(path .. "-shm")
+    assert(os.rename(folder .. "/bad.db", path))
+    for _ = 1, 2 do
+      local results, err = store:admit { event("b", "1") }
+      assert.is_nil(results)
+      assert.are.equal("SQLITE_NOTADB", err.code)
+    end
+    assert(os.rename(folder .. "/good.db-wal", path .. "-wal"))
+    assert(os.rename(folder .. "/good.db", path))
+    assert.are.same({ "duplicate", "admitted" }, store:admit { event("a", "1"), event("b", "1") })
+  end)
+
+  it("never writes into a file that was deleted", function()
+    store:admit { event("a", "1") }
+    os.remove(path)
+    os.remove(path .. "-wal")
+    os.remove(path .. "-shm")
+    assert.are.same({ "admitted" }, store:admit { event("b", "1") })
+    store:close()
+    store = assert(inbox.open("sqlite:" .. path))
+    assert.are.equal("pending", store:show("school:b").state)
+  end)
+
+  it("answers with an error while it may not write, and still reads", function()
+    store:admit { event("a", "1") }
+    store.db:exec "PRAGMA query_only = ON"
+    local results, err = store:admit { event("b", "1") }
+    assert.is_nil(results)
+    assert.are.equal("SQLITE_READONLY", err.code)
+    -- such a connection is given up; the next one may write
+    assert.are.same({ "admitted" }, store:admit { event("b", "1") })
+  end)
+
+  it("loses nothing that it said was admitted or done, when it is killed", function()
+    local text = EVENT .. [[
+      local store = assert(require("billhook.inbox").open(url))
+      local me = require("billhook.inbox.owner").name()
+      local prefix, n = tostring(ROUND), 0
+      while true do
+        local list = {}
+        for i = 1, n % 7 + 1 do
+          n = n + 1
+          list[i] = event(prefix .. "-" .. n, tostring(n % 5))
+        end
+        assert(store:admit(list))
+        for _, one in ipairs(list) do print("admitted", one.id) end
+        io.stdout:flush()
+        for _, lane in ipairs(assert(store:claim { owner = me, lease = 60, limit = 1 })) do
+          for _, one in ipairs(lane.events) do
+            assert(store:done(lane.token, one.seq, "r"))
+            print("done", one.id)
+            io.stdout:flush()
+          end
+          assert(store:release { { lane = lane.lane, token = lane.token, seen = 1e15 } })
+        end
+      end]]
+    local deadline = process.monotonic() + 5
+    local admitted, done, rounds = {}, {}, 0
+    while rounds < 12 and process.monotonic() < deadline do
+      rounds = rounds + 1
+      local output = ("%s/out%d"):format(folder, rounds)
+      local pid = start(("ROUND = %d\n"):format(rounds) .. text, output)
+      eventually(function() return read(output):find "done" end)
+      process.sleep(math.random() * 0.05)
+      process.kill(pid, "KILL")
+      process.wait(pid)
+      for line in read(output):gmatch "([^\n]*)\n" do
+        local what, id = line:match "^(%l+)%s+(%S+)$"
+        if what == "admitted" then admitted["school:" .. id] = true end
+        if what == "done" then done[id] = true end
+        assert.is_truthy(what == "admitted" or what == "done", line)
+      end
+    end
+    assert.are.equal("ok", sql("PRAGMA integrity_check")[1].integrity_check)
+    assert.is_true(rounds > 1 and next(admitted) ~= nil and next(done) ~= nil)
+    for id in pairs(admitted) do assert.is_truthy(store:show(id), id) end
+    for id in pairs(done) do assert.are.equal("done", store:show(id).state, id) end
+    -- and what was left over is there to be worked on
+    local left = store:stats().pending
+    local want, found = { owner = "me", lease = 60, limit = 100, page = 100000 }, 0
+    for _, lane in ipairs(store:claim(want)) do found = found + #lane.events end
+    assert.are.equal(left, found)
+  end)
+
+  it("finds everything by an index", function()
+    local plans = {}
+    local query = store.db.query
+    local watched = setmetatable({
+      query = function(_, text, ...)
+        local verb = text:match "^%s*(%u+)"
+        if verb == "SELECT" or verb == "UPDATE" or verb == "DELETE" then
+          for _, row in ipairs(query(store.real, "EXPLAIN QUERY PLAN " .. text, ...)) do
+            plans[#plans + 1] = row.detail .. "   <- " .. text
+          end
+        end
+        return query(store.real, text, ...)
+      end,
+    }, { __index = function(_, name)
+      return function(_, ...) return store.real[name](store.real, ...) end
+    end })
+    store.real, store.db = store.db, watched
+    store:admit { event("a", "1"), event("a", "1"), event("b") }
+    local lane = store:claim({ owner = "me", lease = 60, limit = 8 })[1]
+    store:renew(lane.lane, lane.token, 60)
+    store:more(lane.lane, lane.token, 0)
+    store:retry(lane.token, lane.events[1].seq, "r", 0, "x")
+    store:done(lane.token, lane.events[1].seq, "r")
+    store:release { { lane = lane.lane, token = lane.token, seen = 1 } }
+    store:show "school:a"
+    store:list { invoice = "1", account = "school" }
+    store:list { state = "pending", limit = 1, before = 3 }
+    store.db = store.real
+    assert.is_true(#plans > 10)
+    for _, plan in ipairs(plans) do
+      local scan = plan:match "^SCAN (%S+)"
+      -- owners: a partial index of the lanes that are held; one row of a subquery
+      local fine = not scan or plan:find "USING COVERING INDEX lanes_owner" or scan == "CONSTANT"
+      assert.is_truthy(fine, plan)
+      -- one invoice's events may be sorted
+      assert.is_truthy(plan:find "e.lane = %(SELECT" or not plan:find "USE TEMP B%-TREE", plan)
+    end
+  end)
+end)
+
+describe("inbox.open", function()
+  it("raises where the text names no inbox", function()
+    for url, message in pairs {
+      [""] = "inbox must be", ["mysql:x"] = "inbox must be", ["sqlite"] = "inbox must be",
+      ["sqlite:"] = "\"sqlite:\" names no file", ["memory:x"] = "\"memory:\" takes no name",
+    } do
+      local ok, why = pcall(inbox.open, url)
+      assert.is_false(ok)
+      assert.is_truthy(why:find(message, 1, true), why)
+    end
+    local ok, why = pcall(inbox.open, nil)
+    assert.is_false(ok)
+    assert.is_truthy(why:find "inbox must be a string")
+  end)
+end)

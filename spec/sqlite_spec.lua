@@ -1,0 +1,252 @@
+-- sqlite_spec.lua: the binding to libsqlite3, on real files.
+
+local process = require "billhook.process"
+local sqlite = require "billhook.sqlite"
+
+describe("billhook.sqlite", function()
+  local folder, db
+
+  local function path(name) return folder .. "/" .. name end
+
+  before_each(function()
+    folder = assert(process.mkdtemp "/tmp/billhook-sqlite")
+    db = assert(sqlite.open(path "a.db"))
+    assert(db:exec "CREATE TABLE t (a INTEGER PRIMARY KEY, b, c)")
+  end)
+
+  after_each(function()
+    db:close()
+    process.remove_tree(folder)
+  end)
+
+  it("gives back what it was given", function()
+    local values = { 0, -1, 2 ^ 53, -2 ^ 53, 1.5, "", "text", "a\0b", "\xc3\xa9",
+      ("x"):rep(100000) }
+    for _, value in ipairs(values) do
+      local row = assert(db:query("SELECT $1 AS x", value))[1]
+      assert.are.equal(value, row.x)
+    end
+  end)
+
+  it("binds nil as NULL, booleans as 0 and 1, and gives NULL as absence", function()
+    local row = db:query("SELECT $1 AS n, $2 AS t, $3 AS f, typeof($4) AS kind",
+      nil, true, false, "x")[1]
+    assert.are.same({ t = 1, f = 0, kind = "text" }, row)
+  end)
+
+  it("stores whole numbers as integers, whatever Lua calls them", function()
+    for _, value in ipairs { 3, 3.0, 2 ^ 40 } do
+      assert.are.equal("integer", db:query("SELECT typeof($1) AS kind", value)[1].kind)
+    end
+    assert.are.equal("real", db:query("SELECT typeof($1) AS kind", 0.5)[1].kind)
+  end)
+
+  it("keeps all digits of an integer of 64 bits", function()
+    local x = db:query("SELECT 9223372036854775807 AS x")[1].x
+    assert.are.equal("9223372036854775807", tostring(x))
+  end)
+
+  it("gives the rows in their order", function()
+    for i = 1, 100 do db:query("INSERT INTO t (a, b) VALUES ($1, $2)", i, i * i) end
+    local rows = db:query("SELECT a, b FROM t ORDER BY a DESC")
+    assert.are.equal(100, #rows)
+    assert.are.same({ a = 100, b = 10000 }, rows[1])
+    assert.are.same({ a = 1, b = 1 }, rows[100])
+    assert.are.same({}, db:query("SELECT a FROM t WHERE a < 0"))
+  end)
+
+  it("tells how many rows were changed", function()
+    db:exec "INSERT INTO t (a) VALUES (1), (2), (3)"
+    assert.are.same({ {}, 2 }, { db:query("UPDATE t SET b = 1 WHERE a > $1", 1) })
+    assert.are.equal(0, select(2, db:query("SELECT 1")))
+    assert.are.equal(0, select(2,
+      db:query("INSERT INTO t (a) VALUES (1) ON CONFLICT DO NOTHING")))
+  end)
+
+  it("names extended result codes", function()
+    db:query("INSERT INTO t (a) VALUES (1)")
+    local rows, code, message = db:query("INSERT INTO t (a) VALUES (1)")
+    assert.is_nil(rows)
+    assert.are.equal("SQLITE_CONSTRAINT_PRIMARYKEY", code)
+    assert.is_truthy(message:find("t.a", 1, true))
+    assert.are.equal("SQLITE_ERROR", select(2, db:exec "no such thing"))
+    assert.are.equal("SQLITE_CANTOPEN", select(2, sqlite.open(path "no/such/folder.db")))
+    assert.are.equal("SQLITE_CANTOPEN", select(2, sqlite.open(folder)))
+  end)
+
+  it("works on after an error", function()
+    for _ = 1, 3 do
+      assert.is_truthy(db:query("INSERT INTO t (b) VALUES ($1)", 1))
+      assert.is_nil((db:query("INSERT INTO t (a) VALUES ($1)", 1)))
+    end
+    assert.are.equal(3, db:query("SELECT count(*) AS n FROM t")[1].n)
+  end)
+
+  it("takes a schema that another connection has changed", function()
+    db:query("SELECT * FROM t")
+    local other = assert(sqlite.open(path "a.db"))
+    assert(other:exec "ALTER TABLE t ADD COLUMN d DEFAULT 7; INSERT INTO t (a) VALUES (1)")
+    other:close()
+    assert.are.same({ { a = 1, d = 7 } }, db:query("SELECT * FROM t"))
+  end)
+
+  it("holds more statements than it keeps", function()
+    for round = 1, 3 do
+      for i = 1, 300 do
+        local row = db:query("SELECT $1 + " .. i .. " AS x", round)[1]
+        assert.are.equal(i + round, row.x)
+      end
+    end
+  end)
+
+  it("says busy after the time it was told to wait", function()
+    assert(db:exec "BEGIN IMMEDIATE")
+    local other = assert(sqlite.open(path "a.db", { busy_timeout = 10 }))
+    local ok, code = other:exec "BEGIN IMMEDIATE"
+    assert.is_nil(ok)
+    assert.are.equal("SQLITE_BUSY", code)
+    assert(db:exec "COMMIT")
+    assert.is_true(other:exec "BEGIN IMMEDIATE")
+    other:close()
+  end)
+
+  it("says full and goes on when there is room again", function()
+    db:exec "PRAGMA max_page_count = 5"
+    local rows, code = db:query("INSERT INTO t (b) VALUES ($1)", ("x"):rep(100000))
+    assert.is_nil(rows)
+    assert.are.equal("SQLITE_FULL", code)
+    db:exec "PRAGMA max_page_count = 1000"
+    assert.is_truthy(db:query("INSERT INTO t (b) VALUES ($1)", ("x"):rep(100000)))
+  end)
+
+  it("tells whether its file is still in its place", function()
+    assert.is_false(db:moved())
+    assert(os.rename(path "a.db", path "z.db"))
+    assert.is_true(db:moved())
+    assert.is_false(sqlite.open(":memory:"):moved())
+  end)
+
+  it("says what a file that is no database is", function()
+    local file = io.open(path "b.db", "w")
+    file:write(("not a database "):rep(100))
+    file:close()
+    local other = assert(sqlite.open(path "b.db"))
+    assert.are.equal("SQLITE_NOTADB", select(2, other:exec "SELECT * FROM sqlite_master"))
+    other:close()
+  end)
+
+  it("makes its files for their owner alone, and leaves a file's mode as it is", function()
+    db:exec "PRAGMA journal_mode = WAL; INSERT INTO t (a) VALUES (1)"
+    for _, name in ipairs { "a.db", "a.db-wal", "a.db-shm" } do
+      local pipe = io.popen("stat -c %a " .. path(name))
+      assert.are.equal("600", pipe:read "*l", name)
+      pipe:close()
+    end
+    os.execute("touch " .. path "c.db" .. " && chmod 640 " .. path "c.db")
+    assert(sqlite.open(path "c.db")):close()
+    local pipe = io.popen("stat -c %a " .. path "c.db")
+    assert.are.equal("640", pipe:read "*l")
+    pipe:close()
+  end)
+
+  it("keeps a transaction's locks when the file is opened once more", function()
+    assert(db:exec "BEGIN IMMEDIATE")
+    assert(sqlite.open(path "a.db")):close()
+    local script = ([[sqlite = require "billhook.sqlite"
+      local db = assert(sqlite.open(%q, { busy_timeout = 1 }))
+      os.exit(db:exec "BEGIN IMMEDIATE" and 1 or 0)]]):format(path "a.db")
+    local lua = rawget(_G, "jit") and "luajit" or "lua5.4"
+    local pid = assert(process.spawn({ lua, "-e", ("package.cpath = %q"):format(package.cpath),
+      "-e", script }))
+    local kind, status = process.wait(pid)
+    assert.are.same({ "exit", 0 }, { kind, status })
+  end)
+
+  it("refuses to work in a fork, which ends without harm to the parent", function()
+    -- only LuaJIT can fork without help
+    local script = ([[
+      local ffi, sqlite = require "ffi", require "billhook.sqlite"
+      ffi.cdef "int fork(void); int waitpid(int, int *, int);"
+      local db = assert(sqlite.open(%q))
+      assert(db:exec "PRAGMA journal_mode = WAL; BEGIN IMMEDIATE; INSERT INTO t (a) VALUES (77)")
+      local child = ffi.C.fork()
+      if child == 0 then
+        local rows, code, message = db:query "SELECT 1"
+        db:close()
+        os.exit(rows == nil and code == "SQLITE_MISUSE"
+          and message == "the database was opened before a fork" and 7 or 8, true)
+      end
+      local status = ffi.new "int[1]"
+      ffi.C.waitpid(child, status, 0)
+      local other = assert(sqlite.open(%q, { busy_timeout = 1 }))
+      assert(select(2, other:exec "BEGIN IMMEDIATE") == "SQLITE_BUSY")
+      assert(db:exec "COMMIT")
+      os.exit(status[0] / 256)]]):format(path "a.db", path "a.db")
+    local cpath = package.cpath:gsub("/lua5%.4/", "/luajit/")
+    local pid = assert(process.spawn({ "luajit", "-e", ("package.cpath = %q"):format(cpath),
+      "-e", script }))
+    local kind, status = process.wait(pid)
+    assert.are.same({ "exit", 7 }, { kind, status })
+    assert.are.same({ { a = 77 } }, db:query("SELECT a FROM t"))
+  end)
+
+  it("closes more than once, and then answers with an error", function()
+    assert.are.equal("billhook.sqlite", tostring(db))
+    db:close()
+    db:close()
+    assert.are.equal("billhook.sqlite (closed)", tostring(db))
+    for _, call in ipairs { "query", "exec", "moved" } do
+      local value, code, message = db[call](db, "SELECT 1")
+      assert.is_nil(value)
+      assert.are.equal("SQLITE_MISUSE", code)
+      assert.are.equal("the database is closed", message)
+    end
+  end)
+
+  it("is collected like anything else", function()
+    for _ = 1, 50 do
+      local one = assert(sqlite.open(path "a.db"))
+      one:query("SELECT * FROM t")
+    end
+    collectgarbage()
+    collectgarbage()
+    local pid = require("billhook.inbox.owner").name():match "/(%d+)/%d+$"
+    local pipe = io.popen("ls /proc/" .. pid .. "/fd | wc -l")
+    assert.is_true(tonumber(pipe:read "*l") < 40)
+    pipe:close()
+  end)
+
+  describe("raises", function()
+    local function raises(message, ...)
+      local ok, why = pcall(...)
+      assert.is_false(ok)
+      assert.is_truthy(tostring(why):find(message, 1, true), tostring(why))
+    end
+
+    it("where the number of values is wrong", function()
+      raises("1 values given to a statement that takes 2", db.query, db, "SELECT $1, $2", 1)
+      raises("1 values given to a statement that takes 0", db.query, db, "SELECT 1", 1)
+    end)
+
+    it("where a value has no place in a database", function()
+      raises("nil, boolean, number or string expected", db.query, db, "SELECT $1", {})
+      raises("nil, boolean, number or string expected", db.query, db, "SELECT $1", print)
+    end)
+
+    it("where there is no statement", function()
+      raises("no statement in it", db.query, db, "  -- nothing")
+      raises("not an SQL text", db.query, db, "SELECT 1\0")
+      raises("string expected", db.query, db)
+    end)
+
+    it("where it is called without a database", function()
+      raises("billhook.sqlite expected", db.query, {}, "SELECT 1")
+      raises("string expected", sqlite.open)
+      raises("table expected", sqlite.open, path "a.db", 7)
+    end)
+
+    it("where there is more than one statement", function()
+      raises("more than one statement", db.query, db, "SELECT 1; SELECT 2")
+    end)
+  end)
+end)

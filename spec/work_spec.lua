@@ -1,0 +1,372 @@
+-- work_spec.lua: which rules run, when, how often, and what becomes of failures.
+
+local desk = require "spec.support.inbox"
+local errors = require "billhook.error"
+
+local d, runs
+before_each(function()
+  d, runs = desk.new(), {}
+end)
+
+local function note(text) runs[#runs + 1] = text end
+
+-- a rule that notes its runs as "name id"; `fails(event)`: does it fail this time?
+local function rule(name, fails, options)
+  options = options or {}
+  options.name = name
+  d.app:on(options.pattern or "*", (function() options.pattern = nil return options end)(),
+    function(event)
+      note(name .. " " .. tonumber(event.id:match "(%d+)$")
+        .. (event.after_failure and " after failure" or ""))
+      if fails and fails(event) then error(name .. " failed") end
+    end)
+end
+
+local function always() return true end
+
+local function took()
+  local text = table.concat(runs, ", ")
+  runs = {}
+  return text
+end
+
+local function show(n) return d.app.store:show("school:" .. desk.uuid(n)) end
+
+describe("app:work", function()
+  it("runs every rule once, in the order of admission", function()
+    rule "a"
+    rule "b"
+    d:school { id = 1 }
+    d:school { id = 2 }
+    assert.are.equal(4, d:work())
+    assert.are.equal("a 1, b 1, a 2, b 2", took())
+    assert.are.equal(0, d:work())
+    assert.are.equal("done", show(1).state)
+  end)
+
+  it("tells how many rules ran, and stops at its limit", function()
+    rule "a"
+    for i = 1, 5 do d:school { id = i, invoice = i } end
+    assert.are.equal(2, d.app:work { limit = 2 })
+    assert.are.equal(3, d.app:work { limit = 100 })
+    assert.are.equal(0, d.app:work())
+  end)
+
+  it("stops at its limit within a lane, and goes on there", function()
+    rule "a"
+    rule "b"
+    for i = 1, 3 do d:school { id = i } end
+    assert.are.equal(3, d.app:work { limit = 3 })
+    assert.are.equal(3, d.app:work { limit = 64 })
+    assert.are.equal("a 1, b 1, a 2, b 2, a 3, b 3", took())
+  end)
+
+  it("stops when it is told to", function()
+    rule "a"
+    for i = 1, 5 do d:school { id = i } end
+    assert.are.equal(2, d.app:work { stop = function() return #runs >= 2 end })
+    assert.are.equal(0, d.app.store:stats().leased)
+    assert.are.equal(3, d:work())
+  end)
+
+  it("runs more events than a page has", function()
+    rule("a", function(event) return event.id:find "5$" and event.attempt == 1 end)
+    local items = {}
+    for i = 1, 100 do items[i] = desk.item(i, "Invoice was edited: ?", 7) end
+    d:apply("[" .. table.concat(items, ",") .. "]")
+    local all = 0
+    for _ = 1, 30 do
+      all = all + d:work()
+      d.now = d.now + 10
+    end
+    assert.are.equal(110, all)
+    assert.are.equal(0, d.app.store:stats().pending)
+  end)
+
+  it("runs only the rules that want an event", function()
+    rule("created", nil, { pattern = "invoice.created" })
+    rule("tickets", nil, { pattern = "tickets:*" })
+    rule("native", nil, { pattern = "INVOICE_DELETED" })
+    d:school { id = 1 }
+    d:tickets { id = 2 }
+    d:school { id = 3, type = "INVOICE_DELETED", invoice = 3 }
+    d:work()
+    table.sort(runs)
+    assert.are.equal("created 1, created 2, native 3, tickets 2", took())
+  end)
+
+  it("opens the store again and again until it can", function()
+    d = desk.new { inbox = "sqlite:/no/such/folder/a.db" }
+    local ran, err = d.app:work()
+    assert.is_nil(ran)
+    assert.are.equal("store", err.kind)
+    d.app.inbox = "memory:"
+    assert.are.equal(0, d.app:work())
+  end)
+end)
+
+describe("a rule that fails", function()
+  it("runs again alone", function()
+    rule "good"
+    rule("bad", function(event) return event.attempt < 3 end)
+    d:school()
+    assert.are.equal(2, d:work())
+    assert.are.equal("good 1, bad 1", took())
+    d.now = d.now + 4.9
+    assert.are.equal(0, d:work())
+    d.now = d.now + 0.1 -- base
+    assert.are.equal(1, d:work())
+    d.now = d.now + 9.9
+    assert.are.equal(0, d:work())
+    d.now = d.now + 0.1 -- twice that
+    assert.are.equal(1, d:work())
+    assert.are.equal("bad 1, bad 1", took())
+    assert.are.equal("done", show(1).state)
+    assert.are.equal(2, #d:logged "failed")
+    assert.is_truthy(d:logged("failed")[1].fields.message:find "bad failed")
+    assert.is_truthy(d:logged("failed")[1].fields.message:find "work_spec.lua")
+  end)
+
+  it("waits anything up to twice as long each time, and no longer than the cap", function()
+    local waits = {}
+    for _, random in ipairs { 0, 0.5, 1 } do
+      d = desk.new { random = function() return random end, backoff = { base = 2, cap = 10 } }
+      d.app:on("*", function() return nil, "no" end)
+      d:school()
+      for i = 1, 5 do
+        assert.are.equal(1, d.app:work())
+        local wait = show(1).marks["*"].wait / 1000
+        waits[#waits + 1] = wait
+        d.now = d.now + wait
+        assert.are.equal(i, show(1).marks["*"].attempts)
+      end
+    end
+    assert.are.same({ 0.5, 0.5, 0.5, 0.5, 0.5, 1, 2, 4, 5, 5, 2, 4, 8, 10, 10 }, waits)
+  end)
+
+  it("fails by nil and a reason as by an error, and not by nil, false or nothing", function()
+    local answers = {
+      function() return nil, "a reason" end,
+      function() return nil, errors.new { kind = "network", message = "no line" } end,
+      function() error { code = 7 } end,
+      function() error(nil) end,
+      function() local x = nil; return x.y end,
+      function() return nil end,
+      function() return false, "not a reason" end,
+      function() end,
+      function() return "fine" end,
+    }
+    for i, answer in ipairs(answers) do d.app:on("*", { name = tostring(i) }, answer) end
+    d:school()
+    d:work()
+    local marks = show(1).marks
+    for i = 1, 5 do assert.are.equal("waiting", marks[tostring(i)].state, i) end
+    for i = 6, 9 do assert.are.equal("done", marks[tostring(i)].state, i) end
+    assert.are.equal("a reason", marks["1"].message)
+    assert.are.equal("network: no line", marks["2"].message)
+    assert.are.equal("the rule raised nil", marks["4"].message)
+  end)
+
+  it("is asked when to run again", function()
+    d.app:on("*", { name = "returns" }, function(event) return event:retry_after(100) end)
+    d.app:on("*", { name = "asks" }, function(event) event:retry_after(0.5) end)
+    d.app:on("*", { name = "server" }, function()
+      return nil, errors.new { kind = "rate_limited", message = "slow", retry_after = 77 }
+    end)
+    d:school()
+    d:work()
+    local marks = show(1).marks
+    assert.are.equal(100000, marks.returns.wait)
+    assert.are.equal("asked to run again in 100 s", marks.returns.message)
+    assert.are.equal(500, marks.asks.wait)
+    assert.are.equal(77000, marks.server.wait)
+  end)
+
+  it("is given up after its attempts, and on_dead is told", function()
+    local told = {}
+    d = desk.new { attempts = 3 }
+    rule("bad", always)
+    rule("short", always, { attempts = 1 })
+    rule "good"
+    d.app:on_dead(function(event, err) told[#told + 1] = event.id .. " " .. tostring(err) end)
+    d.app:on_dead(function() error "of no consequence" end)
+    d:school()
+    for _ = 1, 5 do
+      d:work()
+      d.now = d.now + 3600
+    end
+    assert.are.equal("bad 1, short 1, good 1, bad 1, bad 1", took())
+    assert.are.equal(2, #told)
+    assert.is_truthy(told[1]:find "^school:.*short failed")
+    assert.is_truthy(told[2]:find "^school:.*bad failed")
+    assert.are.equal("dead", show(1).state)
+    assert.are.equal(2, #d:logged "on_dead_failed")
+    assert.are.equal(1, d.app.store:stats().dead)
+  end)
+
+  it("can be replayed from the dead letters", function()
+    local broken = true
+    d = desk.new { attempts = 1 }
+    rule "good"
+    rule("bad", function() return broken end)
+    d:school()
+    d:work()
+    broken = false
+    assert.are.equal(1, d.app.store:replay { state = "dead" })
+    assert.are.equal(1, d:work())
+    assert.are.equal("good 1, bad 1, bad 1", took())
+    assert.are.equal("done", show(1).state)
+  end)
+
+  it("tells on_dead of items that were no events", function()
+    local told = {}
+    d.app:on_dead(function(event, err) told[#told + 1] = { event, err } end)
+    d:apply("[7]")
+    d:work()
+    d:work()
+    assert.are.equal(1, #told)
+    assert.are.equal("is not an object", told[1][2])
+    assert.are.equal(7, told[1][1].claims)
+    assert.is_nil(told[1][1].data)
+  end)
+
+  it("fails where its name is not known any more", function()
+    rule "gone"
+    d:school()
+    d.app.dispatch.by_name = {}
+    d:work()
+    assert.are.equal("no rule has this name", show(1).marks.gone.message)
+    assert.are.equal("waiting", show(1).marks.gone.state)
+  end)
+end)
+
+describe("a lane", function()
+  it("holds back only the later events of the rule that fails", function()
+    rule("bad", function(event) return event.id:find "1$" and event.attempt < 3 end)
+    rule "good"
+    for i = 1, 3 do d:school { id = i } end
+    d:school { id = 4, invoice = 17 }
+    d:work()
+    assert.are.equal("bad 1, good 1, good 2, good 3, bad 4, good 4", took())
+    d.now = d.now + 5
+    d:work()
+    assert.are.equal("bad 1", took())
+    d.now = d.now + 10
+    d:work()
+    assert.are.equal("bad 1, bad 2, bad 3", took())
+  end)
+
+  it("holds them back for a bounded time, then they pass and are told so", function()
+    d = desk.new { backoff = { base = 3600, cap = 3600 }, hold = 900 }
+    rule("bad", function(event) return event.id:find "1$" end)
+    d:school { id = 1 }
+    d:school { id = 2 }
+    d:work()
+    d.now = d.now + 899
+    d:work()
+    assert.are.equal("bad 1", took())
+    d.now = d.now + 1
+    d:work()
+    assert.are.equal("bad 2 after failure", took())
+    d:school { id = 3 }
+    d:work()
+    assert.are.equal("bad 3 after failure", took())
+    d.now = d.now + 3600
+    d:work()
+    assert.are.equal("bad 1", took())
+  end)
+
+  it("goes on after an event was given up", function()
+    d = desk.new { attempts = 1 }
+    rule("bad", function(event) return event.id:find "1$" end)
+    d:school { id = 1 }
+    d:school { id = 2 }
+    d:work()
+    assert.are.equal("bad 1, bad 2", took())
+  end)
+
+  it("is held for longer than the longest budget", function()
+    local leases = {}
+    d.app:on("*", { budget = 600 }, function() end)
+    local store = d.app:open()
+    local claim = store.claim
+    function store:claim(want)
+      leases[#leases + 1] = want.lease
+      return claim(self, want)
+    end
+    d:school()
+    d:work()
+    assert.is_true(leases[1] > 600)
+  end)
+
+  it("is renewed before a rule that might outlast its lease", function()
+    d = desk.new { budget = 60 }
+    local renewed = 0
+    local store = d.app:open()
+    local renew = store.renew
+    function store:renew(...)
+      renewed = renewed + 1
+      return renew(self, ...)
+    end
+    rule("slow", function() d.now = d.now + 50 end)
+    for i = 1, 4 do d:school { id = i } end
+    d.app:work()
+    assert.are.equal("slow 1, slow 2, slow 3, slow 4", took())
+    assert.are.equal(1, renewed) -- 120 s hold two runs of 50 s that may take 60
+  end)
+
+  it("is left alone when another worker has taken it over", function()
+    rule("slow", function()
+      -- more than the lease goes by, and another process takes the lane
+      d.now = d.now + 1000
+      assert.are.equal(1, #d.app.store:claim { owner = "another", lease = 60 })
+    end)
+    d:school { id = 1 }
+    d:school { id = 2 }
+    assert.are.equal(1, d.app:work())
+    assert.are.equal("slow 1", took())
+    assert.are.equal(1, #d:logged "lane_lost")
+    assert.are.equal("pending", show(1).state)
+    assert.is_nil(show(1).marks.slow)
+    assert.are.equal(1, d.app.store:stats().leased)
+  end)
+
+  it("that was not begun soon goes back for others", function()
+    rule("slow", function() d.now = d.now + 40 end)
+    for i = 1, 4 do d:school { id = i, invoice = i } end
+    d.app:work { limit = 4 }
+    assert.are.equal("slow 1", took():sub(1, 6))
+    assert.are.equal(0, d.app.store:stats().leased)
+  end)
+end)
+
+describe("a rule's budget", function()
+  it("is reported when it is overrun", function()
+    rule("slow", function() d.now = d.now + 61 end)
+    rule("allowed", function() d.now = d.now + 61 end, { budget = 100 })
+    d:school()
+    d:work()
+    local entries = d:logged "overrun"
+    assert.are.equal(1, #entries)
+    assert.are.equal("slow", entries[1].fields.rule)
+    assert.are.equal("61.0", entries[1].fields.seconds)
+  end)
+end)
+
+describe("a store that fails in between", function()
+  it("ends the round, and the rule runs again", function()
+    rule "a"
+    d:school()
+    local store = d.app.store
+    local done = store.done
+    store.done = function() return nil, errors.new { kind = "store", message = "disk full" } end
+    assert.are.equal(1, d.app:work())
+    assert.are.equal("store: disk full", d:logged("not_marked")[1].fields.message)
+    store.done = done
+    assert.are.equal(0, d:work())
+    d.now = d.now + 121
+    assert.are.equal(1, d:work())
+    assert.are.equal("a 1, a 1", took())
+    assert.are.equal("done", show(1).state)
+  end)
+end)

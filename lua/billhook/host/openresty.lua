@@ -1,0 +1,193 @@
+-- openresty.lua - receives deliveries in nginx and runs rules from its timers.
+--
+-- nginx.conf needs, in its main part and in http:
+--
+--   thread_pool billhook threads=10 max_queue=1000;
+--   lua_worker_thread_vm_pool_size 10;    # the default
+--   client_max_body_size 9m;              # a little more than the largest webhook.limit
+--   client_body_buffer_size 64k;          # what is larger goes through a file
+--
+-- The commits and the API calls of one nginx worker share its worker VMs (host/gate.lua). Stop
+-- nginx with QUIT: TERM does not wait for what is under way.
+
+local gate = require "billhook.host.gate"
+local intake = require "billhook.intake"
+local store = require "billhook.host.store"
+
+-- luacheck: globals ngx.status ngx.header
+
+local M = {}
+
+local default_limit = 8 * 1024 * 1024
+local chains = 4 -- rules side by side in one nginx worker
+local idle = 1 -- seconds between two looks for due deliveries
+local suspicion = 30 -- seconds for which a failed commit makes healthz fail
+
+local started = setmetatable({}, { __mode = "k" }) -- app -> what this worker keeps about it
+
+local function log(level, ...) ngx.log(level, "billhook: ", ...) end
+
+local function say(status, body, headers)
+  ngx.status = status
+  for name, value in pairs(headers or {}) do ngx.header[name] = value end
+  ngx.header["Content-Type"] = ngx.header["Content-Type"] or "application/json"
+  ngx.header["Content-Length"] = #body
+  ngx.print(body)
+end
+
+-- This worker's state for an app, whose inbox is replaced by the one of host/store.lua once.
+local function adopt(app)
+  local state = started[app]
+  if state then return state end
+  state = { wake = assert(require("ngx.semaphore").new(0)) }
+  local inbox, err = store.new(app.inbox)
+  if not inbox then return nil, err end
+  app:use_store(inbox)
+  started[app] = state
+  return state
+end
+
+local function from_file(path, limit)
+  local file, err = io.open(path, "rb")
+  if not file then return nil, 503, err end
+  local size = file:seek("end")
+  local body
+  if size <= limit then
+    file:seek("set")
+    body = file:read("*a")
+  end
+  file:close()
+  if size > limit then return nil, 413 end
+  return body, 503
+end
+
+-- The raw body, from memory or from the file that nginx has written it to; or nil, a status.
+local function read_body(limit)
+  local length = tonumber(ngx.var.content_length)
+  if length and length > limit then return nil, 413 end
+  ngx.req.read_body()
+  local body = ngx.req.get_body_data()
+  if body then
+    if #body > limit then return nil, 413 end
+    return body
+  end
+  local path = ngx.req.get_body_file()
+  if not path then return "" end
+  return from_file(path, limit)
+end
+
+local function admit(app, state, events)
+  local results, err = app.store:admit(events)
+  if results then
+    state.failed_at = nil
+    if state.wake:count() <= 0 then state.wake:post() end
+    return app:admitted(events, results)
+  end
+  state.failed_at = ngx.now()
+  log(ngx.ERR, "not stored, answered 503: ", tostring(err))
+  return intake.refusal(503)
+end
+
+local function handle(app, account)
+  if ngx.req.get_method() ~= "POST" then
+    return say(405, '{"error":"method not allowed"}', { Allow = "POST" })
+  end
+  local state, err = adopt(app)
+  if not state then
+    log(ngx.ERR, tostring(err))
+    return say(intake.refusal(503))
+  end
+  local known = app.accounts[account]
+  local body, status, why = "", nil, nil
+  if known then
+    body, status, why = read_body(known.webhook and known.webhook.limit or default_limit)
+  end
+  if why then log(ngx.ERR, "body file: ", why) end
+  if not body then return say(intake.refusal(status)) end
+  local events, reply, headers = app:examine(account, ngx.req.get_headers(0, true), body)
+  if type(events) == "number" then return say(events, reply, headers) end
+  return say(admit(app, state, events))
+end
+
+--- Content handler: receives a delivery of an account. Never raises.
+---@param app table what billhook.app gave
+---@param account string the account's name in it
+function M.receive(app, account)
+  local ok, err = pcall(handle, app, account)
+  if ok then return end
+  log(ngx.ERR, "receive: ", tostring(err))
+  if not ngx.headers_sent then say(intake.refusal(503)) end
+end
+
+--- Content handler: 200 while the inbox answers and takes deliveries, else 503.
+---@param app table
+function M.healthz(app)
+  local state, err = adopt(app)
+  local stats
+  if state then stats, err = app.store:stats() end
+  if stats and state.failed_at and ngx.now() - state.failed_at < suspicion then
+    stats, err = nil, "a commit failed lately"
+  end
+  if stats then return say(200, '{"ok":true}') end
+  log(ngx.ERR, "healthz: ", tostring(err))
+  return say(intake.refusal(503))
+end
+
+-- One round of due deliveries; the next follows at once where rules ran, else when a delivery
+-- has come, or after a while. A rule may wait for an API: so there are some of these chains.
+local function work(premature, app, state)
+  if premature then return end
+  local done, ran, err = pcall(app.work, app, { limit = 16, stop = ngx.worker.exiting })
+  if not done then ran, err = nil, ran end
+  if not ran then log(ngx.ERR, "work: ", tostring(err)) end
+  if (ran or 0) == 0 and not ngx.worker.exiting() then state.wake:wait(idle) end
+  if ngx.worker.exiting() then return end -- a timer without a delay would still be taken
+  local ok, why = ngx.timer.at(0, work, app, state)
+  if not ok then log(ngx.ERR, "work: no timer, fewer rules run from now on: ", why) end
+end
+
+local advice = {
+  { "thread pool %S+ not found", "add to nginx.conf, outside of http: "
+    .. "thread_pool billhook threads=10 max_queue=1000;" },
+  { "no available Lua vm", "lua_worker_thread_vm_pool_size is less than start's option vms" },
+  { "no libcurl", "build/luajit/billhook/curl.so is not on lua_package_cpath: no API calls" },
+}
+
+local function complain(message)
+  for _, case in ipairs(advice) do
+    if message:find(case[1]) then message = message .. " (" .. case[2] .. ")" end
+  end
+  log(ngx.ERR, message)
+end
+
+local function first_timer(premature)
+  if premature then return end
+  local said = {}
+  gate.warm(function(message)
+    if not said[message] then complain(message) end
+    said[message] = true
+  end)
+end
+
+local known_options = { work = "boolean", pool = "string", vms = "number" }
+
+--- In init_worker: makes the worker VMs, and runs rules from timers.
+---@param app table what billhook.app gave
+---@param options table|nil work (true): run rules here; pool ("billhook"): the thread_pool's
+---  name; vms (10): lua_worker_thread_vm_pool_size, or less where other code uses some of them
+function M.start(app, options)
+  options = options or {}
+  for name, value in pairs(options) do
+    if type(value) ~= known_options[name] then error("start: bad option: " .. tostring(name), 2) end
+  end
+  if ngx.worker.id() == nil then return end -- a helper process serves nobody
+  gate.configure { pool = options.pool, vms = options.vms }
+  local state, err = adopt(app)
+  if not state then return log(ngx.ERR, tostring(err)) end
+  assert(ngx.timer.at(0, first_timer))
+  if options.work == false or state.works then return end
+  state.works = true
+  for _ = 1, chains do assert(ngx.timer.at(0, work, app, state)) end
+end
+
+return M

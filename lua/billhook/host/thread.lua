@@ -1,0 +1,77 @@
+-- thread.lua - what runs inside of a worker thread: the inbox's methods and libcurl's requests.
+--
+-- Each worker VM keeps one connection to each inbox and one curl transport. Arguments and
+-- results are plain data (strings, numbers, booleans, tables of these): nothing else crosses,
+-- an error object would arrive empty. A new VM loads its modules on nginx's event loop, so
+-- this file requires little, and late.
+
+local M = {}
+
+local stores = {}
+local fresh = true
+local transport
+
+-- an error as plain data
+local function plain(err)
+  if type(err) ~= "table" then return { kind = "store", message = tostring(err) } end
+  local out = {}
+  for name, value in pairs(err) do
+    local kind = type(value)
+    if kind == "string" or kind == "number" or kind == "boolean" then out[name] = value end
+  end
+  return out
+end
+
+local function store_of(url)
+  local store, err = stores[url], nil
+  if not store then
+    store, err = require("billhook.inbox").open(url)
+    stores[url] = store
+  end
+  return store, err
+end
+
+--- Calls a method of the inbox at `url`.
+---@return boolean ok, any value true and what the method gave, or false and a plain error
+function M.inbox(url, method, ...)
+  local store, err = store_of(url)
+  if not store then return false, plain(err) end
+  local done, value, why = pcall(store[method], store, ...)
+  if done and value ~= nil then return true, value end
+  if done and why == nil then return true, nil end
+  return false, plain(done and why or value)
+end
+
+local function curl()
+  transport = transport or require("billhook.transport.curl").new()
+  return transport
+end
+
+--- Sends a request that was made at `asked` (epoch seconds): the time it has waited for this
+--- thread counts. Gives true and the response, or false and the failure.
+function M.request(request, asked)
+  local late = require("billhook.core").text.now() - asked
+  request.timeout = request.timeout - (late > 0 and late or 0)
+  if request.timeout <= 0 then
+    return false, { kind = "timeout", sent = false, message = "no worker thread in time" }
+  end
+  request.connect_timeout = math.min(request.connect_timeout, request.timeout)
+  local response, failure = curl():request(request)
+  if response then
+    return true, { status = response.status, headers = response.headers, body = response.body }
+  end
+  return false, plain(failure)
+end
+
+--- Loads what calls need and stays busy for some time.
+---@return boolean curl false where libcurl's binding is missing
+---@return boolean fresh true for the first call of this VM
+function M.warm(seconds)
+  local first = fresh
+  fresh = false
+  local ok = pcall(curl)
+  if ok and seconds > 0 then curl():sleep(seconds) end
+  return ok, first
+end
+
+return M

@@ -1,0 +1,520 @@
+-- Receiving in nginx: bodies and headers as they come, group commit, rules from timers, and what
+-- happens when the store fails or nginx is told to end.
+
+local core = require "billhook.core"
+local inbox = require "billhook.inbox"
+local nginx = require "spec.support.nginx"
+local sqlite = require "billhook.sqlite"
+
+local server
+
+-- options: app (Lua text of receiver's options), start (of start's), and nginx.start's own
+local function start(options)
+  options = options or {}
+  options.http = (options.http or "") .. ([[
+    init_worker_by_lua_block {
+      host = require "billhook.openresty"
+      app = require "spec.support.receiver"("$PREFIX", %s)
+      host.start(app, %s)
+    }
+  ]]):format(options.app or "{}", options.start or "{ work = false }")
+  options.server = (options.server or "") .. [[
+    location ~ ^/webhooks/(.+)$ { content_by_lua_block { host.receive(app, ngx.var[1]) } }
+    location /healthz { content_by_lua_block { host.healthz(app) } }
+    location /quick { content_by_lua_block { ngx.print("quick") } }
+  ]]
+  server = nginx.start(options)
+  return server
+end
+
+local function uuid(n) return ("efec49e0-80a0-4734-bf02-%012d"):format(n) end
+
+local function btrz_body(n, data)
+  return ('{"attemptId":"0ab70210-547a-4a7a-8e1b-e402a8663308","created":1623794899,"data":%s,'
+    .. '"event":"invoices.created","id":"%s","livemode":true}'):format(
+    data or ('{"_id":"616d7cf38fedff37%08x"}'):format(n), uuid(n))
+end
+
+local function sign(body, t)
+  t = ("%.0f"):format(t or os.time())
+  local mac = core.text.hex(core.verify.hmac("private-key", t .. "." .. body))
+  return { ["Content-Type"] = "application/json",
+    ["x-btrz-signature"] = ("t=%s,s=00,s2=%s"):format(t, mac) }
+end
+
+local function request(n, options)
+  options = options or {}
+  local body = options.body or btrz_body(n)
+  return { method = "POST", path = "/webhooks/" .. (options.account or "tickets"), body = body,
+    headers = options.headers or sign(body) }
+end
+
+local function post(n, options) return server:request(request(n, options)) end
+
+local function open(n, options) return assert(nginx.send(server.port, request(n, options))) end
+
+local function stored()
+  local store = assert(inbox.open("sqlite:" .. server.prefix .. "/inbox.db"))
+  local list = assert(store:list { limit = 1000 })
+  store:close()
+  return list
+end
+
+local function ran()
+  local lines, file = {}, io.open(server.prefix .. "/ran")
+  if not file then return lines end
+  for line in file:lines() do lines[#lines + 1] = line end
+  file:close()
+  return lines
+end
+
+-- Keeps every commit waiting until the function that it gives is called.
+local function hold()
+  local db = assert(sqlite.open(server.prefix .. "/inbox.db"))
+  assert(db:exec("BEGIN IMMEDIATE"))
+  return function()
+    db:exec("ROLLBACK")
+    db:close()
+  end
+end
+
+-- Opens requests 1 to n while commits are held, and waits until nginx has read them.
+local function open_held(n)
+  local peers = {}
+  for i = 1, n do peers[i] = open(i) end
+  nginx.wait("the requests", function()
+    local _, _, body = server:request { path = "/waiting" }
+    return tonumber(body) >= n - 1
+  end)
+  return peers
+end
+
+local waiting = [[
+  location /waiting { content_by_lua_block {
+    ngx.print(app.store.group and app.store.group.events or 0)
+  } }
+]]
+
+local function all_answered(peers)
+  for _, peer in ipairs(peers) do
+    local status, _, body = nginx.answer(peer)
+    assert.equal(200, status)
+    assert.equal('{"ok":true}', body)
+  end
+end
+
+describe("nginx", function()
+  after_each(function()
+    if server then server:stop() end
+    server = nil
+  end)
+
+  describe("receives", function()
+    it("a signed delivery: stored, then answered", function()
+      start()
+      local status, headers, body = post(1)
+      assert.equal(200, status)
+      assert.equal('{"ok":true}', body)
+      assert.equal("application/json", headers["content-type"])
+      local list = stored()
+      assert.equal(1, #list)
+      assert.equal("invoice.created", list[1].type)
+      assert.equal("tickets:" .. uuid(1), list[1].id)
+    end)
+
+    it("the public DreamClass samples, and refuses the wrong ones", function()
+      start()
+      local one = "aa3a27d6-05b5-4fcd-bd04-505bfffacfc2"
+      local two = "b3e6fa78-8672-4e8b-8431-7eebdabd25a2"
+      local vectors = {
+        { one, "4sB3kHjsoz0srhd/dd+55xSKhlFd/hUXzyrMIJWrXTM=", 200 },
+        { two, "nGq8sspzZVWObaR4zUOLyQ29m/IBxxD716hKx5298No=", 200 },
+        { one, "6gH+GaVo/OQ1tyvOtw5TbFocoLD2d/fKEVieIrP6ZN4=", 401 },
+        { two, "jJSq0MQtZZBksLD9o2a8YM6l10Ll+LYjWXPTl8wF1Kk=", 401 },
+      }
+      for i, vector in ipairs(vectors) do
+        local body = ('{"id":"%s","data":{"id":%d},"type":"INVOICE_CREATED","tenant":"my-school",'
+          .. '"signature":"%s","timestamp":1727884920561}'):format(vector[1], i, vector[2])
+        assert.equal(vector[3], (post(i, { account = "school", body = body,
+          headers = { ["Content-Type"] = "application/json" } })))
+      end
+      assert.equal(2, #stored())
+    end)
+
+    it("a list of journal items in one transaction, an empty one too", function()
+      start()
+      local headers = { Authorization = "Bearer hook", ["Content-Type"] = "application/json" }
+      local item = '{"id":%d,"logged":"2026-01-01T00:00:00+00:00","event":"Invoice was created: ?",'
+        .. '"bind":[],"invoice":"/api/v9/invoices/%d"}'
+      local body = "[" .. item:format(1, 5) .. "," .. item:format(2, 6) .. "]"
+      assert.equal(200, (post(1, { account = "admissions", headers = headers, body = body })))
+      assert.equal(2, #stored())
+      local status = post(1, { account = "admissions", headers = headers, body = "[]" })
+      assert.is_true(status == 200 or status == 400)
+    end)
+
+    it("a body that nginx has put into a file", function()
+      start { server = "client_body_buffer_size 1k;" }
+      local data = '{"_id":"616d7cf38fedff37e4492161","note":"' .. ("x"):rep(300000) .. '"}'
+      assert.equal(200, (post(1, { body = btrz_body(1, data) })))
+      assert.equal(1, #stored())
+    end)
+
+    it("only POST", function()
+      start()
+      for _, method in ipairs { "GET", "PUT", "DELETE" } do
+        local status, headers = server:request { method = method, path = "/webhooks/tickets" }
+        assert.equal(405, status)
+        assert.equal("POST", headers["allow"])
+      end
+    end)
+
+    it("no unknown account", function()
+      start()
+      local status, _, body = post(1, { account = "nobody" })
+      assert.equal(404, status)
+      assert.equal('{"error":"no such account"}', body)
+    end)
+
+    it("no body over the limit, neither announced nor in chunks", function()
+      start { app = "{ limit = 2000 }", server = "client_body_buffer_size 1k;" }
+      local peer = assert(nginx.send(server.port, { method = "POST", path = "/webhooks/tickets",
+        headers = { "Content-Length: 2001" } }))
+      local status, _, body = nginx.answer(peer)
+      assert.equal(413, status)
+      assert.equal('{"error":"body too large"}', body)
+      local chunk = ("x"):rep(1000)
+      local chunks = ("3e8\r\n" .. chunk .. "\r\n"):rep(3) .. "0\r\n\r\n"
+      peer = assert(nginx.send(server.port, { method = "POST", path = "/webhooks/tickets",
+        headers = { "Transfer-Encoding: chunked" }, body = chunks, no_length = true }))
+      assert.equal(413, (nginx.answer(peer)))
+      assert.equal(200, (post(1)))
+      assert.equal(1, #stored())
+    end)
+
+    it("a body in chunks", function()
+      start()
+      local body = btrz_body(1)
+      local headers = sign(body)
+      headers["Transfer-Encoding"] = "chunked"
+      local chunked = ("%x\r\n%s\r\n0\r\n\r\n"):format(#body, body)
+      local peer = assert(nginx.send(server.port, { method = "POST", path = "/webhooks/tickets",
+        headers = headers, body = chunked, no_length = true }))
+      assert.equal(200, (nginx.answer(peer)))
+    end)
+
+    it("none of what must be refused", function()
+      start()
+      local body = btrz_body(1)
+      local function refused(status, headers, text, account)
+        assert.equal(status,
+          (post(1, { headers = headers, body = text or body, account = account })))
+      end
+      local good = sign(body)
+      local line = "x-btrz-signature: " .. good["x-btrz-signature"]
+      refused(401, { ["Content-Type"] = "application/json" })
+      refused(401, { ["x-btrz-signature"] = good["x-btrz-signature"]:gsub("%x$", function(c)
+        return c == "0" and "1" or "0"
+      end) })
+      refused(401, sign(body, os.time() - 301))
+      refused(401, sign(body, os.time() + 301))
+      refused(401, good, (body:gsub("created", "updated")))
+      refused(400, { line, line })
+      refused(400, { line, "X-Btrz-Signature: t=1,s2=00" })
+      refused(401, good, nil, "unset")
+      local many = { line }
+      for i = 1, 200 do table.insert(many, 1, "X-Filler-" .. i .. ": 1") end
+      refused(400, many)
+      refused(415, { line, "Content-Type: text/html" })
+      refused(415, { line, "Content-Encoding: gzip" })
+      local function changed(from, to)
+        local text = body:gsub(from, to)
+        refused(400, sign(text), text)
+      end
+      changed('"id":', '"id":"1","id":')
+      changed('"id":', '"\\u0069d":"1","id":')
+      changed("invoices", "inv\0ices")
+      changed("invoices", "inv\255ices")
+      changed("}$", "")
+      changed("$", "{}")
+      assert.equal(0, #stored())
+    end)
+
+    it("each id once, over all workers and connections, for each account", function()
+      start { workers = 2 }
+      local peers = {}
+      for _ = 1, 10 do
+        peers[#peers + 1] = open(1)
+        peers[#peers + 1] = open(1, { account = "other" })
+      end
+      all_answered(peers)
+      assert.equal(2, #stored())
+    end)
+
+    it("into an inbox in memory, without any thread pool", function()
+      start { app = '{ inbox = "memory:" }', start = "{}", threads = false }
+      assert.equal(200, (post(1)))
+      nginx.wait("the rule", function() return #ran() == 1 end)
+    end)
+  end)
+
+  describe("commits", function()
+    it("what came meanwhile together, and answers other requests while it waits", function()
+      start { server = waiting }
+      post(100) -- the file is made, a thread is warm
+      local release = hold()
+      local peers = open_held(50)
+      assert.equal("quick", (select(3, server:request { path = "/quick" })))
+      release()
+      all_answered(peers)
+      assert.equal(51, #stored())
+    end)
+
+    it("what a client sent that did not wait for the answer", function()
+      start { server = "lua_check_client_abort on;" .. waiting }
+      post(100)
+      local release = hold()
+      for _, peer in ipairs(open_held(10)) do peer:close() end
+      release()
+      nginx.wait("the deliveries", function() return #stored() == 11 end)
+      assert.equal(200, (post(101)))
+    end)
+
+    it("before nginx quits", function()
+      start { server = waiting }
+      post(100)
+      local release = hold()
+      local peers = open_held(10)
+      server:signal "QUIT"
+      nginx.wait("nginx to stop listening", function()
+        return not nginx.send(server.port, { path = "/" })
+      end)
+      release()
+      all_answered(peers)
+      server:wait_end()
+      assert.equal(11, #stored())
+    end)
+
+    it("before a worker ends that nginx has replaced", function()
+      start { server = waiting }
+      post(100)
+      local release = hold()
+      local peers = open_held(10)
+      local before = server:workers()[1]
+      server:signal "HUP"
+      nginx.wait("a new worker", function()
+        local now = server:workers()
+        return now[2] or now[1] ~= before
+      end)
+      release()
+      all_answered(peers)
+      nginx.wait("the old worker to end", function() return #server:workers() == 1 end)
+      assert.equal(200, (post(101)))
+      assert.equal(12, #stored())
+    end)
+
+    local group = [[
+      location /group { content_by_lua_block {
+        local group = require("billhook.host.commit")
+        local fail, raise = ngx.var.arg_fail, ngx.var.arg_raise
+        batches = {}
+        local one = group.new(function(events)
+          ngx.sleep(0.02)
+          local ids = {}
+          for i, event in ipairs(events) do ids[i] = event.id end
+          batches[#batches + 1] = table.concat(ids, " ")
+          if fail == "all" then return nil, { kind = "store", message = "full" } end
+          for i, event in ipairs(events) do
+            if event.id == fail then
+              if raise then error("poison") end
+              return nil, { kind = "store", message = "poison" }
+            end
+          end
+          return ids
+        end, { patience = tonumber(ngx.var.arg_patience), rounds = 2,
+          batch_events = tonumber(ngx.var.arg_batch),
+          waiting_events = tonumber(ngx.var.arg_most) })
+        local lines, threads = {}, {}
+        for i = 1, tonumber(ngx.var.arg_n) do
+          threads[i] = ngx.thread.spawn(function()
+            local a, b = { id = i .. "a", body = "" }, { id = i .. "b", body = "" }
+            local results, err = one:admit { a, b }
+            lines[i] = results and table.concat(results, " ") or err.message
+          end)
+        end
+        for _, thread in ipairs(threads) do ngx.thread.wait(thread) end
+        ngx.say(table.concat(lines, "\n"))
+        ngx.say("--")
+        ngx.print(table.concat(batches, "\n"))
+      } }
+    ]]
+
+    local function run_group(query)
+      start { server = group }
+      local _, _, body = server:request { path = "/group?" .. query }
+      local lines, batches = body:match("^(.*)\n%-%-\n(.*)$")
+      return lines, batches
+    end
+
+    it("gives each request its own results, one commit at a time, in order", function()
+      local lines, batches = run_group "n=4"
+      assert.equal("1a 1b\n2a 2b\n3a 3b\n4a 4b", lines)
+      -- the first commit begins in the next turn of the event loop: all four are there by then
+      assert.equal("1a 1b 2a 2b 3a 3b 4a 4b", batches)
+    end)
+
+    it("makes no batch larger than the limit", function()
+      local lines, batches = run_group "n=5&batch=4"
+      assert.equal("1a 1b\n2a 2b\n3a 3b\n4a 4b\n5a 5b", lines)
+      assert.equal("1a 1b 2a 2b\n3a 3b 4a 4b\n5a 5b", batches)
+    end)
+
+    it("stores the neighbours of what cannot be stored", function()
+      local lines, batches = run_group "n=4&fail=3b"
+      assert.equal("1a 1b\n2a 2b\npoison\n4a 4b", lines)
+      assert.equal("1a 1b 2a 2b 3a 3b 4a 4b\n1a 1b 2a 2b\n3a 3b 4a 4b\n3a 3b\n4a 4b", batches)
+    end)
+
+    it("does so too when storing raises", function()
+      local lines = run_group "n=4&fail=3b&raise=1"
+      assert.matches("^1a 1b\n2a 2b\n[^\n]*poison\n4a 4b$", lines)
+    end)
+
+    it("tries a failing inbox three times a batch, not once a delivery", function()
+      local lines, batches = run_group "n=8&fail=all"
+      assert.equal(("full\n"):rep(7) .. "full", lines)
+      assert.equal(2, select(2, batches:gsub("\n", "")))
+    end)
+
+    it("gives up waiting in time", function()
+      local lines = run_group "n=2&patience=0.001"
+      local late = "the inbox did not answer in 0.001 s"
+      assert.equal(late .. "\n" .. late, lines)
+    end)
+
+    it("lets only so many wait", function()
+      local lines = run_group "n=4&most=4"
+      assert.equal("1a 1b\n2a 2b\ntoo many deliveries wait for the inbox\n"
+        .. "too many deliveries wait for the inbox", lines)
+    end)
+  end)
+
+  describe("when the store fails", function()
+    it("answers 503, says so in the log and at /healthz, and recovers", function()
+      start()
+      assert.equal(200, (server:request { path = "/healthz" }))
+      os.execute(("cd %s && mv inbox.db away && mkdir inbox.db"):format(server.prefix))
+      nginx.wait("a refusal", function() return (post(2)) == 503 end)
+      local status, headers, body = post(3)
+      assert.equal(503, status)
+      assert.equal("5", headers["retry-after"])
+      assert.equal('{"error":"store unavailable"}', body)
+      assert.equal(503, (server:request { path = "/healthz" }))
+      server:wait_log "not stored, answered 503: store:"
+      os.execute(("rmdir %s/inbox.db"):format(server.prefix))
+      nginx.wait("recovery", function() return (post(4)) == 200 end)
+      assert.equal(200, (server:request { path = "/healthz" }))
+    end)
+
+    it("says what nginx.conf lacks", function()
+      start { threads = false }
+      server:wait_log "add to nginx.conf, outside of http: thread_pool billhook threads=10"
+      assert.equal(503, (post(1)))
+      assert.equal(503, (server:request { path = "/healthz" }))
+    end)
+  end)
+
+  it("makes the worker VMs beforehand, each once", function()
+    start { http = [[
+      init_by_lua_block {
+        os.execute("mkdir -p $PREFIX/first/billhook/transport")
+        local file = io.open("$PREFIX/first/billhook/transport/curl.lua", "w")
+        file:write("local file = io.open('$PREFIX/vms', 'a') file:write('vm ') file:close()",
+          " return { new = function() return { sleep = function(_, s) ",
+          "require('socket').sleep(s) end } end }")
+        file:close()
+        package.path = "$PREFIX/first/?.lua;" .. package.path
+      }
+    ]] }
+    local function vms()
+      local file = io.open(server.prefix .. "/vms")
+      local text = file and file:read("*a") or ""
+      if file then file:close() end
+      return select(2, text:gsub("vm", ""))
+    end
+    nginx.wait("all VMs", function() return vms() == 10 end)
+    for i = 1, 20 do assert.equal(200, (post(i))) end
+    assert.equal(10, vms())
+    assert.equal("", (server:log():gsub("[^\n]*%[notice%][^\n]*\n", "")))
+  end)
+
+  describe("runs rules from timers", function()
+    it("soon after a delivery", function()
+      start { start = "{}" }
+      post(1)
+      nginx.wait("the rule", function() return #ran() == 1 end)
+      assert.equal("tickets:" .. uuid(1) .. " invoice.created", ran()[1])
+      post(1)
+      post(2)
+      nginx.wait("the rule", function() return #ran() == 2 end)
+    end)
+
+    it("that wait, without holding up others", function()
+      start { start = "{}", app = [[{ rule = function(event)
+        if event.id:find("1$") then
+          while not io.open("$PREFIX/go") do ngx.sleep(0.005) end
+        end
+      end }]] }
+      post(1)
+      nginx.wait("the first rule", function() return #ran() == 1 end)
+      post(2)
+      post(3)
+      nginx.wait("the others", function() return #ran() == 3 end)
+      nginx.wait("the others' marks", function()
+        local done = 0
+        for _, event in ipairs(stored()) do done = done + (event.state == "done" and 1 or 0) end
+        return done == 2
+      end)
+      io.open(server.prefix .. "/go", "w"):close()
+      nginx.wait("the first one's end", function()
+        local done = 0
+        for _, event in ipairs(stored()) do done = done + (event.state == "done" and 1 or 0) end
+        return done == 3
+      end)
+    end)
+
+    it("and finishes the one that runs when nginx quits", function()
+      start { start = "{}", app = [[{ rule = function()
+        while not io.open("$PREFIX/go") do ngx.sleep(0.005) end
+      end }]] }
+      post(1)
+      nginx.wait("the rule", function() return #ran() == 1 end)
+      server:signal "QUIT"
+      nginx.wait("nginx to stop listening", function()
+        return not nginx.send(server.port, { path = "/" })
+      end)
+      io.open(server.prefix .. "/go", "w"):close()
+      server:wait_end()
+      assert.equal("done", stored()[1].state)
+    end)
+
+    it("not where start was told so", function()
+      start()
+      post(1)
+      assert.equal("pending", stored()[1].state)
+      assert.same({}, ran())
+    end)
+  end)
+
+  it("raises for options that start does not know", function()
+    start { http = [[ lua_shared_dict billhook_spec 1m; ]], server = [[
+      location /bad { content_by_lua_block {
+        local _, a = pcall(host.start, app, { nonsense = true })
+        local _, b = pcall(host.start, app, { work = 1 })
+        ngx.say(a, "\n", b)
+      } }
+    ]] }
+    local _, _, body = server:request { path = "/bad" }
+    assert.matches("start: bad option: nonsense\n.*start: bad option: work", body)
+  end)
+end)

@@ -1,0 +1,116 @@
+-- postgres.lua - a real PostgreSQL for specs: with a data directory of its own, on a free port of
+-- 127.0.0.1 and a socket in its folder, stopped by the process id that was started.
+--
+--   local postgres = require "spec.support.postgres"
+--   local server = postgres.start()
+--   server.url            "postgresql://billhook@127.0.0.1:PORT/postgres"
+--   server.socket_url     the same over its Unix socket
+--   server:sql(text)      runs it as the superuser
+--   server:stop "QUIT"    "INT": ends connections (default), "QUIT": at once, as if it crashed
+--   server:start()        on the same data and port
+--   server:remove()
+--
+-- Nothing of the system's own clusters is used. initdb and postgres refuse to be run by root, so
+-- there they are run by the user postgres, whom Debian's package has made. The server ends with
+-- the process that started it.
+
+local process = require "billhook.process"
+
+local M = {}
+local Server = {}
+Server.__index = Server
+
+local patience = 30
+
+-- where initdb is: the newest of Debian's, or anywhere in the path
+local function binaries()
+  local found
+  local pipe = io.popen("ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V; command -v initdb")
+  for line in pipe:lines() do
+    found = line:match("^(.*)/initdb$") or line
+    if line:find("^/usr/lib/postgresql") then M.debian = true end
+  end
+  pipe:close()
+  return found or error("no PostgreSQL server here: install the package postgresql", 0)
+end
+
+local function read(path)
+  local file = io.open(path)
+  if not file then return "" end
+  local text = file:read("*a")
+  file:close()
+  return text
+end
+
+function Server:spawn(arguments)
+  return assert(process.spawn(arguments, {
+    user = self.user, cwd = self.folder, stdout = self.log, stderr = self.log, die = "QUIT",
+    env = { LC_ALL = "C", PGUSER = false, PGPORT = false, PGHOST = false, PGDATA = false },
+  }))
+end
+
+local function make(self)
+  local pid = self:spawn { self.bin .. "/initdb", "-D", self.folder .. "/data", "-U", "billhook",
+    "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync", "--no-instructions" }
+  local kind, status = process.wait(pid)
+  if kind ~= "exit" or status ~= 0 then error("initdb failed:\n" .. read(self.log), 0) end
+end
+
+-- Does it take connections? What it listens on is there before it is ready.
+function Server:ready()
+  local db = require("billhook.pq").open(self.url)
+  if db then db:close() end
+  return db ~= nil
+end
+
+function Server:start()
+  self.pid = self:spawn { self.bin .. "/postgres", "-D", self.folder .. "/data",
+    "-p", tostring(self.port), "-k", self.folder, "-c", "listen_addresses=127.0.0.1",
+    "-c", "max_connections=50", "-c", "shared_buffers=32MB", "-c", "log_min_messages=fatal" }
+  local deadline = process.monotonic() + patience
+  while not self:ready() do
+    if process.wait(self.pid, "look") ~= false or process.monotonic() > deadline then
+      error("postgres did not start:\n" .. read(self.log), 0)
+    end
+    process.sleep(0.01)
+  end
+end
+
+function Server:stop(signal)
+  if not self.pid then return end
+  process.kill(self.pid, signal or "INT")
+  process.wait(self.pid)
+  self.pid = nil
+end
+
+function Server:remove()
+  self:stop "QUIT"
+  process.remove_tree(self.folder)
+end
+
+function Server:sql(text)
+  local db = assert(require("billhook.pq").open(self.url))
+  local rows, code, message = db:query(text)
+  db:close()
+  return rows or error(("%s: %s"):format(code, message), 2)
+end
+
+---A new server; no database in it but PostgreSQL's own.
+function M.start()
+  local folder = assert(process.mkdtemp "/tmp/billhook-postgres")
+  local port = process.free_port()
+  local self = setmetatable({
+    bin = binaries(), folder = folder, port = port, log = folder .. "/log",
+    url = ("postgresql://billhook@127.0.0.1:%d/postgres"):format(port),
+    socket_url = ("postgresql://billhook@/postgres?host=%s&port=%d"):format(folder, port),
+  }, Server)
+  if process.uid() == 0 then
+    self.user = "postgres"
+    assert(process.chown(folder, "postgres"))
+  end
+  make(self)
+  self:start()
+  return self
+end
+
+return M

@@ -1,0 +1,89 @@
+-- cli/init.lua: the command's front door: reads the arguments, finds the
+-- subcommand, turns what it gives into an exit code. 0: done; 1: the world
+-- said no; 2: the command was called wrongly.
+--
+-- A subcommand is a module billhook.cli.<name> with `summary`, `configure`
+-- (adds its arguments to an argparse command) and `run(args) -> exit code |
+-- nil, message`. What it needs of billhook it requires when it runs.
+
+local M = {}
+
+local commands = {
+  "serve", "work", "demo", "sandbox", "trigger", "verify", "invoices", "inbox",
+}
+
+local function parser()
+  local argparse = require "argparse"
+  local root = argparse("billhook",
+    "Calls invoice APIs, receives invoice webhooks, runs your rules.")
+  root:command_target "command"
+  root:flag("--version", "Print the version and exit."):action(function()
+    local jit = rawget(_G, "jit")
+    print(("billhook %s (%s)"):format(require("billhook").version, jit and jit.version or _VERSION))
+    error({ code = 0 }, 0)
+  end)
+  for _, name in ipairs(commands) do
+    local module = require("billhook.cli." .. name)
+    local command = root:command(name):summary(module.summary)
+    module.configure(command)
+  end
+  root.error = function(command, message)
+    error({ code = 2, text = command:get_usage() .. "\n\nbillhook: " .. message }, 0)
+  end
+  return root
+end
+
+-- an error object that stops the command on purpose, or a defect with its trace
+local function traced(reason)
+  if type(reason) == "table" and reason.code then return reason end
+  return { code = 1, text = "billhook: " .. debug.traceback(tostring(reason), 2) }
+end
+
+local function perform(argv)
+  local args = parser():parse(argv)
+  local code, message = require("billhook.cli." .. args.command).run(args)
+  if code == nil then error({ code = 1, text = "billhook: " .. tostring(message) }, 0) end
+  return code
+end
+
+---@param argv string[]
+---@param script string where the command itself lies, links followed
+---@return integer exit_code
+function M.main(argv, script)
+  M.script = script
+  local ok, result = xpcall(function() return perform(argv) end, traced)
+  if ok then return result end
+  if result.text then io.stderr:write(result.text, "\n") end
+  return result.code
+end
+
+---Stops the command as wrongly called: exit code 2.
+---@param message string
+function M.usage(message)
+  error({ code = 2, text = "billhook: " .. message }, 0)
+end
+
+---Calls what raises where it is called wrongly; then it was the command that was.
+---@param fn function
+---@param ... any
+---@return any ...
+function M.try(fn, ...)
+  local function answer(ok, ...)
+    if ok then return ... end
+    M.usage((tostring((...)):gsub("^[^%s:]+:%d+: ", "")))
+  end
+  return answer(pcall(fn, ...))
+end
+
+---An option's value, or that of an environment variable: so no secret need stand in `ps`.
+---@param given string|nil
+---@param variable string
+---@return string|nil
+function M.secret(given, variable)
+  if given then return given end
+  local value = os.getenv(variable)
+  if value == "" then return nil end
+  return value
+end
+
+return M

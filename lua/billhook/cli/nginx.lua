@@ -1,0 +1,250 @@
+-- cli/nginx.lua: finds an nginx that speaks Lua, and writes its configuration.
+--
+-- Everything nginx writes lies in the run folder, so it needs no root. What
+-- the http block does is the caller's (serve's host side, the sandbox).
+
+local process = require "billhook.process"
+local paths = require "billhook.cli.paths"
+
+local M = {}
+
+local binaries = {
+  "openresty", "/usr/local/openresty/nginx/sbin/nginx", "nginx", "/usr/sbin/nginx",
+  "/usr/local/sbin/nginx", "/usr/local/nginx/sbin/nginx",
+}
+local no_nginx = "found neither openresty nor nginx; install OpenResty, or Debian's"
+  .. " nginx-light and libnginx-mod-http-lua (BILLHOOK_NGINX names another program)"
+local no_lua = "%s has no Lua inside: install Debian's libnginx-mod-http-lua, or OpenResty"
+local no_threads = "%s was built without --with-threads, which billhook needs"
+
+M.threads = 10 -- worker threads and their Lua VMs, for each nginx worker
+M.grace = 30 -- seconds that requests under way may take when nginx stops
+
+local function which(name)
+  if name:find("/", 1, true) then return process.executable(name) and name or nil end
+  for folder in (os.getenv "PATH" or ""):gmatch "[^:]+" do
+    if process.executable(folder .. "/" .. name) then return folder .. "/" .. name end
+  end
+end
+
+local function built_with(binary)
+  local pipe = assert(io.popen("'" .. binary:gsub("'", "'\\''") .. "' -V 2>&1"))
+  local text = pipe:read "*a"
+  pipe:close()
+  return text
+end
+
+local function module_folder(built)
+  local folders = { built:match "%-%-modules%-path=(%S+)" or "", "/usr/lib/nginx/modules",
+    "/usr/share/nginx/modules", "/usr/lib64/nginx/modules" }
+  for _, folder in ipairs(folders) do
+    if process.stat(folder .. "/ngx_http_lua_module.so") then return folder end
+  end
+end
+
+---Finds the server program.
+---@return table|nil nginx `binary`, `modules`: a list of what load_module needs
+---@return string|nil message
+function M.find()
+  local chosen = os.getenv "BILLHOOK_NGINX"
+  local binary = chosen and which(chosen)
+  for _, name in ipairs(chosen and {} or binaries) do binary = binary or which(name) end
+  if not binary then return nil, chosen and "cannot run BILLHOOK_NGINX " .. chosen or no_nginx end
+  local built = built_with(binary)
+  if not built:find("--with-threads", 1, true) then return nil, no_threads:format(binary) end
+  if built:find("openresty", 1, true) or built:find("lua%-nginx%-module") then
+    return { binary = binary, modules = {} }
+  end
+  local folder = module_folder(built)
+  if not folder then return nil, no_lua:format(binary) end
+  return { binary = binary, modules = {
+    folder .. "/ndk_http_module.so", folder .. "/ngx_http_lua_module.so",
+  } }
+end
+
+---A string as nginx's configuration quotes it; in it no variable is expanded by mistake.
+---@param text string
+---@return string
+function M.quote(text)
+  if text:find "[%z\r\n]" then error("nginx.quote: a line end in a path or name", 2) end
+  return '"' .. text:gsub('[\\"]', "\\%0") .. '"'
+end
+
+---A Lua string literal that may stand inside an nginx ..._by_lua_block.
+---@param text string
+---@return string
+function M.lua_quote(text)
+  return '"' .. text:gsub("[^%w%./_:%-]", function(c) return ("\\%03d"):format(c:byte()) end) .. '"'
+end
+
+-- the system's name servers, for what nginx itself looks up
+local function resolver(path)
+  local list = {}
+  for line in (io.open(path) and io.lines(path) or function() end) do
+    local address = line:match "^%s*nameserver%s+([%x%.:]+)%s*$"
+    if address and address:find(":", 1, true) then address = "[" .. address .. "]" end
+    list[#list + 1] = address
+  end
+  if #list == 0 then return "" end
+  return "  resolver " .. table.concat(list, " ") .. ";\n"
+end
+
+-- nginx empties its workers' environment but for what is named; rules files may read theirs.
+local function environment(path)
+  local file = io.open(path, "rb")
+  local text, lines = file and file:read "*a" or "", {}
+  if file then file:close() end
+  for name in ("\0" .. text):gmatch "%z([%a_][%w_]*)=" do
+    lines[#lines + 1] = "env " .. name .. ";\n"
+  end
+  return table.concat(lines)
+end
+
+local frame = [[
+# Written by billhook at every start: changes here are lost.
+%s%sdaemon off;
+%spid %s;
+error_log stderr %s;
+worker_processes %d;
+worker_shutdown_timeout %ds;
+thread_pool billhook threads=%d max_queue=65536;
+events { worker_connections 1024; }
+http {
+  access_log off;
+  server_tokens off;
+  default_type application/json;
+%s  client_max_body_size %s;
+  client_body_buffer_size 64k;
+  lua_package_path %s;
+  lua_package_cpath %s;
+  lua_worker_thread_vm_pool_size %d;
+  lua_socket_log_errors off;
+%s%s}
+]]
+
+local function temporary(run)
+  local lines = {}
+  for _, name in ipairs { "client_body", "proxy", "fastcgi", "uwsgi", "scgi" } do
+    lines[#lines + 1] = ("  %s_temp_path %s;\n"):format(name, M.quote(run .. "/" .. name))
+  end
+  return table.concat(lines)
+end
+
+local function loaded(modules)
+  local lines = {}
+  for i, path in ipairs(modules) do lines[i] = ("load_module %s;\n"):format(M.quote(path)) end
+  return table.concat(lines)
+end
+
+---The text of an nginx.conf.
+---@param options table `nginx` (what find gave), `run` (folder), `http` (text), `lua_path`,
+---  `lua_cpath`, and optionally `user` (name), `group`, `workers`, `body_limit` (bytes),
+---  `level` (of the error log), `resolv` (path of a resolv.conf), `environ` (path of an environment
+---  as the kernel shows it)
+---@return string
+function M.conf(options)
+  local run, user = options.run, ""
+  if options.user then
+    user = ("user %s %s;\n"):format(M.quote(options.user), M.quote(options.group or options.user))
+  end
+  return frame:format(
+    loaded(options.nginx.modules), environment(options.environ or "/proc/self/environ"), user,
+    M.quote(run .. "/nginx.pid"), options.level or "warn", options.workers or 1, M.grace,
+    M.threads, temporary(run), options.body_limit or "8m",
+    M.quote(options.lua_path .. ";;"), M.quote(options.lua_cpath .. ";;"), M.threads,
+    resolver(options.resolv or "/etc/resolv.conf"), options.http)
+end
+
+---Writes nginx.conf into the run folder; nginx reads it at its start and on HUP.
+---@param options table as for conf
+---@return string|nil path
+---@return string|nil message
+function M.write(options)
+  local path = options.run .. "/nginx.conf"
+  local file, err = io.open(path, "w")
+  if not file then return nil, err end
+  file:write(M.conf(options))
+  file:close()
+  return path
+end
+
+---Writes nginx.conf and starts nginx, in the foreground of a group of its own.
+---@param options table as for conf; `nginx`, `lua_path` and `lua_cpath` are found and added
+---@return table|nil child
+---@return string|nil message
+function M.start(options)
+  local found, err = M.find()
+  if not found then return nil, err end
+  options.nginx = found
+  options.lua_path, options.lua_cpath = paths.luajit()
+  if not options.lua_path then return nil, options.lua_cpath end
+  local path
+  path, err = M.write(options)
+  if not path then return nil, err end
+  return require("billhook.cli.children").start(
+    { found.binary, "-p", options.run .. "/", "-e", "stderr", "-c", path },
+    { name = "nginx", die = "TERM", whole = true, stderr = options.stderr,
+      env = { NGINX = false } }) -- nginx takes that for a list of sockets
+end
+
+local patience = 15 -- seconds for a first answer
+
+---Waits for an answer: nginx listens before its workers have loaded what they run.
+---@param child table
+---@param url string
+---@param interrupted (fun(): boolean)|nil asked meanwhile; true ends the waiting
+---@return integer|nil status nil where it was interrupted, or with a message
+---@return string|nil message
+function M.await(child, url, interrupted)
+  local transport = require("billhook.transport").pick "curl"
+  local deadline = process.monotonic() + patience
+  while process.monotonic() < deadline do
+    local answer = transport:request { method = "GET", url = url, headers = {}, timeout = 5,
+      connect_timeout = 1, limit = 65536 }
+    if answer then return answer.status end
+    if child:ended() then return nil, "nginx does not start, see above" end
+    process.sleep(0.01, true)
+    if interrupted and interrupted() then return nil end
+  end
+  return nil, "nginx does not answer at " .. url
+end
+
+---A folder for nginx's files.
+---@param given string|nil made where it is missing; a temporary one by default
+---@return string|nil path
+---@return string|nil message
+function M.folder(given)
+  if not given then return process.mkdtemp((os.getenv "TMPDIR" or "/tmp") .. "/billhook") end
+  if not process.stat(given) then
+    local ok, err = process.mkdir(given)
+    if not ok then return nil, err end
+  end
+  return process.realpath(given)
+end
+
+---Host and port of an address to listen on.
+---@param text string
+---@return string|nil host
+---@return string port
+function M.address(text)
+  local host, port = text:match "^(%[[%x:%.]+%]):(%d+)$"
+  if not host then host, port = text:match "^([%w%.%-%*]+):(%d+)$" end
+  if not host then host, port = "127.0.0.1", text:match "^:?(%d+)$" end
+  local number = tonumber(port)
+  if not number or number < 1 or number > 65535 then
+    require("billhook.cli").usage("not an address and port: " .. text)
+  end
+  return host, port
+end
+
+---Where this machine reaches a server that listens there.
+---@param host string
+---@param port string
+---@return string
+function M.url(host, port)
+  if host == "*" or host == "0.0.0.0" then host = "127.0.0.1" end
+  if host == "[::]" then host = "[::1]" end
+  return ("http://%s:%s"):format(host, port)
+end
+
+return M

@@ -1,0 +1,258 @@
+-- cli/serve.lua: `billhook serve`: nginx receives, `billhook work` beside it
+-- runs the rules. This process only starts, watches and stops the two.
+--
+--   TERM, INT, QUIT   drain: nginx gets QUIT, work ends after its present rule
+--   the same again    at once
+--   HUP               the rules file is read again, by both
+--   CHLD              work is started again, later and later while it keeps failing;
+--                     without nginx there is nothing to serve: exit 1
+--
+-- Killed with -9, it takes both with it (children.lua).
+
+local children = require "billhook.cli.children"
+local nginx = require "billhook.cli.nginx"
+local paths = require "billhook.cli.paths"
+local process = require "billhook.process"
+local term = require "billhook.cli.term"
+
+local M = {}
+
+M.summary = "Receive webhooks with nginx, and run rules beside it."
+
+local pauses = { first = 0.5, longest = 30, steady = 60 } -- before work is started again
+local memory_inbox = "serve needs an inbox that two processes share, such as sqlite:billhook.db;"
+  .. " %s has %s"
+
+function M.configure(command)
+  command:argument("rules", "The rules file.")
+  command:option("--listen", "Address and port.", "127.0.0.1:8080"):argname "<host:port>"
+  command:option("--run", "Folder for nginx's files; a temporary one by default."):argname "<dir>"
+  command:option("--workers", "How many nginx workers.", "1"):convert(tonumber):argname "<n>"
+  command:epilog [[
+Each account of the rules file receives at /webhooks/<account>; there are also
+/healthz and /metrics. TERM, INT and QUIT end it when what is under way is
+done; a second one ends it at once; HUP reads the rules again.
+
+Example: billhook serve rules.lua --listen 127.0.0.1:8080]]
+end
+
+local server_text = [[
+  lua_shared_dict billhook_quota 1m;
+  init_worker_by_lua_block {
+    local ffi = require "ffi" -- no worker outlives a master that was killed with -9
+    ffi.cdef "int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long);"
+    ffi.C.prctl(1, 9, 0, 0, 0)
+    require("billhook.openresty").start(
+      assert(require("billhook.cli.rules").load $RULES), { work = false })
+  }
+  server {
+    listen $LISTEN;
+    error_page 413 @large;
+    location ~ ^/webhooks/([^/]+)$ {
+      content_by_lua_block {
+        require("billhook.openresty").receive(
+          assert(require("billhook.cli.rules").load $RULES), ngx.var[1])
+      }
+    }
+    location = /healthz {
+      content_by_lua_block {
+        require("billhook.openresty").healthz(assert(require("billhook.cli.rules").load $RULES))
+      }
+    }
+    location = /metrics {
+      content_by_lua_block {
+        local metrics = require("billhook.openresty").metrics
+        if not metrics then return ngx.exec "@none" end
+        metrics(assert(require("billhook.cli.rules").load $RULES))
+      }
+    }
+    location / { return 404 '{"error":"not found"}'; }
+    location @none { return 404 '{"error":"not found"}'; }
+    location @large { return 413 '{"error":"body too large"}'; }
+  }
+]]
+
+local function http(rules, host, port)
+  local values = { RULES = "(" .. nginx.lua_quote(rules) .. ")", LISTEN = host .. ":" .. port }
+  return (server_text:gsub("%$(%u+)", values))
+end
+
+-- Reads the rules in a child: whatever they do on loading, they do not do it in here. Gives what
+-- `work --check` prints.
+local function examine(self)
+  local how, text = children.output(paths.again("work", self.rules, "--check"), {
+    name = "rules", folder = self.run,
+  })
+  if how ~= "exit 0" then return nil, ("%s does not load (%s)"):format(self.rules, how or text) end
+  local needs = require("billhook.json").decode((text:match "([^\n]*)\n*$"))
+  if needs.inbox:find "^memory:" then return nil, memory_inbox:format(self.rules, needs.inbox) end
+  return needs
+end
+
+-- Who owns the inbox, or will: the folder's owner. nil: whoever we are.
+local function owner(inbox)
+  local path = inbox:match "^sqlite:(.+)$"
+  if not path or process.uid() ~= 0 then return nil end
+  local found = process.stat(path) or process.stat(path:match "^(.*)/[^/]*$" or ".")
+  return found and process.user(found.uid)
+end
+
+local function start_work(self)
+  if self.work then return end
+  local err
+  self.work, err = children.start(paths.again("work", self.rules), {
+    name = "work", user = self.user and self.user.uid ~= 0 and self.user.name or nil,
+  })
+  if not self.work then term.say(err) end
+  self.work_due = nil
+end
+
+-- when work has ended by itself: a rule may crash it again and again
+local function work_ended(self, how)
+  local ran = self.work.ran
+  self.work = nil
+  if self.stopping then return end
+  if self.reloading then
+    self.reloading = false
+    return start_work(self)
+  end
+  self.pause = ran > pauses.steady and pauses.first
+    or math.min((self.pause or pauses.first / 2) * 2, pauses.longest)
+  term.say(("work ended (%s); it starts again in %g s"):format(how, self.pause))
+  self.work_due = process.monotonic() + self.pause
+end
+
+local function stop(self, code)
+  if self.stopping then -- asked twice
+    if self.nginx then self.nginx:signal "TERM" end
+    self.deadline = math.min(self.deadline, process.monotonic() + 1)
+    return
+  end
+  self.stopping, self.code = true, code
+  self.deadline = process.monotonic() + nginx.grace + 5
+  if self.nginx then self.nginx:signal "QUIT" end
+  if self.work then self.work:signal "TERM" end
+end
+
+-- What is larger than any account takes is not even read; each account's own limit is below.
+local function body_limit(needs) return needs.limit + 65536 end
+
+local function reload(self)
+  if self.stopping then return end
+  local needs, err = examine(self)
+  if not needs then return term.say("not reloaded: " .. err) end
+  self.conf.body_limit = body_limit(needs)
+  nginx.write(self.conf)
+  self.nginx:signal "HUP"
+  self.reloading = self.work ~= nil
+  if self.work then self.work:signal "TERM" else start_work(self) end
+  term.say "reloaded"
+end
+
+local function reap(self)
+  local how = self.nginx and self.nginx:ended()
+  if how then
+    self.nginx = nil
+    if not self.stopping then
+      term.say("nginx ended (" .. how .. ")")
+      stop(self, 1)
+    end
+  end
+  how = self.work and self.work:ended()
+  if how then work_ended(self, how) end
+end
+
+local function by_force(self)
+  term.say "stopped by force"
+  if self.nginx then self.nginx:kill() end
+  if self.work then self.work:kill() end
+  self.deadline = process.monotonic() + 5
+end
+
+local function obey(self)
+  for name in process.caught do
+    if name == "HUP" then
+      reload(self)
+    elseif name ~= "CHLD" then
+      stop(self, 0)
+    end
+  end
+end
+
+local function tick(self)
+  local now = process.monotonic()
+  if self.work_due and not self.stopping and now >= self.work_due then start_work(self) end
+  if self.stopping and now >= self.deadline then by_force(self) end
+  local till = self.stopping and self.deadline or self.work_due or now + 60
+  return math.max(0, math.min(till - now, 60))
+end
+
+-- Until both have ended after a stop.
+local function watch(self)
+  while true do
+    reap(self)
+    if self.stopping and not self.nginx and not self.work then return self.code end
+    process.sleep(tick(self))
+    obey(self)
+  end
+end
+
+local function launch(self, needs, args)
+  self.user = owner(needs.inbox)
+  local user = self.user or process.user(process.uid())
+  if self.user then process.chown(self.run, self.user.uid, self.user.gid) end
+  local err, status
+  self.conf = {
+    run = self.run, http = http(self.rules, self.host, self.port), workers = args.workers,
+    user = process.uid() == 0 and user and user.name or nil, group = user and user.group,
+    body_limit = body_limit(needs),
+  }
+  self.nginx, err = nginx.start(self.conf)
+  if not self.nginx then return nil, err end
+  status, err = nginx.await(self.nginx, self.url .. "/healthz", function()
+    obey(self)
+    return self.stopping
+  end)
+  if status == 500 then return nil, "nginx could not load the rules, see above" end
+  if status and status ~= 200 then term.say("the inbox does not answer; vendors are told 503") end
+  return err == nil, err
+end
+
+local function announce(self, needs)
+  term.say("listening on " .. self.url)
+  for _, name in ipairs(needs.names) do term.say("  " .. self.url .. "/webhooks/" .. name) end
+end
+
+local function serve(self, args)
+  local needs, err = examine(self)
+  if not needs then return nil, err end
+  local ok
+  ok, err = launch(self, needs, args)
+  if not ok then
+    if self.nginx then self.nginx:stop("TERM", 5) end
+    return nil, err
+  end
+  if not self.stopping then
+    start_work(self)
+    announce(self, needs)
+  end
+  return watch(self)
+end
+
+function M.run(args)
+  local host, port = nginx.address(args.listen)
+  local found, err = process.stat(args.rules)
+  if not found then return nil, err end
+  process.signals("TERM", "INT", "QUIT", "HUP", "CHLD")
+  local run
+  run, err = nginx.folder(args.run)
+  if not run then return nil, err end
+  local self = { rules = args.rules, run = run, host = host, port = port }
+  self.url = nginx.url(host, port)
+  local ok, code, message = pcall(serve, self, args)
+  if not args.run then process.remove_tree(run) end
+  if not ok then error(code, 0) end
+  return code, message
+end
+
+return M

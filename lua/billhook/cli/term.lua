@@ -1,0 +1,137 @@
+-- cli/term.lua: what the command prints. Results go to stdout, as tables for
+-- people or as JSON for programs; everything else goes to stderr. No colour
+-- where NO_COLOR is set or the other end is no terminal.
+
+local M = {}
+
+local codes = { red = "31", green = "32", yellow = "33", dim = "2", bold = "1" }
+
+local function process() return require "billhook.process" end
+
+local function coloured(fd)
+  local no = os.getenv "NO_COLOR"
+  return (no == nil or no == "") and os.getenv "TERM" ~= "dumb" and process().columns(fd) ~= nil
+end
+
+---The text in that colour, where stdout (or the file number given) shows colours.
+---@param name string
+---@param text string
+---@param fd integer|nil
+---@return string
+function M.colour(name, text, fd)
+  if not coloured(fd or 1) then return text end
+  return "\27[" .. codes[name] .. "m" .. text .. "\27[0m"
+end
+
+-- Control characters, among them escape sequences, come from strangers: shown, never obeyed.
+local function clean(value)
+  return (tostring(value):gsub("[%c\127]", function(c) return ("\\x%02x"):format(c:byte()) end))
+end
+M.clean = clean
+
+-- how many characters, counting UTF-8 by its leading bytes
+local function width(text)
+  local _, n = text:gsub("[^\128-\191]", "")
+  return n
+end
+
+local function cut(text, columns)
+  if width(text) <= columns then return text end
+  local kept, n = {}, 0
+  for char in text:gmatch "[^\128-\191][\128-\191]*" do
+    n = n + 1
+    if n >= columns then break end
+    kept[n] = char
+  end
+  return table.concat(kept) .. "~"
+end
+
+local function pad(text, columns, right)
+  local space = (" "):rep(columns - width(text))
+  return right and space .. text or text .. space
+end
+
+local function measure(rows, columns)
+  local widths = {}
+  for i = 1, columns do
+    widths[i] = 0
+    for _, row in ipairs(rows) do widths[i] = math.max(widths[i], width(row[i])) end
+  end
+  return widths
+end
+
+-- The widest column gives way first, down to 8 characters.
+local function fit(widths, room)
+  local sum = 2 * (#widths - 1)
+  for _, n in ipairs(widths) do sum = sum + n end
+  while sum > room do
+    local widest = 1
+    for i, n in ipairs(widths) do
+      if n > widths[widest] then widest = i end
+    end
+    if widths[widest] <= 8 then return end
+    widths[widest], sum = widths[widest] - 1, sum - 1
+  end
+end
+
+local function line(row, widths, right)
+  local cells = {}
+  for i, cell in ipairs(row) do cells[i] = pad(cut(cell, widths[i]), widths[i], right[i]) end
+  return (table.concat(cells, "  "):gsub("%s+$", ""))
+end
+
+---Lines of an aligned table, cut to the terminal's width.
+---@param head string[] titles; one that starts with ">" is aligned to the right
+---@param list any[][]
+---@param room integer|nil columns that there are
+---@return string[]
+function M.lines(head, list, room)
+  local right, rows = {}, { {} }
+  for i, title in ipairs(head) do
+    right[i] = title:sub(1, 1) == ">"
+    rows[1][i] = (title:gsub("^>", ""))
+  end
+  for _, values in ipairs(list) do
+    local row = {}
+    for i = 1, #head do row[i] = values[i] == nil and "-" or clean(values[i]) end
+    rows[#rows + 1] = row
+  end
+  local widths = measure(rows, #head)
+  if room then fit(widths, room) end
+  local lines = {}
+  for i, row in ipairs(rows) do lines[i] = line(row, widths, right) end
+  return lines
+end
+
+---Prints a table on stdout.
+---@param head string[]
+---@param list any[][]
+function M.table(head, list)
+  local lines = M.lines(head, list, process().columns(1))
+  lines[1] = M.colour("bold", lines[1])
+  io.stdout:write(table.concat(lines, "\n"), "\n")
+end
+
+---Prints a value as one line of JSON on stdout.
+---@param value any
+---@param list boolean|nil it is a list, also where it is empty
+function M.json(value, list)
+  local json = require "billhook.json"
+  io.stdout:write(json.encode(list and #value == 0 and json.array {} or value), "\n")
+end
+
+---A message for the person, on stderr.
+---@param text string
+function M.say(text)
+  io.stderr:write("billhook: ", text, "\n")
+end
+
+---What is going on, on stderr, only where somebody watches.
+---@param text string
+function M.progress(text)
+  if not process().columns(2) then return end
+  io.stderr:write("\r\27[K", text == "" and "" or M.colour("dim", text, 2))
+  io.stderr:flush()
+end
+
+return M

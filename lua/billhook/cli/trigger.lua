@@ -1,0 +1,101 @@
+-- cli/trigger.lua: `billhook trigger`: signs a made-up delivery as the vendor
+-- would, and posts it.
+
+local M = {}
+
+M.summary = "Send a signed sample webhook."
+
+function M.configure(command)
+  command:argument("vendor", "Whose webhook."):choices { "dreamclass", "betterez", "dreamapply" }
+  command:argument("event", "The vendor's name of the event, or ours (invoice.created)."):args "?"
+  command:option("--to", "Where it goes."):argname "<url>"
+  command:option("--secret", "The webhook secret (or BILLHOOK_SECRET)."):argname "<secret>"
+  command:option("--basic", "Basic credentials (or BILLHOOK_BASIC)."):argname "<user:password>"
+  command:option("--authorization", "DreamApply's header value (or BILLHOOK_AUTHORIZATION).")
+    :argname "<value>"
+  command:option("--id", "The event's id; a new one by default."):argname "<id>"
+  command:option("--tenant", "DreamClass's tenant."):argname "<name>"
+  command:option("--data", "A JSON file in place of the made-up invoice; - is stdin.")
+    :argname "<file>"
+  command:flag("--test", "Mark it as a test (livemode = false)."):target "test"
+  command:option("--timeout", "Seconds to wait for the answer.", "10"):convert(tonumber)
+  command:flag("--print", "Print headers and body in place of sending."):target "dry"
+  command:flag("--json", "Print the answer as JSON.")
+  command:epilog [[
+Example:
+  billhook trigger dreamclass INVOICE_CREATED --secret 123 \
+    --to http://127.0.0.1:8080/webhooks/school]]
+end
+
+local function read(path)
+  if path == "-" then return io.read "*a" end
+  local file, err = io.open(path, "rb")
+  if not file then return nil, err end
+  local body = file:read "*a"
+  file:close()
+  return body
+end
+
+local function data_of(path)
+  if not path then return nil end
+  local body, err = read(path)
+  if not body then return nil, err end
+  local data, why = require("billhook.json").decode(body)
+  if type(data) ~= "table" then return nil, path .. ": " .. (why or "not a JSON object") end
+  return data
+end
+
+-- What the vendor would prove itself with; environment variables keep it out of `ps`.
+function M.credentials(args)
+  local cli = require "billhook.cli"
+  local basic = cli.secret(args.basic, "BILLHOOK_BASIC")
+  local user, password = (basic or ""):match "^([^:]*):(.*)$"
+  if basic and not user then cli.usage "--basic is user:password" end
+  return {
+    secret = cli.secret(args.secret, "BILLHOOK_SECRET"),
+    authorization = cli.secret(args.authorization, "BILLHOOK_AUTHORIZATION"),
+    basic = basic and { user, password } or nil,
+  }
+end
+
+local function show(headers, body)
+  local names = {}
+  for name in pairs(headers) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do print(name .. ": " .. headers[name]) end
+  print("\n" .. body)
+  return 0
+end
+
+local function report(args, response)
+  local term = require "billhook.cli.term"
+  local good = response.status >= 200 and response.status < 300
+  if args.json then
+    term.json { status = response.status, body = response.body }
+  else
+    print(term.colour(good and "green" or "red", ("%d"):format(response.status)) .. " "
+      .. term.clean(response.body))
+  end
+  return good and 0 or 1
+end
+
+function M.run(args)
+  local cli = require "billhook.cli"
+  if not args.to and not args.dry then cli.usage "trigger: --to is missing" end
+  local data, err = data_of(args.data)
+  if err then return nil, err end
+  local body = require("billhook.cli.samples").body(args.vendor, args.event or "invoice.created", {
+    id = args.id, tenant = args.tenant, test = args.test, data = data,
+  })
+  local headers, signed = cli.try(require("billhook").sign, args.vendor, body, M.credentials(args))
+  if not headers then return nil, tostring(signed) end
+  if args.dry then return show(headers, signed) end
+  local response, failure = require("billhook.transport").pick("curl"):request {
+    method = "POST", url = args.to, headers = headers, body = signed, timeout = args.timeout,
+    connect_timeout = args.timeout, fresh = true, limit = 1048576,
+  }
+  if not response then return nil, args.to .. ": " .. failure.message end
+  return report(args, response)
+end
+
+return M

@@ -1,0 +1,78 @@
+-- cli/work.lua: `billhook work`: runs the rules of what has been received,
+-- until it is told to stop. `serve` keeps one beside nginx.
+
+local M = {}
+
+M.summary = "Run rules for what has been received."
+
+local poll = 0.2 -- seconds between two looks at an inbox that has nothing due
+local longest = 10 -- seconds to wait at most while the inbox fails
+
+function M.configure(command)
+  command:argument("rules", "The rules file.")
+  command:flag("--check", "Load the rules, say what they need as JSON, and exit.")
+  command:flag("--once", "Run what is due now, and exit.")
+  command:epilog "TERM, INT and QUIT end it after the rule that is running."
+end
+
+-- what serve has to know, without running the rules file in its own process
+local function check(app)
+  local accounts, limit, names = {}, 0, {}
+  for name, client in pairs(app.accounts) do
+    accounts[name] = client.vendor and (client.vendor.name or client.vendor) or true
+    names[#names + 1] = name
+    limit = math.max(limit, client.webhook and client.webhook.limit or 0)
+  end
+  table.sort(names)
+  require("billhook.cli.term").json { inbox = app.inbox, accounts = accounts, names = names,
+    limit = limit }
+  return 0
+end
+
+-- A signal noted by the process is kept here until the loop looks.
+local function watcher(process)
+  local stop = false
+  return function()
+    local name = process.caught()
+    if name and name ~= "CHLD" and name ~= "HUP" then stop = true end
+    return stop
+  end
+end
+
+local function round(app, stopped)
+  local ok, ran, err = pcall(app.work, app, { limit = 64, stop = stopped })
+  if ok and ran then return ran end
+  return nil, tostring(ok and err or ran)
+end
+
+local function loop(app, stopped, process, once)
+  local pause = poll
+  repeat
+    local ran, err = round(app, stopped)
+    if not ran then
+      require("billhook.cli.term").say("work: " .. err)
+      if once then return 1 end
+      pause = math.min(pause * 2, longest)
+    else
+      pause = poll
+    end
+    if once and ran == 0 then return 0 end
+    if ran ~= nil and ran > 0 then pause = 0 end
+    if not stopped() then process.sleep(pause) end
+    if pause == 0 then pause = poll end
+  until stopped()
+  return 0
+end
+
+function M.run(args)
+  local process = require "billhook.process"
+  process.signals("TERM", "INT", "QUIT", "HUP")
+  local app, err = require("billhook.cli.rules").load(args.rules)
+  if not app then return nil, err end
+  if args.check then return check(app) end
+  local code = loop(app, watcher(process), process, args.once)
+  if app.store and app.store.close then app.store:close() end
+  return code
+end
+
+return M

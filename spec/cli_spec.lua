@@ -1,0 +1,467 @@
+-- cli_spec.lua: the command as people call it: real processes, exit codes, what is printed where.
+
+local command = require "spec.support.command"
+local json = require "billhook.json"
+local process = require "billhook.process"
+
+local sample = [[{
+  "id": "aa3a27d6-05b5-4fcd-bd04-505bfffacfc2", "type": "INVOICE_CREATED", "tenant": "my-school",
+  "data": { "id": 16, "amount": 300 }, "timestamp": 1727884920561,
+  "signature": "4sB3kHjsoz0srhd/dd+55xSKhlFd/hUXzyrMIJWrXTM="
+}]]
+
+local function lines(text)
+  local list = {}
+  for line in text:gmatch "[^\n]+" do list[#list + 1] = line end
+  return list
+end
+
+-- how wrong usage looks
+local function refused(result, message)
+  assert.equal(2, result.code)
+  assert.equal("", result.out)
+  assert.truthy(result.err:find(message, 1, true), result.err)
+end
+
+describe("billhook", function()
+  after_each(command.finish)
+
+  it("prints its version", function()
+    local result = command.run { "--version" }
+    assert.equal(0, result.code)
+    assert.truthy(result.out:match("^billhook %d+%.%d+%.%d+ %(.-Lua.-%)\n$"))
+    assert.truthy(result.out:find(rawget(_G, "jit") and "LuaJIT" or "Lua 5.4", 1, true))
+  end)
+
+  it("helps", function()
+    local result = command.run { "--help" }
+    assert.equal(0, result.code)
+    for _, name in ipairs { "serve", "work", "demo", "sandbox", "trigger", "verify", "invoices",
+      "inbox" } do
+      assert.truthy(result.out:find("\n   " .. name, 1, true), name)
+      local own = command.run { name, "--help" }
+      assert.equal(0, own.code)
+      assert.equal("", own.err)
+      assert.truthy(own.out:find("Usage: billhook " .. name, 1, true))
+    end
+  end)
+
+  it("exits 2 when it is called wrongly", function()
+    refused(command.run {}, "a command is required")
+    refused(command.run { "nosuch" }, "unknown command 'nosuch'")
+    refused(command.run { "serve" }, "missing argument 'rules'")
+    refused(command.run { "verify", "--nosuch", "x" }, "unknown option '--nosuch'")
+    refused(command.run { "verify", "nosuch" }, "must be one of")
+    refused(command.run { "inbox" }, "command is required")
+  end)
+
+  it("is found through a symbolic link, from anywhere", function()
+    local folder, here = command.folder(), process.realpath "."
+    os.execute(("ln -s '%s/bin/billhook' '%s/bh'"):format(here, folder))
+    os.execute(("ln -s bh '%s/again'"):format(folder))
+    for _, lua in ipairs { command.lua, false } do
+      local result = command.run({ "--version" }, { script = folder .. "/again", cwd = "/",
+        lua = lua, env = { LUA_PATH = false, LUA_CPATH = false } })
+      assert.equal("", result.err)
+      assert.equal(0, result.code)
+    end
+  end)
+
+  it("takes LuaJIT where there is no Lua 5.4, and says when there is neither", function()
+    local folder = command.folder()
+    for _, name in ipairs { "luajit", "readlink" } do
+      os.execute(("ln -s \"$(command -v %s)\" '%s/%s'"):format(name, folder, name))
+    end
+    local result = command.run({ "--version" }, { lua = false, env = { PATH = folder } })
+    assert.truthy(result.out:find("LuaJIT", 1, true))
+    os.remove(folder .. "/luajit")
+    result = command.run({ "--version" }, { lua = false, env = { PATH = folder } })
+    assert.equal(1, result.code)
+    assert.equal("billhook: neither lua5.4 nor luajit is in PATH\n", result.err)
+  end)
+end)
+
+describe("billhook verify", function()
+  after_each(command.finish)
+
+  it("shows what was proven", function()
+    local result = command.run({ "verify", "dreamclass", "--secret", "123" }, { input = sample })
+    assert.equal(0, result.code)
+    assert.equal("", result.err)
+    local out = lines(result.out)
+    assert.equal("authentic", out[1])
+    assert.truthy(result.out:find("id: the proof covers the event id alone", 1, true))
+    assert.truthy(out[#out]:find("^aa3a27d6%-05b5%-4fcd%-bd04%-505bfffacfc2  INVOICE_CREATED  16 "))
+  end)
+
+  it("says why it refuses", function()
+    local result = command.run({ "verify", "dreamclass", "--secret", "MTIz" }, { input = sample })
+    assert.equal(1, result.code)
+    assert.truthy(lines(result.out)[1]:find("^not authentic: mismatch: "))
+    assert.truthy(result.out:find("decoded from base64 by the sender", 1, true))
+  end)
+
+  it("prints JSON for programs", function()
+    local result = command.run({ "verify", "dreamclass", "--secret", "123", "--json" },
+      { input = sample })
+    local delivery = json.decode(result.out)
+    assert.same({ "id", 1, "16" },
+      { delivery.trust, delivery.secret, delivery.events[1].invoice })
+    result = command.run({ "verify", "dreamclass", "--secret", "12", "--json" }, { input = sample })
+    assert.equal(1, result.code)
+    assert.equal("mismatch", json.decode(result.out).error.code)
+  end)
+
+  it("takes the secret from the environment", function()
+    local result = command.run({ "verify", "dreamclass" },
+      { input = sample, env = { BILLHOOK_SECRET = "123" } })
+    assert.equal(0, result.code)
+    result = command.run({ "verify", "dreamclass" },
+      { input = sample, env = { BILLHOOK_SECRET = "" } })
+    assert.equal(1, result.code)
+    assert.truthy(result.out:find("not authentic: unconfigured", 1, true))
+  end)
+
+  it("takes headers, of which two of one name are two", function()
+    local function verify(...)
+      return command.run({ "verify", "dreamapply", "--authorization", "Bearer x", ... },
+        { input = '{"id":1,"event":"Invoice was created: ?"}' })
+    end
+    assert.equal(0, verify("--header", "authorization: Bearer x").code)
+    assert.equal(1, verify("-H", "Authorization: Bearer y").code)
+    assert.equal(1, verify("-H", "Authorization: Bearer x", "-H", "Authorization: Bearer x").code)
+    assert.equal(1, verify().code)
+    refused(verify("-H", "nonsense"), "--header is 'Name: value', not nonsense")
+  end)
+
+  it("verifies as of another time", function()
+    local made = command.run { "trigger", "betterez", "--secret", "s", "--print" }
+    local signature, body = made.out:match "X%-Btrz%-Signature: ([^\n]+)\n\n(.*)\n$"
+    local t = tonumber(signature:match "t=(%d+)")
+    local function verify(...)
+      return command.run({ "verify", "betterez", "--secret", "s", "-H",
+        "x-btrz-signature: " .. signature, ... }, { input = body })
+    end
+    assert.equal(0, verify().code)
+    assert.equal(0, verify("--at", ("%d"):format(t + 300)).code)
+    local late = verify("--at", ("%d"):format(t + 301))
+    assert.equal(1, late.code)
+    assert.truthy(late.out:find("not authentic: stale", 1, true))
+    assert.equal(0, verify("--at", ("%d"):format(t + 301), "--tolerance", "400").code)
+    refused(verify("--tolerance=-1"), "option 'tolerance' must not be negative")
+  end)
+end)
+
+describe("billhook trigger", function()
+  after_each(command.finish)
+
+  it("signs what verifies, for each vendor", function()
+    for vendor, option in pairs { dreamclass = "--secret", betterez = "--secret",
+      dreamapply = "--authorization" } do
+      local id = vendor == "dreamapply" and "77" or "b3e6fa78-8672-4e8b-8431-7eebdabd25a2"
+      local made = command.run { "trigger", vendor, "invoice.updated", option, "Bearer 1",
+        "--print", "--id", id }
+      assert.equal(0, made.code)
+      local head, body = made.out:match "^(.-)\n\n(.*)\n$"
+      local argv = { "verify", vendor, option, "Bearer 1", "--json" }
+      for _, line in ipairs(lines(head)) do
+        argv[#argv + 1] = "-H"
+        argv[#argv + 1] = line
+      end
+      local seen = command.run(argv, { input = body })
+      assert.equal(0, seen.code)
+      local event = json.decode(seen.out).events[1]
+      assert.equal(id, event.id)
+      assert.equal(({ dreamclass = "INVOICE_UPDATED", betterez = "invoices.updated",
+        dreamapply = "Invoice was updated: ?" })[vendor], event.native)
+      assert.is_true(event.live)
+    end
+  end)
+
+  it("gives each delivery an id of its own", function()
+    local ids = {}
+    for i = 1, 2 do
+      local made = command.run { "trigger", "dreamclass", "--secret", "s", "--print" }
+      ids[i] = made.out:match '"id":"(%x+%-%x+%-4%x+%-[89ab]%x+%-%x+)"'
+      assert.equal(36, #ids[i])
+    end
+    assert.not_equal(ids[1], ids[2])
+  end)
+
+  it("takes the data from a file", function()
+    local path = command.write(command.folder() .. "/data", '{"id":99,"amount":1.5}')
+    local made = command.run { "trigger", "dreamclass", "INVOICE_DELETED", "--secret", "s",
+      "--print", "--data", path, "--tenant", "north" }
+    local body = json.decode((made.out:match "\n\n(.*)\n$"))
+    assert.same({ { id = 99, amount = 1.5 }, "north", "INVOICE_DELETED" },
+      { body.data, body.tenant, body.type })
+    command.write(path, "[1")
+    local broken = command.run { "trigger", "dreamclass", "--secret", "s", "--print", "--data",
+      path }
+    assert.equal(1, broken.code)
+    assert.truthy(broken.err:find(path .. ": ", 1, true))
+    broken = command.run { "trigger", "dreamclass", "--secret", "s", "--print", "--data", "/none" }
+    assert.equal(1, broken.code)
+    assert.truthy(broken.err:find("/none: No such file", 1, true))
+  end)
+
+  it("says what is missing, and what cannot be reached", function()
+    refused(command.run { "trigger", "dreamclass", "--secret", "s" }, "--to is missing")
+    refused(command.run { "trigger", "dreamclass", "--print" }, "'secret' is missing")
+    refused(command.run { "trigger", "dreamapply", "--print" }, "'authorization' is missing")
+    refused(command.run { "trigger", "dreamclass", "--print", "--basic", "x" },
+      "--basic is user:password")
+    local port = ("%d"):format((process.free_port()))
+    local url = "http://127.0.0.1:" .. port .. "/"
+    local result = command.run { "trigger", "dreamclass", "--secret", "s", "--to", url }
+    assert.equal(1, result.code)
+    assert.truthy(result.err:find("^billhook: " .. url:gsub("%p", "%%%0") .. ": "), result.err)
+    assert.is_nil(result.err:find("stack traceback", 1, true))
+  end)
+end)
+
+describe("billhook sandbox and invoices", function()
+  local sandbox, base, vendor
+  setup(function()
+    local port = ("%d"):format((process.free_port()))
+    base = "http://127.0.0.1:" .. port
+    sandbox = command.start { "sandbox", "--listen", port, "--json" }
+    command.wait("the sandbox", function() return sandbox:errors():find "listening" end)
+    vendor = { "--vendor", "dreamapply", "--base-url", base, "--api-key", "sandbox-key" }
+  end)
+  teardown(command.finish)
+
+  local function invoices(...)
+    local argv = { "invoices", ... }
+    for _, word in ipairs(vendor) do argv[#argv + 1] = word end
+    return command.run(argv)
+  end
+
+  it("tells programs what it offers", function()
+    local offer = json.decode(sandbox:output())
+    assert.equal(base, offer.dreamapply.base_url)
+    assert.equal(base .. "/dreamclassapi/v1", offer.dreamclass.base_url)
+    assert.equal("123", offer.dreamclass.settings.secret)
+    assert.equal("sandbox-private-key", offer.betterez.settings.secret)
+  end)
+
+  it("creates, lists, gets, counts and deletes", function()
+    local body = command.write(command.folder() .. "/invoice",
+      '{"currency":"EUR","items":[{"item":"Fee","price":"12.50","qty":2}]}')
+    local made = invoices("create", "application=3", "--body", body, "--json")
+    assert.equal("", made.err)
+    assert.equal("created", json.decode(made.out).how)
+    local id = ("%d"):format(json.decode(made.out).id)
+    local list = invoices("list", "application=3")
+    assert.same({ "ID  NUMBER     TOTAL  BALANCE  CURRENCY", 2 },
+      { lines(list.out)[1]:match "^(.-)  DUE", #lines(list.out) })
+    assert.truthy(lines(list.out)[2]:find("^" .. id .. "   AF%-%d+  25%.00    25%.00  EUR"))
+    assert.equal("25.00", invoices("get", id).out:match "AF%-%d+  (%S+)")
+    assert.equal(tonumber(id), json.decode(invoices("get", id, "--json").out).id)
+    assert.equal("1\n", invoices("count", "byCurrencies=EUR,USD").out)
+    assert.equal("0\n", invoices("count", "byCollected=true").out)
+    assert.equal("[]\n", invoices("list", "byCollected=true", "--json").out)
+    assert.equal("deleted\n", invoices("delete", id).out)
+    local gone = invoices("get", id)
+    assert.same({ 1, "" }, { gone.code, gone.out })
+    assert.equal("billhook: not_found: Invoice not found (dreamapply invoices.get, 404)\n",
+      gone.err)
+    gone = invoices("get", id, "--json")
+    assert.same({ 1, "not_found" }, { gone.code, json.decode(gone.out).error.kind })
+  end)
+
+  it("takes credentials from a rules file, or from the environment", function()
+    local result = command.run({ "invoices", "count", "--rules", "examples/rules.lua", "--account",
+      "admissions" }, { env = { DREAMAPPLY_URL = base } })
+    assert.same({ "0\n", 0 }, { result.out, result.code })
+    result = command.run({ "invoices", "count", "--vendor", "dreamapply", "--base-url", base },
+      { env = { BILLHOOK_API_KEY = "sandbox-key" } })
+    assert.equal("0\n", result.out)
+    result = command.run { "invoices", "count", "--rules", "examples/rules.lua", "--account", "x" }
+    assert.equal('billhook: examples/rules.lua has no account "x"\n', result.err)
+  end)
+
+  it("refuses what the vendor does not have", function()
+    refused(invoices("list", "foo=1"), "unknown parameter 'foo'")
+    refused(invoices("list", "byCollected=maybe"), "boolean expected")
+    refused(invoices("list", "nonsense"), "not name=value: nonsense")
+    refused(invoices("get", "x"), "id expected")
+    refused(command.run { "invoices", "list" }, "--vendor")
+    refused(command.run { "invoices", "list", "--vendor", "dreamapply", "--api-key", "k" },
+      "'base_url'")
+  end)
+
+  it("never prints the key", function()
+    local result = command.run { "invoices", "list", "--vendor", "dreamapply", "--base-url", base,
+      "--api-key", "other-secret-key" }
+    assert.equal(1, result.code)
+    assert.truthy(result.err:find("auth: ", 1, true))
+    assert.is_nil((result.out .. result.err):find("other-secret-key", 1, true))
+  end)
+
+  it("stops cleanly", function()
+    local pids = command.descendants(sandbox.pid)
+    assert.is_true(#pids >= 2)
+    sandbox:signal "INT"
+    assert.equal(0, sandbox:wait())
+    for _, pid in ipairs(pids) do assert.is_true(command.gone(pid)) end
+  end)
+
+  it("says when it cannot listen", function()
+    refused(command.run { "sandbox", "--listen", "nonsense" }, "not an address and port: nonsense")
+    refused(command.run { "sandbox", "--listen", "127.0.0.1:65536" }, "not an address and port")
+    local result = command.run({ "sandbox" }, { env = { BILLHOOK_NGINX = "/none" } })
+    assert.equal(1, result.code)
+    assert.equal("billhook: cannot run BILLHOOK_NGINX /none\n", result.err)
+  end)
+end)
+
+describe("billhook inbox", function()
+  local url, rules
+  setup(function()
+    local folder = command.folder()
+    url = "sqlite:" .. folder .. "/inbox.db"
+    rules = command.write(folder .. "/rules.lua", ([[
+      local billhook = require "billhook"
+      local app = billhook.app { inbox = %q, attempts = 1, log = function() end, accounts = {
+        school = billhook.dreamclass { webhook = { secret = "123" }, tenant = "my-school" } } }
+      app:on("invoice.created", function(event) end)
+      app:on("invoice.updated", { name = "bad" }, function() return nil, "\27[31mno" end)
+      return app]]):format(url))
+    local app = assert(require("billhook.cli.rules").load(rules))
+    for _, case in ipairs { { "INVOICE_CREATED", "1" }, { "INVOICE_UPDATED", "2" },
+      { "CLASS_CREATED", "3" } } do
+      local body = ('{"id":"aa3a27d6-05b5-4fcd-bd04-50500000000%s","type":"%s",'
+        .. '"tenant":"my-school","timestamp":1,"data":{"id":%s}}'):format(case[2], case[1], case[2])
+      local headers, signed = require("billhook").sign("dreamclass", body, { secret = "123" })
+      assert.equal(200, (app:receive("school", headers, signed)))
+    end
+    while assert(app:work()) > 0 do end
+    app.store:close()
+  end)
+  teardown(command.finish)
+
+  local function inbox(...) return command.run { "inbox", ..., "--inbox", url } end
+  -- `...` in the middle is one value only: further ones come behind
+  local function more(words)
+    local argv = { "inbox" }
+    for _, word in ipairs(words) do argv[#argv + 1] = word end
+    argv[#argv + 1], argv[#argv + 2] = "--inbox", url
+    return command.run(argv)
+  end
+
+  local id = "school:aa3a27d6-05b5-4fcd-bd04-50500000000"
+
+  it("lists, newest first", function()
+    local out = lines(inbox("list").out)
+    assert.equal(4, #out)
+    assert.truthy(out[1]:find "^RECEIVED%s+ID%s+TYPE%s+INVOICE%s+TRUST%s+STATE$")
+    assert.truthy(out[2]:find(id .. "3  class.created", 1, true))
+    assert.truthy(out[2]:find "unhandled$")
+    assert.truthy(out[3]:find "dead$")
+    assert.truthy(out[4]:find "done$")
+    assert.equal(2, #lines(more({ "list", "--state", "done" }).out))
+    assert.equal(2, #lines(more({ "list", "--invoice", "2" }).out))
+    assert.equal(1, #lines(more({ "list", "--older-than", "1d" }).out))
+    assert.equal(4, #lines(more({ "list", "--newer-than", "1h" }).out))
+    assert.equal("[]\n", more({ "list", "--account", "none", "--json" }).out)
+    local list = json.decode(more({ "dead", "--json" }).out)
+    assert.same({ 1, id .. "2" }, { #list, list[1].id })
+    refused(more { "list", "--older-than", "soon" }, "not a time such as 30d")
+  end)
+
+  it("shows one, and obeys no escape sequence in it", function()
+    local result = more { "show", id .. "2" }
+    assert.equal(0, result.code)
+    assert.truthy(result.out:find "bad%s+dead%s+1%s+\\x1b%[31mno")
+    assert.truthy(result.out:find('"tenant":"my-school"', 1, true))
+    assert.is_nil(result.out:find("signature\":\"[%w+/]"))
+    assert.equal("dead", json.decode(more({ "show", id .. "2", "--json" }).out).marks.bad.state)
+    result = more { "show", "school:none" }
+    assert.same({ 1, "billhook: no delivery school:none\n" }, { result.code, result.err })
+  end)
+
+  it("counts", function()
+    local stats = json.decode(more({ "stats", "--json" }).out)
+    assert.same({ 1, 1, 0 }, { stats.dead, stats.unhandled, stats.pending })
+    assert.truthy(more({ "stats" }).out:find "dead%s+1\n")
+  end)
+
+  it("runs again, and purges", function()
+    refused(more { "retry" }, "an id, or --all")
+    assert.equal("1 to run again\n", more({ "retry", "--all" }).out)
+    assert.equal(1, json.decode(more({ "stats", "--json" }).out).pending)
+    local worked = command.run { "work", rules, "--once" }
+    assert.equal(0, worked.code)
+    assert.equal(1, json.decode(more({ "stats", "--json" }).out).dead)
+    assert.equal("0 to run again\n", more({ "retry", "school:none" }).out)
+    refused(more { "purge" }, "--older-than or --invoice")
+    assert.equal("1 purged\n", more({ "purge", "--invoice", "1" }).out)
+    assert.truthy(more({ "show", id .. "1" }).out:find("(purged)", 1, true))
+  end)
+
+  it("makes no inbox out of a mistyped name", function()
+    local path = command.folder() .. "/none.db"
+    local result = command.run { "inbox", "list", "--inbox", "sqlite:" .. path }
+    assert.same({ 1, "billhook: no inbox " .. path .. "\n" }, { result.code, result.err })
+    assert.is_nil(process.stat(path))
+    refused(command.run { "inbox", "list", "--inbox", "nosuch:x" }, "inbox must be")
+  end)
+end)
+
+describe("billhook demo", function()
+  after_each(command.finish)
+
+  local function leftovers(folder)
+    local pipe = io.popen("ls '" .. folder .. "'")
+    local text = pipe:read "*a"
+    pipe:close()
+    return text
+  end
+
+  it("shows it all, and leaves nothing behind", function()
+    local folder = command.folder()
+    local result = command.run({ "demo" }, { env = { TMPDIR = folder } })
+    assert.equal(0, result.code, result.out .. result.err)
+    assert.equal("", result.err)
+    local out = lines(result.out)
+    local deliveries, runs = out[#out]:match(
+      "^demo: ok %(3 vendors, (%d+) deliveries, (%d+) rules run, 0 lost%)$")
+    local rows, first = 0, nil
+    for i, line in ipairs(out) do
+      if line:find "^ACCOUNT%s+EVENT%s+TRUST%s+INVOICE%s+AMOUNT%s+RULE%s+RESULT$" then first = i end
+      if first and line:find "%(%d%d%d%)$" then rows = rows + 1 end
+    end
+    assert.equal(rows, tonumber(deliveries))
+    assert.is_true(tonumber(runs) >= 11)
+    for _, word in ipairs { "duplicate (200)", "refused (401)", "contested (200)", "id > api" } do
+      assert.truthy(result.out:find(word, 1, true), word)
+    end
+    assert.equal("", leftovers(folder))
+  end)
+
+  it("says so when something is missing", function()
+    local folder = command.folder()
+    local result = command.run({ "demo" }, { env = { TMPDIR = folder, BILLHOOK_NGINX = "/none" } })
+    assert.equal(1, result.code)
+    assert.equal("demo: FAILED (sandbox: cannot run BILLHOOK_NGINX /none)\n", result.out)
+    assert.equal("", leftovers(folder))
+  end)
+
+  it("cleans up when it is interrupted", function()
+    local folder = command.folder()
+    local child = command.start({ "demo" }, { env = { TMPDIR = folder } })
+    local pids
+    command.wait("its children", function()
+      pids = command.descendants(child.pid)
+      return #pids >= 3
+    end)
+    child:signal "INT"
+    assert.equal(1, child:wait())
+    assert.equal("demo: FAILED (interrupted by INT)\n", child:output())
+    for _, pid in ipairs(pids) do
+      command.wait("the end of a child", function() return command.gone(pid) end)
+    end
+    assert.equal("", leftovers(folder))
+  end)
+end)

@@ -1,0 +1,419 @@
+-- serve_spec.lua: `billhook serve` and `billhook work` as processes: what they receive and run, and
+-- how they start, stop, crash and are killed.
+
+local command = require "spec.support.command"
+local process = require "billhook.process"
+
+local wait, read = command.wait, command.read
+local unpack = table.unpack or rawget(_G, "unpack")
+
+-- A rules file whose rules say what they do in a file; `more` are further ones.
+local rules_text = [[
+local billhook = require "billhook"
+local function say(text)
+  local file = assert(io.open("$FOLDER/said", "a"))
+  file:write(text, "\n")
+  file:close()
+end
+local app = billhook.app { inbox = "sqlite:$FOLDER/inbox.db", backoff = { base = 0.05 },
+  accounts = {
+    school = billhook.dreamclass { tenant = "my-school",
+      webhook = { $LIMIT secret = os.getenv "SERVE_SECRET" or "123" } },
+  } }
+app:on("invoice.created", function(event) say("created " .. event.claims.id) end)
+$MORE
+return app
+]]
+
+local Server = {}
+Server.__index = Server
+
+local function write_rules(self, more, limit)
+  local text = rules_text:gsub("%$MORE", function() return more or "" end)
+  text = text:gsub("%$LIMIT", limit or "")
+  self.rules = command.write(self.folder .. "/rules.lua", (text:gsub("%$FOLDER", self.folder)))
+end
+
+local function launch(self, options)
+  options = options or {}
+  self.child = command.start({ "serve", self.rules, "--listen", self.port }, {
+    env = { TMPDIR = self.folder, SERVE_SECRET = options.secret or false }, cwd = options.cwd,
+  })
+  wait("serve to listen", function()
+    if process.wait(self.child.pid, "look") then error(self.child:errors(), 0) end
+    return self.child:errors():find("listening on " .. self.url, 1, true)
+  end)
+  return self
+end
+
+local function new(more, options)
+  local self = setmetatable({ folder = command.folder() }, Server)
+  self.port = ("%d"):format((process.free_port()))
+  self.url = "http://127.0.0.1:" .. self.port
+  write_rules(self, more)
+  return launch(self, options)
+end
+
+function Server:said() return read(self.folder .. "/said") end
+
+function Server:saying(text)
+  return wait("a rule to say: " .. text .. "\n" .. self.child:errors(), function()
+    return self:said():find(text, 1, true)
+  end)
+end
+
+local serial = 0
+
+-- posts a signed delivery; gives status and body
+function Server:post(kind, invoice, secret)
+  serial = serial + 1
+  local body = ('{"id":"aa3a27d6-05b5-4fcd-bd04-%012d","type":"%s","tenant":"my-school",'
+    .. '"timestamp":1,"data":{"id":%d}}'):format(serial, kind, invoice)
+  local headers, signed = require("billhook").sign("dreamclass", body, { secret = secret or "123" })
+  return command.http("POST", self.url .. "/webhooks/school", headers, signed)
+end
+
+function Server:pids() return command.descendants(self.child.pid) end
+
+-- the child of serve whose command line has these words
+function Server:pid_of(...)
+  for _, pid in ipairs(self:pids()) do
+    local line, all = read(("/proc/%d/cmdline"):format(pid)):gsub("%z", " "), true
+    for _, word in ipairs { ... } do all = all and line:find(word, 1, true) end
+    if all then return pid end
+  end
+end
+
+local function all_gone(pids)
+  for _, pid in ipairs(pids) do
+    wait("the end of " .. pid, function() return command.gone(pid) end)
+  end
+end
+
+-- what serve leaves in the folder that it had for temporary files
+function Server:leftovers()
+  local pipe = io.popen("ls -d '" .. self.folder .. "'/billhook.* 2>/dev/null")
+  local text = pipe:read "*a"
+  pipe:close()
+  return text
+end
+
+describe("billhook serve", function()
+  after_each(command.finish)
+
+  it("receives, and runs rules beside", function()
+    local server = new()
+    assert.truthy(server.child:errors():find(server.url .. "/webhooks/school", 1, true))
+    local status, body = server:post("INVOICE_CREATED", 7)
+    assert.same({ 200, '{"ok":true}' }, { status, body })
+    server:saying "created 7\n"
+    local pids = server:pids()
+    assert.is_true(#pids >= 3) -- nginx, its worker, work
+    server.child:signal "TERM"
+    assert.equal(0, server.child:wait())
+    for _, pid in ipairs(pids) do assert.is_true(command.gone(pid)) end
+    assert.equal("", server:leftovers())
+    assert.equal("", server.child:output())
+  end)
+
+  it("answers in JSON whatever it is asked", function()
+    local server = new()
+    assert.equal(401, (server:post("INVOICE_CREATED", 1, "124")))
+    local function ask(method, path, headers, body)
+      return { command.http(method, server.url .. path, headers, body) }
+    end
+    assert.same({ 404, '{"error":"no such account"}' },
+      { ask("POST", "/webhooks/none", {}, "{}")[1], ask("POST", "/webhooks/none", {}, "{}")[2] })
+    for _, path in ipairs { "/", "/webhooks/", "/webhooks/school/x" } do
+      local answer = ask("GET", path)
+      assert.same({ 404, '{"error":"not found"}' }, { answer[1], answer[2] })
+      assert.equal("application/json", answer[3]["content-type"])
+    end
+    assert.equal(405, ask("GET", "/webhooks/school")[1])
+    local large = ask("POST", "/webhooks/school", {}, ("x"):rep(9 * 1024 * 1024))
+    assert.same({ 413, '{"error":"body too large"}' }, { large[1], large[2] })
+    assert.equal("application/json", large[3]["content-type"])
+    large = ask("POST", "/webhooks/school", {}, ("x"):rep(1024 * 1024 + 1))
+    assert.same({ 413, '{"error":"body too large"}' }, { large[1], large[2] })
+    assert.same({ 200, '{"ok":true}' }, { ask("GET", "/healthz")[1], ask("GET", "/healthz")[2] })
+  end)
+
+  it("passes the environment on to both sides", function()
+    local server = new("app:on('invoice.updated', function() say(os.getenv 'SERVE_SECRET') end)",
+      { secret = "other" })
+    assert.equal(401, (server:post("INVOICE_CREATED", 1)))
+    assert.equal(200, (server:post("INVOICE_UPDATED", 1, "other")))
+    server:saying "other\n"
+  end)
+
+  it("lets the running rule end, on TERM, INT and QUIT", function()
+    for _, name in ipairs { "TERM", "INT", "QUIT" } do
+      local server = new [[app:on("invoice.updated", function()
+        say "began"
+        require("billhook.process").sleep(0.5, true)
+        say "ended"
+      end)]]
+      assert.equal(200, (server:post("INVOICE_UPDATED", 1)))
+      server:saying "began\n"
+      server.child:signal(name)
+      assert.equal(0, server.child:wait())
+      assert.equal("began\nended\n", server:said())
+      assert.is_nil(server.child:errors():find("by force", 1, true))
+    end
+  end)
+
+  it("ends at once when it is told twice", function()
+    local server = new [[app:on("invoice.updated", function()
+      say "began"
+      require("billhook.process").sleep(1000, true)
+    end)]]
+    assert.equal(200, (server:post("INVOICE_UPDATED", 1)))
+    server:saying "began\n"
+    local pids = server:pids()
+    server.child:signal "TERM"
+    wait("nginx to drain", function() return not server:pid_of "nginx" end)
+    server.child:signal "TERM"
+    assert.equal(0, server.child:wait())
+    assert.truthy(server.child:errors():find("billhook: stopped by force", 1, true))
+    all_gone(pids)
+  end)
+
+  for _, whom in ipairs { "it", "all of it" } do
+    it("leaves no orphan when " .. whom .. " is killed, and goes on where it was", function()
+      local server = new [[app:on("invoice.updated", function(event)
+        say("began " .. event.attempt)
+        if not io.open("$FOLDER/go") then require("billhook.process").sleep(1000, true) end
+        say "ended"
+      end)]]
+      assert.equal(200, (server:post("INVOICE_UPDATED", 1)))
+      server:saying "began 1\n"
+      local pids = server:pids()
+      server.child:signal "KILL"
+      for _, pid in ipairs(whom == "it" and {} or pids) do process.kill(pid, "KILL") end
+      assert.equal("KILL", server.child:wait())
+      all_gone(pids)
+      command.write(server.folder .. "/go", "")
+      launch(server)
+      server:saying "ended\n"
+      assert.equal("began 1\nbegan 1\nended\n", server:said())
+    end)
+  end
+
+  it("leaves no nginx worker when the master is killed, and fails", function()
+    local server = new()
+    local pids = server:pids()
+    process.kill(server:pid_of("nginx", "-c"), "KILL")
+    assert.equal(1, server.child:wait())
+    assert.truthy(server.child:errors():find("billhook: nginx ended (signal KILL)", 1, true))
+    all_gone(pids)
+    assert.equal("", server:leftovers())
+  end)
+
+  it("goes on receiving while a rule crashes its process", function()
+    local server = new [[app:on("invoice.updated", function(event)
+      say "crashing"
+      if not io.open("$FOLDER/fixed") then os.execute "kill -SEGV $PPID" end
+      say "fixed"
+    end)]]
+    assert.equal(200, (server:post("INVOICE_UPDATED", 1)))
+    wait("the crash", function()
+      return server.child:errors():find(
+        "billhook: work ended (signal SEGV); it starts again in 0.5 s", 1, true)
+    end)
+    assert.equal(200, (server:post("INVOICE_CREATED", 2)))
+    command.write(server.folder .. "/fixed", "")
+    server:saying "fixed\n"
+    server:saying "created 2\n"
+    server.child:signal "TERM"
+    assert.equal(0, server.child:wait())
+  end)
+
+  it("reads the rules again on HUP, unless they are broken", function()
+    local server = new()
+    assert.equal(200, (server:post("INVOICE_CREATED", 0)))
+    server:saying "created 0\n"
+    command.write(server.rules, "this is no Lua")
+    server.child:signal "HUP"
+    wait("the refusal", function()
+      return server.child:errors():find("billhook: not reloaded: " .. server.rules, 1, true)
+    end)
+    assert.equal(200, (server:post("INVOICE_CREATED", 1)))
+    server:saying "created 1\n"
+    local large = { "POST", server.url .. "/webhooks/school", {}, ("x"):rep(2 * 1024 * 1024) }
+    assert.equal(413, (command.http(unpack(large))))
+    write_rules(server, "app:on('invoice.updated', function() say 'new rule' end)",
+      "limit = 3 * 1024 * 1024,")
+    server.child:signal "HUP"
+    wait("the reload", function()
+      return server.child:errors():find("billhook: reloaded", 1, true)
+    end)
+    wait("the new rule", function() -- an old nginx worker may still take the first ones
+      assert.equal(200, (server:post("INVOICE_UPDATED", 2)))
+      return server:said():find("new rule", 1, true)
+    end)
+    wait("the new limit", function() return command.http(unpack(large)) == 400 end)
+  end)
+
+  it("finds a rules file and an inbox by relative names, and modules beside the rules", function()
+    local folder = command.folder()
+    command.write(folder .. "/secrets.lua", "return { school = '123' }")
+    command.write(folder .. "/rules.lua", [[
+      local billhook, secrets = require "billhook", require "secrets"
+      return billhook.app { inbox = "sqlite:inbox.db", accounts = {
+        school = billhook.dreamclass { webhook = { secret = secrets.school } } } }]])
+    local server = setmetatable({ folder = folder, rules = "rules.lua" }, Server)
+    server.port = ("%d"):format((process.free_port()))
+    server.url = "http://127.0.0.1:" .. server.port
+    server.child = command.start({ "serve", "rules.lua", "--listen", server.port },
+      { cwd = folder, script = process.realpath "bin/billhook",
+        env = { TMPDIR = folder, LUA_PATH = false, LUA_CPATH = false } })
+    wait("serve to listen", function() return server.child:errors():find "listening on" end)
+    assert.equal(200, (server:post("INVOICE_CREATED", 1)))
+    assert.equal("file", process.stat(folder .. "/inbox.db").type)
+  end)
+
+  it("keeps nginx's files where it is told", function()
+    local server = new()
+    server.child:signal "TERM"
+    server.child:wait()
+    local run = server.folder .. "/run"
+    server.child = command.start { "serve", server.rules, "--listen", server.port, "--run", run }
+    wait("serve to listen", function() return server.child:errors():find "listening on" end)
+    assert.equal("file", process.stat(run .. "/nginx.conf").type)
+    server.child:signal "TERM"
+    assert.equal(0, server.child:wait())
+    assert.equal("file", process.stat(run .. "/nginx.conf").type)
+  end)
+
+  if process.uid() == 0 then
+    it("runs as who owns the inbox, when it is started by root", function()
+      local server = setmetatable({ folder = command.folder() }, Server)
+      local nobody = process.user "nobody"
+      server.port = ("%d"):format((process.free_port()))
+      server.url = "http://127.0.0.1:" .. server.port
+      write_rules(server)
+      process.chown(server.folder, nobody.uid, nobody.gid)
+      launch(server)
+      assert.equal(200, (server:post("INVOICE_CREATED", 1)))
+      server:saying "created 1\n"
+      assert.equal(nobody.uid, process.stat(server.folder .. "/inbox.db").uid)
+      assert.equal(nobody.uid, process.stat(server.folder .. "/said").uid)
+      server.child:signal "TERM"
+      assert.equal(0, server.child:wait())
+    end)
+  end
+end)
+
+describe("billhook serve, called in vain,", function()
+  after_each(command.finish)
+
+  local function serve(text, ...)
+    local path = command.write(command.folder() .. "/rules.lua", text)
+    local result = command.run { "serve", path, "--listen",
+      ("%d"):format((process.free_port())), ... }
+    return result.code, result.err, path
+  end
+
+  local good = [[local billhook = require "billhook"
+    return billhook.app { inbox = "sqlite:$F/inbox.db", accounts = {
+      school = billhook.dreamclass { webhook = { secret = "1" } } } }]]
+
+  it("says what is wrong with the rules", function()
+    for text, message in pairs {
+      ["this is no Lua"] = "rules.lua:1: ",
+      ["error 'on purpose'"] = "rules.lua:1: on purpose",
+      ["return 1"] = "must end with `return app` (what billhook.app gave); it returned number",
+      [""] = "must end with `return app` (what billhook.app gave); it returned nothing",
+      ["require 'nosuch'"] = "module 'nosuch' not found",
+      ["os.exit(3)"] = "does not load (exit 3)",
+    } do
+      local code, err, path = serve(text)
+      assert.equal(1, code)
+      assert.truthy(err:find(message, 1, true), err)
+      assert.truthy(err:find(path .. " does not load (exit ", 1, true), err)
+    end
+  end)
+
+  it("wants an inbox on disk", function()
+    local code, err = serve((good:gsub("sqlite:[^\"]*", "memory:")))
+    assert.equal(1, code)
+    assert.truthy(err:find("serve needs an inbox that two processes share", 1, true), err)
+  end)
+
+  it("says when it cannot listen or find what it needs", function()
+    local folder = command.folder()
+    local text = good:gsub("%$F", folder)
+    local server = new()
+    local code, err = serve(text, "--listen", server.port)
+    assert.equal(1, code)
+    assert.truthy(err:find("Address already in use", 1, true), err)
+    local result = command.run { "serve", "/none.lua" }
+    assert.same({ 1, "billhook: /none.lua: No such file or directory\n" },
+      { result.code, result.err })
+    result = command.run { "serve", server.rules, "--listen", "x" }
+    assert.same({ 2, "billhook: not an address and port: x\n" }, { result.code, result.err })
+    result = command.run({ "serve", server.rules }, { env = { BILLHOOK_NGINX = "/none" } })
+    assert.same({ 1, "billhook: cannot run BILLHOOK_NGINX /none\n" }, { result.code, result.err })
+    result = command.run({ "serve", server.rules }, { env = { BILLHOOK_NGINX = "/bin/true" } })
+    assert.equal(1, result.code)
+    assert.truthy(result.err:find("/bin/true was built without --with-threads", 1, true))
+  end)
+end)
+
+describe("billhook work", function()
+  after_each(command.finish)
+
+  local function prepared(more)
+    local server = setmetatable({ folder = command.folder() }, Server)
+    write_rules(server, more)
+    return server
+  end
+
+  it("tells what the rules need, and runs nothing", function()
+    local server = prepared()
+    local result = command.run { "work", server.rules, "--check" }
+    assert.equal(0, result.code)
+    local needs = require("billhook.json").decode(result.out)
+    assert.same({ "sqlite:" .. server.folder .. "/inbox.db", "dreamclass", 1048576 },
+      { needs.inbox, needs.accounts.school, needs.limit })
+    assert.is_nil(process.stat(server.folder .. "/inbox.db"))
+  end)
+
+  it("runs until it is told to stop", function()
+    local server = prepared()
+    server.child = command.start { "work", server.rules }
+    local app = assert(require("billhook.cli.rules").load(server.rules))
+    app.log = function() end
+    local body = '{"id":"aa3a27d6-05b5-4fcd-bd04-505bfffacfc2","type":"INVOICE_CREATED",'
+      .. '"tenant":"my-school","timestamp":1,"data":{"id":5}}'
+    local headers, signed = require("billhook").sign("dreamclass", body, { secret = "123" })
+    assert.equal(200, (app:receive("school", headers, signed)))
+    app.store:close()
+    server:saying "created 5\n"
+    server.child:signal "TERM"
+    assert.equal(0, server.child:wait())
+  end)
+
+  it("goes on while the inbox fails", function()
+    local server = prepared()
+    local folder = server.folder .. "/inbox.db" -- a folder is no database
+    process.mkdir(folder)
+    server.child = command.start { "work", server.rules }
+    wait("a complaint", function() return server.child:errors():find "billhook: work: " end)
+    process.remove_tree(folder)
+    wait("the inbox", function() return process.stat(folder) end)
+    server.child:signal "INT"
+    assert.equal(0, server.child:wait())
+    process.remove_tree(folder)
+    process.mkdir(folder)
+    assert.equal(1, command.run({ "work", server.rules, "--once" }).code)
+  end)
+
+  it("says what is wrong with the rules", function()
+    local path = command.write(command.folder() .. "/rules.lua", "return 1")
+    local result = command.run { "work", path }
+    assert.equal(1, result.code)
+    assert.equal("billhook: " .. path .. " must end with `return app` (what billhook.app gave); "
+      .. "it returned number\n", result.err)
+  end)
+end)

@@ -1,0 +1,466 @@
+-- What is particular to libcurl: the native module, streams, transfers side by side, compression,
+-- HTTP/2, and what the environment may not decide.
+
+local native = require "billhook.curl"
+local curl = require "billhook.transport.curl"
+local peer = require "spec.support.peer"
+
+local answer, send, times = peer.answer, peer.send, peer.times
+
+local function request(fields)
+  local made = { method = "GET", url = "http://127.0.0.1:1/", headers = {}, timeout = 10,
+    connect_timeout = 5, limit = 1000000 }
+  for name, value in pairs(fields or {}) do made[name] = value end
+  return made
+end
+
+local function ended(pool, ticket)
+  while not ticket:done() do pool:poll(1) end
+  return ticket:result()
+end
+
+describe("billhook.curl", function()
+  local server, pool
+
+  setup(function() server = peer.start() end)
+  teardown(function() server:stop() end)
+  before_each(function()
+    pool = native.new()
+    server:forget()
+  end)
+
+  it("gives status, headers and body", function()
+    local status, headers, body = ended(pool, pool:add(request {
+      url = server:url(answer(201, { Location = "/x" }, "hello")) }))
+    assert.are.equal(201, status)
+    assert.are.equal("/x", headers.location)
+    assert.are.equal("hello", body)
+  end)
+
+  it("gives nothing while a transfer runs", function()
+    local ticket = pool:add(request { url = server:url("wait=20000") })
+    pool:poll(0)
+    assert.is_false(ticket:done())
+    assert.are.equal(0, select("#", ticket:result()))
+    assert.are.equal(0, select("#", ticket:head()))
+    assert.are.equal(0, select("#", ticket:read()))
+  end)
+
+  it("refuses what is no request", function()
+    local function refused(message, fields)
+      local ok, err = pcall(pool.add, pool, fields)
+      assert.is_false(ok)
+      assert.is_truthy(err:find(message, 1, true), err)
+    end
+    refused("table expected", nil)
+    refused("request.method must be a string", { url = "http://a/" })
+    refused("request.url must be a string", request { url = 5 })
+    refused("request.url holds a NUL byte", request { url = "http://a/\0" })
+    refused("request.body must be a string", request { body = {} })
+    refused("request.limit must be a number", request { limit = "1" })
+    refused("request.limit must be a number", request { limit = -1 })
+    refused("request.timeout must be a number", request { timeout = 0 / 0 })
+    refused("request.ca_file must be a string", request { ca_file = true })
+    refused("request.headers must be a table", request { headers = "X: y" })
+    refused("must map strings to strings", request { headers = { "X: y" } })
+    refused("must map strings to strings", request { headers = { X = 1 } })
+    refused("malformed name", request { headers = { ["X: y\r\nZ"] = "1" } })
+    refused("malformed name", request { headers = { [""] = "1" } })
+    refused("the value of X has a line break", request { headers = { X = "1\r\nY: 2" } })
+    refused("the value of X has a line break", request { headers = { X = "1\0" } })
+    refused("libcurl: ", request { url = "http://a/" .. ("x"):rep(8000001) })
+  end)
+
+  it("refuses what is no pool and no ticket", function()
+    local ticket = pool:add(request())
+    assert.is_false(pcall(pool.poll, ticket, 0))
+    assert.is_false(pcall(ticket.done, pool))
+    assert.is_false(pcall(pool.poll, pool, -1))
+    assert.is_false(getmetatable(pool))
+    assert.is_false(getmetatable(ticket))
+  end)
+
+  it("takes a result once", function()
+    local ticket = pool:add(request())
+    assert.is_nil((ended(pool, ticket)))
+    assert.has_error(function() ticket:result() end, "the ticket was cancelled or used up")
+    ticket:cancel()
+    ticket:cancel()
+    assert.has_error(function() ticket:done() end, "the ticket was cancelled or used up")
+  end)
+
+  it("closes, twice too, while tickets live on", function()
+    local ticket = pool:add(request { url = server:url("wait=20000") })
+    pool:poll(0)
+    pool:close()
+    pool:close()
+    assert.has_error(function() pool:poll(0) end, "the transport is closed")
+    ticket:cancel()
+  end)
+
+  it("runs many transfers side by side", function()
+    local start, tickets = os.time(), {}
+    for i = 1, 50 do
+      tickets[i] = pool:add(request { url = server:url("wait=400", answer(200, {}, tostring(i))) })
+    end
+    for i = 1, 50 do assert.are.equal(tostring(i), select(3, ended(pool, tickets[i]))) end
+    assert.is_true(os.time() - start < 5) -- one after the other: 20 s
+  end)
+
+  it("ends poll when one of them is done", function()
+    local slow = pool:add(request { url = server:url("wait=20000") })
+    local quick = pool:add(request { url = server:url(answer(200, {}, "")) })
+    assert.is_true(pool:poll(20))
+    assert.is_true(quick:done())
+    assert.is_false(slow:done())
+    assert.is_false(pool:poll(0.01))
+  end)
+
+  it("sleeps all of the time, while transfers go on", function()
+    local ticket = pool:add(request { url = server:url(answer(200, {}, "")) })
+    pool:sleep(0.2)
+    assert.is_true(ticket:done())
+  end)
+
+  it("forgets tickets that nobody holds", function()
+    for _ = 1, 200 do pool:add(request { url = server:url("wait=20000") }) end
+    collectgarbage()
+    collectgarbage()
+    assert.are.equal("x", select(3, ended(pool, pool:add(request {
+      url = server:url(answer(200, {}, "x")) }))))
+  end)
+
+  it("leaves nothing of a request to the next one on its handle", function()
+    ended(pool, pool:add(request { method = "POST", body = "old", headers = { ["X-Old"] = "1" },
+      url = server:url(answer(200, {}, "")), fresh = true }))
+    server:forget()
+    ended(pool, pool:add(request { url = server:url(answer(200, {}, "")) }))
+    assert.are.equal(1, server:count("GET "))
+    assert.is_nil(server:log():find("old", 1, true))
+    assert.is_nil(server:log():find("X-Old", 1, true))
+  end)
+end)
+
+describe("The curl transport", function()
+  local server, secure, transport
+
+  setup(function()
+    server = peer.start()
+    secure = peer.start { tls = "good" }
+  end)
+  teardown(function()
+    server:stop()
+    secure:stop()
+    peer.clean()
+  end)
+  before_each(function()
+    transport = curl.new()
+    server:forget()
+    secure:forget()
+  end)
+
+  local function get(fields)
+    fields.method = "GET"
+    return transport:request(fields)
+  end
+
+  it("is one for all", function()
+    assert.are.equal(curl.shared(), curl.shared())
+    assert.are.equal("curl", curl.shared().name)
+  end)
+
+  it("sleeps", function()
+    local before = os.clock()
+    transport:sleep(0)
+    transport:sleep(0.05)
+    assert.is_true(os.clock() - before < 0.05) -- it waits, it does not spin
+    assert.has_error(function() transport:sleep(-1) end, "seconds must be a number of at least 0")
+    assert.has_error(function() transport:sleep(0 / 0) end)
+    assert.has_error(function() transport:sleep("1") end)
+  end)
+
+  it("resumes TLS sessions on fresh connections", function()
+    for i = 1, 3 do
+      local response = transport:request { method = "POST", body = "{}",
+        url = secure:url(answer(200, {}, "ok")), ca_file = peer.certificates() .. "/ca.pem" }
+      assert.are.equal("ok", response.body)
+      assert.are.equal(i, secure:connections())
+    end
+    assert.are.equal(2, secure:count("resumed"))
+  end)
+
+  it("does not send where ca_file cannot be read", function()
+    local response, failure = get { url = secure:url(answer(200, {}, "")), ca_file = "/nowhere" }
+    assert.is_nil(response)
+    assert.are.same({ "tls", false }, { failure.kind, failure.sent })
+  end)
+
+  it("reaches a TLS server through a tunnel that sees nothing", function()
+    local proxy = peer.start()
+    local fields = { method = "POST", url = secure:url(answer(200, { ["X-A"] = "1" }, "in")),
+      body = "{}", headers = { Authorization = "secret" },
+      proxy = ("http://me:word@127.0.0.1:%d"):format(proxy.port) }
+    local response, failure = transport:request(fields)
+    assert.is_nil(response)
+    assert.are.same({ "tls", false }, { failure.kind, failure.sent })
+    fields.ca_file = peer.certificates() .. "/ca.pem"
+    response = transport:request(fields)
+    assert.are.equal("in", response.body)
+    assert.are.equal("1", response.headers["x-a"])
+    assert.is_nil(response.headers["x-proxy"])
+    assert.are.equal(2, proxy:count(("CONNECT localhost:%d"):format(secure.port)))
+    assert.are.equal(2, proxy:count("Proxy-Authorization: Basic bWU6d29yZA=="))
+    assert.are.equal(0, proxy:count("Authorization"))
+    assert.are.equal(0, secure:count("Proxy-Authorization"))
+    assert.are.equal(1, secure:count("Authorization: secret"))
+    proxy:stop()
+  end)
+
+  describe("with compressed answers", function()
+    local folder
+
+    setup(function()
+      local pipe = io.popen("mktemp -d /tmp/billhook-gzip.XXXXXX")
+      folder = pipe:read("*l")
+      pipe:close()
+      os.execute("cd " .. folder .. " && printf hello | gzip > hello"
+        .. " && head -c 100000000 /dev/zero | gzip > bomb")
+    end)
+    teardown(function() os.execute("rm -rf " .. folder) end)
+
+    local function packed(name, limit)
+      return get { limit = limit, url = server:url(send("HTTP/1.1 200 OK\r\n"
+        .. "Content-Encoding: gzip\r\n\r\n"), peer.file(folder .. "/" .. name), "close") }
+    end
+
+    it("asks for them and undoes them", function()
+      assert.are.equal("hello", packed("hello", 5).body)
+      assert.is_truthy(server:log():find("Accept%-Encoding: [^\r]*gzip"))
+    end)
+
+    it("counts what comes out", function()
+      local response, failure = packed("bomb", 50000000)
+      assert.is_nil(response)
+      assert.are.equal("too_large", failure.kind)
+      assert.are.equal("the body is over the limit", failure.message)
+    end)
+
+    it("tells what cannot be undone", function()
+      for _, coding in ipairs { "gzip", "rot13" } do
+        local response, failure = get { url = server:url(answer(200,
+          { ["Content-Encoding"] = coding }, "hello")) }
+        assert.is_nil(response)
+        assert.are.same({ "decode", true }, { failure.kind, failure.sent })
+      end
+    end)
+  end)
+
+  describe("over HTTP/2", function()
+    -- frames of the server: settings, their acknowledgement, then what the test wants
+    local function frames(...)
+      local bytes = { "\0\0\0\4\0\0\0\0\0\0\0\0\4\1\0\0\0\0" }
+      for _, frame in ipairs { ... } do bytes[#bytes + 1] = frame end
+      return "eat=50/" .. send(table.concat(bytes)) .. "/eat=20000"
+    end
+
+    local function ask(method, ...)
+      local two = peer.start { tls = "good", alpn = "h2", instead = ... and frames(...) }
+      local response, failure = transport:request { method = method, timeout = 10,
+        url = two:url(answer(200, {}, "one")), ca_file = peer.certificates() .. "/ca.pem" }
+      local log = two:log()
+      two:stop()
+      return response, failure, log
+    end
+
+    it("asks with GET", function()
+      local response = ask("GET", "\0\0\1\1\4\0\0\0\1\136", "\0\0\2\0\1\0\0\0\1ok")
+      assert.are.equal(200, response.status)
+      assert.are.equal("ok", response.body)
+    end)
+
+    it("never repeats what was refused", function()
+      for _, frame in ipairs { "\0\0\4\3\0\0\0\0\1\0\0\0\7", -- RST_STREAM, refused
+        "\0\0\8\7\0\0\0\0\0\0\0\0\0\0\0\0\0" } do -- GOAWAY before the first stream
+        local response, failure, log = ask("GET", frame)
+        assert.is_nil(response)
+        assert.are.same({ "network", true }, { failure.kind, failure.sent })
+        -- the frames that open stream 1, with flags for the end of the headers and of the stream
+        assert.are.equal(1, select(2, log:gsub("\1[\5%%]%z%z%z\1", "")))
+      end
+    end)
+
+    it("does not send what must go out once", function()
+      local response, _, log = ask("POST")
+      assert.are.equal("one", response.body)
+      assert.is_truthy(log:find("^connection 1\nPOST [^\n]* HTTP/1.1\r\n"))
+    end)
+  end)
+
+  describe("in an environment", function()
+    local shown = [[
+      local fields = { method = "GET", url = %q, timeout = %s, ca_file = %s, proxy = %s }
+      local response, failure = require("billhook.transport.curl").shared():request(fields)
+      print(response and response.body or failure.kind)
+    ]]
+
+    local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+    -- what a program of its own prints that sends this request
+    local function alone(environment, url, fields)
+      local code = shown:format(url, fields.timeout or 10,
+        fields.ca_file and ("%q"):format(fields.ca_file),
+        fields.proxy and ("%q"):format(fields.proxy))
+      local lua = rawget(_G, "jit") and "luajit" or "lua5.4"
+      local pipe = io.popen(("env LUA_PATH=%s LUA_CPATH=%s %s %s -e %s"):format(
+        quoted(package.path), quoted(package.cpath), environment, lua, quoted(code)))
+      local said = pipe:read("*a")
+      pipe:close()
+      return (said:gsub("%s+$", ""))
+    end
+
+    it("looks for no proxy", function()
+      local proxy = peer.start()
+      local there = ("http_proxy=%s HTTP_PROXY=%s ALL_PROXY=%s all_proxy=%s https_proxy=%s")
+        :gsub("%%s", "http://127.0.0.1:" .. proxy.port)
+      assert.are.equal("straight", alone(there, server:url(answer(200, {}, "straight")), {}))
+      assert.are.equal("tls", alone(there, secure:url(answer(200, {}, "straight")), {}))
+      assert.are.equal(0, proxy:connections())
+      assert.are.equal("by proxy", alone("no_proxy='*' NO_PROXY='*'",
+        "http://example.invalid/" .. answer(200, {}, "by proxy"),
+        { proxy = "http://127.0.0.1:" .. proxy.port }))
+      proxy:stop()
+    end)
+
+    it("refuses TLS 1.1 even where OpenSSL would not", function()
+      local file = peer.certificates() .. "/lax.cnf"
+      local out = assert(io.open(file, "w"))
+      out:write("openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\n",
+        "MinProtocol = TLSv1\nCipherString = DEFAULT@SECLEVEL=0\n")
+      out:close()
+      local fields = { ca_file = peer.certificates() .. "/ca.pem" }
+      for version, said in pairs { ["1.1"] = "tls", ["1.2"] = "in" } do
+        local old = peer.start { tls = "good", tls_max = version }
+        assert.are.equal(said,
+          alone("OPENSSL_CONF=" .. file, old:url(answer(200, {}, "in")), fields))
+        old:stop()
+      end
+    end)
+
+    it("keeps its time where names are slow", function()
+      local so = peer.compile_shared("slowdns")
+      local start = os.time()
+      assert.are.equal("timeout", alone("LD_PRELOAD=\"$LD_PRELOAD:" .. so .. "\"",
+        "http://slow.invalid/", { timeout = 0.3 }))
+      assert.is_true(os.time() - start < 3)
+    end)
+  end)
+
+  describe("streams", function()
+    local function stream(...)
+      return transport:stream { method = "GET", url = server:url(...), limit = 2 ^ 31,
+        timeout = 60 }
+    end
+
+    local function drain(reader)
+      local n = 0
+      for chunk in function() return reader:read() end do n = n + #chunk end
+      return n
+    end
+
+    it("the head before the body is there", function()
+      local reader = stream(answer(200, { ["X-A"] = "1" }, "ab", 4), "wait=20000")
+      assert.are.equal(200, reader.status)
+      assert.are.equal("1", reader.headers["x-a"])
+      assert.are.equal("ab", reader:read())
+      reader:close()
+      reader:close()
+      assert.is_nil(reader:read())
+    end)
+
+    it("the whole body, then nothing", function()
+      local reader = stream(answer(200, {}, "hello"))
+      assert.are.equal("hello", reader:read())
+      assert.are.equal(0, select("#", reader:read()) - 2)
+      assert.is_nil(reader:read())
+      reader = stream(answer(200, {}, ""))
+      assert.is_nil(reader:read())
+    end)
+
+    local function peak() -- KiB that this process has had at most
+      for line in io.lines("/proc/self/status") do
+        local size = line:match("^VmHWM:%s*(%d+)")
+        if size then return tonumber(size) end
+      end
+    end
+
+    it("150 MB in constant memory", function()
+      local line = ("x"):rep(1023) .. "\n"
+      local warm = stream(answer(200, {}, "", 1024 * 4000), times(4000, line))
+      assert.are.equal(1024 * 4000, drain(warm))
+      collectgarbage()
+      local before = peak()
+      local reader = stream(answer(200, {}, "", 1024 * 150000), times(150000, line))
+      assert.are.equal(1024 * 150000, drain(reader))
+      assert.is_true(peak() - before < 16384, peak() - before)
+    end)
+
+    it("no faster than it is read", function()
+      local before = peak()
+      local reader = stream(answer(200, {}, "", 1024 * 200000), times(200000, ("x"):rep(1024)))
+      assert.is_string(reader:read())
+      transport:sleep(0.3)
+      assert.is_true(peak() - before < 8192, peak() - before)
+      assert.is_true(#reader:read() < 600000)
+      reader:close()
+    end)
+
+    it("several at once, and calls between their chunks", function()
+      local readers = {}
+      for i = 1, 5 do
+        readers[i] = stream(answer(200, {}, "", 2000000), times(2000, ("x"):rep(1000)))
+      end
+      for i = 1, 5 do
+        assert.are.equal("y", get { url = server:url(answer(200, {}, "y")) }.body)
+        assert.are.equal(2000000, drain(readers[i]))
+      end
+    end)
+
+    it("until it tears", function()
+      local reader = stream(answer(200, {}, "abc", 10), "close")
+      assert.are.equal("abc", reader:read())
+      for _ = 1, 2 do
+        local chunk, failure = reader:read()
+        assert.is_nil(chunk)
+        assert.are.same({ "network", true }, { failure.kind, failure.sent })
+      end
+    end)
+
+    it("up to the limit", function()
+      local reader = transport:stream { method = "GET", limit = 1000, url = server:url(
+        answer(200, {}, "", 2000), times(2, ("x"):rep(500)), "wait=100", times(2, ("x"):rep(500))) }
+      assert.are.equal(1000, #reader:read() + #(reader:read() or ""))
+      local _, failure = reader:read()
+      assert.are.same({ "too_large", true }, { failure.kind, failure.sent })
+    end)
+
+    it("until time is over, read or not", function()
+      local reader = transport:stream { method = "GET", timeout = 0.3,
+        url = server:url(answer(200, {}, "", 1024 * 200000), times(200000, ("x"):rep(1024))) }
+      assert.is_string(reader:read())
+      transport:sleep(0.5)
+      local chunk, failure
+      repeat chunk, failure = reader:read() until not chunk
+      assert.are.same({ "timeout", true }, { failure.kind, failure.sent })
+    end)
+
+    it("nothing where nothing answers", function()
+      local reader, failure = transport:stream { method = "GET",
+        url = ("http://127.0.0.1:%d/"):format(peer.refused_port()) }
+      assert.is_nil(reader)
+      assert.are.same({ "network", false }, { failure.kind, failure.sent })
+      reader, failure = stream(send("HTTP/1.1 200 OK\r\nX-A"), "close")
+      assert.is_nil(reader)
+      assert.are.same({ "network", true }, { failure.kind, failure.sent })
+    end)
+  end)
+end)

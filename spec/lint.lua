@@ -1,0 +1,169 @@
+-- spec/lint.lua: the rules of the house that a program can hold. Each check
+-- gives the lines that break it; the run ends with "N passed, N failed".
+
+local function lines(command)
+  local found = {}
+  local pipe = assert(io.popen(command .. " 2>&1"))
+  for line in pipe:lines() do found[#found + 1] = line end
+  return found, pipe:close()
+end
+
+local function read(path)
+  local file = assert(io.open(path))
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+local function files(pattern)
+  return (lines("git ls-files --cached --others --exclude-standard -- " .. pattern))
+end
+
+local c_files = files("'src/*.[ch]' 'fuzz/*.c' 'bench/*.c' 'spec/**/*.c'")
+local lua_files = files("'lua/*.lua' 'lua/**/*.lua' bin/billhook 'examples/*.lua'")
+
+-- the paths among these that a predicate on (line, number) finds fault with
+local function each_line(paths, fault)
+  local bad = {}
+  for _, path in ipairs(paths) do
+    local number = 0
+    for line in io.lines(path) do
+      number = number + 1
+      if fault(line, path) then bad[#bad + 1] = path .. ":" .. number .. ": " .. line end
+    end
+  end
+  return bad
+end
+
+local function too_long(paths, most)
+  local bad = {}
+  for _, path in ipairs(paths) do
+    local count = select(2, read(path):gsub("\n", ""))
+    if count > most then bad[#bad + 1] = ("%s: %d lines, at most %d"):format(path, count, most) end
+  end
+  return bad
+end
+
+local checks = {}
+local function check(name, fn) checks[#checks + 1] = { name = name, fn = fn } end
+
+check("luacheck", function()
+  local out, ok = lines("luacheck -q --no-color lua spec examples bin/billhook")
+  return ok and {} or out
+end)
+
+check("no warning from clang", function()
+  local out, ok = lines("make -s B=build/clang CC=clang all")
+  return ok and {} or out
+end)
+
+check("C files under 600 lines, Lua files under 350", function()
+  local bad = too_long(c_files, 600)
+  for _, line in ipairs(too_long(lua_files, 350)) do bad[#bad + 1] = line end
+  return bad
+end)
+
+check("79 columns in C, 100 in Lua, no tabs, no space at an end", function()
+  return each_line(files("'src/*.[ch]' 'lua/*.lua' 'lua/**/*.lua' 'spec/*.lua' 'spec/**/*.lua'"),
+    function(line, path)
+      local most = path:match("%.[ch]$") and 79 or 100
+      return utf8.len(line) == nil or utf8.len(line) > most or line:find("\t") or line:find("%s$")
+    end)
+end)
+
+-- A C function begins at a line that starts with a letter and ends in "{", and
+-- ends at the first "}" in column one.
+check("no C function over 60 lines", function()
+  local bad, start, name = {}, nil, nil
+  for _, path in ipairs(files("'src/*.c'")) do
+    local number = 0
+    for line in io.lines(path) do
+      number = number + 1
+      if line:match("^%a.*[%w_]%(") then start, name = number, line end
+      if line == "}" and start then
+        if number - start >= 60 then bad[#bad + 1] = path .. ":" .. start .. ": " .. name end
+        start = nil
+      end
+    end
+  end
+  return bad
+end)
+
+check("LUA_VERSION_NUM only in compat.h", function()
+  return each_line(c_files, function(line, path)
+    return line:find("LUA_VERSION_NUM") and path ~= "src/compat.h"
+  end)
+end)
+
+check("OpenSSL only in sign.[ch]", function()
+  return each_line(files("'src/*.[ch]'"), function(line, path)
+    return line:find("#include <openssl/", 1, true) and not path:match("^src/sign%.[ch]$")
+  end)
+end)
+
+-- An engine knows no Lua: only bindings, core and the whole-object files do.
+local knows_lua = { core = true, compat = true, curl = true, sqlite = true, pq = true,
+  process = true }
+check("engines include no Lua header", function()
+  return each_line(files("'src/*.[ch]'"), function(line, path)
+    local name = path:match("([%w_]+)%.[ch]$")
+    if knows_lua[name] or name:match("^l%a") then return false end
+    return line:find('#include [<"]l%a*lib.h') or line:find('#include [<"]lua')
+      or line:find('#include "compat.h"', 1, true)
+  end)
+end)
+
+local may_know_nginx = { ["lua/billhook/openresty.lua"] = true,
+  ["lua/billhook/transport/init.lua"] = true, ["lua/billhook/transport/worker.lua"] = true,
+  ["lua/billhook/transport/resty.lua"] = true,
+  -- writes what nginx is to run
+  ["lua/billhook/cli/serve.lua"] = true, ["lua/billhook/cli/nginx.lua"] = true }
+check("ngx only where nginx is the host", function()
+  return each_line(files("'lua/*.lua' 'lua/**/*.lua'"), function(line, path)
+    if may_know_nginx[path] or path:match("/host/") or path:match("/sandbox/") then return false end
+    return line:gsub('".-"', ""):gsub("%-%-.*", ""):find("%f[%w_]ngx%f[^%w_]")
+  end)
+end)
+
+check("one exported symbol a shared object", function()
+  local bad = {}
+  for _, path in ipairs((lines("ls build/lua5.4/billhook/*.so build/luajit/billhook/*.so"))) do
+    local name = path:match("([%w_]+)%.so$")
+    local found = lines("nm -D --defined-only --format=just-symbols " .. path)
+    local symbols = table.concat(found, " ")
+    if symbols ~= "luaopen_billhook_" .. name then bad[#bad + 1] = path .. ": " .. symbols end
+  end
+  return bad
+end)
+
+-- Every Lua file and C source is in the rockspec, and nothing else is.
+check("the rockspec lists the tree", function()
+  local bad, listed = {}, {}
+  for _, rockspec in ipairs(files("'*.rockspec'")) do
+    for path in read(rockspec):gmatch('"([%w_/]+%.%a+)"') do listed[path] = true end
+  end
+  for _, path in ipairs(files("'lua/*.lua' 'lua/**/*.lua' 'src/*.c'")) do
+    local needed = not path:match("meta%.lua$")
+    if needed and not listed[path] then bad[#bad + 1] = "missing: " .. path end
+    listed[path] = nil
+  end
+  for path in pairs(listed) do
+    if path:match("^src/") or path:match("^lua/") then bad[#bad + 1] = "not there: " .. path end
+  end
+  return bad
+end)
+
+check("luarocks lint", function()
+  local out, ok = lines("for r in *.rockspec; do luarocks lint $r || exit 1; done")
+  return ok and {} or out
+end)
+
+local passed, failed = 0, 0
+for _, one in ipairs(checks) do
+  local bad = one.fn()
+  print((#bad == 0 and "ok    " or "FAILED") .. " " .. one.name)
+  for i = 1, math.min(#bad, 40) do print("       " .. bad[i]) end
+  if #bad == 0 then passed = passed + 1 else failed = failed + 1 end
+end
+print(("%d passed, %d failed"):format(passed, failed))
+os.exit(failed == 0 and 0 or 1)

@@ -5,8 +5,7 @@
 ** JSON again, no longer than the text, and stays the same when written again.
 **
 **   clang -g -O1 -fsanitize=fuzzer,address,undefined -Isrc fuzz/json.c \
-**     src/json.c src/json_out.c src/json_stream.c src/text.c -o
-*build/fuzz-json
+**     src/json*.c src/text.c -o build/fuzz-json
 **   build/fuzz-json -dict=fuzz/json.dict -max_len=512 FOLDER
 **
 ** With -DRUNNER and without -fsanitize=fuzzer it runs the files it is given.

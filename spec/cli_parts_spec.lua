@@ -41,19 +41,20 @@ end)
 describe("in a terminal", function()
   after_each(command.finish)
 
-  -- what a terminal of 60 columns gets to see
-  local function shown(words, env)
+  -- What a terminal of 60 columns gets to see. Where there are no terminals to be had, as in a
+  -- bare chroot, the command must be told that its file is one; the rest is real.
+  local pretend = "require('billhook.process').columns = function() return 60 end"
+  local function shown(env)
     local folder = command.folder()
-    local line = "stty cols 60; exec " .. command.lua .. " bin/billhook " .. words
-      .. " < spec/support/delivery.json"
-    local pid = assert(process.spawn({ "script", "-qec", line, "/dev/null" },
-      { stdout = folder .. "/out", stdin = "/dev/null", env = env }))
+    local pid = assert(process.spawn({ command.lua, "-e", pretend, "bin/billhook", "verify",
+      "dreamclass", "--secret", "123" },
+      { stdout = folder .. "/out", stdin = "spec/support/delivery.json", env = env }))
     process.wait(pid)
-    return (command.read(folder .. "/out"):gsub("\r", ""))
+    return command.read(folder .. "/out")
   end
 
   it("tables are cut, and titles bold", function()
-    local out = shown("verify dreamclass --secret 123", { NO_COLOR = false, TERM = "xterm" })
+    local out = shown { NO_COLOR = false, TERM = "xterm" }
     assert.truthy(out:find("\27[32mauthentic\27[0m\n", 1, true), out)
     assert.truthy(out:find("\27[1mEVENT", 1, true), out)
     for line in out:gsub("\27%[%d+m", ""):gmatch "[^\n]+" do assert.is_true(#line <= 60, line) end
@@ -63,7 +64,7 @@ describe("in a terminal", function()
   it("NO_COLOR and a dumb terminal have no colours", function()
     for _, env in ipairs { { NO_COLOR = "1", TERM = "xterm" },
       { NO_COLOR = false, TERM = "dumb" } } do
-      local out = shown("verify dreamclass --secret 123", env)
+      local out = shown(env)
       assert.truthy(out:find "^authentic\n")
       assert.is_nil(out:find("\27", 1, true))
     end

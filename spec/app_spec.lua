@@ -76,6 +76,13 @@ describe("app:receive", function()
     assert.are.equal(0, d:work())
   end)
 
+  it("has no test event take the place of a creation", function()
+    d.app:on("*", function() end)
+    d:tickets { id = 1, live = false }
+    d:tickets { id = 2 }
+    assert.are.equal("invoice.created", d.app.store:show("tickets:" .. desk.uuid(2)).type)
+  end)
+
   it("runs test events where the account says so", function()
     d = desk.new { accounts = { tickets = billhook.betterez {
       webhook = { secret = desk.SECRET }, test_events = true } } }

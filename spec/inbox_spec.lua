@@ -101,7 +101,7 @@ describe("inbox sqlite: on a disk", function()
     sql "UPDATE meta SET value = '99' WHERE name = 'version'"
     local other, err = inbox.open("sqlite:" .. path)
     assert.is_nil(other)
-    assert.are.equal("the inbox has version 99, this billhook knows up to 1", err.message)
+    assert.are.equal("the inbox has version 99, this billhook knows up to 2", err.message)
   end)
 
   it("says what it cannot open", function()
@@ -201,7 +201,8 @@ describe("inbox sqlite: on a disk", function()
     for _, other in ipairs(gone) do
       assert.are.equal(1, #store:claim { owner = other, lease = 3600 }, other)
     end
-    assert.are.equal(1, #store:claim { owner = name(boot, "1", pid, start_time), lease = 3600 })
+    assert.are.equal(1, #store:claim { owner = name(boot, "1", "4194304", start_time),
+      lease = 3600 })
     -- a process id of another container says nothing here
     assert.are.same({}, store:claim { owner = owner.name(), lease = 3600 })
   end)

@@ -25,6 +25,7 @@
 #include <sqlite3.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 BILLHOOK_API int luaopen_billhook_sqlite(lua_State *L);
@@ -35,6 +36,8 @@ BILLHOOK_API int luaopen_billhook_sqlite(lua_State *L);
 typedef struct database {
   sqlite3 *db; /* NULL: closed */
   pid_t opener;
+  int patience;            /* ms that a lock of another is waited for */
+  struct timespec waiting; /* since when */
   sqlite3_stmt *kept[SLOTS];
 } database;
 
@@ -185,6 +188,25 @@ static int busy_timeout(lua_State *L, int i) {
   return ms;
 }
 
+static long since(const struct timespec *then, const struct timespec *now) {
+  return (now->tv_sec - then->tv_sec) * 1000 +
+         (now->tv_nsec - then->tv_nsec) / 1000000;
+}
+
+/* SQLite's own waits grow to 100 ms, so that one who commits all the time
+** starves the others. These are short, and differ, for as long as a lock is
+** one that others take in turn; 5 ms for one that is held. */
+static int wait_for_lock(void *p, int count) {
+  database *d = (database *)p;
+  struct timespec now, pause = {0, 5000000};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  if (count == 0) d->waiting = now;
+  if (since(&d->waiting, &now) >= d->patience) return 0;
+  if (count < 200) pause.tv_nsec = 300000 + now.tv_nsec % 700000;
+  nanosleep(&pause, NULL);
+  return 1;
+}
+
 static int l_open(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   int timeout = busy_timeout(L, 2), code;
@@ -202,7 +224,8 @@ static int l_open(lua_State *L) {
   if (code != SQLITE_OK) /* the userdata closes it */
     return fail(L, d, sqlite3_extended_errcode(d->db));
   sqlite3_extended_result_codes(d->db, 1);
-  sqlite3_busy_timeout(d->db, timeout);
+  d->patience = timeout;
+  sqlite3_busy_handler(d->db, wait_for_lock, d);
   return 1;
 }
 

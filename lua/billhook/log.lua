@@ -26,7 +26,7 @@ function M.line(level, name, fields)
 end
 
 function M.default(level, name, fields)
-  io.stderr:write(M.line(level, name, fields), "\n")
+  io.stderr:write(M.line(level, name, fields) .. "\n")
 end
 
 return M

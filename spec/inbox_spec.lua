@@ -371,7 +371,10 @@ describe("inbox.open", function()
   it("raises where the text names no inbox", function()
     for url, message in pairs {
       [""] = "inbox must be", ["mysql:x"] = "inbox must be", ["sqlite"] = "inbox must be",
-      ["sqlite:"] = "\"sqlite:\" names no file", ["memory:x"] = "\"memory:\" takes no name",
+      ["sqlite:"] = "\"sqlite:\" names no file",
+      ["sqlite::memory:"] = "inbox: \":memory:\" is not the path of a file",
+      ["sqlite:file:x?mode=memory"] = "inbox: \"file:x?mode=memory\" is not the path of a file",
+      ["memory:x"] = "\"memory:\" takes no name",
     } do
       local ok, why = pcall(inbox.open, url)
       assert.is_false(ok)

@@ -30,6 +30,13 @@ describe("the unified type of an event", function()
     })
   end)
 
+  it("of a DreamApply text of any length, without delay", function()
+    local began = os.clock()
+    for _ = 1, 100 do dreamapply.type_of("a" .. (" "):rep(1e5) .. "b") end
+    assert.equal("unknown", dreamapply.type_of(("a "):rep(100) .. "was b"))
+    assert.is_true(os.clock() - began < 10) -- a pattern that steps back takes hours
+  end)
+
   it("of DreamApply, whose exact sentences are not published", function()
     check_types(dreamapply, {
       ["Invoice was issued: ?"] = "invoice.created", ["Invoice was created"] = "invoice.created",

@@ -3,8 +3,7 @@
 ** Lua lacks: child processes, signals, a sleep that a signal ends, free
 ** ports, folders, owners of files, the terminal.
 **
-** Only the command loads this, never nginx. No memory is held across a call
-** that can raise: argument vectors are userdata on the stack.
+** Only the command loads this, never nginx. Argument vectors are userdata.
 */
 #define _GNU_SOURCE 1 /* execvpe, close_range, environ */
 
@@ -87,7 +86,8 @@ static void push_signal(lua_State *L, int number) {
 /*
 ** signals(name, ...): from now on these are noted and do nothing else.
 ** Calls that a signal interrupts go on by themselves (a rule's library may
-** not expect EINTR); only sleep ends early.
+** not expect EINTR); only sleep ends early. SIGPIPE is no reason to end any
+** more, either: a log may lose its reader.
 */
 static int l_signals(lua_State *L) {
   struct sigaction act;
@@ -96,6 +96,7 @@ static int l_signals(lua_State *L) {
   act.sa_handler = note;
   act.sa_flags = SA_RESTART;
   sigemptyset(&act.sa_mask);
+  sigaction(SIGPIPE, &act, NULL);
   for (int i = 1; i <= n; i++)
     sigaction(signal_of(L, i, CAUGHT), &act, NULL);
   return 0;
@@ -592,7 +593,7 @@ static const luaL_Reg functions[] = {{"signals", l_signals},
 
 BILLHOOK_API int luaopen_billhook_process(lua_State *L);
 
-BILLHOOK_API int luaopen_billhook_process(lua_State *L) {
+int luaopen_billhook_process(lua_State *L) {
   luaL_newlib(L, functions);
   return 1;
 }

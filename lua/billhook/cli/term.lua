@@ -23,9 +23,16 @@ function M.colour(name, text, fd)
   return "\27[" .. codes[name] .. "m" .. text .. "\27[0m"
 end
 
--- Control characters, among them escape sequences, come from strangers: shown, never obeyed.
+-- Control characters, among them escape sequences, and what turns the direction of writing come
+-- from strangers: shown, never obeyed.
+local UNSEEN = { "[%c\127]", "\194[\128-\159]", "\226\128[\142\143\170-\174]", "\226\129[\166-\169]" }
+local function shown(text)
+  return (text:gsub(".", function(c) return ("\\x%02x"):format(c:byte()) end))
+end
 local function clean(value)
-  return (tostring(value):gsub("[%c\127]", function(c) return ("\\x%02x"):format(c:byte()) end))
+  local text = tostring(value)
+  for _, pattern in ipairs(UNSEEN) do text = text:gsub(pattern, shown) end
+  return text
 end
 M.clean = clean
 

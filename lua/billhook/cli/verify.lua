@@ -46,7 +46,9 @@ local covers = {
 }
 
 local function when(seconds)
-  return seconds and require("billhook.core").text.iso(math.floor(seconds)) or nil
+  if not seconds then return nil end
+  local fine, text = pcall(require("billhook.core").text.iso, math.floor(seconds))
+  return fine and text or ("%.0f s after 1970"):format(seconds) -- beyond the year 9999
 end
 
 local function yes_no(value)

@@ -18,11 +18,13 @@
 --         rules               names of the rules that want it, frozen here; none: "unhandled"
 --         reason              why it cannot be run: a dead letter from the start
 --         note                why nobody may run it: "unhandled", with this note
---   claim{owner, lease, limit, page} -> lanes { lane, token, events, more }
+--   claim{owner, lease, limit, page, fresh} -> lanes { lane, token, events, more }
 --       Lanes that are due, none of which anybody else holds, for `lease` seconds. The events are
 --       the first `page` (default 32) unfinished ones in the order of their admission, as show()
 --       gives them, with `marks` by rule name: { state, attempts, message, wait (ms), held (ms
 --       since the first failure) }. `more`: there are further ones.
+--       `fresh`: the owner holds nothing: lanes in its name are left from a claim or release whose
+--       answer was lost, and are free at once.
 --   more(lane, token, seq, page)  -> { events, more } after that one; false where the token is old
 --   renew(lane, token, lease)     -> true, or false where the token is old
 --   done(token, seq, rule)        -> true, or false where the token is old
@@ -66,6 +68,10 @@ function M.check(url)
     return nil, "inbox must be \"sqlite:FILE\", \"memory:\" or \"postgresql://...\""
   end
   if scheme == "sqlite" and rest == "" then return nil, "inbox: \"sqlite:\" names no file" end
+  -- to SQLite these are no files: what is acknowledged would be kept nowhere
+  if scheme == "sqlite" and (rest:find("^:") or rest:find("^file:")) then
+    return nil, ("inbox: %q is not the path of a file"):format(rest)
+  end
   if scheme == "memory" and rest ~= "" then return nil, "inbox: \"memory:\" takes no name" end
   return true
 end

@@ -108,26 +108,25 @@ local verbs = {
   overdue = "overdue",
 }
 
+-- A stranger's text may be long: what a type is read from is short, whatever the rest.
+local HEAD = 120
+local auxiliaries = { " was ", " has been ", " is " }
+
 --- The unified type of a journal entry's text.
 ---@param native string
 ---@return string
 function M.type_of(native)
-  local family, rest = native:match("^%s*(%a[%a _-]*)%s+%f[%a]was%f[%A]%s*(.*)$")
-  if not family then
-    family, rest = native:match("^%s*(%a[%a _-]*)%s+%f[%a]has%s+been%f[%A]%s*(.*)$")
+  local text = native:sub(1, HEAD):gsub("%s+", " "):gsub("^ ", "") .. " "
+  for _, auxiliary in ipairs(auxiliaries) do
+    local first, last = text:find(auxiliary, 1, true)
+    local family = first and text:sub(1, first - 1):match("^%a[%a _-]*$")
+    local verb = family and text:sub(last + 1):lower():match("%a+")
+    if verb then
+      family = family:lower():gsub("[ -]", "_")
+      return family .. "." .. (family == "invoice" and verbs[verb] or verb)
+    end
   end
-  if not family then
-    family, rest = native:match("^%s*(%a[%a _-]*)%s+%f[%a]is%f[%A]%s*(.*)$")
-  end
-  local verb = rest and rest:lower():match("%a+")
-  if not verb then
-    return "unknown"
-  end
-  family = family:lower():gsub("[ -]", "_")
-  if family == "invoice" then
-    verb = verbs[verb] or verb
-  end
-  return family .. "." .. verb
+  return "unknown"
 end
 
 return M

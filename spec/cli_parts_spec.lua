@@ -35,7 +35,8 @@ describe("a table", function()
   it("shows control characters and obeys none", function()
     assert.equal("a\\x1b[31m\\x0a\\x00\\x7f", term.clean "a\27[31m\n\0\127")
     -- also the 8-bit ones in UTF-8, and what turns the writing round; other letters stay
-    assert.equal("\\xc2\\x9b31m \\xe2\\x80\\xae \195\164", term.clean "\194\15531m \226\128\174 \195\164")
+    assert.equal("\\xc2\\x9b31m \\xe2\\x80\\xae \195\164",
+      term.clean "\194\15531m \226\128\174 \195\164")
     assert.same({ "A", "x\\x09y" }, term.lines({ "A" }, { { "x\ty" } }))
   end)
 end)

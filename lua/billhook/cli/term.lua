@@ -25,7 +25,9 @@ end
 
 -- Control characters, among them escape sequences, and what turns the direction of writing come
 -- from strangers: shown, never obeyed.
-local UNSEEN = { "[%c\127]", "\194[\128-\159]", "\226\128[\142\143\170-\174]", "\226\129[\166-\169]" }
+local UNSEEN = {
+  "[%c\127]", "\194[\128-\159]", "\226\128[\142\143\170-\174]", "\226\129[\166-\169]",
+}
 local function shown(text)
   return (text:gsub(".", function(c) return ("\\x%02x"):format(c:byte()) end))
 end

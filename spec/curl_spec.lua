@@ -52,22 +52,9 @@ describe("billhook.curl", function()
       assert.is_false(ok)
       assert.is_truthy(err:find(message, 1, true), err)
     end
-    refused("table expected", nil)
-    refused("request.method must be a string", { url = "http://a/" })
-    refused("request.url must be a string", request { url = 5 })
-    refused("request.url holds a NUL byte", request { url = "http://a/\0" })
-    refused("request.body must be a string", request { body = {} })
-    refused("request.limit must be a number", request { limit = "1" })
-    refused("request.limit must be a number", request { limit = -1 })
-    refused("request.timeout must be a number", request { timeout = 0 / 0 })
-    refused("request.ca_file must be a string", request { ca_file = true })
-    refused("request.headers must be a table", request { headers = "X: y" })
-    refused("must map strings to strings", request { headers = { "X: y" } })
-    refused("must map strings to strings", request { headers = { X = 1 } })
-    refused("malformed name", request { headers = { ["X: y\r\nZ"] = "1" } })
-    refused("malformed name", request { headers = { [""] = "1" } })
-    refused("the value of X has a line break", request { headers = { X = "1\r\nY: 2" } })
-    refused("the value of X has a line break", request { headers = { X = "1\0" } })
+    refused("request must be a table", nil)
+    refused("request.url is missing", { method = "GET" })
+    refused("request.headers: X has a control character", request { headers = { X = "a\r\nY: b" } })
     refused("libcurl: ", request { url = "http://a/" .. ("x"):rep(8000001) })
   end)
 
@@ -139,6 +126,40 @@ describe("billhook.curl", function()
     assert.is_nil(server:log():find("old", 1, true))
     assert.is_nil(server:log():find("X-Old", 1, true))
   end)
+
+  it("carries all kinds of requests one after the other on one handle", function()
+    local proxy = ("http://127.0.0.1:%d"):format(server.port)
+    local kinds = {
+      { method = "GET", headers = { ["X-One"] = "1" } },
+      { method = "HEAD" },
+      { method = "GET", proxy = proxy },
+      { method = "POST", body = "two" },
+      { method = "DELETE" },
+      { method = "GET", fresh = true },
+      { method = "GET", timeout = 0.05 },
+    }
+    local function go(kind)
+      local made = request(kind)
+      server:forget()
+      made.url = server:url(kind.timeout and "wait=20000" or answer(200, {}, "ok"))
+      local status, _, body = ended(pool, pool:add(made))
+      local log = server:log()
+      assert.are.equal(not kind.timeout and 200 or nil, status)
+      if status and kind.method ~= "HEAD" then assert.are.equal("ok", body) end
+      local line = kind.proxy and "GET http://127" or kind.method .. " /"
+      assert.are.equal(1, server:count(line))
+      assert.are.equal(kind.headers ~= nil, log:find("X-One", 1, true) ~= nil)
+      assert.are.equal(kind.body ~= nil, log:find("two", 1, true) ~= nil)
+      assert.are.equal(kind.proxy ~= nil, log:find("Proxy-Connection", 1, true) ~= nil)
+      assert.are.equal(kind.method == "POST", log:find("\nContent-Length", 1, true) ~= nil)
+    end
+    for _, first in ipairs(kinds) do
+      for _, second in ipairs(kinds) do
+        go(first)
+        go(second)
+      end
+    end
+  end)
 end)
 
 describe("The curl transport", function()
@@ -180,13 +201,25 @@ describe("The curl transport", function()
   end)
 
   it("resumes TLS sessions on fresh connections", function()
+    local reader = transport:stream { method = "GET", url = server:url(answer(200, {}, "a")) }
     for i = 1, 3 do
+      if i == 3 then reader:close() end -- the sessions are not those of one handle
       local response = transport:request { method = "POST", body = "{}",
         url = secure:url(answer(200, {}, "ok")), ca_file = peer.certificates() .. "/ca.pem" }
       assert.are.equal("ok", response.body)
       assert.are.equal(i, secure:connections())
     end
     assert.are.equal(2, secure:count("resumed"))
+  end)
+
+  it("trusts a ca_file for the request that names it, and for no other", function()
+    for _ = 1, 3 do
+      local url = secure:url(answer(200, {}, "ok"))
+      assert.are.equal("ok", get { url = url, ca_file = peer.certificates() .. "/ca.pem" }.body)
+      local response, failure = get { url = url }
+      assert.is_nil(response)
+      assert.are.same({ "tls", false }, { failure.kind, failure.sent })
+    end
   end)
 
   it("does not send where ca_file cannot be read", function()
@@ -208,11 +241,15 @@ describe("The curl transport", function()
     assert.are.equal("in", response.body)
     assert.are.equal("1", response.headers["x-a"])
     assert.is_nil(response.headers["x-proxy"])
-    assert.are.equal(2, proxy:count(("CONNECT localhost:%d"):format(secure.port)))
-    assert.are.equal(2, proxy:count("Proxy-Authorization: Basic bWU6d29yZA=="))
+    fields.url = secure:url(send("HTTP/1.1 200 OK\r\nX-A"), "close")
+    response, failure = transport:request(fields)
+    assert.is_nil(response)
+    assert.are.same({ "network", true }, { failure.kind, failure.sent })
+    assert.are.equal(3, proxy:count(("CONNECT localhost:%d"):format(secure.port)))
+    assert.are.equal(3, proxy:count("Proxy-Authorization: Basic bWU6d29yZA=="))
     assert.are.equal(0, proxy:count("Authorization"))
     assert.are.equal(0, secure:count("Proxy-Authorization"))
-    assert.are.equal(1, secure:count("Authorization: secret"))
+    assert.are.equal(2, secure:count("Authorization: secret"))
     proxy:stop()
   end)
 
@@ -393,6 +430,14 @@ describe("The curl transport", function()
       end
     end
 
+    -- AddressSanitizer keeps freed memory for a while
+    local exact = not (os.getenv("LD_PRELOAD") or ""):find("asan", 1, true)
+
+    local function within(kib, before)
+      local more = peak() - before
+      assert.is_true(more < kib or not exact, more .. " KiB")
+    end
+
     it("150 MB in constant memory", function()
       local line = ("x"):rep(1023) .. "\n"
       local warm = stream(answer(200, {}, "", 1024 * 4000), times(4000, line))
@@ -401,7 +446,7 @@ describe("The curl transport", function()
       local before = peak()
       local reader = stream(answer(200, {}, "", 1024 * 150000), times(150000, line))
       assert.are.equal(1024 * 150000, drain(reader))
-      assert.is_true(peak() - before < 16384, peak() - before)
+      within(16384, before)
     end)
 
     it("no faster than it is read", function()
@@ -409,7 +454,7 @@ describe("The curl transport", function()
       local reader = stream(answer(200, {}, "", 1024 * 200000), times(200000, ("x"):rep(1024)))
       assert.is_string(reader:read())
       transport:sleep(0.3)
-      assert.is_true(peak() - before < 8192, peak() - before)
+      within(8192, before)
       assert.is_true(#reader:read() < 600000)
       reader:close()
     end)

@@ -65,8 +65,8 @@ conformance {
   end,
   teardown = function(fn)
     teardown(function()
-      fn()
       server:stop()
+      fn()
     end)
   end,
   request = request, decodes = true, keeps = true,

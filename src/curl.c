@@ -12,15 +12,21 @@
 #define IDLE    32         /* easy handles kept for later */
 #define PRESIZE (16 << 20) /* a length that is believed before it came */
 
+typedef struct idle {
+  CURL *easy;
+  int primed;
+} idle;
+
 struct pool {
   CURLM *multi;
   CURLSH *share; /* TLS sessions: libcurl has them a handle otherwise */
   transfer *running;
-  CURL *idle[IDLE];
+  idle idle[IDLE];
   size_t idles;
   size_t holders;
   pid_t pid;
-  int news; /* since the current pool_poll began */
+  int foreign; /* a fork was noticed */
+  int news;    /* since the current pool_poll began */
 };
 
 /* the pool */
@@ -39,33 +45,53 @@ pool *pool_new(void) {
     return NULL;
   }
   curl_multi_setopt(p->multi, CURLMOPT_MAXCONNECTS, 64L);
+#if LIBCURL_VERSION_NUM >= 0x081400 /* nor an end, see CURLOPT_QUICK_EXIT */
+  curl_multi_setopt(p->multi, CURLMOPT_QUICK_EXIT, 1L);
+#endif
   return p;
 }
 
-int pool_foreign(const pool *p) {
-  return p->pid != getpid();
+int pool_foreign(pool *p) {
+  if (p->pid != getpid()) p->foreign = 1;
+  return p->foreign;
+}
+
+int pool_forgotten(const pool *p) {
+  return p->foreign;
 }
 
 void pool_drop(pool *p) {
   if (--p->holders > 0 || pool_foreign(p)) return;
   while (p->idles > 0)
-    curl_easy_cleanup(p->idle[--p->idles]);
+    curl_easy_cleanup(p->idle[--p->idles].easy);
   curl_multi_cleanup(p->multi);
   curl_share_cleanup(p->share);
   free(p);
 }
 
-static CURL *take_easy(pool *p) {
-  return p->idles > 0 ? p->idle[--p->idles] : curl_easy_init();
+static idle take_easy(pool *p) {
+  idle fresh = {NULL, 0};
+  if (p->idles > 0) return p->idle[--p->idles];
+  fresh.easy = curl_easy_init();
+  return fresh;
 }
 
-static void give_easy(pool *p, CURL *easy) {
+/* A handle that carried a plain request well keeps its options: the next one
+** of that kind need not set them all again. */
+static void give_easy(pool *p, CURL *easy, int primed) {
+  idle *to = &p->idle[p->idles];
   if (p->idles == IDLE) {
     curl_easy_cleanup(easy);
     return;
   }
-  curl_easy_reset(easy);
-  p->idle[p->idles++] = easy;
+  if (primed) {
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
+  } else
+    curl_easy_reset(easy);
+  to->easy = easy;
+  to->primed = primed;
+  p->idles++;
 }
 
 static void enlist(transfer *t) {
@@ -87,6 +113,8 @@ static void delist(transfer *t) {
 }
 
 /* how a transfer ended */
+
+#define TOO_LARGE 100 /* CURLE_TOO_LARGE, which libcurl has since 8.6 */
 
 /* libcurl's own words name hosts, ports, certificates and times, but for
 ** other codes may quote what was given or what came: those are left out */
@@ -160,7 +188,7 @@ static void judge(transfer *t, CURLcode code) {
     fail(t, kind_of(code), t->said);
   else if (code == CURLE_UNSUPPORTED_PROTOCOL)
     fail(t, "decode", "the answer is not HTTP");
-  else if (code == CURLE_OUT_OF_MEMORY)
+  else if (code == CURLE_OUT_OF_MEMORY || (int)code == TOO_LARGE)
     fail(t, "too_large", "a header line is too long, or memory ran out");
   else if (code != CURLE_OK)
     fail(t, kind_of(code), curl_easy_strerror(code));
@@ -216,16 +244,19 @@ static size_t on_head(char *line, size_t one, size_t n, void *user) {
   return n;
 }
 
-static int reserve(transfer *t, size_t n) {
+/* how much of the body is announced, as far as that is to be believed */
+static size_t announced(const transfer *t) {
   curl_off_t told = -1;
+  curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &told);
+  if (t->stream || told < 0 || told > PRESIZE) return 0;
+  return (size_t)told < t->limit ? (size_t)told : t->limit;
+}
+
+static int reserve(transfer *t, size_t n) {
   size_t room = t->room > 0 ? t->room : 4096;
   char *bytes;
   if (t->room - t->used >= n) return 1;
-  if (t->room == 0 && !t->stream &&
-      curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &told) ==
-          CURLE_OK &&
-      told > (curl_off_t)room && told <= PRESIZE)
-    room = (size_t)told;
+  if (t->used == 0 && room < announced(t)) room = announced(t);
   while (room - t->used < n)
     room *= 2; /* cannot overflow: what it holds is in memory already */
   if ((bytes = realloc(t->bytes, room)) == NULL) return 0;
@@ -267,7 +298,6 @@ static const struct {
     {CURLOPT_PROXY_SSL_VERIFYPEER, 1},
     {CURLOPT_PROXY_SSL_VERIFYHOST, 2},
     {CURLOPT_PROXY_SSLVERSION, CURL_SSLVERSION_TLSv1_2},
-    {CURLOPT_SUPPRESS_CONNECT_HEADERS, 1},
     {CURLOPT_DISALLOW_USERNAME_IN_URL, 1},
 };
 
@@ -283,16 +313,17 @@ static CURLcode set_rules(CURL *easy) {
   return code;
 }
 
-static void set_callbacks(transfer *t) {
-  CURL *easy = t->easy;
-  curl_easy_setopt(easy, CURLOPT_SHARE, t->pool->share);
+static void set_callbacks(CURL *easy) {
+  curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
+  curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_head);
+  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+}
+
+static void set_transfer(CURL *easy, transfer *t) {
   curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
   curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->said);
-  curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
   curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
-  curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_head);
   curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
-  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
   curl_easy_setopt(easy, CURLOPT_HTTPHEADER, t->headers);
 }
@@ -301,8 +332,7 @@ static void set_callbacks(transfer *t) {
 ** decides nothing about where a key goes. */
 static CURLcode set_way(CURL *easy, const order *o) {
   const char *proxy = o->proxy != NULL ? o->proxy : "";
-  CURLcode code = curl_easy_setopt(easy, CURLOPT_URL, o->url);
-  if (code == CURLE_OK) code = curl_easy_setopt(easy, CURLOPT_PROXY, proxy);
+  CURLcode code = curl_easy_setopt(easy, CURLOPT_PROXY, proxy);
   if (code == CURLE_OK) code = curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
   if (code != CURLE_OK || o->ca_file == NULL) return code;
   /* these authorities and no others, so not the system's folder either */
@@ -355,31 +385,69 @@ static void set_connection(CURL *easy, const order *o) {
 
 transfer *transfer_new(pool *p) {
   transfer *t = calloc(1, sizeof(transfer));
+  idle taken;
   if (t == NULL) return NULL;
-  if ((t->easy = take_easy(p)) == NULL) {
+  taken = take_easy(p);
+  if (taken.easy == NULL) {
     free(t);
     return NULL;
   }
+  t->easy = taken.easy;
+  t->primed = taken.primed;
   t->pool = p;
   p->holders++;
   return t;
 }
 
-int transfer_header(transfer *t, const char *line) {
-  struct curl_slist *headers = curl_slist_append(t->headers, line);
+int transfer_has(const transfer *t, const char *name) {
+  size_t n = strlen(name);
+  const struct curl_slist *h;
+  for (h = t->headers; h != NULL; h = h->next)
+    if (curl_strnequal(h->data, name, n) && strchr(":;", h->data[n])) return 1;
+  return 0;
+}
+
+/* libcurl writes "Name;" for a header without a value; "Name:" takes one of
+** its own away */
+int transfer_header(transfer *t, const char *name, const char *value) {
+  const char *sign = value == NULL ? ":" : *value == '\0' ? ";" : ": ";
+  struct curl_slist *headers;
+  size_t n = strlen(name), m = value != NULL ? strlen(value) : 0;
+  if (!reserve(t, n + m + 3)) return 0;
+  memcpy(t->bytes, name, n);
+  strcpy(t->bytes + n, sign);
+  memcpy(t->bytes + n + strlen(sign), value != NULL ? value : "", m + 1);
+  headers = curl_slist_append(t->headers, t->bytes);
   if (headers != NULL) t->headers = headers;
   return headers != NULL;
 }
 
-CURLcode transfer_start(transfer *t, const order *o) {
+/* what a primed handle is set for */
+static int is_plain(const order *o) {
+  return strcmp(o->method, "GET") == 0 && o->ca_file == NULL &&
+         o->proxy == NULL;
+}
+
+static CURLcode set_kind(transfer *t, const order *o) {
+  CURL *easy = t->easy;
   CURLcode code;
+  t->plain = is_plain(o);
+  if (t->plain && t->primed) return CURLE_OK;
+  set_callbacks(easy);
+  code = curl_easy_setopt(easy, CURLOPT_SHARE, t->pool->share);
+  if (code == CURLE_OK) code = set_rules(easy);
+  if (code == CURLE_OK) code = set_way(easy, o);
+  if (code == CURLE_OK) code = set_method(easy, o);
+  return code;
+}
+
+CURLcode transfer_start(transfer *t, const order *o) {
+  CURLcode code = set_kind(t, o);
   t->limit = o->limit;
   t->stream = o->stream;
-  set_callbacks(t);
-  code = set_rules(t->easy);
-  if (code == CURLE_OK) code = set_way(t->easy, o);
-  if (code == CURLE_OK) code = set_method(t->easy, o);
+  set_transfer(t->easy, t);
   set_connection(t->easy, o);
+  if (code == CURLE_OK) code = curl_easy_setopt(t->easy, CURLOPT_URL, o->url);
   if (code == CURLE_OK &&
       curl_multi_add_handle(t->pool->multi, t->easy) != CURLM_OK)
     code = CURLE_OUT_OF_MEMORY;
@@ -403,7 +471,7 @@ void transfer_free(transfer *t) {
       curl_multi_remove_handle(p->multi, t->easy);
       delist(t);
     }
-    give_easy(p, t->easy);
+    give_easy(p, t->easy, t->plain && t->done && t->kind == NULL);
     curl_slist_free_all(t->headers);
   }
   free(t->bytes);

@@ -54,9 +54,10 @@ typedef struct transfer {
   char *bytes; /* of the body: those that nobody took yet */
   size_t used, room;
   int stream, paused, running;
-  int headed;     /* the final status and headers are there */
-  int done;       /* with or without a failure */
-  unsigned sends; /* how often libcurl went to send the request */
+  int primed, plain; /* see give_easy in curl.c */
+  int headed;        /* the final status and headers are there */
+  int done;          /* with or without a failure */
+  unsigned sends;    /* how often libcurl went to send the request */
   long status;
   const char *kind;  /* of the failure, or NULL */
   const char *fault; /* why a callback refused what came, or NULL */
@@ -66,15 +67,21 @@ typedef struct transfer {
 
 pool *pool_new(void); /* NULL: out of memory */
 void pool_drop(pool *p);
-int pool_foreign(const pool *p); /* made before a fork, by the parent */
+int pool_foreign(pool *p);         /* made before a fork, by the parent? */
+int pool_forgotten(const pool *p); /* the same, as far as it was asked */
 
 /* Runs transfers until one finished or a stream moved, at most so many
 ** milliseconds. Gives 1 if something did, else 0. */
 int pool_poll(pool *p, long ms);
 void pool_sleep(pool *p, long ms); /* all of the time, while transfers run */
 
-transfer *transfer_new(pool *p);                      /* NULL: no memory */
-int transfer_header(transfer *t, const char *line);   /* 0: no memory */
+transfer *transfer_new(pool *p); /* NULL: no memory */
+
+/* Adds a header; value NULL: libcurl is to send none of that name. Gives 0
+** when out of memory. */
+int transfer_header(transfer *t, const char *name, const char *value);
+int transfer_has(const transfer *t, const char *name); /* in any case */
+
 CURLcode transfer_start(transfer *t, const order *o); /* CURLE_OK: it runs */
 void transfer_taken(transfer *t); /* what was in bytes has been read */
 void transfer_free(transfer *t);  /* ends it if it still runs */

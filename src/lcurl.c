@@ -2,25 +2,24 @@
 ** lcurl.c - luaopen_billhook_curl: pools and tickets for Lua.
 **
 **   pool = curl.new()
-**   ticket = pool:add(request)      raises where the request is unusable
-**   pool:poll(seconds)              true when something finished or moved
-**   pool:sleep(seconds)             while transfers go on
+**   ticket = pool:add(request[, stream])   raises where it is unusable
+**   pool:poll(seconds)       true when something finished or moved
+**   pool:sleep(seconds)      while transfers go on
+**   pool:close()
 **   ticket:done()
-**   ticket:result()                 status, headers, body
-**                                   | nil, kind, message, sent
-**   ticket:head()                   status, headers, or nothing yet
-**   ticket:read()                   of a stream: bytes, or nothing yet
+**   ticket:result()          status, headers, body | nil, kind, message, sent
+**   ticket:head()            status, headers, or nothing yet
+**   ticket:read()            of a stream: bytes, or nothing yet
 **   ticket:cancel()
-**
-** A request is what lua/billhook/transport/request.lua makes of one: every
-** field there, plus `stream`. It is checked here again as far as memory and
-** header injection go.
 */
 #define _GNU_SOURCE /* dladdr */
 #include "compat.h"
 #include "curl.h"
 
 #include <dlfcn.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <string.h>
 
 #define POOL   "billhook.curl"
@@ -34,109 +33,248 @@ typedef struct ticket {
   transfer *t; /* NULL: cancelled, or its result was taken */
 } ticket;
 
-/* arguments */
+/* Requests: the rules of lua/billhook/transport/request.lua once more, for
+** speed. Messages carry no position: the caller knows whom to blame. */
 
-/* A string without a NUL; it stays alive because the request table holds it,
-** and the callers keep it on the stack. Pushes one value. */
-static const char *field(lua_State *L, int i, const char *name, int needed) {
+static int refuse(lua_State *L, const char *format, ...) {
+  va_list list;
+  va_start(list, format);
+  lua_pushvfstring(L, format, list);
+  va_end(list);
+  return lua_error(L);
+}
+
+typedef struct text {
+  const char *s; /* NULL: absent */
   size_t n;
-  const char *s;
-  lua_getfield(L, i, name); /* [value] */
-  if (lua_isnil(L, -1) && !needed) return NULL;
-  if (lua_type(L, -1) != LUA_TSTRING)
-    luaL_error(L, "request.%s must be a string", name);
-  s = lua_tolstring(L, -1, &n);
-  if (strlen(s) != n) luaL_error(L, "request.%s holds a NUL byte", name);
-  return s;
+} text;
+
+/* The strings are the request table's, which stays on the stack and which no
+** Lua code changes meanwhile. */
+typedef struct request {
+  text method, url, body, ca_file, proxy;
+  double timeout, connect_timeout, limit;
+  int fresh;
+} request;
+
+#define AT(member) offsetof(request, member)
+
+static const struct {
+  const char *name;
+  int type;
+  size_t at;
+} fields[] = {
+    {"method", LUA_TSTRING, AT(method)},
+    {"url", LUA_TSTRING, AT(url)},
+    {"headers", LUA_TTABLE, 0},
+    {"body", LUA_TSTRING, AT(body)},
+    {"timeout", LUA_TNUMBER, AT(timeout)},
+    {"connect_timeout", LUA_TNUMBER, AT(connect_timeout)},
+    {"fresh", LUA_TBOOLEAN, AT(fresh)},
+    {"limit", LUA_TNUMBER, AT(limit)},
+    {"ca_file", LUA_TSTRING, AT(ca_file)},
+    {"proxy", LUA_TSTRING, AT(proxy)},
+    {NULL, 0, 0},
+};
+
+/* [name value] */
+static void read_field(lua_State *L, request *r) {
+  const char *name = lua_type(L, -2) == LUA_TSTRING
+                         ? lua_tostring(L, -2)
+                         : lua_typename(L, lua_type(L, -2));
+  char *to = (char *)r;
+  size_t i = 0;
+  while (fields[i].name != NULL && strcmp(fields[i].name, name) != 0)
+    i++;
+  if (fields[i].name == NULL) refuse(L, "request.%s is not known", name);
+  if (lua_type(L, -1) != fields[i].type)
+    refuse(L, "request.%s must be a %s", name,
+           lua_typename(L, fields[i].type));
+  to += fields[i].at;
+  if (fields[i].type == LUA_TSTRING) {
+    text *t = (text *)(void *)to;
+    t->s = lua_tolstring(L, -1, &t->n);
+  } else if (fields[i].type == LUA_TNUMBER)
+    *(double *)(void *)to = lua_tonumber(L, -1);
+  else if (fields[i].type == LUA_TBOOLEAN)
+    r->fresh = lua_toboolean(L, -1);
 }
 
-static const char *body_field(lua_State *L, int i, size_t *n) {
-  lua_getfield(L, i, "body"); /* [value] */
-  if (lua_isnil(L, -1)) return NULL;
-  if (lua_type(L, -1) != LUA_TSTRING)
-    luaL_error(L, "request.body must be a string");
-  return lua_tolstring(L, -1, n);
+static int is_one_of(text t, const char *const *names) {
+  for (; *names != NULL; names++)
+    if (strlen(*names) == t.n && curl_strnequal(*names, t.s, t.n)) return 1;
+  return 0;
 }
 
-static double number_field(lua_State *L, int i, const char *name, double max) {
-  double x;
-  lua_getfield(L, i, name);
-  x = lua_tonumber(L, -1);
-  if (lua_type(L, -1) != LUA_TNUMBER || !(x >= 0))
-    luaL_error(L, "request.%s must be a number", name);
-  lua_pop(L, 1);
-  return x < max ? x : max;
+static int is_safe(text method) {
+  return strcmp(method.s, "GET") == 0 || strcmp(method.s, "HEAD") == 0;
 }
 
-static long ms_field(lua_State *L, int i, const char *name) {
-  double ms = number_field(L, i, name, 2000000) * 1000;
-  return ms < 1 ? 1 : (long)ms; /* 0 would mean for ever */
+static void check_method(lua_State *L, const request *r) {
+  static const char *const names[] = {"GET",   "HEAD",   "POST", "PUT",
+                                      "PATCH", "DELETE", NULL};
+  size_t i;
+  for (i = 0; r->method.s != NULL && names[i] != NULL; i++)
+    if (strlen(names[i]) == r->method.n && strcmp(names[i], r->method.s) == 0)
+      break;
+  if (r->method.s == NULL || names[i] == NULL)
+    refuse(L, "request.method must be GET, HEAD, POST, PUT, PATCH or DELETE");
+  if (r->body.s != NULL && is_safe(r->method))
+    refuse(L, "request.body is not for %s", r->method.s);
 }
 
-static int true_field(lua_State *L, int i, const char *name) {
-  int is;
-  lua_getfield(L, i, name);
-  is = lua_toboolean(L, -1);
-  lua_pop(L, 1);
-  return is;
+static int is_printable(text t) {
+  size_t i;
+  for (i = 0; i < t.n; i++)
+    if (t.s[i] <= ' ' || t.s[i] > '~') return 0;
+  return 1;
 }
 
-/* leaves the strings of the order on the stack */
+/* after the scheme: the length of the authority; 0 without either */
+static size_t authority(const char *s, const char *const *schemes,
+                        const char **at) {
+  for (; *schemes != NULL; schemes++) {
+    size_t n = strlen(*schemes);
+    if (!curl_strnequal(s, *schemes, n)) continue;
+    *at = s + n;
+    return strcspn(s + n, "/?#");
+  }
+  return 0;
+}
+
+static void check_url(lua_State *L, text url) {
+  static const char *const schemes[] = {"http://", "https://", NULL};
+  const char *at;
+  size_t n;
+  if (url.s == NULL) refuse(L, "request.url is missing");
+  if (!is_printable(url) || memchr(url.s, '\\', url.n) != NULL)
+    refuse(L, "request.url has a character that must be percent-encoded");
+  if ((n = authority(url.s, schemes, &at)) == 0)
+    refuse(L, "request.url must begin with https:// or http:// and a host");
+  if (memchr(at, '@', n) != NULL)
+    refuse(L, "request.url must not carry a user name or password");
+}
+
+static void check_proxy(lua_State *L, text proxy) {
+  static const char *const schemes[] = {"http://", "https://", "socks5://",
+                                        "socks5h://", NULL};
+  const char *at;
+  size_t n;
+  if (proxy.s == NULL) return;
+  n = is_printable(proxy) ? authority(proxy.s, schemes, &at) : 0;
+  if (n == 0 || (at[n] != '\0' && strcmp(at + n, "/") != 0))
+    refuse(L, "request.proxy must be http://host:port, or https, socks5 or"
+              " socks5h");
+}
+
+static long milliseconds(lua_State *L, double s, const char *name) {
+  if (!(s > 0 && s < HUGE_VAL))
+    refuse(L, "request.%s must be more than 0 seconds", name);
+  if (s > 2000000) s = 2000000;
+  return s < 0.001 ? 1 : (long)(s * 1000); /* 0 would mean for ever */
+}
+
 static void to_order(lua_State *L, int i, order *o) {
+  request r = {.timeout = 30, .connect_timeout = 10, .limit = 64 << 20};
+  if (!lua_istable(L, i)) refuse(L, "request must be a table");
+  lua_pushnil(L);
+  while (lua_next(L, i)) { /* [name value] */
+    read_field(L, &r);
+    lua_pop(L, 1);
+  }
+  check_method(L, &r);
+  check_url(L, r.url);
+  check_proxy(L, r.proxy);
+  if (r.ca_file.s != NULL && strlen(r.ca_file.s) != r.ca_file.n)
+    refuse(L, "request.ca_file holds a NUL byte");
+  if (!(r.limit >= 0 && r.limit < 9007199254740992.0))
+    refuse(L, "request.limit must be a number of bytes");
   memset(o, 0, sizeof(*o));
-  luaL_checktype(L, i, LUA_TTABLE);
-  luaL_checkstack(L, 8, NULL);
-  o->method = field(L, i, "method", 1);
-  o->url = field(L, i, "url", 1);
-  o->ca_file = field(L, i, "ca_file", 0);
-  o->proxy = field(L, i, "proxy", 0);
-  o->body = body_field(L, i, &o->size);
-  o->limit = (size_t)number_field(L, i, "limit", (double)(SIZE_MAX / 4));
-  o->timeout = ms_field(L, i, "timeout");
-  o->connect_timeout = ms_field(L, i, "connect_timeout");
-  o->fresh = true_field(L, i, "fresh");
-  o->stream = true_field(L, i, "stream");
+  o->timeout = milliseconds(L, r.timeout, "timeout");
+  o->connect_timeout = milliseconds(L, r.connect_timeout, "connect_timeout");
+  if (o->connect_timeout > o->timeout) o->connect_timeout = o->timeout;
+  o->method = r.method.s;
+  o->url = r.url.s;
+  o->body = r.body.s;
+  o->size = r.body.n;
+  o->ca_file = r.ca_file.s;
+  o->proxy = r.proxy.s;
+  o->limit = (size_t)r.limit;
+  o->fresh = r.fresh || !is_safe(r.method);
 }
 
-static int is_clean(const char *s, size_t n) {
-  return strlen(s) == n && strpbrk(s, "\r\n") == NULL;
+/* headers */
+
+static const char *const own[] = {"host",
+                                  "content-length",
+                                  "transfer-encoding",
+                                  "te",
+                                  "connection",
+                                  "keep-alive",
+                                  "upgrade",
+                                  "trailer",
+                                  "expect",
+                                  "accept-encoding",
+                                  "proxy-authorization",
+                                  "proxy-connection",
+                                  NULL};
+
+static int is_token(text t) {
+  size_t i;
+  for (i = 0; i < t.n; i++) {
+    char c = t.s[i];
+    int letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                 (c >= '0' && c <= '9');
+    if (!letter && (c == '\0' || strchr("!#$%&'*+.^_`|~-", c) == NULL))
+      return 0;
+  }
+  return t.n > 0;
 }
 
-/* [name value] -> [name value line]; libcurl writes "Name;" for a header
-** without a value, where "Name:" would take one away */
-static const char *push_line(lua_State *L) {
-  size_t n, m;
-  const char *name, *value;
-  if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING)
-    luaL_error(L, "request.headers must map strings to strings");
-  name = lua_tolstring(L, -2, &n);
-  value = lua_tolstring(L, -1, &m);
-  if (n == 0 || !is_clean(name, n) || strpbrk(name, ":; ") != NULL)
-    luaL_error(L, "request.headers has a malformed name");
-  if (!is_clean(value, m))
-    luaL_error(L, "request.headers: the value of %s has a line break", name);
-  return m == 0 ? lua_pushfstring(L, "%s;", name)
-                : lua_pushfstring(L, "%s: %s", name, value);
+static int is_value(text t) {
+  size_t i;
+  for (i = 0; i < t.n; i++) {
+    unsigned char c = (unsigned char)t.s[i];
+    if (c == 127 || (c < ' ' && c != '\t')) return 0;
+  }
+  return 1;
 }
 
-static void add_line(lua_State *L, transfer *t, const char *line) {
-  if (!transfer_header(t, line)) luaL_error(L, "not enough memory");
+/* [name value] */
+static void add_header(lua_State *L, transfer *t, int *typed) {
+  text name = {NULL, 0}, value = {NULL, 0};
+  if (lua_type(L, -2) == LUA_TSTRING) name.s = lua_tolstring(L, -2, &name.n);
+  if (!is_token(name)) refuse(L, "request.headers has a malformed name");
+  if (is_one_of(name, own))
+    refuse(L, "request.headers: %s is the transport's own", name.s);
+  if (transfer_has(t, name.s))
+    refuse(L, "request.headers has %s twice", name.s);
+  if (lua_type(L, -1) != LUA_TSTRING)
+    refuse(L, "request.headers: %s must be a string", name.s);
+  value.s = lua_tolstring(L, -1, &value.n);
+  if (!is_value(value))
+    refuse(L, "request.headers: %s has a control character", name.s);
+  if (!transfer_header(t, name.s, value.s)) luaL_error(L, "not enough memory");
+  *typed |= curl_strequal(name.s, "content-type");
 }
 
 static void add_headers(lua_State *L, transfer *t, int i) {
-  int typed = 0;
-  add_line(L, t, "Expect:"); /* never wait for 100 (Continue) */
-  lua_getfield(L, i, "headers");
-  if (!lua_istable(L, -1)) luaL_error(L, "request.headers must be a table");
-  lua_pushnil(L);
-  while (lua_next(L, -2)) { /* [headers name value] */
-    add_line(L, t, push_line(L));
-    typed |= curl_strequal(lua_tostring(L, -3), "content-type");
-    lua_pop(L, 2);
+  int typed = 0, fit = 1;
+  lua_pushliteral(L, "headers");
+  lua_rawget(L, i); /* [headers] */
+  if (lua_istable(L, -1)) {
+    lua_pushnil(L);
+    while (lua_next(L, -2)) { /* [headers name value] */
+      add_header(L, t, &typed);
+      lua_pop(L, 1);
+    }
   }
   lua_pop(L, 1);
-  /* the type that libcurl would make up for a body is never the right one */
-  if (!typed) add_line(L, t, "Content-Type:");
+  /* never wait for 100 (Continue); the type that libcurl would make up for a
+  ** body is never the right one */
+  fit = transfer_header(t, "Expect", NULL) &&
+        (typed || transfer_header(t, "Content-Type", NULL));
+  if (!fit) luaL_error(L, "not enough memory");
 }
 
 /* pools */
@@ -183,13 +321,13 @@ static int l_add(lua_State *L) {
   order o;
   ticket *k;
   CURLcode code;
-  lua_settop(L, 2);
+  lua_settop(L, 3);
   to_order(L, 2, &o);
+  o.stream = lua_toboolean(L, 3);
   k = new_ticket(L, p);
   add_headers(L, k->t, 2);
   code = transfer_start(k->t, &o);
-  if (code != CURLE_OK)
-    return luaL_error(L, "libcurl: %s", curl_easy_strerror(code));
+  if (code != CURLE_OK) refuse(L, "libcurl: %s", curl_easy_strerror(code));
   return 1;
 }
 
@@ -223,17 +361,32 @@ static transfer *to_transfer(lua_State *L) {
   return k->t;
 }
 
+static int is_over(const transfer *t) {
+  return t->done || pool_forgotten(t->pool);
+}
+
 static int l_done(lua_State *L) {
-  transfer *t = to_transfer(L);
-  lua_pushboolean(L, t->done || pool_foreign(t->pool));
+  lua_pushboolean(L, is_over(to_transfer(L)));
   return 1;
 }
 
+static char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
+
 static void push_lower(lua_State *L, const char *s) {
+  char name[64]; /* much faster than a buffer, and few are longer */
+  size_t i;
   luaL_Buffer b;
+  for (i = 0; i < sizeof(name) && s[i] != '\0'; i++)
+    name[i] = lower(s[i]);
+  if (s[i] == '\0') {
+    lua_pushlstring(L, name, i);
+    return;
+  }
   luaL_buffinit(L, &b);
   for (; *s != '\0'; s++)
-    luaL_addchar(&b, *s >= 'A' && *s <= 'Z' ? (char)(*s + 32) : *s);
+    luaL_addchar(&b, lower(*s));
   luaL_pushresult(&b);
 }
 
@@ -261,7 +414,7 @@ static void push_headers(lua_State *L, transfer *t) {
 
 static int l_head(lua_State *L) {
   transfer *t = to_transfer(L);
-  if (pool_foreign(t->pool) || !t->headed) return 0;
+  if (!t->headed) return 0;
   lua_pushinteger(L, (lua_Integer)t->status);
   push_headers(L, t);
   return 2;
@@ -285,7 +438,7 @@ static int push_failure(lua_State *L, const char *kind, const char *message,
 }
 
 static int push_result(lua_State *L, transfer *t) {
-  if (pool_foreign(t->pool))
+  if (!t->done)
     return push_failure(L, "network", "sent before this process was forked",
                         1);
   if (t->kind != NULL)
@@ -307,7 +460,7 @@ static int l_result(lua_State *L) {
   ticket *k = to_ticket(L);
   transfer *t = to_transfer(L);
   int n;
-  if (!t->done && !pool_foreign(t->pool)) return 0;
+  if (!is_over(t)) return 0;
   n = push_result(L, t);
   k->t = NULL;
   transfer_free(t);

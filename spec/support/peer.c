@@ -19,7 +19,8 @@
 **
 ** What comes is appended to the log file before anything is answered: a line
 ** "connection N", a line "resumed" where a TLS session was, then each request,
-** head and body as they came, and what was eaten.
+** head and body as they came, and what was eaten; and a line "closed" when the
+** connection is.
 **
 ** The process ends when nobody holds its output any more, or with its parent.
 */
@@ -309,6 +310,7 @@ static void *serve(void *argument) {
       ;
   if (c->ssl != NULL) SSL_free(c->ssl);
   close(c->fd);
+  record(c->of, "closed\n", 7);
   free(c);
   return NULL;
 }

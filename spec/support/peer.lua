@@ -14,8 +14,6 @@ local M = {}
 local Server = {}
 Server.__index = Server
 
-local binary = "build/test/peer"
-
 local function run(command)
   local pipe = assert(io.popen("{ " .. command .. "; } 2>&1; echo \"exit $?\""))
   local text = pipe:read("*a")
@@ -28,10 +26,14 @@ local function line_of(command)
   return (run(command):gsub("%s+$", ""))
 end
 
-local function compile()
-  local cc = "cc -std=gnu11 -O1 -Wall -Wextra -Werror spec/support/peer.c -lssl -lcrypto -lpthread"
-  run(("mkdir -p build/test; [ %s -nt spec/support/peer.c ] || { %s -o %s.$$ && mv %s.$$ %s; }")
-    :format(binary, cc, binary, binary, binary))
+-- Builds spec/support/NAME.c unless that was done; gives the program's path.
+local function compile(name, libraries)
+  local path = "build/test/" .. name
+  local cc = ("cc -std=gnu11 -O1 -Wall -Wextra -Werror spec/support/%s.c %s")
+    :format(name, libraries)
+  run(("mkdir -p build/test; [ %s -nt spec/support/%s.c ] || { %s -o %s.$$ && mv %s.$$ %s; }")
+    :format(path, name, cc, path, path, path))
+  return path
 end
 
 --- Builds spec/support/NAME.c into a shared object for LD_PRELOAD. Gives its path.
@@ -103,29 +105,37 @@ end
 
 local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 
+-- Starts a program that prints "PORT PID".
+local function launch(command)
+  local pipe = assert(io.popen("exec " .. command))
+  local port, pid = (pipe:read("*l") or ""):match("^(%d+) (%d+)$")
+  if not port then error("the test server does not start: " .. command, 3) end
+  return { port = tonumber(port), pid = pid, pipe = pipe }
+end
+
 function M.start(options)
   options = options or {}
-  compile()
   local log = line_of("mktemp /tmp/billhook-peer.XXXXXX")
-  local words = { "exec", binary, "--log", log }
+  local words = { compile("peer", "-lssl -lcrypto -lpthread"), "--log", log }
   local function add(...) for _, w in ipairs { ... } do words[#words + 1] = quoted(w) end end
   if options.tls then
     local base = M.certificates() .. "/" .. options.tls
     add("--tls", base .. ".pem", base .. ".key")
   end
-  if options.tls_max then add("--tls-max", options.tls_max) end
-  if options.alpn then add("--alpn", options.alpn) end
-  if options.address then add("--address", options.address) end
-  if options.before then add("--before", options.before) end
-  if options.instead then add("--instead", options.instead) end
-  local pipe = assert(io.popen(table.concat(words, " ")))
-  local port, pid = (pipe:read("*l") or ""):match("^(%d+) (%d+)$")
-  if not port then error("the test server does not start", 2) end
-  return setmetatable({
-    port = tonumber(port), pid = pid, pipe = pipe, logfile = log,
-    scheme = options.tls and "https" or "http",
-    host = options.host or (options.tls and "localhost") or "127.0.0.1",
-  }, Server)
+  for option, name in pairs { tls_max = "--tls-max", alpn = "--alpn", address = "--address",
+    before = "--before", instead = "--instead" } do
+    if options[option] then add(name, options[option]) end
+  end
+  local server = launch(table.concat(words, " "))
+  server.logfile = log
+  server.scheme = options.tls and "https" or "http"
+  server.host = options.host or (options.tls and "localhost") or "127.0.0.1"
+  return setmetatable(server, Server)
+end
+
+--- Starts a name server (dns.c), which has `port` and `stop` of a server.
+function M.name_server()
+  return setmetatable(launch(compile("dns", "")), Server)
 end
 
 --- The URL of a script, its actions as arguments.
@@ -152,6 +162,15 @@ function Server:count(text)
   end
 end
 
+--- Waits until the log has n such lines.
+function Server:await(text, n)
+  for _ = 1, 1000 do
+    if self:count(text) >= n then return end
+    run("sleep 0.01")
+  end
+  error("waited in vain for " .. text, 2)
+end
+
 function Server:connections() return self:count("connection ") end
 
 --- Forgets what came so far.
@@ -162,7 +181,7 @@ function Server:stop()
   run("kill -9 " .. self.pid)
   self.pipe:close()
   self.pipe = nil
-  os.remove(self.logfile)
+  if self.logfile then os.remove(self.logfile) end
 end
 
 --- A port of 127.0.0.1 on which nobody listens.

@@ -9,7 +9,6 @@
 -- false only where nothing of it left.
 
 local native = require "billhook.curl"
-local checked = require("billhook.transport.request").check
 
 local M = {}
 
@@ -26,12 +25,20 @@ local function failure_of(kind, message, sent)
   return { kind = kind, message = message, sent = sent }
 end
 
+-- The native module checks a request by the same rules as request.lua.
+local function add(self, request, stream)
+  local pool = self.pool
+  local ok, ticket = pcall(pool.add, pool, request, stream)
+  if not ok then error(ticket, 3) end
+  return ticket
+end
+
 --- Sends a request and waits for the whole answer.
 ---@param request table
 ---@return table|nil response { status, headers, body }
 ---@return table|nil failure { kind, message, sent }
 function Curl:request(request)
-  local ticket = self.pool:add(checked(request, 2))
+  local ticket = add(self, request)
   while not ticket:done() do self.pool:poll(SLICE) end
   local status, headers, body, sent = ticket:result()
   if not status then return nil, failure_of(headers, body, sent) end
@@ -44,9 +51,7 @@ end
 ---@return table|nil reader { status, headers, read, close }
 ---@return table|nil failure
 function Curl:stream(request)
-  local copy = checked(request, 2)
-  copy.stream = true
-  local ticket = self.pool:add(copy)
+  local ticket = add(self, request, true)
   local status, headers = ticket:head()
   while not status and not ticket:done() do
     self.pool:poll(SLICE)

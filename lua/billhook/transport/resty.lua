@@ -14,6 +14,8 @@ local rules = require "billhook.transport.request"
 
 local M = { name = "resty" }
 
+local unpack = table.unpack or unpack
+
 local CHUNK = 65536
 local HEAD_BYTES, HEAD_LINES = 256 * 1024, 200
 
@@ -87,11 +89,16 @@ local function read_head(httpc, params)
   return response, err
 end
 
+local function trimmed(text)
+  return text:match("^%s*(.-)%s*$")
+end
+
 local function headers_of(response)
   local headers = {}
   for name, value in pairs(response.headers) do
-    if type(value) == "table" then value = table.concat(value, ", ") end
-    headers[name:lower()] = value:match("^%s*(.-)%s*$")
+    local values = type(value) == "table" and value or { value }
+    for i = 1, #values do values[i] = trimmed(values[i]) end
+    headers[name:lower()] = table.concat(values, ", ")
   end
   return headers
 end

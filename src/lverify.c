@@ -124,6 +124,35 @@ static int l_keys(lua_State *L) {
   return 1;
 }
 
+/* --- words ------------------------------------------------------------- */
+
+/* What options are read by and answers are made of. The functions below have
+** these as upvalues, because Lua looks a C string up anew at every use. */
+#define OPTIONS(X)  X(tolerance) X(now) X(tenant) X(digest)
+#define DELIVERY(X) X(vendor) X(trust) X(secret) X(events)
+#define TRUST(X)    X(id) X(sender) X(body)
+#define EVENT(X) \
+  X(native) X(invoice) X(attempt_id) X(data) X(bad) X(live) X(occurred_at)
+#define WORDS(X) OPTIONS(X) DELIVERY(X) TRUST(X) EVENT(X)
+
+#define NUMBERED(word) W_##word,
+#define SPELT(word)    #word,
+
+enum { W_NONE, WORDS(NUMBERED) W_END };
+
+static const char *const words[] = {NULL, WORDS(SPELT)};
+
+static void pushword(lua_State *L, int word) {
+  lua_pushvalue(L, lua_upvalueindex(word));
+}
+
+static void pushfunction(lua_State *L, lua_CFunction f) {
+  int word;
+  for (word = W_NONE + 1; word < W_END; word++)
+    lua_pushstring(L, words[word]);
+  lua_pushcclosure(L, f, W_END - 1);
+}
+
 /* --- the request ------------------------------------------------------- */
 
 static verify_vendor checkvendor(lua_State *L, int i) {
@@ -152,16 +181,21 @@ static void getheaders(lua_State *L, int i, verify_request *r) {
   }
 }
 
+/* pushes one of the options at i */
+static void getoption(lua_State *L, int i, int word) {
+  pushword(L, word);
+  lua_gettable(L, i);
+}
+
 /* a number of the options at i, or otherwise */
-static double getnumber(lua_State *L, int i, const char *name,
-                        double otherwise) {
+static double getnumber(lua_State *L, int i, int word, double otherwise) {
   double n = otherwise;
-  lua_getfield(L, i, name);
+  getoption(L, i, word);
   if (lua_type(L, -1) == LUA_TNUMBER) {
     n = lua_tonumber(L, -1);
-    if (!(n >= 0)) luaL_error(L, "%s is negative", name);
+    if (!(n >= 0)) luaL_error(L, "%s is negative", words[word]);
   } else if (!lua_isnil(L, -1)) {
-    luaL_error(L, "%s is not a number", name);
+    luaL_error(L, "%s is not a number", words[word]);
   }
   lua_pop(L, 1);
   return n;
@@ -179,13 +213,13 @@ static void getoptions(lua_State *L, int i, verify_request *r) {
   r->now = -1;
   if (!lua_isnoneornil(L, i)) {
     luaL_checktype(L, i, LUA_TTABLE);
-    r->tolerance = getnumber(L, i, "tolerance", -1);
-    r->now = getnumber(L, i, "now", -1);
-    lua_getfield(L, i, "tenant");
+    r->tolerance = getnumber(L, i, W_tolerance, -1);
+    r->now = getnumber(L, i, W_now, -1);
+    getoption(L, i, W_tenant);
     r->tenant = toslice(L, -1);
     if (r->tenant.p == NULL && !lua_isnil(L, -1))
       luaL_error(L, "tenant is not a string");
-    lua_getfield(L, i, "digest");
+    getoption(L, i, W_digest);
     r->undigested = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
     lua_pop(L, 2);
   }
@@ -194,41 +228,45 @@ static void getoptions(lua_State *L, int i, verify_request *r) {
 
 /* --- the answer -------------------------------------------------------- */
 
-static void setslice(lua_State *L, const char *name, slice s) {
+static void setslice(lua_State *L, int word, slice s) {
   if (s.p == NULL) return;
+  pushword(L, word);
   lua_pushlstring(L, s.p, s.n);
-  lua_setfield(L, -2, name);
+  lua_rawset(L, -3);
 }
 
 static void setbad(lua_State *L, const verify_event *e) {
   if (e->bad == NULL) return;
+  pushword(L, W_bad);
   if (e->part != NULL)
     lua_pushfstring(L, "%s %s", e->part, e->bad);
   else
     lua_pushstring(L, e->bad);
-  lua_setfield(L, -2, "bad");
+  lua_rawset(L, -3);
 }
 
 static void pushevent(lua_State *L, const verify_event *e) {
   slice digest = {e->digest[0] != 0 ? e->digest : NULL, sizeof e->digest};
   lua_createtable(L, 0, 8); /* [event] */
-  setslice(L, "id", e->id);
-  setslice(L, "native", e->native);
-  setslice(L, "invoice", e->invoice);
-  setslice(L, "attempt_id", e->attempt);
-  setslice(L, "data", e->data);
-  setslice(L, "digest", digest);
+  setslice(L, W_id, e->id);
+  setslice(L, W_native, e->native);
+  setslice(L, W_invoice, e->invoice);
+  setslice(L, W_attempt_id, e->attempt);
+  setslice(L, W_data, e->data);
+  setslice(L, W_digest, digest);
   setbad(L, e);
+  pushword(L, W_live);
   lua_pushboolean(L, e->live);
-  lua_setfield(L, -2, "live");
+  lua_rawset(L, -3);
   if (!e->timed) return;
+  pushword(L, W_occurred_at);
   lua_pushnumber(L, e->occurred_at);
-  lua_setfield(L, -2, "occurred_at");
+  lua_rawset(L, -3);
 }
 
-static const char *trust_of(verify_vendor vendor) {
-  if (vendor == VERIFY_BETTEREZ) return "body";
-  return vendor == VERIFY_DREAMCLASS ? "id" : "sender";
+static int trust_of(verify_vendor vendor) {
+  if (vendor == VERIFY_BETTEREZ) return W_body;
+  return vendor == VERIFY_DREAMCLASS ? W_id : W_sender;
 }
 
 static void pushevents(lua_State *L, verify_keys *k, verify_work *work,
@@ -245,16 +283,20 @@ static void pushevents(lua_State *L, verify_keys *k, verify_work *work,
 
 static int pushdelivery(lua_State *L, verify_keys *k, verify_work *work,
                         const verify_request *r, const verify_answer *a) {
-  lua_createtable(L, 0, 5); /* [delivery] */
+  lua_createtable(L, 0, a->tenant.p != NULL ? 5 : 4); /* [delivery] */
+  pushword(L, W_vendor);
   lua_pushvalue(L, 1);
-  lua_setfield(L, -2, "vendor");
-  lua_pushstring(L, trust_of(r->vendor));
-  lua_setfield(L, -2, "trust");
+  lua_rawset(L, -3);
+  pushword(L, W_trust);
+  pushword(L, trust_of(r->vendor));
+  lua_rawset(L, -3);
+  pushword(L, W_secret);
   lua_pushinteger(L, a->secret);
-  lua_setfield(L, -2, "secret");
-  setslice(L, "tenant", a->tenant);
-  pushevents(L, k, work, a->events); /* [delivery events] */
-  lua_setfield(L, -2, "events");
+  lua_rawset(L, -3);
+  setslice(L, W_tenant, a->tenant);
+  pushword(L, W_events);
+  pushevents(L, k, work, a->events); /* [delivery word events] */
+  lua_rawset(L, -3);
   return 1;
 }
 
@@ -355,8 +397,10 @@ static int l_member(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"keys", l_keys}, {"items", l_items},   {"check", l_check},
-    {"hmac", l_hmac}, {"member", l_member}, {NULL, NULL},
+    {"keys", l_keys},
+    {"hmac", l_hmac},
+    {"member", l_member},
+    {NULL, NULL},
 };
 
 static void register_type(lua_State *L, const char *name, lua_CFunction gc) {
@@ -373,6 +417,10 @@ static void register_type(lua_State *L, const char *name, lua_CFunction gc) {
 int open_verify(lua_State *L) {
   register_type(L, KEYS, l_keys_gc);
   register_type(L, WORK, l_work_gc);
-  luaL_newlib(L, functions);
+  luaL_newlib(L, functions); /* [verify] */
+  pushfunction(L, l_check);
+  lua_setfield(L, -2, "check");
+  pushfunction(L, l_items);
+  lua_setfield(L, -2, "items");
   return 1;
 }

@@ -35,10 +35,36 @@ int scheme_is(const verify_work *work, uint32_t node, json_kind kind) {
   return node < JSON_TWICE && work->doc.nodes[node].kind == kind;
 }
 
+/* One pass for all names. A name with an escape in it may be any of them: then
+** json_member looks once more, and reads it. */
+void scheme_members(const verify_work *work, uint32_t object,
+                    const slice *names, size_t n, uint32_t *found) {
+  const json_doc *doc = &work->doc;
+  const json_node *nodes = doc->nodes;
+  uint32_t i, end = nodes[object].next, escaped = 0;
+  size_t k;
+  for (k = 0; k < n; k++)
+    found[k] = JSON_NONE;
+  if (!scheme_is(work, object, JSON_OBJECT)) return;
+  for (i = object + 1; i < end; i = nodes[i + 1].next) {
+    slice name = {doc->text + nodes[i].at + 1, nodes[i].len - 2};
+    escaped |= nodes[i].escaped;
+    for (k = 0; k < n; k++)
+      if (name.n == names[k].n && memcmp(name.p, names[k].p, name.n) == 0)
+        found[k] = found[k] == JSON_NONE ? i + 1 : JSON_TWICE;
+  }
+  for (k = 0; k < n; k++) {
+    if (escaped) found[k] = json_member(doc, object, names[k]);
+    if (scheme_is(work, found[k], JSON_NULL)) found[k] = JSON_NONE;
+  }
+}
+
 uint32_t scheme_member(const verify_work *work, uint32_t object,
                        const char *name) {
-  uint32_t node = json_member(&work->doc, object, slice_of(name));
-  return scheme_is(work, node, JSON_NULL) ? JSON_NONE : node;
+  slice wanted = slice_of(name);
+  uint32_t node;
+  scheme_members(work, object, &wanted, 1, &node);
+  return node;
 }
 
 int scheme_string(verify_work *work, uint32_t node, slice *out) {
@@ -61,9 +87,10 @@ int scheme_decent(slice s, size_t most) {
 
 int scheme_plain(slice s, size_t most) {
   size_t i;
+  if (s.n == 0 || s.n > most) return 0;
   for (i = 0; i < s.n; i++)
-    if (s.p[i] <= ' ' || s.p[i] > '~') return 0;
-  return s.n > 0 && s.n <= most;
+    if ((unsigned char)(s.p[i] - '!') > '~' - '!') return 0;
+  return 1;
 }
 
 int scheme_uuid(slice s) {
@@ -80,13 +107,15 @@ int scheme_uuid(slice s) {
 }
 
 slice scheme_id(verify_work *work, slice id) {
-  slice kept = {work->id, id.n};
+  slice small = {work->id, id.n};
+  int capitals = 0;
   size_t i;
-  memcpy(work->id, id.p, id.n);
-  if (scheme_uuid(id))
-    for (i = 0; i < id.n; i++)
-      if (id.p[i] >= 'A' && id.p[i] <= 'F') work->id[i] |= 32;
-  return kept;
+  for (i = 0; i < id.n; i++)
+    capitals |= id.p[i] >= 'A' && id.p[i] <= 'F';
+  if (!capitals || !scheme_uuid(id)) return id;
+  for (i = 0; i < id.n; i++)
+    work->id[i] = (char)(id.p[i] | 32); /* which digits and dashes have */
+  return small;
 }
 
 slice scheme_decimal(int64_t value, char *out, size_t room) {
@@ -137,35 +166,35 @@ int scheme_digest(verify_keys *keys, verify_work *work,
   return 1;
 }
 
-verify_code scheme_optional(scheme *c, const char *name, uint32_t *node) {
-  *node = scheme_member(c->work, 0, name);
-  if (*node != JSON_TWICE) return VERIFY_OK;
-  return scheme_refuse(c, VERIFY_MALFORMED, name, scheme_twice);
+static verify_code wrong(scheme *c, int member, const char *why) {
+  return scheme_refuse(c, VERIFY_MALFORMED, c->names[member].p, why);
 }
 
-verify_code scheme_required(scheme *c, const char *name, uint32_t *node) {
-  verify_code code = scheme_optional(c, name, node);
-  if (code != VERIFY_OK || *node != JSON_NONE) return code;
-  return scheme_refuse(c, VERIFY_MALFORMED, name, "is missing");
+verify_code scheme_optional(scheme *c, int member) {
+  if (c->nodes[member] != JSON_TWICE) return VERIFY_OK;
+  return wrong(c, member, scheme_twice);
 }
 
-verify_code scheme_text(scheme *c, const char *name, uint32_t *node,
-                        slice *out) {
-  verify_code code = scheme_required(c, name, node);
+verify_code scheme_required(scheme *c, int member) {
+  if (c->nodes[member] == JSON_NONE) return wrong(c, member, "is missing");
+  return scheme_optional(c, member);
+}
+
+verify_code scheme_text(scheme *c, int member, slice *out) {
+  uint32_t node = c->nodes[member];
+  verify_code code = scheme_required(c, member);
   if (code != VERIFY_OK) return code;
-  if (!scheme_is(c->work, *node, JSON_STRING))
-    return scheme_refuse(c, VERIFY_MALFORMED, name, "is not a string");
-  if (!scheme_string(c->work, *node, out))
+  if (!scheme_is(c->work, node, JSON_STRING))
+    return wrong(c, member, "is not a string");
+  if (!scheme_string(c->work, node, out))
     return scheme_refuse(c, VERIFY_MEMORY, NULL, SCHEME_NOMEMORY);
   return VERIFY_OK;
 }
 
-verify_code scheme_word(scheme *c, const char *name, uint32_t *node,
-                        slice *out) {
-  verify_code code = scheme_text(c, name, node, out);
+verify_code scheme_word(scheme *c, int member, slice *out) {
+  verify_code code = scheme_text(c, member, out);
   if (code != VERIFY_OK || scheme_plain(*out, VERIFY_MAXNAME)) return code;
-  return scheme_refuse(c, VERIFY_MALFORMED, name,
-                       "is not 1 to 128 visible ASCII characters");
+  return wrong(c, member, "is not 1 to 128 visible ASCII characters");
 }
 
 int scheme_starved(const json_doc *doc) {
@@ -187,13 +216,17 @@ verify_code scheme_parse(scheme *c, slice text) {
   return unreadable(c);
 }
 
-verify_code scheme_object(scheme *c, slice body) {
+verify_code scheme_object(scheme *c, slice body, const slice *names,
+                          size_t n) {
   verify_code code = scheme_parse(c, body);
   if (code != VERIFY_OK) return code;
   if (!scheme_is(c->work, 0, JSON_OBJECT))
     return scheme_refuse(c, VERIFY_MALFORMED, NULL,
                          "the body is not an object");
-  return json_unique(&c->work->doc) ? VERIFY_OK : unreadable(c);
+  if (!json_unique(&c->work->doc)) return unreadable(c);
+  c->names = names;
+  scheme_members(c->work, 0, names, n, c->nodes);
+  return VERIFY_OK;
 }
 
 verify_code scheme_summed(scheme *c, uint32_t type, uint32_t tenant,

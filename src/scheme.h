@@ -18,11 +18,19 @@
 extern const char scheme_twice[];  /* what is wrong with a member, */
 extern const char scheme_inside[]; /* and with a value */
 
+#define SCHEME_MEMBERS 6 /* that are read of an envelope */
+
+/* a slice of a constant text */
+#define SCHEME_NAME(text) \
+  { text, sizeof(text) - 1 }
+
 typedef struct scheme {
   verify_keys *keys;
   verify_work *work;
   const verify_request *request;
   verify_answer *answer;
+  const slice *names;             /* of the members that are read, */
+  uint32_t nodes[SCHEME_MEMBERS]; /* and their nodes */
 } scheme;
 
 /* --- the schemes; each fills the answer -------------------------------- */
@@ -56,16 +64,16 @@ verify_code scheme_one(scheme *c); /* the event is in work->first */
 /* --- the body ---------------------------------------------------------- */
 
 verify_code scheme_parse(scheme *c, slice text);
-verify_code scheme_object(scheme *c, slice body); /* no member twice in it */
 
-/* members of the top object: any that may be missing (JSON_NONE), any that
-** must be there, a string, a string of visible ASCII */
-verify_code scheme_optional(scheme *c, const char *name, uint32_t *node);
-verify_code scheme_required(scheme *c, const char *name, uint32_t *node);
-verify_code scheme_text(scheme *c, const char *name, uint32_t *node,
-                        slice *out);
-verify_code scheme_word(scheme *c, const char *name, uint32_t *node,
-                        slice *out);
+/* an object without any member twice in it; finds those with these names */
+verify_code scheme_object(scheme *c, slice body, const slice *names, size_t n);
+
+/* what a member (its place among the names) must be: there once or not at
+** all, there, a string, a string of visible ASCII */
+verify_code scheme_optional(scheme *c, int member);
+verify_code scheme_required(scheme *c, int member);
+verify_code scheme_text(scheme *c, int member, slice *out);
+verify_code scheme_word(scheme *c, int member, slice *out);
 
 /* the digest of the envelope's event, where one is wanted */
 verify_code scheme_summed(scheme *c, uint32_t type, uint32_t tenant,
@@ -76,7 +84,10 @@ verify_code scheme_summed(scheme *c, uint32_t type, uint32_t tenant,
 int scheme_starved(const json_doc *doc); /* json.h ran out of memory */
 int scheme_is(const verify_work *work, uint32_t node, json_kind kind);
 
-/* a member that is there and not null, else JSON_NONE or JSON_TWICE */
+/* members that are there and not null, by their names: their nodes, else
+** JSON_NONE or JSON_TWICE; what is no object has none */
+void scheme_members(const verify_work *work, uint32_t object,
+                    const slice *names, size_t n, uint32_t *found);
 uint32_t scheme_member(const verify_work *work, uint32_t object,
                        const char *name);
 
@@ -92,7 +103,7 @@ int scheme_decent(slice s, size_t most); /* fit for a log and a database */
 int scheme_plain(slice s, size_t most);  /* visible ASCII alone, not empty */
 int scheme_uuid(slice s);                /* 8-4-4-4-12 hexadecimal digits */
 
-/* the event's id, kept in work: a UUID in lower case, others as they are */
+/* the event's id: a UUID in lower case (in work), others as they are */
 slice scheme_id(verify_work *work, slice id);
 
 /* a number from 0 on in its shortest spelling, at the end of out */

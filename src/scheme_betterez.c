@@ -8,6 +8,13 @@
 
 #include "head.h"
 
+enum { ID, EVENT, DATA, ATTEMPT, CREATED, LIVE, MEMBERS };
+
+static const slice names[MEMBERS] = {
+    SCHEME_NAME("id"),        SCHEME_NAME("event"),   SCHEME_NAME("data"),
+    SCHEME_NAME("attemptId"), SCHEME_NAME("created"), SCHEME_NAME("livemode"),
+};
+
 /* the header's t, as it stands and as a number, and the code in its s2 */
 static verify_code betterez_header(scheme *c, slice *t, int64_t *time,
                                    unsigned char *code) {
@@ -68,10 +75,10 @@ static verify_code betterez_proof(scheme *c, slice *body, double *at) {
 }
 
 static verify_code betterez_times(scheme *c, verify_event *e) {
-  uint32_t created, live;
+  uint32_t created = c->nodes[CREATED], live = c->nodes[LIVE];
   int64_t n;
-  verify_code code = scheme_optional(c, "created", &created);
-  if (code == VERIFY_OK) code = scheme_optional(c, "livemode", &live);
+  verify_code code = scheme_optional(c, CREATED);
+  if (code == VERIFY_OK) code = scheme_optional(c, LIVE);
   if (code != VERIFY_OK) return code;
   if (scheme_is(c->work, created, JSON_NUMBER) &&
       json_int64(&c->work->doc, created, &n) && n >= 0) {
@@ -97,11 +104,11 @@ static int betterez_invoice(scheme *c, uint32_t data, verify_event *e) {
 }
 
 static verify_code betterez_event(scheme *c, verify_event *e) {
-  uint32_t id, type, data, attempt;
-  verify_code code = scheme_word(c, "id", &id, &e->id);
-  if (code == VERIFY_OK) code = scheme_word(c, "event", &type, &e->native);
-  if (code == VERIFY_OK) code = scheme_required(c, "data", &data);
-  if (code == VERIFY_OK) code = scheme_optional(c, "attemptId", &attempt);
+  uint32_t data = c->nodes[DATA], attempt = c->nodes[ATTEMPT];
+  verify_code code = scheme_word(c, ID, &e->id);
+  if (code == VERIFY_OK) code = scheme_word(c, EVENT, &e->native);
+  if (code == VERIFY_OK) code = scheme_required(c, DATA);
+  if (code == VERIFY_OK) code = scheme_optional(c, ATTEMPT);
   if (code == VERIFY_OK) code = betterez_times(c, e);
   if (code != VERIFY_OK) return code;
   e->id = scheme_id(c->work, e->id);
@@ -111,7 +118,7 @@ static verify_code betterez_event(scheme *c, verify_event *e) {
        !scheme_string(c->work, attempt, &e->attempt)))
     return scheme_refuse(c, VERIFY_MEMORY, NULL, SCHEME_NOMEMORY);
   if (!scheme_plain(e->attempt, VERIFY_MAXNAME)) e->attempt.p = NULL;
-  return scheme_summed(c, type, JSON_NONE, data);
+  return scheme_summed(c, c->nodes[EVENT], JSON_NONE, data);
 }
 
 verify_code scheme_betterez(scheme *c) {
@@ -120,7 +127,7 @@ verify_code scheme_betterez(scheme *c) {
   verify_code code = betterez_proof(c, &body, &at);
   if (tolerance < 0) tolerance = VERIFY_TOLERANCE;
   if (code == VERIFY_OK) code = scheme_in_time(c, at, tolerance);
-  if (code == VERIFY_OK) code = scheme_object(c, body);
+  if (code == VERIFY_OK) code = scheme_object(c, body, names, MEMBERS);
   if (code == VERIFY_OK) code = betterez_event(c, &c->work->first);
   return code == VERIFY_OK ? scheme_one(c) : code;
 }

@@ -8,6 +8,13 @@
 
 #include "head.h"
 
+enum { ID, TYPE, TENANT, TIMESTAMP, DATA, SIGNATURE, MEMBERS };
+
+static const slice names[MEMBERS] = {
+    SCHEME_NAME("id"),        SCHEME_NAME("type"), SCHEME_NAME("tenant"),
+    SCHEME_NAME("timestamp"), SCHEME_NAME("data"), SCHEME_NAME("signature"),
+};
+
 static verify_code dreamclass_basic(scheme *c) {
   char out[VERIFY_MAXVALUE];
   unsigned char code[SIGN_SIZE];
@@ -30,12 +37,11 @@ static verify_code dreamclass_basic(scheme *c) {
 
 /* standard base64 with padding, of a whole code */
 static verify_code dreamclass_code(scheme *c, unsigned char *code) {
-  uint32_t node = scheme_member(c->work, 0, "signature");
   slice s;
   verify_code refused;
-  if (node == JSON_NONE)
+  if (c->nodes[SIGNATURE] == JSON_NONE)
     return scheme_refuse(c, VERIFY_UNSIGNED, "signature", "is missing");
-  refused = scheme_text(c, "signature", &node, &s);
+  refused = scheme_text(c, SIGNATURE, &s);
   if (refused != VERIFY_OK) return refused;
   if (s.n == TEXT_BASE64(SIGN_SIZE) && memchr(s.p, '-', s.n) == NULL &&
       memchr(s.p, '_', s.n) == NULL &&
@@ -57,11 +63,10 @@ static verify_code dreamclass_proof(scheme *c, const verify_event *e) {
 }
 
 static verify_code dreamclass_time(scheme *c, verify_event *e) {
-  uint32_t node;
   int64_t ms;
-  verify_code code = scheme_required(c, "timestamp", &node);
+  verify_code code = scheme_required(c, TIMESTAMP);
   if (code != VERIFY_OK) return code;
-  if (!json_int64(&c->work->doc, node, &ms) || ms < 0)
+  if (!json_int64(&c->work->doc, c->nodes[TIMESTAMP], &ms) || ms < 0)
     return scheme_refuse(c, VERIFY_MALFORMED, "timestamp",
                          "is not a whole number of milliseconds");
   e->timed = 1;
@@ -82,16 +87,15 @@ static void dreamclass_invoice(scheme *c, uint32_t data, verify_event *e) {
 }
 
 static verify_code dreamclass_event(scheme *c, verify_event *e) {
-  uint32_t id, type, tenant, data;
-  verify_code code = scheme_word(c, "id", &id, &e->id);
-  if (code == VERIFY_OK) code = scheme_word(c, "type", &type, &e->native);
-  if (code == VERIFY_OK)
-    code = scheme_text(c, "tenant", &tenant, &c->answer->tenant);
+  uint32_t data = c->nodes[DATA];
+  verify_code code = scheme_word(c, ID, &e->id);
+  if (code == VERIFY_OK) code = scheme_word(c, TYPE, &e->native);
+  if (code == VERIFY_OK) code = scheme_text(c, TENANT, &c->answer->tenant);
   if (code == VERIFY_OK && !scheme_decent(c->answer->tenant, VERIFY_MAXNAME))
     code = scheme_refuse(c, VERIFY_MALFORMED, "tenant",
                          "is not 1 to 128 bytes of text");
   if (code == VERIFY_OK) code = dreamclass_time(c, e);
-  if (code == VERIFY_OK) code = scheme_required(c, "data", &data);
+  if (code == VERIFY_OK) code = scheme_required(c, DATA);
   if (code == VERIFY_OK && !scheme_is(c->work, data, JSON_OBJECT))
     code = scheme_refuse(c, VERIFY_MALFORMED, "data", "is not an object");
   if (code == VERIFY_OK) code = dreamclass_proof(c, e);
@@ -100,7 +104,7 @@ static verify_code dreamclass_event(scheme *c, verify_event *e) {
   e->data = json_raw(&c->work->doc, data);
   e->live = 1;
   dreamclass_invoice(c, data, e);
-  return scheme_summed(c, type, tenant, data);
+  return scheme_summed(c, c->nodes[TYPE], c->nodes[TENANT], data);
 }
 
 /* what the signature does not cover, against what was configured */
@@ -115,7 +119,8 @@ static verify_code dreamclass_claims(scheme *c, const verify_event *e) {
 verify_code scheme_dreamclass(scheme *c) {
   verify_event *e = &c->work->first;
   verify_code code = dreamclass_basic(c);
-  if (code == VERIFY_OK) code = scheme_object(c, c->request->body);
+  if (code == VERIFY_OK)
+    code = scheme_object(c, c->request->body, names, MEMBERS);
   if (code == VERIFY_OK) code = dreamclass_event(c, e);
   if (code == VERIFY_OK) code = dreamclass_claims(c, e);
   return code == VERIFY_OK ? scheme_one(c) : code;

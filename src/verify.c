@@ -124,20 +124,24 @@ void verify_work_trim(verify_work *work) {
 
 /* --- a delivery -------------------------------------------------------- */
 
+/* in lower case, as most servers hand names on, or in any */
+static int named(slice name, slice wanted) {
+  return name.n == wanted.n &&
+         (memcmp(name.p, wanted.p, name.n) == 0 || slice_same(name, wanted));
+}
+
 void verify_header(verify_request *r, slice name, slice value) {
-  slice *into = NULL;
-  const char *read = NULL;
+  static const slice encoding = SCHEME_NAME("content-encoding");
+  static const slice authorization = SCHEME_NAME("authorization");
+  static const slice signature = SCHEME_NAME("x-btrz-signature");
+  int signs = r->vendor == VERIFY_BETTEREZ;
+  const slice *read = signs ? &signature : &authorization;
+  slice *into = signs ? &r->signature : &r->authorization;
   r->entries++;
-  if (slice_same(name, slice_of("content-encoding")))
-    into = &r->encoding, read = "content-encoding";
-  else if (r->vendor == VERIFY_BETTEREZ) {
-    if (slice_same(name, slice_of("x-btrz-signature")))
-      into = &r->signature, read = "x-btrz-signature";
-  } else if (slice_same(name, slice_of("authorization")))
-    into = &r->authorization, read = "authorization";
-  if (into == NULL) return;
+  if (!named(name, *read)) read = &encoding, into = &r->encoding;
+  if (!named(name, *read)) return;
   if (into->p != NULL || value.p == NULL || value.n > VERIFY_MAXVALUE)
-    r->twice = read;
+    r->twice = read->p;
   *into = value;
 }
 
@@ -181,7 +185,7 @@ static void start(verify_work *work, verify_answer *answer) {
 verify_code verify_check(verify_keys *keys, verify_work *work,
                          const verify_request *request,
                          verify_answer *answer) {
-  scheme c = {keys, work, request, answer};
+  scheme c = {keys, work, request, answer, NULL, {0}};
   verify_code code;
   start(work, answer);
   code = envelope(&c);
@@ -194,7 +198,7 @@ verify_code verify_check(verify_keys *keys, verify_work *work,
 verify_code verify_items(verify_keys *keys, verify_work *work,
                          const verify_request *request,
                          verify_answer *answer) {
-  scheme c = {keys, work, request, answer};
+  scheme c = {keys, work, request, answer, NULL, {0}};
   start(work, answer);
   return scheme_items(&c);
 }

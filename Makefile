@@ -17,24 +17,26 @@ WARN := -std=gnu11 -Wall -Wextra -Wpedantic -Wshadow -Wcast-qual \
   -Wundef -Wpointer-arith -Wformat=2 -Werror
 
 # each shared object: its sources and its library (the rockspec says the same)
-OBJECTS := core curl sqlite process
+OBJECTS := core curl sqlite pq process
 SRC_core := core.c json.c json_out.c json_stream.c ljson.c decimal.c ldecimal.c \
   text.c head.c sign.c verify.c scheme.c scheme_betterez.c \
-  scheme_dreamapply.c scheme_dreamclass.c lverify.c ltext.c call.c lcall.c \
+  scheme_dreamapply.c scheme_dreamclass.c lverify.c ltext.c call.c lcall.c lbody.c \
   dreamapply.c dreamclass.c betterez.c
 LIB_core := -lcrypto
 SRC_curl := curl.c lcurl.c
 LIB_curl := -lcurl
 SRC_sqlite := sqlite.c
 LIB_sqlite := -lsqlite3
+SRC_pq := pq.c lpq.c
+LIB_pq := -lpq
 SRC_process := process.c
 
 # Debian's packages, for those who build, and for those who test
 PACKAGES := gcc libc6-dev lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev \
-  libcurl4-openssl-dev libssl-dev libsqlite3-dev lua-cjson lua-argparse \
+  libcurl4-openssl-dev libssl-dev libsqlite3-dev libpq-dev lua-cjson lua-argparse \
   nginx-light libnginx-mod-http-lua
 TEST_PACKAGES := lua-busted lua-socket lua-check luarocks clang openssl curl \
-  procps binutils
+  procps binutils postgresql wrk
 
 define object # (lua, name)
 $(B)/$(1)/billhook/$(2).so: $(SRC_$(2):%.c=$(B)/$(1)/%.o)
@@ -58,6 +60,15 @@ $(foreach l,$(LUAS),$(foreach o,$(OBJECTS),$(eval $(call object,$(l),$(o)))))
 demo: packages
 	@$(MAKE) -s all
 	@bin/billhook demo
+
+crash: packages test-packages
+	@$(MAKE) -s all
+	@sh spec/crash/all
+
+bench: all
+	@$(LUA) bench/run
+	@for l in $(LUAS); do LUA_PATH='lua/?.lua;lua/?/init.lua;;' \
+	  LUA_CPATH="$(B)/$$l/?.so;;" $$l bench/verify.lua; done
 
 test: packages test-packages
 	@$(MAKE) -s all
@@ -100,4 +111,4 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all demo test lint packages test-packages install clean
+.PHONY: all demo test crash bench lint packages test-packages install clean

@@ -556,12 +556,47 @@ return function(open)
     it("gives unhandled events to the rules that are named", function()
       admit(event("a", { rules = {} }), event("b", { rules = {}, type = "other.type" }))
       assert.are.equal(0, store:replay { state = "unhandled" })
-      assert.are.equal(1, store:replay({ state = "unhandled" }, { ["invoice.updated"] = { "n" } }))
+      assert.are.equal(1, store:replay({ state = "unhandled" },
+        { ["school\ninvoice.updated\nINVOICE_UPDATED\nlive"] = { "n" } }))
       local one = lane()
       assert.are.same({ "n" }, one.events[1].rules)
       assert.is_true(store:done(one.token, one.events[1].seq, "n"))
       assert.are.equal("done", store:show("school:a").state)
       assert.are.equal("unhandled", store:show("school:b").state)
+    end)
+
+    it("has what waits run now, also in a lane that is held", function()
+      admit(event "a", event("b", { rules = { "s" } }))
+      local one = lane()
+      store:retry(one.token, one.events[1].seq, "r", 1e6, "no")
+      assert.are.equal(1, store:replay { id = "school:a" })
+      assert.are.equal(0, store:show("school:a").marks.r.wait)
+      release(one, 1e6)
+      one = lane()
+      store:retry(one.token, one.events[1].seq, "r", 1e6, "no")
+      release(one, 1e6)
+      assert.are.same({}, claim())
+      assert.are.equal(1, store:replay { state = "pending" })
+      assert.are.same({ "school:a", "school:b" }, ids(lane().events))
+    end)
+
+    it("works through more than one transaction's worth, or no more than it may", function()
+      local many = {}
+      for i = 1, 1100 do many[i] = event(tostring(i), { invoice = tostring(i) }) end
+      assert(store:admit(many))
+      local all, lanes = 0
+      repeat
+        lanes = claim("me", 100)
+        for _, one in ipairs(lanes) do
+          store:dead(one.token, one.events[1].seq, "r", "no")
+          release(one)
+        end
+        all = all + #lanes
+      until #lanes == 0
+      assert.are.equal(1100, all)
+      assert.are.equal(3, store:replay { state = "dead", limit = 3 })
+      assert.are.equal(1097, store:replay { state = "dead" })
+      assert.are.equal(1100, store:stats().pending)
     end)
 
     it("keeps the steps that were done", function()
@@ -626,13 +661,361 @@ return function(open)
 
   describe("stats", function()
     it("count", function()
-      assert.are.same({ pending = 0, dead = 0, unhandled = 0, contested = 0, leased = 0, due = 0 },
-        store:stats())
+      assert.are.same({ pending = 0, done = 0, dead = 0, unhandled = 0, contested = 0, leased = 0,
+        due = 0 }, store:stats())
       admit(event "a", event("b", { rules = {} }), event("c", { invoice = "17" }))
       claim("me", 1)
       now = now + 30
-      assert.are.same({ pending = 2, dead = 0, unhandled = 1, contested = 0, leased = 1, due = 1,
-        oldest = 30 }, store:stats())
+      assert.are.same({ pending = 2, done = 0, dead = 0, unhandled = 1, contested = 0, leased = 1,
+        due = 1, oldest = 30 }, store:stats())
+    end)
+
+    it("follow what becomes of events", function()
+      local function counts()
+        local stats = store:stats()
+        return { stats.pending, stats.done, stats.dead, stats.unhandled, stats.contested }
+      end
+      admit(event "a", event("b", { rules = {} }), event("c", { rules = {}, reason = "bad" }))
+      assert.are.same({ 1, 0, 1, 1, 0 }, counts())
+      admit(event "a", event("a", { digest = "x" }), event("a", { digest = "y" }))
+      assert.are.same({ 1, 0, 1, 1, 1 }, counts())
+      for _, one in ipairs(claim()) do
+        local seq = one.events[1].seq
+        store:dead(one.token, seq, not one.events[1].bad and "r" or nil, "no")
+        release(one)
+      end
+      assert.are.same({ 0, 0, 2, 1, 1 }, counts())
+      assert.are.equal(1, store:replay { id = "school:a" })
+      assert.are.same({ 1, 0, 1, 1, 1 }, counts())
+      local one = lane()
+      store:done(one.token, one.events[1].seq, "r")
+      release(one)
+      assert.are.same({ 0, 1, 1, 1, 1 }, counts())
+      store:purge {}
+      assert.are.same({ 0, 1, 1, 1, 1 }, counts())
+    end)
+  end)
+
+  describe("counters", function()
+    local function counted()
+      local out = {}
+      for _, one in ipairs(assert(store:counters())) do out[one.name] = { one.n, one.total } end
+      return out
+    end
+
+    it("tell what came, account by account", function()
+      admit(event "a", event "a", event("a", { account = "other" }))
+      admit(event("a", { digest = "x" }))
+      assert.are.same({
+        ["delivery admitted school"] = { 1, 0 }, ["delivery admitted other"] = { 1, 0 },
+        ["delivery duplicate school"] = { 1, 0 }, ["delivery contested school"] = { 1, 0 },
+        ["state pending school"] = { 1, 0 }, ["state pending other"] = { 1, 0 },
+        ["contested school"] = { 1, 0 },
+      }, counted())
+    end)
+
+    it("count nothing that was not stored", function()
+      local broken = event "b"
+      broken.digest = nil
+      assert.is_nil(store:admit { event "a", broken })
+      assert.are.same({}, counted())
+    end)
+
+    it("tell how long runs took, and how they ended", function()
+      admit(event("a", { rules = { "a rule", "s" } }))
+      local one = lane()
+      local seq = one.events[1].seq
+      store:retry(one.token, seq, "a rule", 0, "no", { took = 0.02 })
+      store:retry(one.token, seq, "a rule", 0, "no", { took = 0.03 })
+      store:done(one.token, seq, "a rule", { took = 61 })
+      store:dead(one.token, seq, "s", "no", { took = 0.0101 })
+      store:done(one.token, seq, "s") -- not a run
+      local all = counted()
+      assert.are.same({ 2, 50 }, all["run failed 0.05 a rule"])
+      assert.are.same({ 1, 61000 }, all["run done +Inf a rule"])
+      assert.are.same({ 1, 10 }, all["run dead 0.05 s"])
+    end)
+
+    it("take what a process has counted by itself", function()
+      local list = {}
+      for i = 1, 20 do list[i] = { name = "x " .. i, n = i, total = 2 * i } end
+      assert.is_true(store:count(list))
+      assert.is_true(store:count { { name = "x 3", n = 1 }, { name = "x 3", n = 1 } })
+      assert.is_true(store:count {})
+      local all = counted()
+      assert.are.same({ 5, 6 }, all["x 3"])
+      assert.are.same({ 20, 40 }, all["x 20"])
+    end)
+  end)
+
+  describe("a run that does not come to its end", function()
+    local owner = require "billhook.inbox.owner"
+    -- a process of this machine that is gone
+    local GONE = (owner.name():gsub("[^/]+/[^/]+$", "4194304/1"))
+    local backoff = { base = 5000, cap = 8000 }
+
+    local function claim_as(who, more)
+      return assert(store:claim(with({ owner = who, lease = 60, limit = 10, hold = 900000,
+        backoff = backoff }, more)))
+    end
+
+    local function mark(id, rule) return store:show(id).marks[rule or "r"] end
+
+    it("is known from the claim on, and counts once its process is gone", function()
+      admit(event "a")
+      local first = claim_as(GONE)[1].first
+      assert.are.equal("r", first.rule)
+      local one = claim_as("me")[1]
+      local found = one.events[1].marks.r
+      assert.are.same({ "waiting", 1, 0, 0 },
+        { found.state, found.attempts, found.wait, found.held })
+      assert.is_truthy(found.message:find "its process ended")
+      assert.is_true(store:done(one.token, one.events[1].seq, "r"))
+      assert.are.equal(2, mark("school:a").attempts)
+    end)
+
+    it("counts where its lease has ended, too", function()
+      admit(event "a")
+      claim_as "slow"
+      now = now + 61
+      assert.are.equal(1, claim_as("me")[1].events[1].marks.r.attempts)
+    end)
+
+    it("counts nowhere else: in no other lane, and not what was not begun", function()
+      admit(event("a", { rules = { "r", "s" } }), event "b", event("c", { invoice = "17" }))
+      claim_as(GONE)
+      claim_as "me"
+      assert.is_nil(mark("school:a", "s"))
+      assert.is_nil(mark "school:b")
+      assert.is_nil(mark "school:c")
+    end)
+
+    it("is the one that the last mark has named", function()
+      admit(event("a", { rules = { "r", "s" } }), event "b", event("c", { invoice = "17" }))
+      local lanes = claim_as(GONE)
+      local one, two = lanes[1], lanes[2]
+      local seq = one.events[1].seq
+      assert.is_true(store:done(one.token, seq, "r",
+        { next = { lane = one.lane, seq = seq, rule = "s" } }))
+      assert.is_true(store:retry(one.token, seq, "s", 0, "no",
+        { next = { lane = two.lane, seq = two.events[1].seq, rule = "r" } }))
+      claim_as "me"
+      assert.are.equal("done", mark("school:a", "r").state)
+      assert.are.equal(1, mark("school:a", "s").attempts)
+      assert.is_nil(mark "school:b")
+      assert.are.equal(1, mark("school:c").attempts)
+    end)
+
+    it("is none after a mark that names none, and after the lane was given back", function()
+      admit(event "a", event("b", { invoice = "17" }))
+      local lanes = claim_as(GONE)
+      local one, two = lanes[1], lanes[2]
+      store:retry(one.token, one.events[1].seq, "r", 0, "no")
+      assert.is_true(store:begin(two.token, { lane = two.lane, seq = two.events[1].seq,
+        rule = "r" }))
+      release(two, 0)
+      claim_as "me"
+      assert.are.equal(1, mark("school:a").attempts)
+      assert.is_nil(mark "school:b")
+    end)
+
+    it("can only begin in a lane that is held", function()
+      admit(event "a")
+      local one = claim_as("me")[1]
+      local run = { lane = one.lane, seq = one.events[1].seq, rule = "r" }
+      assert.is_true(store:begin(one.token, run))
+      assert.is_false(store:begin(one.token + 1, run))
+      release(one, 0)
+      assert.is_false(store:begin(one.token, run))
+    end)
+
+    it("is repeated at once three times, then later and later", function()
+      admit(event "a")
+      local waits = {}
+      for i = 1, 6 do
+        local lanes = claim_as(GONE)
+        -- it waits, so nothing is begun unless it is said
+        store:begin(lanes[1].token, { lane = lanes[1].lane, seq = lanes[1].events[1].seq,
+          rule = "r" })
+        claim_as "me"
+        waits[i] = mark("school:a").wait
+        store:release { { lane = lanes[1].lane, token = lanes[1].token + 1, seen = 0, after = 0 } }
+        now = now + 100
+      end
+      assert.are.same({ 0, 0, 0, 5000, 8000, 8000 }, waits)
+    end)
+
+    it("comes behind what is due", function()
+      admit(event "a")
+      claim_as(GONE)
+      admit(event("b", { invoice = "17" }))
+      local lanes = claim_as "me"
+      assert.are.same({ "school:b", "school:a" }, { lanes[1].events[1].id, lanes[2].events[1].id })
+    end)
+
+    it("may be the telling of a bad item", function()
+      admit(event("a", { rules = {}, reason = "not an object" }))
+      assert.are.equal("", claim_as(GONE)[1].first.rule)
+      local one = claim_as("me")[1]
+      assert.are.equal(1, one.events[1].marks[""].attempts)
+      assert.is_true(store:dead(one.token, one.events[1].seq, nil, "x"))
+      assert.are.same({}, store:show("school:a").marks)
+    end)
+
+    it("counts no more where it has said so before", function()
+      admit(event "a")
+      local one = claim_as(GONE)[1]
+      assert.is_true(store:done(one.token, one.events[1].seq, "r"))
+      assert.are.equal(0, #claim_as "me"[1].events)
+      assert.are.same({ "done", 1 }, { mark("school:a").state, mark("school:a").attempts })
+    end)
+
+    it("gives up without having run", function()
+      admit(event "a")
+      claim_as(GONE)
+      local one = claim_as("me")[1]
+      assert.is_true(store:dead(one.token, one.events[1].seq, "r", "enough", { lost = true }))
+      assert.are.same({ "dead", 1 }, { mark("school:a").state, mark("school:a").attempts })
+    end)
+  end)
+
+  describe("hearsay", function()
+    local function hearsay(id, changes)
+      return event(id, with({ unproven = true, trust = "sender" }, changes))
+    end
+
+    local want = { owner = "me", lease = 60, hold = 900000 }
+
+    -- the two lanes of the invoice
+    local function both()
+      local lanes = claim()
+      assert.are.equal(2, #lanes)
+      local i = lanes[1].hearsay and 1 or 2
+      assert.is_true(lanes[i].hearsay)
+      assert.is_nil(lanes[3 - i].hearsay)
+      return lanes[i], lanes[3 - i]
+    end
+
+    it("has a lane beside its invoice's", function()
+      admit(hearsay "a", event "b", hearsay "c")
+      local said, proven = both()
+      assert.are.same({ "school:a", "school:c" }, ids(said.events))
+      assert.are.same({ "school:b" }, ids(proven.events))
+      assert.are.equal(3, #store:list { invoice = "16" })
+      assert.are.equal(3, #store:list { invoice = "16", account = "school" })
+    end)
+
+    it("joins the invoice's lane as a whole, which is made and held", function()
+      admit(hearsay "a", hearsay("b", { rules = { "s" } }))
+      local one = lane()
+      local joined = assert(store:join(one.lane, one.token, want))
+      assert.are.same({ "school:a", "school:b" }, ids(joined.events))
+      assert.is_nil(joined.hearsay)
+      assert.are.same({ lane = joined.lane, seq = joined.events[1].seq, rule = "r" }, joined.first)
+      assert.are_not.equal(one.lane, joined.lane)
+      assert.is_false(store:done(one.token + 1, joined.events[1].seq, "r"))
+      assert.is_true(store:done(joined.token, joined.events[1].seq, "r"))
+      assert.is_false(store:join(one.lane, one.token, want))
+      assert.are.equal(0, release(one))
+      assert.are.same({}, claim "two")
+      assert.are.equal(1, store:release { { lane = joined.lane, token = joined.token,
+        seen = joined.events[1].seq } })
+      assert.are.same({ "school:b" }, ids(lane("two").events))
+    end)
+
+    it("goes before what was admitted later, and behind what was admitted earlier", function()
+      admit(event "a", hearsay "b", event "c")
+      local said, proven = both()
+      release(proven, 1e6)
+      local joined = assert(store:join(said.lane, said.token, want))
+      assert.are.same({ "school:a", "school:b", "school:c" }, ids(joined.events))
+    end)
+
+    it("makes a lane that another holds be looked at from its beginning", function()
+      admit(event "z", hearsay "a", event "b")
+      local other, held = both()
+      assert.are.same({}, store:join(other.lane, other.token, want))
+      for _, one in ipairs(held.events) do store:done(held.token, one.seq, "r") end
+      release(held)
+      local again = lane()
+      assert.are.equal(held.lane, again.lane)
+      assert.are.same({ "school:a" }, ids(again.events))
+      store:done(again.token, again.events[1].seq, "r")
+      release(again)
+      assert.are.same({}, claim())
+    end)
+
+    it("waits no longer for its proof once it has joined", function()
+      admit(hearsay("a", { rules = { "r", "s" } }))
+      local one = lane()
+      store:retry(one.token, one.events[1].seq, "r", 1e6, "not there", { holds = false })
+      store:retry(one.token, one.events[1].seq, "s", 1e6, "failed", { holds = false })
+      assert.is_nil(store:show("school:a").marks.r.held)
+      admit(hearsay "b")
+      release(one, 1e6)
+      one = lane()
+      local joined = store:join(one.lane, one.token, with({ asking = { "q", "r" } }, want))
+      assert.are.equal(0, joined.events[1].marks.r.wait)
+      assert.are.equal(1e6, joined.events[1].marks.s.wait)
+    end)
+
+    it("that comes later has to join by itself", function()
+      admit(hearsay "a")
+      local one = lane()
+      local joined = store:join(one.lane, one.token, want)
+      admit(hearsay "b")
+      local two = lane "two"
+      assert.are.equal(one.lane, two.lane)
+      assert.are.same({}, store:join(two.lane, two.token, with({ owner = "two" }, want)))
+      store:done(joined.token, joined.events[1].seq, "r")
+      release(joined)
+      assert.are.same({ "school:b" }, ids(lane().events))
+    end)
+
+    it("is replayed in the lane in which it was", function()
+      admit(hearsay "a", event "b")
+      for _, one in ipairs(claim()) do
+        store:done(one.token, one.events[1].seq, "r")
+        release(one)
+      end
+      assert.are.equal(2, store:replay { account = "school" })
+      local lanes = claim()
+      assert.are.equal(2, #lanes)
+      local found = {}
+      for _, one in ipairs(lanes) do found[one.events[1].id] = one.hearsay or false end
+      assert.are.same({ ["school:a"] = true, ["school:b"] = false }, found)
+    end)
+
+    it("that came to nothing does not keep the name of the creation", function()
+      local function forged(id)
+        return created(id, { unproven = true, trust = "sender" })
+      end
+      admit(forged "a")
+      assert.are.same({ "admitted" }, admit(forged "b"))
+      assert.are.equal("invoice.updated", store:show("school:b").type)
+      for _, one in ipairs(claim()) do
+        for _, each in ipairs(one.events) do
+          store:dead(one.token, each.seq, each.rules[1], "not there")
+        end
+        release(one)
+      end
+      admit(forged "c", created "d")
+      assert.are.same({ "invoice.created", "school:invoice.created:16" },
+        { store:show("school:c").type, store:show("school:c").key })
+      assert.are.same({ "invoice.updated", "school:d" },
+        { store:show("school:d").type, store:show("school:d").key })
+      assert.are.equal("school:a", store:show("school:a").key)
+      assert.are.same({ "duplicate" }, admit(forged "a"))
+    end)
+
+    it("keeps that name where a rule has got through", function()
+      admit(created("a", { unproven = true, rules = { "r", "s" } }))
+      local one = lane()
+      store:done(one.token, one.events[1].seq, "r")
+      store:dead(one.token, one.events[1].seq, "s", "no")
+      release(one)
+      admit(created("b", { unproven = true }))
+      assert.are.equal("invoice.updated", store:show("school:b").type)
     end)
   end)
 

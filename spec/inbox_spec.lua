@@ -101,7 +101,7 @@ describe("inbox sqlite: on a disk", function()
     sql "UPDATE meta SET value = '99' WHERE name = 'version'"
     local other, err = inbox.open("sqlite:" .. path)
     assert.is_nil(other)
-    assert.are.equal("the inbox has version 99, this billhook knows up to 2", err.message)
+    assert.are.equal("the inbox has version 99, this billhook knows up to 3", err.message)
   end)
 
   it("says what it cannot open", function()
@@ -362,7 +362,7 @@ describe("inbox sqlite: on a disk", function()
       local fine = not scan or plan:find "USING COVERING INDEX lanes_owner" or scan == "CONSTANT"
       assert.is_truthy(fine, plan)
       -- one invoice's events may be sorted
-      assert.is_truthy(plan:find "e.lane = %(SELECT" or not plan:find "USE TEMP B%-TREE", plan)
+      assert.is_truthy(plan:find "e.lane IN %(SELECT" or not plan:find "USE TEMP B%-TREE", plan)
     end
   end)
 end)

@@ -102,7 +102,7 @@ check("OpenSSL only in sign.[ch]", function()
 end)
 
 -- An engine knows no Lua: only bindings, core and the whole-object files do.
-local knows_lua = { core = true, compat = true, curl = true, sqlite = true, pq = true,
+local knows_lua = { core = true, compat = true, curl = true, sqlite = true,
   process = true }
 check("engines include no Lua header", function()
   return each_line(files("'src/*.[ch]'"), function(line, path)

@@ -131,6 +131,12 @@ static char *put64(char *at, int64_t n) {
   return put32(at, (uint32_t)n);
 }
 
+#define EXACT 9007199254740992.0 /* up to here a double has no gaps */
+
+static int is_whole(lua_Number x) {
+  return floor(x) == x && fabs(x) <= EXACT;
+}
+
 static int is_null(lua_State *L) {
   return lua_isboolean(L, -1) && !lua_toboolean(L, -1);
 }
@@ -142,14 +148,22 @@ static size_t element_size(lua_State *L, int i, int numbers) {
     luaL_argerror(L, i,
                   numbers ? "a list of numbers expected"
                           : "a list of strings expected");
-  return 4 + (numbers ? 8 : lua_rawlen(L, -1));
+  if (!numbers) return 4 + lua_rawlen(L, -1);
+  if (!lua_isinteger(L, -1) && !is_whole(lua_tonumber(L, -1)))
+    luaL_argerror(L, i, "a list of whole numbers expected");
+  return 4 + 8;
+}
+
+static int64_t integer(lua_State *L) {
+  if (lua_isinteger(L, -1)) return (int64_t)lua_tointeger(L, -1);
+  return (int64_t)lua_tonumber(L, -1);
 }
 
 static char *put_element(lua_State *L, int numbers, char *at) {
   size_t len;
   const char *text;
   if (is_null(L)) return put32(at, UINT32_MAX);
-  if (numbers) return put64(put32(at, 8), (int64_t)lua_tonumber(L, -1));
+  if (numbers) return put64(put32(at, 8), integer(L));
   text = lua_tolstring(L, -1, &len);
   at = put32(at, (uint32_t)len);
   memcpy(at, text, len);
@@ -189,7 +203,7 @@ static const char *write_number(lua_State *L, int i, char *out) {
   char *comma;
   if (lua_isinteger(L, i))
     snprintf(out, sizeof(number), "%lld", (long long)lua_tointeger(L, i));
-  else if (floor(x) == x && fabs(x) <= 9007199254740992.0)
+  else if (is_whole(x))
     snprintf(out, sizeof(number), "%.0f", x);
   else
     snprintf(out, sizeof(number), "%.17g", x);

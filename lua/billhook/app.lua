@@ -25,6 +25,7 @@
 -- receive(account, headers, body) is examine() -> events, store:admit(events), admitted(events,
 -- results); a host that stores in its own way calls the parts.
 
+local core = require "billhook.core"
 local dispatch = require "billhook.dispatch"
 local inbox = require "billhook.inbox"
 local intake = require "billhook.intake"
@@ -81,6 +82,19 @@ local RULES = {
   random = { "function", default = math.random },
 }
 
+-- What its processes have in common is in the inbox: what is left of an account's quota, and the
+-- calls whose outcome is open.
+local function share(app)
+  if app.inbox:find("^memory:") then return end
+  local clients = require "billhook.client"
+  local weak = setmetatable({ app = app }, { __mode = "v" }) -- a client must not keep its app
+  for _, account in pairs(app.accounts) do
+    clients.share(account, function()
+      if weak.app then return require("billhook.host.quota").inbox_of(weak.app) end
+    end)
+  end
+end
+
 ---@param given table
 ---@return table app
 function M.new(given)
@@ -93,7 +107,9 @@ function M.new(given)
   self.log = function(...) pcall(log, ...) end
   self.dispatch = dispatch.new(self.accounts)
   self.dead_handlers = {}
-  return setmetatable(self, App)
+  setmetatable(self, App)
+  share(self)
+  return self
 end
 
 -- --- rules ------------------------------------------------------------------
@@ -190,6 +206,7 @@ end
 ---@return integer|nil ran how many rules ran, table|nil err
 function App:work(settings)
   self.started = true
+  require("billhook.recover").due(self, self.clock and self.clock() or core.text.monotonic())
   return require("billhook.work").round(self, settings or {})
 end
 

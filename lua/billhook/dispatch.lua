@@ -91,6 +91,16 @@ function Dispatch:add(text, options, handler, defaults)
   return rule
 end
 
+---Names of the rules that ask for the API's word.
+---@return string[]
+function Dispatch:asking()
+  local names = {}
+  for _, rule in ipairs(self.rules) do
+    if rule.trust == "api" then names[#names + 1] = rule.name end
+  end
+  return names
+end
+
 ---Names of the rules that want an event, in the order in which they were added.
 ---@return string[]
 function Dispatch:select(account, type, native)

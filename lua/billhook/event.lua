@@ -2,6 +2,7 @@
 --
 --   id, key          "school:aa3a27d6-...", unique in the inbox; key is the same for the same
 --                    news however often and whichever way it comes
+--   invoice_id       of the invoice that it is about, as a string; event:invoice() reads it
 --   account, vendor, tenant, type (unified), native (the vendor's), live
 --   occurred_at, received_at   epoch seconds
 --   attempt          1 for the first run of this rule with this event
@@ -26,7 +27,7 @@ function mt.__tostring(self) return ("event %s (%s)"):format(self.id, self.type)
 -- What an event keeps to itself: no field of it can be set by mistake.
 local inner = setmetatable({}, { __mode = "k" })
 
--- The code of an error that no later run can be without.
+-- The code of an error that no later run can be without: what is named is no invoice.
 M.HOPELESS = "no_invoice"
 
 local PROVEN = { body = true, api = true }
@@ -45,15 +46,18 @@ end
 
 ---@param row table as the inbox gives it
 ---@param context { client: table?, store: table, rule: string?, attempt: integer?,
----  after_failure: boolean? }
+---  after_failure: boolean?, fetched: table? }
 ---@return table event
 function M.new(row, context)
   local self = setmetatable({}, mt)
   for _, name in ipairs(FIELDS) do self[name] = row[name] end
+  self.invoice_id = row.invoice
   self.attempt = context.attempt or 1
   self.after_failure = context.after_failure or nil
   self.contested = row.contested or nil
-  inner[self] = { row = row, context = context }
+  local fetched = context.fetched or {}
+  inner[self] = { row = row, context = context, invoice = fetched.invoice,
+    missing = fetched.missing }
   local value = payload(row)
   if PROVEN[row.trust] and not row.contested and not row.bad then
     self.data = value
@@ -84,7 +88,8 @@ local function fetch(my)
   local fine, invoice, reason = pcall(client.call, client, operation, { id = row.invoice })
   if fine then return invoice, reason end
   -- the client raises for an id that cannot be one; here it is the sender's fault
-  return nil, err.new { kind = "invalid", retryable = false, message = tostring(invoice) }
+  return nil, err.new { kind = "invalid", code = M.HOPELESS, retryable = false,
+    message = tostring(invoice) }
 end
 
 ---The invoice as the vendor's API gives it now; read once a run.
@@ -138,20 +143,50 @@ end
 
 -- --- for work.lua -------------------------------------------------------------
 
----Reads the invoice back where the rule or a dispute wants it; raises where that fails. Deletion
----is confirmed by absence.
+local function can_refetch(my)
+  return my.row.invoice ~= nil and my.context.client ~= nil
+    and dispatch.can_refetch(my.context.client) ~= false
+end
+
+-- Does the API say what the event says? An invoice that is there, or has been deleted.
+local function agrees(event, invoice, why)
+  if not invoice and not event.type:find("%.deleted$") then return false, why end
+  if invoice and event.type == "invoice.deleted" then
+    return false, err.new { kind = "conflict", message = "the API still has the invoice" }
+  end
+  return true
+end
+
+---Reads the invoice back where the rule or a dispute wants it; an error where that fails, and
+---whether it is that the API says otherwise.
+---@return table|nil err, boolean|nil unconfirmed
 function M.confirm(event, wanted)
   local my = inner[event]
-  local possible = my.row.invoice and my.context.client
-    and dispatch.can_refetch(my.context.client)
-  if not (wanted or my.row.contested and possible) then return end
+  if not (wanted or my.row.contested and can_refetch(my)) then return end
   local invoice, why = event:invoice()
-  if not invoice and not (my.missing and event.type:find("%.deleted$")) then error(why, 0) end
+  if not invoice and not my.missing then return why end
+  local fine, reason = agrees(event, invoice, why)
+  if not fine then return reason, true end
+  my.confirmed = true
   if event.trust ~= "api" then
     event.claims = event.claims or event.data
     event.data = invoice
     event.trust = "api"
   end
+end
+
+---Has the API stood by it in this run?
+function M.confirmed(event) return inner[event].confirmed == true end
+
+---What the API said, for another object of the same event.
+function M.fetched(event)
+  return { invoice = inner[event].invoice, missing = inner[event].missing }
+end
+
+---Is it proven, or is there no way to ask?
+function M.credible(event)
+  local my = inner[event]
+  return PROVEN[my.row.trust] == true or not can_refetch(my)
 end
 
 ---The seconds that the rule has asked for, or nil.

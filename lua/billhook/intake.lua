@@ -5,6 +5,7 @@
 -- which tell a forger nothing; the log says why.
 
 local core = require "billhook.core"
+local dispatch = require "billhook.dispatch"
 
 local M = {}
 
@@ -55,6 +56,14 @@ local function is_json(headers)
   return true -- nothing is said; the body will show
 end
 
+local PROVEN = { body = true, api = true }
+
+-- Is it about an invoice that only the API can vouch for, and can that be asked?
+local function is_unproven(app, account, delivery, found)
+  if PROVEN[delivery.trust] or not found.invoice then return nil end
+  return dispatch.can_refetch(app.accounts[account]) and true or nil
+end
+
 -- The rules for a type; a test event has none, unless the account wants them.
 local function rules_of(app, account, found, type)
   if not found.live and not app.accounts[account].test_events then return {} end
@@ -80,6 +89,7 @@ function M.event(app, account, delivery, found, body, under)
     live = found.live,
     trust = delivery.trust, digest = found.digest, occurred_at = found.occurred_at,
     body = body, under = under, reason = found.bad,
+    unproven = is_unproven(app, account, delivery, found),
     rules = found.bad and {} or rules_of(app, account, found, type),
   }
   if not wanted then event.note = "test event" end

@@ -4,62 +4,25 @@
 -- admission, and each rule goes by itself: one that fails is tried again later
 -- and holds back its own later events there, for `hold` seconds; other rules
 -- go on. A mark is stored after each run, so a rule runs at least once, and
--- once more only where its process died or lost the lane in between.
+-- once more only where its process died or lost the lane in between. The same
+-- mark notes which run comes next: one that its process does not survive is
+-- counted as failed by who takes the lane over.
+--
+-- What is said of an invoice by somebody whose word is not enough runs in a
+-- lane of hearsay, where nothing holds anything back. Where a rule asks for the
+-- API's word and gets it, all that waits there goes over to the invoice's lane.
 
-local err = require "billhook.error"
+local attempt = require "billhook.attempt"
 local core = require "billhook.core"
 local events = require "billhook.event"
 local owner = require "billhook.inbox.owner"
+local steps = require "billhook.inbox.steps"
 
 local M = {}
 
 local CLAIM = 8 -- lanes at once: one transaction for all of them
 local MARGIN = 60 -- seconds of a lease beyond the longest budget
-local FLOOR = 0.5 -- seconds to the next run at least: a round must not run a rule over and over
-
--- --- one run of one rule --------------------------------------------------------
-
--- What a rule failed with: an error object as it is, a text with the rule's own frames.
-local function caught(reason)
-  if type(reason) == "string" then
-    local trace = debug.traceback(reason, 2)
-    return { reason = reason, trace = trace:match("^(.-)\n[^\n]*'xpcall'") or trace }
-  end
-  return { reason = reason == nil and "the rule raised nil" or reason }
-end
-
--- nil where it succeeded, else { reason, trace }
-local function attempt(rule, event)
-  local ok, value, reason = xpcall(function()
-    events.confirm(event, rule.trust == "api")
-    return rule.handler(event)
-  end, caught)
-  if not ok then return value end
-  if value == nil and reason ~= nil then return { reason = reason } end
-  if events.delay(event) then return { reason = "asked to run again" } end
-end
-
--- Milliseconds to the next run: full jitter, or what the rule or the vendor has asked for.
-local function pause(app, event, failed, attempts)
-  local wait = events.delay(event)
-  if not wait then
-    local most = app.backoff.base * 2 ^ math.min(attempts - 1, 40)
-    wait = app.random() * math.min(app.backoff.cap, most)
-    if err.is(failed.reason) and type(failed.reason.retry_after) == "number" then
-      wait = math.max(wait, math.min(failed.reason.retry_after, 86400))
-    end
-  end
-  return math.max(wait, FLOOR) * 1000
-end
-
-local function tell_dead(app, event, reason)
-  for _, handler in ipairs(app.dead_handlers) do
-    local ok, why = xpcall(function() handler(event, reason) end, caught)
-    if not ok then
-      app.log("error", "on_dead_failed", { id = event.id, message = tostring(why.reason) })
-    end
-  end
-end
+local CONFIRMS = 6 -- runs for which the API may lag behind what was sent: a minute or so
 
 local Round = {}
 Round.__index = Round
@@ -73,123 +36,240 @@ local function kept(self, row, name, stored, why)
   return false
 end
 
-function Round:object(row, name, attempts, after_failure)
-  return events.new(row, {
-    client = self.app.accounts[row.account], store = self.store, rule = name,
-    attempt = attempts, after_failure = after_failure,
+function Round:object(step)
+  local fetched = self.fetched
+  self.fetched = nil
+  return events.new(step.row, {
+    client = self.app.accounts[step.row.account], store = self.store, rule = step.name,
+    attempt = step.attempts, after_failure = step.after_failure,
+    fetched = fetched and fetched.seq == step.row.seq and fetched.answer or nil,
   })
 end
 
--- After a failure: due again, or dead. Gives whether the lane is still held, and the wait in ms.
-function Round:failed(lane, row, name, event, failed, attempts)
-  local rule = self.app.dispatch.by_name[name]
-  local dead = attempts >= (rule and rule.attempts or self.app.attempts)
-    or err.is(failed.reason) and failed.reason.code == events.HOPELESS
-  self.app.log("warn", dead and "dead" or "failed", { id = row.id, rule = name,
-    attempt = attempts, type = row.type, message = tostring(failed.trace or failed.reason) })
-  local message = tostring(failed.reason)
-  if dead then
-    tell_dead(self.app, event, failed.reason)
-    return kept(self, row, name, self.store:dead(lane.token, row.seq, name, message))
+-- How often a rule may run; of one that is not there any more, as often as any.
+function Round:most(step)
+  return step.rule and step.rule.attempts or self.app.attempts
+end
+
+-- Where the mark was stored, the next run was noted with it. Where it was not, the next one in
+-- this lane is not ours any more.
+function Round:marked(step, name, following, stored, why)
+  if kept(self, step.row, name, stored, why) then
+    self.begun = following
+    return following
   end
-  local wait = pause(self.app, event, failed, attempts)
-  return kept(self, row, name, self.store:retry(lane.token, row.seq, name, wait, message)), wait
+  self:keep(step.walk)
+  if following and following.walk ~= step.walk then return following end
+  return self:drop(step)
 end
 
--- Runs one rule with one event. Gives whether the lane is still held, and the wait in ms where
--- the rule has to run again.
-function Round:run(lane, row, name, mark, after_failure)
-  local app, attempts = self.app, (mark and mark.attempts or 0) + 1
-  local rule = app.dispatch.by_name[name]
-  local event = self:object(row, name, attempts, after_failure)
-  if not rule then
-    return self:failed(lane, row, name, event, { reason = "no rule has this name" }, attempts)
-  end
-  if not self:hold(lane, rule.budget) then return false end
-  local began = self.clock()
-  local failed = attempt(rule, event)
-  local took = self.clock() - began
-  self.ran = self.ran + 1
-  if took > rule.budget then
-    app.log("warn", "overrun", { id = row.id, rule = name, seconds = ("%.1f"):format(took) })
-  end
-  if failed then return self:failed(lane, row, name, event, failed, attempts) end
-  app.log("info", "ran", { id = row.id, rule = name, attempt = attempts,
-    seconds = ("%.3f"):format(took) })
-  return kept(self, row, name, self.store:done(lane.token, row.seq, name))
+local function note(step)
+  return step and { lane = step.walk.lane, seq = step.row.seq, rule = step.name }
 end
 
--- --- one lane ---------------------------------------------------------------------
-
--- The lease must outlast the rule that is about to run.
-function Round:hold(lane, budget)
-  if self.clock() + budget <= lane.till then return true end
-  local renewed, why = self.store:renew(lane.lane, lane.token, self.lease)
-  if not renewed then return kept(self, { id = "lane " .. lane.lane }, nil, renewed, why) end
-  lane.till = self.clock() + self.lease
-  return true
+-- Given up: a person is told first.
+function Round:dead(step, event, failed, took)
+  attempt.tell_dead(self.app, event, failed.reason)
+  local following = self:advance()
+  return self:marked(step, step.name, following, self.store:dead(step.token, step.row.seq,
+    step.name, tostring(failed.reason), { took = took, next = note(following) }))
 end
 
--- What keeps a rule from an event of a lane just now: the wait in ms; nil: nothing.
-local function obstacle(plan, name, mark, hold)
-  if mark and (mark.wait or 0) > 0 then return mark.wait end
-  local earlier = plan.held[name]
-  if earlier and earlier < hold then return hold - earlier end
+-- Does this failure hold back later events? Not where it may be a forger's doing.
+local function holds(step, event, failed)
+  if step.walk.hearsay then return false end
+  return events.credible(event) or step.rule ~= nil and step.rule.trust == "api"
+    and not failed.unconfirmed
 end
 
-local function later(plan, wait)
-  plan.after = math.min(plan.after or wait, wait)
+function Round:again(step, event, failed, took)
+  local wait = attempt.pause(self.app, event, failed, step.attempts)
+  local how = { took = took, holds = holds(step, event, failed) }
+  steps.wait(step.walk, step.name, wait, how.holds and (step.mark and step.mark.held or 0) or nil)
+  local following = self:advance()
+  how.next = note(following)
+  return self:marked(step, step.name, following, self.store:retry(step.token, step.row.seq,
+    step.name, wait, tostring(failed.reason), how))
 end
 
--- One event: every rule that is not done with it. False where the lane is lost or time is up.
-function Round:event(lane, row, plan)
-  for _, name in ipairs(row.rules) do
-    local mark = row.marks[name]
-    if not mark or mark.state == "waiting" then
-      local wait = obstacle(plan, name, mark, self.app.hold * 1000)
-      if not wait then
-        if self:over() then return false end
-        local held
-        held, wait = self:run(lane, row, name, mark, plan.held[name] ~= nil)
-        if not held then
-          plan.lost = true
-          return false
-        end
-      end
-      if wait then
-        later(plan, wait)
-        plan.held[name] = math.max(plan.held[name] or 0, mark and mark.held or 0)
-      end
-    end
-  end
-  plan.seen = row.seq
-  return true
+-- After a failure: due again, or dead.
+function Round:failed(step, event, failed, took)
+  local most = self:most(step)
+  if failed.unconfirmed then most = math.min(most, CONFIRMS) end
+  local dead = step.attempts >= most or failed.hopeless
+  self.app.log("warn", dead and "dead" or "failed", { id = step.row.id, rule = step.name,
+    attempt = step.attempts, type = step.row.type,
+    message = tostring(failed.trace or failed.reason) })
+  if dead then return self:dead(step, event, failed, took) end
+  return self:again(step, event, failed, took)
 end
 
 -- What came as no event at all: a person is told, nothing else can be done.
-function Round:bad(lane, row)
-  tell_dead(self.app, self:object(row), row.note)
-  return kept(self, row, nil, self.store:dead(lane.token, row.seq, nil, row.note))
+function Round:bad(step)
+  -- unless telling has ended a process already
+  if not step.mark then attempt.tell_dead(self.app, self:object(step), step.row.note) end
+  local following = self:advance()
+  return self:marked(step, nil, following,
+    self.store:dead(step.token, step.row.seq, nil, step.row.note, { next = note(following) }))
 end
 
--- Gives the plan for the release of a lane, or nil where it is not ours any more.
-function Round:lane(lane)
-  local plan = { lane = lane.lane, token = lane.token, held = {}, seen = 0 }
-  local page = lane
-  while page do
-    for _, row in ipairs(page.events) do
-      local on
-      if row.bad then on = self:bad(lane, row) else on = self:event(lane, row, plan) end
-      if plan.lost then return nil end
-      if not on then
-        plan.after = 0
-        return plan
-      end
-      plan.seen = row.seq
-    end
-    page = page.more and self.store:more(lane.lane, lane.token, plan.seen)
+-- It has ended so many processes that it may end no more; told of once, if that is survived.
+function Round:buried(step)
+  self.app.log("warn", "dead", { id = step.row.id, rule = step.name, type = step.row.type,
+    attempt = step.mark.attempts, message = step.mark.message })
+  if step.mark.attempts == self:most(step) then
+    attempt.tell_dead(self.app, self:object(step), step.mark.message)
   end
-  return plan
+  local following = self:advance()
+  return self:marked(step, step.name, following, self.store:dead(step.token, step.row.seq,
+    step.name, step.mark.message, { lost = true, next = note(following) }))
+end
+
+-- The API stands by what was said: it goes on in the lane of its invoice, with what waited with it.
+function Round:join(step, event)
+  local want = self:want()
+  want.asking = self.app.dispatch:asking()
+  local lane, why = self.store:join(step.walk.lane, step.token, want)
+  if not kept(self, step.row, step.name, lane, why) then return self:drop(step) end
+  self.walk, self.begun = nil, nil
+  if lane.lane then
+    self:take(lane)
+    self.fetched = { seq = step.row.seq, answer = events.fetched(event) }
+  end
+  return self:advance()
+end
+
+function Round:overrun(step, took)
+  if took > step.rule.budget then
+    self.app.log("warn", "overrun", { id = step.row.id, rule = step.name,
+      seconds = ("%.1f"):format(took) })
+  end
+end
+
+-- Runs one rule with one event; gives the next one to run.
+function Round:run(step)
+  if step.row.bad then return self:bad(step) end
+  if step.mark and step.mark.attempts >= self:most(step) then return self:buried(step) end
+  local event = self:object(step)
+  if not step.rule then
+    return self:failed(step, event, { reason = "no rule has this name" })
+  end
+  if not self:hold(step) then return self:drop(step) end
+  local began = self.clock()
+  local failed = attempt.confirm(event, step.rule)
+  if not failed and step.walk.hearsay and events.confirmed(event) then
+    return self:join(step, event)
+  end
+  failed = failed or attempt.run(step.rule, event)
+  local took = self.clock() - began
+  self.ran = self.ran + 1
+  self:overrun(step, took)
+  if failed then return self:failed(step, event, failed, took) end
+  self.app.log("info", "ran", { id = step.row.id, rule = step.name, attempt = step.attempts,
+    seconds = ("%.3f"):format(took) })
+  local following = self:advance()
+  return self:marked(step, step.name, following, self.store:done(step.token, step.row.seq,
+    step.name, { took = took, next = note(following) }))
+end
+
+-- --- lanes ------------------------------------------------------------------------
+
+-- The lease must outlast the rule that is about to run.
+function Round:hold(step)
+  local walk = step.walk
+  if self.clock() + step.rule.budget <= walk.till then return true end
+  local renewed, why = self.store:renew(walk.lane, walk.token, self.lease)
+  if not renewed then
+    return kept(self, { id = "lane " .. walk.lane }, nil, renewed, why)
+  end
+  walk.till = self.clock() + self.lease
+  return true
+end
+
+-- A lane to walk through next.
+function Round:take(lane)
+  local walk = steps.start(lane)
+  walk.lane, walk.token, walk.hearsay = lane.lane, lane.token, lane.hearsay
+  walk.till = self.clock() + self.lease
+  self.walk, self.begun = walk, lane.first or self.begun
+  return walk
+end
+
+function Round:give_back(lane, seen, after)
+  self.plans[#self.plans + 1] = { lane = lane.lane, token = lane.token, seen = seen, after = after }
+end
+
+-- Has a lane not be given back: something in it is not marked.
+function Round:keep(walk)
+  for i = #self.plans, 1, -1 do
+    if self.plans[i].lane == walk.lane then table.remove(self.plans, i) end
+  end
+end
+
+-- A lane that is not ours any more is left as it is.
+function Round:drop(step)
+  if self.walk == step.walk then self.walk = nil end
+  return self:advance()
+end
+
+-- More of the lane; false where there is none.
+function Round:turn(walk)
+  if not walk.more then return false end
+  local page, why = self.store:more(walk.lane, walk.token, walk.seen)
+  if page then
+    steps.turn(walk, page)
+    return true
+  end
+  kept(self, { id = "lane " .. walk.lane }, nil, page, why)
+  self.walk = nil
+  return true
+end
+
+-- The next lane of the batch; what is not begun soon goes back, for others to take.
+function Round:next_lane()
+  local lane = table.remove(self.lanes, 1)
+  if not lane then return false end
+  if self:over() or self.clock() - self.claimed_at > self.lease / 4 then
+    self:give_back(lane, 0, 0)
+  else
+    self:take(lane).till = self.claimed_at + self.lease
+  end
+  return true
+end
+
+function Round:step_of(walk, row, name, mark, after_failure)
+  return { walk = walk, row = row, name = name, mark = mark, after_failure = after_failure,
+    token = walk.token, attempts = (mark and mark.attempts or 0) + 1,
+    rule = self.app.dispatch.by_name[name] }
+end
+
+-- The next run, in this lane or in one behind it; nil: there is none.
+function Round:advance()
+  while not self.why and (self.walk or self:next_lane()) do
+    local walk = self.walk
+    if walk then
+      local row, name, mark, after_failure = steps.next(walk, self.app.hold * 1000)
+      if row and not self:over() then
+        return self:step_of(walk, row, name, mark, after_failure)
+      elseif row then -- time is up
+        walk.after, self.walk = 0, nil
+        self:give_back(walk, walk.seen, 0)
+      elseif not self:turn(walk) then
+        self.walk = nil
+        self:give_back(walk, walk.seen, walk.after)
+      end
+    end
+  end
+end
+
+-- Where it is not noted yet which run begins, it is now.
+function Round:noted(step)
+  local begun = self.begun
+  self.begun = nil
+  if begun and (begun == step or begun.lane == step.walk.lane and begun.seq == step.row.seq
+    and begun.rule == step.name) then return true end
+  local noted, why = self.store:begin(step.token, note(step))
+  return kept(self, step.row, step.name, noted, why)
 end
 
 -- --- a round ------------------------------------------------------------------------
@@ -198,26 +278,48 @@ function Round:over()
   return self.ran >= self.limit or (self.stop ~= nil and self.stop())
 end
 
--- Lanes that were claimed together; what is not begun soon goes back, for others to take.
+-- What a claim asks for, apart from how much.
+function Round:want()
+  local backoff = self.app.backoff
+  return { owner = self.me, lease = self.lease, hold = self.app.hold * 1000,
+    backoff = { base = backoff.base * 1000, cap = backoff.cap * 1000 } }
+end
+
+-- Lanes that were claimed together. Where the store fails, the next round finds what is left.
 function Round:batch(lanes, began)
-  local plans = {}
-  for _, lane in ipairs(lanes) do
-    lane.till = began + self.lease
-    local plan
-    if self:over() or self.clock() - began > self.lease / 4 then
-      plan = { lane = lane.lane, token = lane.token, after = 0 }
-    else
-      plan = self:lane(lane)
-    end
-    if plan then
-      plans[#plans + 1] = { lane = plan.lane, token = plan.token, seen = plan.seen,
-        after = plan.after }
-    end
+  self.lanes, self.plans, self.claimed_at, self.walk, self.begun = lanes, {}, began, nil, nil
+  local step = self:advance()
+  while step and not self.why do
+    if self:noted(step) then step = self:run(step) else step = self:drop(step) end
   end
-  local released, why = self.store:release(plans)
-  if not released then
-    self.app.log("error", "not_released", { message = tostring(why) })
-    self.why = self.why or why
+  if #self.plans == 0 then return end
+  local released, why = self.store:release(self.plans)
+  if released then return end
+  self.app.log("error", "not_released", { message = tostring(why) })
+  self.why = self.why or why
+end
+
+-- Rounds may go side by side (in nginx's timers): each has a name of its own, under which nothing
+-- is held when it begins.
+local names = {}
+
+local function enter()
+  local n = 1
+  while names[n] do n = n + 1 end
+  names[n] = true
+  return n
+end
+
+local function claims(self)
+  local fresh, claimed = true, 0
+  while not self:over() and claimed < self.limit and not self.why do
+    local began, want = self.clock(), self:want()
+    want.fresh, want.limit = fresh, math.min(CLAIM, self.limit - claimed)
+    local lanes, why = self.store:claim(want)
+    if not lanes then self.why = why end
+    if not lanes or #lanes == 0 then break end
+    fresh, claimed = false, claimed + #lanes
+    self:batch(lanes, began)
   end
 end
 
@@ -233,17 +335,11 @@ function M.round(app, settings)
     limit = settings.limit or 64, stop = settings.stop,
     lease = math.max(app.dispatch.budget, app.budget) + MARGIN,
   }, Round)
-  local me, claimed = owner.name(), 0
-  while not self:over() and claimed < self.limit and not self.why do
-    local began = self.clock()
-    local lanes
-    lanes, why = store:claim { owner = me, lease = self.lease,
-      limit = math.min(CLAIM, self.limit - claimed) }
-    if not lanes then self.why = why end
-    if not lanes or #lanes == 0 then break end
-    claimed = claimed + #lanes
-    self:batch(lanes, began)
-  end
+  local name = enter()
+  self.me = ("%s/%d"):format(owner.name(), name)
+  local ok, reason = pcall(claims, self)
+  names[name] = nil
+  if not ok then error(reason, 0) end
   if self.why and self.ran == 0 then return nil, self.why end
   return self.ran
 end

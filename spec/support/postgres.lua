@@ -25,11 +25,8 @@ local patience = 30
 -- where initdb is: the newest of Debian's, or anywhere in the path
 local function binaries()
   local found
-  local pipe = io.popen("ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V; command -v initdb")
-  for line in pipe:lines() do
-    found = line:match("^(.*)/initdb$") or line
-    if line:find("^/usr/lib/postgresql") then M.debian = true end
-  end
+  local pipe = io.popen("command -v initdb; ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V")
+  for line in pipe:lines() do found = line:match("^(.*)/initdb$") or line end
   pipe:close()
   return found or error("no PostgreSQL server here: install the package postgresql", 0)
 end
@@ -45,7 +42,9 @@ end
 function Server:spawn(arguments)
   return assert(process.spawn(arguments, {
     user = self.user, cwd = self.folder, stdout = self.log, stderr = self.log, die = "QUIT",
-    env = { LC_ALL = "C", PGUSER = false, PGPORT = false, PGHOST = false, PGDATA = false },
+    -- a sanitizer that was loaded into us would not let it start
+    env = { LC_ALL = "C", LD_PRELOAD = false, PGUSER = false, PGPORT = false, PGHOST = false,
+      PGDATA = false },
   }))
 end
 
@@ -66,7 +65,8 @@ end
 function Server:start()
   self.pid = self:spawn { self.bin .. "/postgres", "-D", self.folder .. "/data",
     "-p", tostring(self.port), "-k", self.folder, "-c", "listen_addresses=127.0.0.1",
-    "-c", "max_connections=50", "-c", "shared_buffers=32MB", "-c", "log_min_messages=fatal" }
+    "-c", "max_connections=50", "-c", "shared_buffers=32MB", "-c", "log_min_messages=fatal",
+    "-c", "fsync=off" } -- that is for power cuts
   local deadline = process.monotonic() + patience
   while not self:ready() do
     if process.wait(self.pid, "look") ~= false or process.monotonic() > deadline then
@@ -85,7 +85,7 @@ end
 
 function Server:remove()
   self:stop "QUIT"
-  process.remove_tree(self.folder)
+  assert(process.remove_tree(self.folder))
 end
 
 function Server:sql(text)
@@ -105,8 +105,9 @@ function M.start()
     socket_url = ("postgresql://billhook@/postgres?host=%s&port=%d"):format(folder, port),
   }, Server)
   if process.uid() == 0 then
-    self.user = "postgres"
-    assert(process.chown(folder, "postgres"))
+    local user = process.user "postgres" or error("there is no user postgres", 0)
+    self.user = user.name
+    assert(process.chown(folder, user.uid, user.gid))
   end
   make(self)
   self:start()

@@ -6,14 +6,17 @@
 -- the API is spelt in another way than what was sent, so the two are not
 -- compared: the API's simply counts.
 
+local counters = require "billhook.inbox.counters"
+local rows = require "billhook.inbox.rows"
+
 local M = {}
 
 local Admit = {}
 
 local TRUST = { sender = 1, id = 2, body = 3, api = 4 }
 
-local KNOWN = "SELECT seq, digest, trust, source FROM events WHERE account = $1 AND id = $2"
-local KEYED = "SELECT seq, digest, trust, source FROM events WHERE account = $1 AND key = $2"
+local OLD = "SELECT seq, digest, trust, source, contested FROM events WHERE account = $1 AND "
+local KNOWN, KEYED = OLD .. "id = $2", OLD .. "key = $2"
 
 local LANE = "SELECT lane, due, owner FROM lanes WHERE account = $1 AND name = $2"
 
@@ -21,16 +24,22 @@ local NEW_LANE = "INSERT INTO lanes (lane, account, name, due) VALUES ($1, $2, $
   .. "ON CONFLICT DO NOTHING"
 
 local EVENT = [[
-INSERT INTO events (seq, account, id, key, lane, open, state, left_over, source, vendor, type,
+INSERT INTO events (seq, lane, account, id, key, open, state, left_over, source, vendor, type,
   native, invoice, tenant, live, trust, digest, occurred_at, received_at, rules, note)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
   $21) ON CONFLICT DO NOTHING]]
+
+-- A single event has a lane of its own, and so has what is said of an invoice by anybody.
+local function lane_name(event)
+  if not event.invoice then return "#" .. event.id end
+  return event.unproven and rows.hearsay_of(event.invoice) or event.invoice
+end
 
 ---The lane of an event, made where there is none. `due`: from then on there is something to do in
 ---it. A lane that somebody holds is left alone: its release looks for what has come.
 ---For this folder only.
 function M.lane(self, query, event, seq, due)
-  local account, name = event.account, event.invoice or "#" .. event.id
+  local account, name = event.account, lane_name(event)
   local row = query(self.dialect.locking(LANE), account, name)[1]
   if not row then
     local _, made = query(NEW_LANE, seq, account, name, due)
@@ -73,7 +82,7 @@ local function again(query, old, event, now)
   end
   if not differs then return "duplicate" end
   query("UPDATE events SET contested = contested + 1 WHERE seq = $1", old.seq)
-  return "contested"
+  return "contested", old.contested == 0
 end
 
 local function state_of(event, rules)
@@ -81,36 +90,109 @@ local function state_of(event, rules)
   return #rules > 0 and "pending" or "unhandled"
 end
 
-local function insert(self, query, event, as, now, numbers)
+local unpack = table.unpack or rawget(_G, "unpack")
+local COLUMNS = 19 -- of EVENT, behind seq and lane
+
+-- the state that an event was last described with
+local became = setmetatable({}, { __mode = "k" })
+
+-- The columns of a new event, and the lane that it belongs to, if any.
+local function describe(event, as, now)
   local state = state_of(event, as.rules)
+  became[event] = state
   local open = state ~= "unhandled"
+  local lane = (open or event.invoice)
+    and { account = event.account, name = lane_name(event), due = open and now or nil } or nil
+  return { event.account, event.id, as.key, open and 1 or 0, state, #as.rules, event.source,
+    event.vendor, as.type, event.native, event.invoice, event.tenant, event.live and 1 or 0,
+    event.trust, event.digest, millis(event.occurred_at), now, table.concat(as.rules, "\n"),
+    event.reason or event.note }, lane
+end
+
+local function insert(self, query, event, as, now, numbers)
+  local columns, lane = describe(event, as, now)
   local seq = numbers()
-  local lane = (open or event.invoice) and M.lane(self, query, event, seq, open and now or nil)
-  local _, made = query(EVENT, seq, event.account, event.id, as.key, lane or nil, open and 1 or 0,
-    state, #as.rules, event.source, event.vendor, as.type, event.native, event.invoice,
-    event.tenant, event.live and 1 or 0, event.trust, event.digest, millis(event.occurred_at), now,
-    table.concat(as.rules, "\n"), event.reason or event.note)
+  lane = lane and M.lane(self, query, event, seq, lane.due)
+  local _, made = query(EVENT, seq, lane, unpack(columns, 1, COLUMNS))
   if made == 0 then return false end -- another transaction was quicker
   query("INSERT INTO bodies (seq, body, under) VALUES ($1, $2, $3)", seq, event.body,
     event.under and 1 or 0)
   return true
 end
 
+local VOID = [[
+UPDATE events SET key = NULL WHERE seq = $1 AND state = 'dead'
+  AND lane IN (SELECT lane FROM lanes WHERE account = $2 AND name = $3)
+  AND NOT EXISTS (SELECT 1 FROM marks m WHERE m.seq = events.seq AND m.state = 'done')]]
+
+-- The event that has a key already. What nobody has confirmed and no rule has got through does not
+-- keep it: the true news may come after the forged.
+local function holder(query, event)
+  local old = event.key and query(KEYED, event.account, event.key)[1]
+  if not old or not event.invoice then return old end
+  local _, void = query(VOID, old.seq, event.account, rows.hearsay_of(event.invoice))
+  if void == 0 then return old end
+end
+
 local function admit(self, query, event, now, numbers)
   local old = query(KNOWN, event.account, event.id)[1]
   if old then return again(query, old, event, now) end
   local as = event
-  old = event.key and query(KEYED, event.account, event.key)[1]
+  old = holder(query, event)
   if old and not event.again then return again(query, old, event, now) end
   if old then as = event.again end
   if insert(self, query, event, as, now, numbers) then return "admitted" end
   return admit(self, query, event, now, numbers)
 end
 
+-- Counts what has become of an event.
+local function count(tally, event, result, first)
+  tally:add("delivery " .. result .. " " .. event.account, 1)
+  if result == "admitted" then tally:state(event.account, became[event], 1) end
+  if first then tally:add("contested " .. event.account, 1) end
+end
+
+-- A dialect may have admitted what is new already. The rest goes in the order of ids, in which
+-- others wait for them too, under the numbers that it was given.
+local function admit_rest(self, query, events, now, results, tally)
+  local admitted, given = self.dialect.ahead(query, events, now, describe)
+  local rest = {}
+  for i, event in ipairs(events) do
+    if admitted[i] then
+      results[i] = "admitted"
+      count(tally, event, "admitted")
+    else
+      rest[#rest + 1] = i
+    end
+  end
+  table.sort(rest, function(i, j)
+    local a, b = events[i], events[j]
+    if a.account ~= b.account then return a.account < b.account end
+    return a.id < b.id or a.id == b.id and i < j
+  end)
+  local numbers = self.dialect.numbers(query)
+  for _, i in ipairs(rest) do
+    local function number() return given[i] or numbers() end
+    local first
+    results[i], first = admit(self, query, events[i], now, number)
+    count(tally, events[i], results[i], first)
+  end
+end
+
 function Admit:admit(events)
   return self:write(function(query, now)
-    local results, numbers = {}, self.dialect.numbers(query)
-    for i, event in ipairs(events) do results[i] = admit(self, query, event, now, numbers) end
+    local results, tally = {}, counters.tally()
+    if self.dialect.ahead then
+      admit_rest(self, query, events, now, results, tally)
+    else
+      local numbers = self.dialect.numbers(query)
+      for i, event in ipairs(events) do
+        local first
+        results[i], first = admit(self, query, event, now, numbers)
+        count(tally, event, results[i], first)
+      end
+    end
+    tally:write(self.dialect, query)
     return results
   end)
 end

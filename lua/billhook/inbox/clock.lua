@@ -9,26 +9,37 @@ local M = {}
 
 local SKEW = 1000 -- ms: less is neither noted nor corrected
 
-local function noted(query)
-  local row = query("SELECT value FROM meta WHERE name = 'clock'")[1]
-  return row and tonumber(row.value)
-end
+local NOTED = "SELECT value FROM meta WHERE name = 'clock'"
 
----Notes the time, or moves every plan back with it.
-function M.tick(query, now)
-  local last = noted(query)
-  if last and now >= last - SKEW and now <= last + SKEW then return end
+local function near(now, last) return last ~= nil and math.abs(now - last) <= SKEW end
+
+---Notes the time, or moves every plan back with it; gives the time.
+---@param query fun(sql: string, ...): table
+---@param read fun(): integer, integer? the time, and the one that was noted
+---@param locking fun(sql: string, how: string?): string
+---@return integer now
+function M.tick(query, read, locking)
+  local now, last = read()
+  if near(now, last) then return now end
+  -- others find the same: one notes it, and while plans are moved everybody waits
+  local forward = last ~= nil and now > last
+  if not query(locking(NOTED, forward and "skip" or nil))[1] and forward then return now end
+  now, last = read()
+  if near(now, last) then return now end
   if last and now < last then
     local back = last - now
     query("UPDATE lanes SET due = due - $1 WHERE due IS NOT NULL", back)
     query("UPDATE marks SET due = due - $1, failed_at = failed_at - $2 WHERE state = 'waiting'",
       back, back)
+    query("UPDATE places SET till = till - $1", back)
+    query("UPDATE intents SET till = till - $1, sent_at = sent_at - $2", back, back)
   end
   query("INSERT INTO meta (name, value) VALUES ('clock', $1) "
     .. "ON CONFLICT (name) DO UPDATE SET value = excluded.value", ("%.0f"):format(now))
+  return now
 end
 
 ---Is the clock behind the time that was noted?
-function M.jumped(query, now) return now < (noted(query) or 0) - SKEW end
+function M.jumped(now, last) return now < (last or 0) - SKEW end
 
 return M

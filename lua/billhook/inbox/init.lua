@@ -18,18 +18,35 @@
 --         rules               names of the rules that want it, frozen here; none: "unhandled"
 --         reason              why it cannot be run: a dead letter from the start
 --         note                why nobody may run it: "unhandled", with this note
---   claim{owner, lease, limit, page, fresh} -> lanes { lane, token, events, more }
+--         unproven            only the API can vouch for it: it waits in the hearsay of its invoice
+--                             until join(). An event that died there without any rule being done
+--                             gives its key to the next that has the same
+--   claim{owner, lease, limit, page, fresh, hold, backoff} -> lanes { lane, token, events, more,
+--                             hearsay, first }
 --       Lanes that are due, none of which anybody else holds, for `lease` seconds. The events are
 --       the first `page` (default 32) unfinished ones in the order of their admission, as show()
 --       gives them, with `marks` by rule name: { state, attempts, message, wait (ms), held (ms
 --       since the first failure) }. `more`: there are further ones.
 --       `fresh`: the owner holds nothing: lanes in its name are left from a claim or release whose
---       answer was lost, and are free at once.
+--       answer was lost, and are free at once. They and those of dead owners come behind what is
+--       due. `hearsay`: nothing here is confirmed.
+--       `hold` (ms, see steps.lua): the first run is noted as begun; its lane says which it is:
+--       `first` { lane, seq, rule }; rule "" is the telling of an event that cannot be run.
+--       A run that was begun in a lane that is taken over is counted as a failed one: repeated at
+--       once three times, then after `backoff` { base, cap } (ms), doubled each time.
+--   begin(token, run)             -> true: this run { lane, seq, rule } is noted as begun; false
+--                                    where the token is old
+--   join(lane, token, want)       -> all that is open in this hearsay goes over to the lane of its
+--       invoice and is due there; as claim() gives it, or {} where another holds it; false where
+--       the token is old. `want` is claim's, and `asking`: names of rules that wait no longer.
+--       The hearsay is free again
 --   more(lane, token, seq, page)  -> { events, more } after that one; false where the token is old
 --   renew(lane, token, lease)     -> true, or false where the token is old
---   done(token, seq, rule)        -> true, or false where the token is old
---   retry(token, seq, rule, delay, message)  -> the same; due again in `delay` ms
---   dead(token, seq, rule, message)          -> the same; rule nil: an event that cannot be run
+--   done(token, seq, rule, how)   -> true, or false where the token is old
+--   retry(token, seq, rule, delay, message, how)  -> the same; due again in `delay` ms
+--   dead(token, seq, rule, message, how)          -> the same; rule nil: an event that can't be run
+--       how = { took = seconds, next = the run that begins now, as begin() takes it, holds = false:
+--       this failure holds back nothing, lost = true: it has not been run }
 --   release(list of { lane, token, seen, after }) -> how many of them were still held
 --       due again `after` ms from now, or not at all (nil); at once where an event later than
 --       `seen` has come meanwhile
@@ -41,9 +58,16 @@
 --       native, invoice, tenant, live, trust, contested, state, note, rules, occurred_at and
 --       received_at (seconds), body, under, marks, evidence
 --   replay(filter [, names])      -> how many are to run again: of a dead one the dead rules, of
---       another all its rules; `names` (by type) gives unhandled ones the rules they never had
---   purge(filter)                 -> how many lost their body; ids stay, so they stay known
---   stats()      -> { pending, dead, unhandled, contested, leased, due, oldest (seconds) }
+--       another all its rules; of a pending one what waits, now. `names` gives unhandled ones the
+--       rules they never had, by "account\ntype\nnative\nlive" (or "test"). A few hundred a
+--       transaction, as for
+--   purge(filter)                 -> how many lost their body; ids stay, so they stay known. Only
+--       finished ones do
+--   stats()      -> { pending, done, dead, unhandled, contested, leased, due (10,000 at most),
+--       oldest (seconds) }; it takes no longer the more is stored
+--   counters()   -> what has happened since the inbox was made: { name, n, total } each, named as
+--       counters.lua says
+--   count(list of { name, n, total })  -> true: adds to counters what a process has counted itself
 --   close()                       -> true
 --
 -- A filter has id, account, type, invoice, state ("pending", "done", "dead", "unhandled"),

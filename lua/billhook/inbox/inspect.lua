@@ -1,6 +1,7 @@
 -- inbox/inspect.lua: what operators do: look, count, run again, purge.
 
 local admit = require "billhook.inbox.admit"
+local counters = require "billhook.inbox.counters"
 local rows = require "billhook.inbox.rows"
 
 local M = {}
@@ -8,19 +9,22 @@ local M = {}
 local Inspect = {}
 
 local LIMIT = 100
-local PURGE_BATCH = 1000 -- a transaction; receivers commit in between
+local BATCH = 500 -- events a transaction; receivers commit in between
+local DUE_MOST = 10000 -- stats count no further
 
 local FILTERS = {
-  account = "e.account = ?",
+  -- not by the index of ids: all that it finds would have to be sorted
+  account = "e.account || '' = ?",
   type = "e.type = ?",
   before = "e.seq < ?",
 }
 
+-- in the words of the indexes
 local STATES = {
-  pending = "e.state = 'pending'",
+  pending = "e.open = 1 AND e.state = 'pending'",
   done = "e.state = 'done'",
-  dead = "e.state IN ('bad', 'dead')",
-  unhandled = "e.state = 'unhandled'",
+  dead = "e.state IN ('bad', 'dead', 'unhandled') AND e.state <> 'unhandled'",
+  unhandled = "e.state IN ('bad', 'dead', 'unhandled') AND e.state = 'unhandled'",
 }
 
 local OTHERS = {
@@ -50,10 +54,11 @@ local function conditions(filter, now)
     clause("e.account = ? AND e.id = ?", account or "", id or "")
   end
   if filter.invoice and filter.account then -- by the index of lanes, then by that of their events
-    clause("e.lane = (SELECT lane FROM lanes WHERE account = ? AND name = ?)", filter.account,
-      filter.invoice)
+    clause("e.lane IN (SELECT lane FROM lanes WHERE account = ? AND name IN (?, ?))",
+      filter.account, filter.invoice, rows.hearsay_of(filter.invoice))
   elseif filter.invoice then
-    clause("e.lane IN (SELECT lane FROM lanes WHERE name = ?)", filter.invoice)
+    clause("e.lane IN (SELECT lane FROM lanes WHERE name IN (?, ?))", filter.invoice,
+      rows.hearsay_of(filter.invoice))
   end
   if filter.state then
     clause(STATES[filter.state] or error("unknown state '" .. tostring(filter.state) .. "'", 0))
@@ -64,9 +69,16 @@ local function conditions(filter, now)
   return parts, values, clause
 end
 
-local function where(parts, values, limit)
-  return " WHERE " .. table.concat(parts, " AND ") .. " ORDER BY e.seq DESC LIMIT "
-    .. ("%d"):format(limit), values
+-- What an index finds few of is sorted: else a planner that does not know how few goes through all
+-- events from the newest, looking for them.
+local function order(filter)
+  local few = filter.id or filter.invoice or filter.contested or filter.state == "dead"
+  return few and "e.seq + 0" or "e.seq"
+end
+
+local function where(parts, filter, limit)
+  return " WHERE " .. table.concat(parts, " AND ") .. " ORDER BY " .. order(filter)
+    .. " DESC LIMIT " .. ("%d"):format(limit)
 end
 
 local unpack = table.unpack or rawget(_G, "unpack")
@@ -74,7 +86,7 @@ local unpack = table.unpack or rawget(_G, "unpack")
 function Inspect:list(filter)
   return self:read(function(query, now)
     local parts, values = conditions(filter or {}, now)
-    local text = where(parts, values, filter and filter.limit or LIMIT)
+    local text = where(parts, filter or {}, filter and filter.limit or LIMIT)
     local events = query("SELECT e.* FROM events e" .. text, unpack(values))
     for i, row in ipairs(events) do events[i] = rows.event(row) end
     return events
@@ -83,9 +95,10 @@ end
 
 function Inspect:show(id)
   return self:read(function(query, now)
-    local parts, values = conditions({ id = id }, now)
+    local filter = { id = id }
+    local parts, values = conditions(filter, now)
     local row = query("SELECT e.*, b.body, b.under FROM events e "
-      .. "LEFT JOIN bodies b ON b.seq = e.seq" .. where(parts, values, 1), unpack(values))[1]
+      .. "LEFT JOIN bodies b ON b.seq = e.seq" .. where(parts, filter, 1), unpack(values))[1]
     if not row then return false end
     local event = rows.event(row)
     for _, mark in ipairs(query("SELECT * FROM marks WHERE seq = $1", row.seq)) do
@@ -94,6 +107,39 @@ function Inspect:show(id)
     event.evidence = query("SELECT digest, body, trust FROM evidence WHERE seq = $1", row.seq)[1]
     return event
   end)
+end
+
+-- --- events one batch after the other ------------------------------------------
+
+local SOME = "SELECT b.seq FROM bodies b JOIN events e ON e.seq = b.seq WHERE %s "
+  .. "ORDER BY b.seq LIMIT %d"
+
+-- Does something with all events of a filter that have a body and for which `extra` holds:
+-- fn(query, now, rows, tally) gives how many it was done with. They are looked for without a lock,
+-- and changed a few in a transaction, in the order of their admission.
+local function each_batch(self, filter, extra, fn)
+  local all, last, left = 0, 0, filter.limit or math.huge
+  while left > 0 do
+    local found, why = self:read(function(query, now)
+      local parts, values, clause = conditions(filter, now)
+      clause(extra)
+      clause("b.seq > ?", last)
+      return query(SOME:format(table.concat(parts, " AND "), math.min(BATCH, left)),
+        unpack(values))
+    end)
+    if not found then return nil, why end
+    if #found == 0 then break end
+    local done
+    done, why = self:write(function(query, now)
+      local tally = counters.tally()
+      local n = fn(query, now, found, tally)
+      tally:write(self.dialect, query)
+      return n
+    end)
+    if not done then return nil, why end
+    all, last, left = all + done, found[#found].seq, left - #found
+  end
+  return all
 end
 
 -- --- run again -------------------------------------------------------------
@@ -107,31 +153,64 @@ local function count(rules)
   return n
 end
 
--- A dead event runs its dead rules again, any other one all of them.
-local function replay(self, query, now, row, names)
-  local rules, left = row.rules
+-- What is due now although nothing has come into the lane; its worker looks again too.
+local HURRY = "UPDATE lanes SET due = CASE WHEN owner IS NULL THEN $1 ELSE due END, stirred = 1 "
+  .. "WHERE lane = $2"
+
+-- What waits for its next run does not have to any longer.
+local function hurry(query, now, row)
+  local _, waiting = query("UPDATE marks SET due = $1 WHERE seq = $2 AND state = 'waiting'", now,
+    row.seq)
+  if waiting == 0 then return 0 end
+  query(HURRY, now, row.lane)
+  return 1
+end
+
+---What an unhandled event is, for those who say which rules want it.
+local function kind_of(row)
+  return table.concat({ row.account, row.type, row.native, row.live == 1 and "live" or "test" },
+    "\n")
+end
+
+-- How many rules are to run, and all their names: of a dead event the dead ones, of an unhandled
+-- one those that want it now, of another all.
+local function rules_again(query, row, names)
   if row.state == "dead" then
-    left = #query("DELETE FROM marks WHERE seq = $1 AND state = 'dead' RETURNING rule", row.seq)
-  else
-    if row.state == "unhandled" and names then rules = table.concat(names[row.type] or {}, "\n") end
-    query("DELETE FROM marks WHERE seq = $1", row.seq)
-    left = count(rules)
+    return #query("DELETE FROM marks WHERE seq = $1 AND state = 'dead' RETURNING rule", row.seq),
+      row.rules
   end
+  local rules = row.rules
+  if row.state == "unhandled" and names then
+    rules = table.concat(names[kind_of(row)] or {}, "\n")
+  end
+  if rules ~= "" then query("DELETE FROM marks WHERE seq = $1", row.seq) end
+  return count(rules), rules
+end
+
+local function lane_of(self, query, row, now)
+  local lane = row.lane and query("SELECT lane FROM lanes WHERE lane = $1", row.lane)[1]
+  if not lane then return admit.lane(self, query, row, row.seq, now) end
+  query(HURRY, now, row.lane)
+  return row.lane
+end
+
+local function replay(self, query, now, seq, names, tally)
+  local row = query("SELECT * FROM events WHERE seq = $1", seq)[1]
+  if row.open == 1 then return hurry(query, now, row) end
+  local left, rules = rules_again(query, row, names)
   if left == 0 then return 0 end
-  local lane = admit.lane(self, query, row, row.seq, now)
-  query(REOPEN, left, rules, lane, row.seq)
+  query(REOPEN, left, rules, lane_of(self, query, row, now), seq)
+  tally:state(row.account, row.state, -1)
+  tally:state(row.account, "pending", 1)
   return 1
 end
 
 function Inspect:replay(filter, names)
-  return self:write(function(query, now)
-    local parts, values, clause = conditions(filter, now)
-    clause("e.open = 0")
-    clause("EXISTS (SELECT 1 FROM bodies b WHERE b.seq = e.seq)")
-    local found = query("SELECT e.* FROM events e"
-      .. where(parts, values, filter.limit or 1000000), unpack(values))
+  return each_batch(self, filter, "1 = 1", function(query, now, found, tally)
     local again = 0
-    for i = #found, 1, -1 do again = again + replay(self, query, now, found[i], names) end
+    for _, row in ipairs(found) do
+      again = again + replay(self, query, now, row.seq, names, tally)
+    end
     return again
   end)
 end
@@ -140,28 +219,21 @@ end
 
 -- Bodies, evidence, the results of steps and error texts are a person's data; ids are kept.
 local function forget(query, seq)
+  -- it may have been replayed meanwhile
+  if query("SELECT open FROM events WHERE seq = $1", seq)[1].open == 1 then return 0 end
   query("DELETE FROM bodies WHERE seq = $1", seq)
   query("DELETE FROM evidence WHERE seq = $1", seq)
   query("DELETE FROM steps WHERE seq = $1", seq)
   query("UPDATE marks SET message = NULL WHERE seq = $1", seq)
+  return 1
 end
 
 function Inspect:purge(filter)
-  local purged = 0
-  repeat
-    local batch, why = self:write(function(query, now)
-      local parts, values, clause = conditions(filter, now)
-      clause("e.open = 0")
-      local found = query("SELECT b.seq FROM bodies b JOIN events e ON e.seq = b.seq WHERE "
-        .. table.concat(parts, " AND ") .. " ORDER BY b.seq LIMIT "
-        .. ("%d"):format(PURGE_BATCH), unpack(values))
-      for _, row in ipairs(found) do forget(query, row.seq) end
-      return #found
-    end)
-    if not batch then return nil, why end
-    purged = purged + batch
-  until batch < PURGE_BATCH
-  return purged
+  return each_batch(self, filter, "e.open = 0", function(query, _, found)
+    local purged = 0
+    for _, row in ipairs(found) do purged = purged + forget(query, row.seq) end
+    return purged
+  end)
 end
 
 -- --- counts ------------------------------------------------------------------
@@ -170,22 +242,25 @@ local function number(query, text, ...)
   return query("SELECT COUNT(*) AS n FROM " .. text, ...)[1].n
 end
 
--- in the words of the index
-local KEPT = "events WHERE state IN ('bad', 'dead', 'unhandled') "
+local DUE = ("(SELECT 1 FROM lanes WHERE due <= $1 AND owner IS NULL LIMIT %d) AS few")
+  :format(DUE_MOST)
 
+-- Nothing here takes longer the more is stored.
 function Inspect:stats()
   return self:read(function(query, now)
     local oldest = query("SELECT received_at AS at FROM events WHERE open = 1 "
       .. "ORDER BY seq LIMIT 1")[1]
-    return {
-      pending = number(query, "events WHERE open = 1 AND state = 'pending'"),
-      dead = number(query, KEPT .. "AND state <> 'unhandled'"),
-      unhandled = number(query, KEPT .. "AND state = 'unhandled'"),
-      contested = number(query, "events WHERE contested > 0"),
+    local stats = {
+      pending = 0, done = 0, dead = 0, unhandled = 0, contested = 0,
       leased = number(query, "lanes WHERE owner IS NOT NULL"),
-      due = number(query, "lanes WHERE due <= $1 AND owner IS NULL", now),
+      due = number(query, DUE, now),
       oldest = oldest and math.max(0, now - oldest.at) / 1000,
     }
+    for _, row in ipairs(counters.sums(query)) do
+      local name = row.name:match("^state (%l+) ") or row.name:match("^(contested) ")
+      if name then stats[name] = (stats[name] or 0) + row.n end
+    end
+    return stats
   end)
 end
 

@@ -1,7 +1,11 @@
 -- inbox/lanes.lua: claiming lanes, holding on to them and giving them back.
+--
+-- A lane notes which run is about to begin in it. Where its worker is gone
+-- before it has said what became of that run, the run counts as one that failed.
 
 local clock = require "billhook.inbox.clock"
 local rows = require "billhook.inbox.rows"
+local steps = require "billhook.inbox.steps"
 
 local M = {}
 
@@ -30,52 +34,130 @@ local function load(query, now, lane, after, page)
   return events, #events == page
 end
 
--- Owners whose process is known to be gone. There are never many owners.
-local function departed(self, query, me)
+-- Owners whose process is known to be gone, and who asks, where it holds nothing that it knows of.
+-- There are never many owners.
+local function departed(self, query, want)
   local gone = {}
   for _, row in ipairs(query("SELECT DISTINCT owner FROM lanes WHERE owner IS NOT NULL")) do
-    if row.owner ~= me and self.dialect.departed(row.owner) then gone[#gone + 1] = row.owner end
+    local left = want.fresh
+    if row.owner ~= want.owner then left = self.dialect.departed(row.owner) end
+    if left then gone[#gone + 1] = row.owner end
   end
   return gone
 end
 
 -- Cheap, without a lock: may there be anything to claim?
-local function promising(self, me)
-  return self:read(function(query, now)
-    if clock.jumped(query, now) then return { true } end
+local function promising(self, want)
+  return self:read(function(query, now, noted)
+    if clock.jumped(now, noted) then return { true } end
     if query("SELECT 1 AS one FROM lanes WHERE due <= $1 LIMIT 1", now)[1] then return { true } end
-    return { #departed(self, query, me) > 0 }
+    return { #departed(self, query, want) > 0 }
   end)
 end
 
--- The number of this claim, never the same again: the token of all its lanes.
-local TOKEN = [[
-INSERT INTO meta (name, value) VALUES ('token', '1') ON CONFLICT (name) DO UPDATE
-SET value = CAST(CAST(meta.value AS BIGINT) + 1 AS TEXT) RETURNING value]]
+-- --- runs that did not come to their end -----------------------------------------
 
-local DUE = "SELECT lane FROM lanes WHERE due <= $1 ORDER BY due, lane LIMIT $2"
+local LOST = "its process ended, or its lease did, and nothing was heard of this run"
+local FREE = 3 -- runs lost that are repeated at once: a process may be killed for other reasons
 
-local HOLD = "UPDATE lanes SET owner = $1, due = $2, token = $3 WHERE lane = $4"
+local COUNT_LOST = [[
+INSERT INTO marks (seq, rule, state, attempts, due, failed_at, marked_at, message)
+VALUES ($1, $2, 'waiting', 1, $3, $4, $5, $6)
+ON CONFLICT (seq, rule) DO UPDATE SET attempts = marks.attempts + 1, due = excluded.due,
+  failed_at = COALESCE(marks.failed_at, excluded.failed_at), marked_at = excluded.marked_at,
+  message = excluded.message
+WHERE marks.state = 'waiting' RETURNING attempts]]
+
+-- `row` is a lane that was taken from its worker.
+local function count_lost(query, now, row, backoff)
+  if not row.running then return end
+  local event = query("SELECT open FROM events WHERE seq = $1", row.running)[1]
+  if not event or event.open == 0 then return end
+  local holds = not rows.hearsay(row.name) and now or nil
+  local mark = query(COUNT_LOST, row.running, row.rule, now, holds, now, LOST)[1]
+  if not mark or mark.attempts <= FREE or not backoff then return end
+  local wait = math.min(backoff.cap, backoff.base * 2 ^ math.min(mark.attempts - FREE - 1, 40))
+  query("UPDATE marks SET due = $1 WHERE seq = $2 AND rule = $3", now + math.floor(wait),
+    row.running, row.rule)
+end
+
+local OWNED = "SELECT lane, name, running, rule FROM lanes WHERE owner = $1"
+
+-- What dead processes have held is due now, behind what is due already; last, where one died.
+local function take_over(self, query, now, want)
+  for _, gone in ipairs(departed(self, query, want)) do
+    for _, row in ipairs(query(self.dialect.locking(OWNED, "skip"), gone)) do
+      count_lost(query, now, row, want.backoff)
+      query("UPDATE lanes SET owner = NULL, running = NULL, due = $1 WHERE lane = $2",
+        row.running and now + 1 or now, row.lane)
+    end
+  end
+end
+
+-- --- claiming ---------------------------------------------------------------------
+
+local DUE = "SELECT lane, name, owner, running, rule FROM lanes WHERE due <= $1 "
+  .. "ORDER BY due, lane LIMIT $2"
+
+local HOLD = "UPDATE lanes SET owner = $1, due = $2, token = $3, stirred = 0, running = NULL "
+  .. "WHERE lane = $4"
+
+local RUNNING = "UPDATE lanes SET running = $1, rule = $2 "
+  .. "WHERE lane = $3 AND token = $4 AND owner IS NOT NULL RETURNING lane"
+
+---Notes which run is about to begin; for this folder only.
+function M.running(query, token, run)
+  return query(RUNNING, run.seq, run.rule, run.lane, token)[1] ~= nil
+end
+
+---Notes that no run is under way in a lane; for this folder only.
+function M.rest(query, lane)
+  query("UPDATE lanes SET running = NULL WHERE lane = $1", lane)
+end
+
+-- A claimed lane as it is given to its worker.
+local function hold(query, now, want, lane, name, token)
+  query(HOLD, want.owner, now + math.floor(want.lease * 1000), token, lane)
+  local events, more = load(query, now, lane, 0, want.page or 32)
+  return { lane = lane, token = token, events = events, more = more,
+    hearsay = rows.hearsay(name) ~= nil or nil }
+end
+
+-- Of several lanes the first run is known by now, where all that is before it is.
+local function note_first(query, want, lanes)
+  if not want.hold then return end
+  for _, lane in ipairs(lanes) do
+    local row, name = steps.next(steps.start(lane), want.hold)
+    if row then
+      lane.first = { lane = lane.lane, seq = row.seq, rule = name }
+      M.running(query, lane.token, lane.first)
+      return
+    end
+    if lane.more then return end
+  end
+end
 
 function Lanes:claim(want)
-  local look, why = promising(self, want.owner)
+  local look, why = promising(self, want)
   if not look then return nil, why end
   if not look[1] then return {} end
   return self:write(function(query, now)
-    for _, gone in ipairs(departed(self, query, want.owner)) do
-      query("UPDATE lanes SET owner = NULL, due = $1 WHERE owner = $2", now, gone)
-    end
-    local lanes = query(self.dialect.locking(DUE, "skip"), now, want.limit or 1)
+    take_over(self, query, now, want)
+    local lanes = query(self.dialect.locking(DUE, "skip"), now + 1, want.limit or 1)
     if #lanes == 0 then return lanes end
-    local token = tonumber(query(TOKEN)[1].value)
-    local till = now + math.floor(want.lease * 1000)
+    -- the number of this claim, never the same again: the token of all its lanes
+    local token = self.dialect.token(query)
     for i, row in ipairs(lanes) do
-      query(HOLD, want.owner, till, token, row.lane)
-      local events, more = load(query, now, row.lane, 0, want.page or 32)
-      lanes[i] = { lane = row.lane, token = token, events = events, more = more }
+      if row.owner then count_lost(query, now, row, want.backoff) end
+      lanes[i] = hold(query, now, want, row.lane, row.name, token)
     end
+    note_first(query, want, lanes)
     return lanes
   end)
+end
+
+function Lanes:begin(token, run)
+  return self:write(function(query) return M.running(query, token, run) end)
 end
 
 function Lanes:more(lane, token, seq, page)
@@ -95,14 +177,18 @@ function Lanes:renew(lane, token, lease)
 end
 
 local RELEASE = [[
-UPDATE lanes SET owner = NULL, due = CASE WHEN EXISTS (SELECT 1 FROM events e
-  WHERE e.lane = lanes.lane AND e.open = 1 AND e.seq > $1)
-  THEN $2 ELSE $3 END
+UPDATE lanes SET owner = NULL, running = NULL, stirred = 0,
+  due = CASE WHEN stirred = 1 OR EXISTS (SELECT 1 FROM events e
+    WHERE e.lane = lanes.lane AND e.open = 1 AND e.seq > $1)
+  THEN CAST($2 AS BIGINT) ELSE CAST($3 AS BIGINT) END
 WHERE lane = $4 AND token = $5 AND owner IS NOT NULL RETURNING name, due]]
 
 function Lanes:release(lanes)
   return self:write(function(query, now)
-    local released = 0
+    local released, numbers = 0, {}
+    for i, one in ipairs(lanes) do numbers[i] = one.lane end
+    -- what is admitted meanwhile must be seen
+    self.dialect.hold(query, numbers)
     for _, one in ipairs(lanes) do
       local due = one.after and now + math.max(0, math.floor(one.after))
       local row = query(RELEASE, one.seen or 0, now, due, one.lane, one.token)[1]
@@ -115,6 +201,47 @@ function Lanes:release(lanes)
       end
     end
     return released
+  end)
+end
+
+-- --- from hearsay to an invoice's lane ---------------------------------------------
+
+local STIR = "UPDATE lanes SET stirred = 1 WHERE lane = $1"
+
+-- All of it goes on in the other lane. Rules that ask for proof have waited for this: they are due.
+local function move(query, now, from, to, asking)
+  for _, rule in ipairs(asking or {}) do
+    query("UPDATE marks SET due = $1 WHERE state = 'waiting' AND rule = $2 AND seq IN "
+      .. "(SELECT e.seq FROM events e WHERE e.lane = $3 AND e.open = 1)", now, rule, from)
+  end
+  query("UPDATE events SET lane = $1 WHERE lane = $2 AND open = 1", to, from)
+  query("UPDATE lanes SET owner = NULL, due = NULL, running = NULL, stirred = 0 WHERE lane = $1",
+    from)
+end
+
+local ITS_LANE = "SELECT account, name FROM lanes WHERE lane = $1 AND token = $2 "
+  .. "AND owner IS NOT NULL"
+
+function Lanes:join(lane, token, want)
+  return self:write(function(query, now)
+    local from = query(ITS_LANE, lane, token)[1]
+    local invoice = from and rows.hearsay(from.name)
+    if not invoice then return false end
+    -- no event has that number
+    query("INSERT INTO lanes (lane, account, name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+      -lane, from.account, invoice)
+    local to = "SELECT lane, owner FROM lanes WHERE account = $1 AND name = $2"
+    self.dialect.hold(query, { lane, query(to, from.account, invoice)[1].lane })
+    if not query(ITS_LANE, lane, token)[1] then return false end
+    to = query(to, from.account, invoice)[1]
+    move(query, now, lane, to.lane, want.asking)
+    if to.owner then
+      query(STIR, to.lane)
+      return {}
+    end
+    local held = hold(query, now, want, to.lane, invoice, token)
+    note_first(query, want, { held })
+    return held
   end)
 end
 

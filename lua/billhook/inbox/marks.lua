@@ -2,59 +2,90 @@
 -- kept: results of steps, cursors. A mark counts only while its lane is held
 -- under the token that it comes with.
 
+local counters = require "billhook.inbox.counters"
+local lanes = require "billhook.inbox.lanes"
+
 local M = {}
 
 local MESSAGE_LIMIT = 2000 -- bytes of a rule's error that are kept
 
 local Marks = {}
 
-local HELD = "SELECT l.lane FROM events e JOIN lanes l ON l.lane = e.lane "
-  .. "WHERE e.seq = $1 AND l.token = $2 AND l.owner IS NOT NULL"
+local HELD = "SELECT lane FROM lanes WHERE lane = (SELECT e.lane FROM events e WHERE e.seq = $1) "
+  .. "AND token = $2 AND owner IS NOT NULL"
 
+-- The lane of the event, where it is held under this token.
 local function fenced(self, query, token, seq)
-  return query(self.dialect.locking(HELD, "share"), seq, token)[1] ~= nil
+  local row = query(self.dialect.locking(HELD, "share"), seq, token)[1]
+  return row and row.lane
 end
 
 local MARK = [[
 INSERT INTO marks (seq, rule, state, attempts, due, failed_at, marked_at, message)
-VALUES ($1, $2, $3, 1, $4, $5, $6, $7)
-ON CONFLICT (seq, rule) DO UPDATE SET state = excluded.state, attempts = marks.attempts + 1,
-  due = excluded.due, failed_at = COALESCE(marks.failed_at, excluded.failed_at),
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (seq, rule) DO UPDATE SET state = excluded.state,
+  attempts = marks.attempts + excluded.attempts, due = excluded.due,
+  failed_at = COALESCE(marks.failed_at, excluded.failed_at),
   marked_at = excluded.marked_at, message = excluded.message
 WHERE marks.state = 'waiting']]
 
 -- The last rule that finishes closes the event.
 local CLOSE = [[
-UPDATE events SET left_over = left_over - 1, finished_at = CASE WHEN left_over = 1 THEN $1 END,
+UPDATE events SET left_over = left_over - 1,
+  finished_at = CASE WHEN left_over = 1 THEN CAST($1 AS BIGINT) END,
   open = CASE WHEN left_over > 1 THEN 1 ELSE 0 END,
   state = CASE WHEN left_over > 1 THEN state
     WHEN EXISTS (SELECT 1 FROM marks m WHERE m.seq = events.seq AND m.state = 'dead') THEN 'dead'
     ELSE 'done' END
-WHERE seq = $2]]
+WHERE seq = $2 RETURNING account, open, state]]
 
-local function mark(self, token, seq, rule, state, delay, message)
+local function close(query, now, seq, tally)
+  local event = query(CLOSE, now, seq)[1]
+  if event.open == 1 then return end
+  tally:state(event.account, "pending", -1)
+  tally:state(event.account, event.state, 1)
+end
+
+-- What has become of a run, and which one begins next.
+local function mark(self, token, seq, rule, state, how)
   return self:write(function(query, now)
-    if not fenced(self, query, token, seq) then return false end
-    local _, fresh = query(MARK, seq, rule, state, delay and now + math.floor(delay),
-      state ~= "done" and now or nil, now, message and message:sub(1, MESSAGE_LIMIT))
-    if fresh == 1 and state ~= "waiting" then query(CLOSE, now, seq) end
+    local lane = fenced(self, query, token, seq)
+    if not lane then return false end
+    local due = how.delay and now + math.floor(how.delay)
+    local failed_at = state ~= "done" and how.holds ~= false and now or nil
+    local _, fresh = query(MARK, seq, rule, state, how.lost and 0 or 1, due, failed_at, now,
+      how.message and how.message:sub(1, MESSAGE_LIMIT))
+    local tally = counters.tally()
+    if fresh == 1 and state ~= "waiting" then close(query, now, seq, tally) end
+    if how.took then tally:run(rule, state, how.took) end
+    tally:write(self.dialect, query)
+    -- a note of a run that is done does no harm, one that will be repeated would count again
+    if state == "waiting" and (how.next or {}).lane ~= lane then lanes.rest(query, lane) end
+    if how.next then lanes.running(query, token, how.next) end
     return true
   end)
 end
 
-function Marks:done(token, seq, rule)
-  return mark(self, token, seq, rule, "done")
+local function with(how, fields)
+  for name, value in pairs(how or {}) do fields[name] = value end
+  return fields
 end
 
-function Marks:retry(token, seq, rule, delay, message)
-  return mark(self, token, seq, rule, "waiting", delay, message)
+function Marks:done(token, seq, rule, how)
+  return mark(self, token, seq, rule, "done", how or {})
 end
 
-function Marks:dead(token, seq, rule, message)
-  if rule then return mark(self, token, seq, rule, "dead", nil, message) end
+function Marks:retry(token, seq, rule, delay, message, how)
+  return mark(self, token, seq, rule, "waiting", with(how, { delay = delay, message = message }))
+end
+
+function Marks:dead(token, seq, rule, message, how)
+  if rule then return mark(self, token, seq, rule, "dead", with(how, { message = message })) end
   return self:write(function(query, now)
     if not fenced(self, query, token, seq) then return false end
     query("UPDATE events SET state = 'dead', open = 0, finished_at = $1 WHERE seq = $2", now, seq)
+    query("DELETE FROM marks WHERE seq = $1 AND rule = ''", seq)
+    if how and how.next then lanes.running(query, token, how.next) end
     return true
   end)
 end

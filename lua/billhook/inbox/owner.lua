@@ -6,6 +6,7 @@
 -- Boot id, namespace of process ids, process id and start time (in ticks after
 -- boot): together they never come again. Where /proc says nothing, or the name
 -- is from another container, the process counts as alive: its lease will end.
+-- "/" and a number may follow, where a process goes by several names.
 
 local sqlite = require "billhook.sqlite"
 
@@ -45,7 +46,7 @@ end
 ---@return boolean
 function M.alive(name)
   local boot, namespace = here()
-  local its_boot, its_namespace, pid, start = name:match("^([^/]+)/(%d+)/(%d+)/(%d+)$")
+  local its_boot, its_namespace, pid, start = name:match("^([^/]+)/(%d+)/(%d+)/(%d+)/?%d*$")
   if not (boot and namespace and its_boot) then return true end
   if its_boot ~= boot then return false end
   if tonumber(its_namespace) ~= namespace then return true end

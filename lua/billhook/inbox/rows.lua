@@ -2,6 +2,13 @@
 
 local M = {}
 
+---The name of the lane of what is said of an invoice by somebody whose word is not enough; and of
+---such a name, the invoice.
+function M.hearsay_of(invoice) return "?" .. invoice end
+
+---@return string|nil invoice
+function M.hearsay(name) return name:match("^%?(.*)$") end
+
 ---A row of events, with its body where it was joined.
 function M.event(row)
   local event = {

@@ -1,12 +1,14 @@
 -- inbox/schema.lua: the tables of the inbox and the way from one version to
 -- the next. Written once for both dialects; what differs stands in capitals
--- (SERIAL_KEY, WITHOUT_ROWID, BIGINT) and is replaced by the dialect.
+-- (SERIAL_KEY, WITHOUT_ROWID, BIGINT, BYTES: any) and is replaced by the dialect.
 --
 --   lanes     what is worked on in order: (account, invoice id), or one event.
 --             due: when to look at it again; NULL: nothing to do. While a
 --             worker holds it, due is the end of its lease, so one index
 --             finds both what is due and what was dropped. Its number is that of
---             its first event, so that new lanes lie together in every index
+--             its first event, so that new lanes lie together in every index.
+--             running, rule: the event and rule that are run in it, while it is
+--             held. stirred: while it was held, older events have come into it
 --   events    one row for every id that was ever admitted; never deleted. open: 1
 --             where something is still to be done with it
 --   bodies    apart, since they are large, are purged, and no index needs them
@@ -14,10 +16,15 @@
 --   marks     how far each rule is with an event; none: not begun
 --   steps     results of event:once
 --   meta      version, the last time seen, cursors
+--   counters  what has happened, for metrics; each in several rows (shards), so that
+--             transactions do not wait for each other. Their sum is what counts
+--   quotas    one row a key: its line of slots (window.lua)
+--   places, intents, claims   calls that must not happen twice (intents.lua): where one is under
+--             way, what was asked for, and which ids are the result of one
 
 local M = {}
 
-M.VERSION = 1
+M.VERSION = 3
 
 -- one text a version; the statements end with ";" and a line break
 local STEPS = {
@@ -84,16 +91,67 @@ CREATE TABLE marks (
   due BIGINT,
   failed_at BIGINT,
   marked_at BIGINT NOT NULL,
-  message TEXT,
+  message BYTES,
   PRIMARY KEY (seq, rule)
 ) WITHOUT_ROWID;
 CREATE TABLE steps (
   seq BIGINT NOT NULL,
   rule TEXT NOT NULL,
-  name TEXT NOT NULL,
-  value TEXT NOT NULL,
+  name BYTES NOT NULL,
+  value BYTES NOT NULL,
   PRIMARY KEY (seq, rule, name)
 ) WITHOUT_ROWID;
+]],
+  [[
+CREATE TABLE quotas (
+  key TEXT NOT NULL PRIMARY KEY,
+  line TEXT NOT NULL
+) WITHOUT_ROWID;
+CREATE TABLE places (
+  account TEXT NOT NULL,
+  place TEXT NOT NULL,
+  token TEXT NOT NULL,
+  owner TEXT,
+  till BIGINT NOT NULL,
+  PRIMARY KEY (account, place)
+) WITHOUT_ROWID;
+CREATE TABLE intents (
+  id TEXT NOT NULL PRIMARY KEY,
+  account TEXT NOT NULL,
+  place TEXT NOT NULL,
+  state TEXT NOT NULL,
+  owner TEXT,
+  till BIGINT NOT NULL,
+  sent_at BIGINT NOT NULL,
+  body BYTES NOT NULL,
+  result BYTES
+) WITHOUT_ROWID;
+CREATE INDEX intents_place ON intents (account, place);
+CREATE TABLE claims (
+  account TEXT NOT NULL,
+  place TEXT NOT NULL,
+  id TEXT NOT NULL,
+  made_at BIGINT NOT NULL,
+  PRIMARY KEY (account, place, id)
+) WITHOUT_ROWID;
+CREATE INDEX claims_made ON claims (made_at);
+]],
+  [[
+ALTER TABLE lanes ADD COLUMN running BIGINT;
+ALTER TABLE lanes ADD COLUMN rule TEXT;
+ALTER TABLE lanes ADD COLUMN stirred BIGINT NOT NULL DEFAULT 0;
+CREATE TABLE counters (
+  shard BIGINT NOT NULL,
+  name TEXT NOT NULL,
+  n BIGINT NOT NULL,
+  total BIGINT NOT NULL,
+  PRIMARY KEY (shard, name)
+) WITHOUT_ROWID;
+INSERT INTO counters (shard, name, n, total)
+SELECT 0, 'state ' || CASE state WHEN 'bad' THEN 'dead' ELSE state END || ' ' || account,
+  COUNT(*), 0 FROM events GROUP BY account, CASE state WHEN 'bad' THEN 'dead' ELSE state END;
+INSERT INTO counters (shard, name, n, total)
+SELECT 0, 'contested ' || account, COUNT(*), 0 FROM events WHERE contested > 0 GROUP BY account;
 ]],
 }
 
@@ -101,7 +159,7 @@ local META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT
 
 ---Brings the tables to VERSION, within the caller's transaction.
 ---@param query fun(sql: string, ...): table raises where the database refuses
----@param spell fun(sql: string): string the dialect's spelling
+---@param spell fun(sql: string, version: integer): string the dialect's spelling
 ---@return boolean|nil, string|nil message
 function M.migrate(query, spell)
   query(META)
@@ -113,7 +171,7 @@ function M.migrate(query, spell)
   end
   if version == M.VERSION then return true end
   for step = version + 1, M.VERSION do
-    for sql in spell(STEPS[step]):gmatch("(.-);\n") do query(sql) end
+    for sql in spell(STEPS[step], step):gmatch("(.-);\n") do query(sql) end
   end
   query("INSERT INTO meta (name, value) VALUES ('version', $1) "
     .. "ON CONFLICT (name) DO UPDATE SET value = excluded.value", tostring(M.VERSION))

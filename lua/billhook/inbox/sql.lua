@@ -1,16 +1,25 @@
 -- inbox/sql.lua: an inbox in an SQL database: connection and transactions.
--- admit.lua, lanes.lua, marks.lua and inspect.lua add the methods that init.lua
--- writes down. The SQL is the same for every dialect; a dialect is
+-- admit.lua, lanes.lua, marks.lua and inspect.lua add the methods that init.lua writes down,
+-- slots.lua and intents.lua those of what clients share. The SQL is the same for
+-- every dialect; a dialect is
 --
 --   connect()      -> connection | nil, code, message   (query, exec, close as billhook.sqlite's)
---   spell(text)    the schema in its own types
+--   spell(text, version)  the tables of that version in its own types
 --   broken(code)   is a connection of no use after this?
 --   adrift(db)     has the connection lost sight of its database?
 --   departed(owner)  is the process of this name known to be gone?
 --   numbers(query) -> function that gives the numbers of new events, within a transaction
+--   token(query)   -> the number of a claim
 --   locking(text, how)   a SELECT that locks its rows ("share", "skip" locked ones; nil: waits)
---   begin, now     its words
+--   hold(query, lanes)   locks these lanes
+--   shard          which row of a counter is this connection's, in SQL
+--   begin          its word for it; now: a SELECT of the time, as `now`, and of the `noted` one
 --   volatile       true where closing the connection would lose everything
+-- and, where there is more than one writer,
+--   current(query, version)  are the tables of that version there?
+--   alone          a statement that lets one at a time make them
+--   again(code)    is the transaction to be run once more after this?
+--   ahead(query, events, now, describe)   see bulk.lua
 
 local clock = require "billhook.inbox.clock"
 local err = require "billhook.error"
@@ -22,6 +31,7 @@ local Store = {}
 Store.__index = Store
 M.Store = Store
 
+local ATTEMPTS = 5 -- where transactions get in each other's way
 
 local function failure(code, message)
   return err.new { kind = "store", code = code, message = message, retryable = true }
@@ -52,7 +62,9 @@ end
 
 -- Brings the tables to this version; other processes may be about to do the same.
 local function migrate(dialect, query)
+  if dialect.current and dialect.current(query, schema.VERSION) then return end
   query(dialect.begin)
+  if dialect.alone then query(dialect.alone) end
   local ok, message = schema.migrate(query, dialect.spell)
   if not ok then refuse("VERSION", message) end
   query("COMMIT")
@@ -73,41 +85,56 @@ local function connect(self)
   return db
 end
 
--- The one way to the database: fn(query, now) with everything in one transaction, or, where
--- `begin` is nil, each statement by itself.
-local function run(self, begin, fn)
+-- The time in ms, and the one that was noted.
+local function time(self, query)
+  local row = query(self.dialect.now)[1]
+  return self.clock and math.floor(self.clock() * 1000) or row.now, tonumber(row.noted)
+end
+
+-- The one way to the database: fn(query) with everything in one transaction, or, where `begin` is
+-- nil, each statement by itself.
+local function attempt(self, begin, fn)
   local db
   local ok, value = pcall(function()
     db = connect(self)
     local query = query_of(db)
     if begin then query(begin) end
-    local value = fn(query, self.clock and math.floor(self.clock() * 1000)
-      or query(self.dialect.now)[1].now)
+    local value = fn(query)
     if begin then query("COMMIT") end
     return value
   end)
   if ok then return value end
   local refused = getmetatable(value) == Refused
-  if db and begin then db:query("ROLLBACK") end
+  if db and begin then db:exec "ROLLBACK" end -- which must not have to be prepared now
   if refused and self.dialect.broken(value.code) and not self.dialect.volatile then
     disconnect(self)
   end
   if not refused then error(value, 0) end
-  return nil, failure(value.code, value.message)
+  return nil, value
+end
+
+local function run(self, begin, fn)
+  local value, refused
+  for _ = 1, ATTEMPTS do
+    value, refused = attempt(self, begin, fn)
+    if not refused then return value end
+    if not (self.dialect.again and self.dialect.again(refused.code)) then break end
+  end
+  return nil, failure(refused.code, refused.message)
 end
 
 ---Within one transaction: fn(query, now) -> value; query(sql, ...) gives rows and how many it has
 ---changed, and raises what ends the transaction. For this folder only.
 function Store:write(fn)
-  return run(self, self.dialect.begin, function(query, now)
-    clock.tick(query, now)
-    return fn(query, now)
+  return run(self, self.dialect.begin, function(query)
+    return fn(query, clock.tick(query, function() return time(self, query) end,
+      self.dialect.locking))
   end)
 end
 
----Without a transaction around it: fn(query, now) -> value. For this folder only.
+---Without a transaction around it: fn(query, now, noted) -> value. For this folder only.
 function Store:read(fn)
-  return run(self, nil, fn)
+  return run(self, nil, function(query) return fn(query, time(self, query)) end)
 end
 
 ---@param dialect table
@@ -126,7 +153,7 @@ function Store:close()
   return true
 end
 
-for _, part in ipairs { "admit", "lanes", "marks", "inspect" } do
+for _, part in ipairs { "admit", "lanes", "marks", "counters", "inspect", "slots", "intents" } do
   require("billhook.inbox." .. part).extend(Store)
 end
 

@@ -18,6 +18,7 @@ local TYPES = {
   BIGINT_KEY = "INTEGER PRIMARY KEY",
   BIGINT = "INTEGER",
   WITHOUT_ROWID = "WITHOUT ROWID",
+  BYTES = "TEXT",
 }
 
 -- after these the connection is of no more use: a new one may find a repaired file
@@ -29,7 +30,9 @@ local BROKEN = {
 local Dialect = {
   name = "sqlite",
   begin = "BEGIN IMMEDIATE",
-  now = "SELECT CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) AS now",
+  shard = "0",
+  now = "SELECT CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) AS now, "
+    .. "(SELECT value FROM meta WHERE name = 'clock') AS noted",
 }
 Dialect.__index = Dialect
 
@@ -47,6 +50,14 @@ function Dialect.numbers(query)
 end
 
 function Dialect.locking(text) return text end
+
+function Dialect.hold() end
+
+local TOKEN = [[
+INSERT INTO meta (name, value) VALUES ('token', '1') ON CONFLICT (name) DO UPDATE
+SET value = CAST(CAST(meta.value AS BIGINT) + 1 AS TEXT) RETURNING value]]
+
+function Dialect.token(query) return tonumber(query(TOKEN)[1].value) end
 
 function Dialect.broken(code)
   return BROKEN[code] or BROKEN[code:match("^SQLITE_[A-Z]+")] or false

@@ -498,8 +498,14 @@ describe("call.prepare", function()
       assert.equal("17.1", amount("dreamapply", "transactions.create", 17.1))
       assert.equal(300, amount("dreamclass", "invoices.pay", "300.00"))
       assert.equal(300, amount("dreamclass", "invoices.pay", 300))
-      assert.equal("9.95", amount("dreamclass", "invoices.pay", 9.95))
-      assert.equal("9.95", amount("dreamclass", "invoices.pay", "09.95"))
+      -- numbers that are sent as they are written
+      for _, value in ipairs { 9.95, "09.95", decimal "9.95" } do
+        local exact = amount("dreamclass", "invoices.pay", value)
+        assert.same({ "9.95" }, exact)
+        assert.equal(call.number, getmetatable(exact))
+      end
+      assert.same({ "92233720368547758.07" },
+        amount("dreamclass", "invoices.pay", "92233720368547758.07"))
     end)
 
     it("with lists and booleans", function()

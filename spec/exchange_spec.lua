@@ -173,6 +173,16 @@ describe("an unsafe call", function()
     end
   end)
 
+  it("sends DreamClass's amounts as numbers, with all their digits", function()
+    local client, transport = support.new("dreamclass", script { 200, "{}" })
+    for text, amount in pairs { ["12.50"] = "12.50", ["300"] = "300.00",
+      ["92233720368547758.07"] = "92233720368547758.07" } do
+      assert(client.invoices:pay(16, { amount = amount, paymentmethod = 1 }))
+      assert.equal('{"amount":' .. text .. ',"paymentmethod":1}',
+        transport.requests[#transport.requests].body)
+    end
+  end)
+
   it("stays unknown with DreamClass, which can't be asked", function()
     local client = support.new("dreamclass", script { 502 })
     local none, err = client.invoices:pay(16, { amount = "5", paymentmethod = 1 })
@@ -259,24 +269,50 @@ describe("a quota", function()
   end)
 
   it("takes another store", function()
-    local calls = {}
-    local store = {
-      take = function(_, key, limit, now, hold)
-        calls[#calls + 1] = { "take", key, limit, now, hold }
-        return "slot"
-      end,
-      free = function(_, key, slot, at) calls[#calls + 1] = { "free", key, slot, at } end,
-      park = function() end,
-      look = function() return 5, nil end,
-    }
-    local client = new(script { 200, "{}" }, { quota = { store = store } })
-    assert(client.invoices:get(7))
-    assert.equal(2, #calls)
-    assert.matches("^%x+$", calls[1][2])
-    assert.equal(64, #calls[1][2])
-    assert.same({ "take", calls[1][2], 180, 1000, 1090 }, calls[1])
-    assert.same({ "free", calls[1][2], "slot", 1060 }, calls[2])
-    assert.equal(5, client:quota().left)
+    local keys, asked, answers = {}, {}, { { slots = { 77 } }, {}, { left = 5 }, { left = 6 } }
+    local store = { slots = function(_, key, question)
+      keys[#keys + 1], asked[#asked + 1] = key, question
+      return table.remove(answers, 1)
+    end }
+    local left
+    local client = new(script { 200, "{}" }, { quota = { store = store },
+      on_response = function(event) left = event.quota_left end })
+    assert(client.invoices:get(7, { priority = "background" }))
+    assert.matches("^%x+$", keys[1])
+    assert.equal(64, #keys[1])
+    assert.equal(keys[1], keys[2])
+    assert.same({ ask = "take", need = 1, limit = 180, window = 60, hold = 90, patience = 30,
+      background = true }, asked[1])
+    assert.same({ ask = "free", slots = { 77 }, after = 60, accepted = true, limit = 180,
+      window = 60 }, asked[2])
+    assert.equal(5, left)
+    assert.equal(6, client:quota().left)
+    for message, options in pairs {
+      ["must have a method 'slots'"] = { store = {} },
+      ['is no inbox: inbox must be "sqlite:FILE", "memory:" or "postgresql://..."']
+        = { store = "redis:" },
+    } do
+      local fine, why = pcall(new, script { 200 }, { quota = options })
+      assert.is_false(fine)
+      assert.equal("option 'store' of the quota of billhook.dreamapply " .. message,
+        why:match(": (.*)$"))
+    end
+  end)
+
+  it("that can't be asked sends nothing", function()
+    local err = require("billhook.error").new { kind = "store", code = "SQLITE_FULL",
+      message = "no room" }
+    local client, transport = new(script { 200, "{}" },
+      { quota = { store = { slots = function() return nil, err end } } })
+    local none, why = client.invoices:get(7)
+    assert.is_nil(none)
+    assert.equal("store", why.kind)
+    assert.equal("SQLITE_FULL", why.code)
+    assert.equal(3, why.attempts)
+    assert.equal(0, #transport.requests)
+    none, why = client:quota()
+    assert.is_nil(none)
+    assert.equal(err, why)
   end)
 end)
 
@@ -304,6 +340,42 @@ describe("hooks", function()
     assert.equal(200, told[6].status)
     assert.equal(0, told[6].duration)
     assert.equal(177, told[6].quota_left)
+  end)
+
+  it("are told of what a server echoes, without secrets, and of the trace", function()
+    local told = {}
+    local trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    local client, transport = new(script { kind = "network", message = "key " .. KEY .. " failed" },
+      { attempts = 1, on_request = function(event) told[1] = event end,
+        on_response = function(event) told[2] = event end })
+    client.invoices:list({ application = 5 }, { traceparent = trace })
+    assert.equal(trace, transport.requests[1].headers.traceparent)
+    assert.equal(trace, told[1].traceparent)
+    assert.equal(trace, told[2].traceparent)
+    assert.equal("key *** failed", told[2].message)
+    assert.equal("network", told[2].kind)
+    assert.equal(179, told[2].quota_left)
+    client.invoices:get(7)
+    assert.is_nil(transport.requests[2].headers.traceparent)
+  end)
+
+  it("take no trace that is none, nor another priority", function()
+    local client = new(script { 200, "{}" })
+    local id, parent = ("4"):rep(32), ("5"):rep(16)
+    for _, text in ipairs { "", "00", "00-" .. id .. "-" .. parent, "ff-" .. id .. "-" .. parent
+      .. "-01", "00-" .. ("0"):rep(32) .. "-" .. parent .. "-01",
+      "00-" .. id .. "-" .. ("0"):rep(16) .. "-01", "00-" .. id:gsub("4", "A") .. "-" .. parent
+      .. "-01", "00-" .. id .. "-" .. parent .. "-01-", "00-" .. id .. "-" .. parent .. "-0g",
+      "00-" .. id .. "-" .. parent .. "-01\r\nX: y" } do
+      local fine, why = pcall(function() client.invoices:get(7, { traceparent = text }) end)
+      assert.is_false(fine)
+      assert.equal("option 'traceparent' of dreamapply invoices.get must be a W3C traceparent",
+        why:match("^spec/exchange_spec%.lua:%d+: (.*)$"))
+    end
+    local fine, why = pcall(function() client.invoices:get(7, { priority = "high" }) end)
+    assert.is_false(fine)
+    assert.equal("option 'priority' of dreamapply invoices.get must be \"person\" or "
+      .. '"background"', why:match("^spec/exchange_spec%.lua:%d+: (.*)$"))
   end)
 
   it("can't break a call", function()

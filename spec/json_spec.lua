@@ -359,6 +359,24 @@ describe("encode", function()
     assert.equal('{"price":"19.90"}', json.encode { price = decimal.new "19.90" })
   end)
 
+  it("writes numbers with all the digits that they came with", function()
+    local decimal = require("billhook.core").decimal
+    for text, value in pairs { ["9.90"] = decimal.new "9.90", ["-0.5"] = -0.5, ["300"] = 300,
+      ["92233720368547758.07"] = "92233720368547758.07", ["0.00"] = "0.00" } do
+      assert.equal('{"amount":' .. text .. "}", json.encode { amount = json.number(value) })
+      assert.equal(text, tostring(json.number(value)))
+    end
+    assert.equal("[1.10,\"1.10\"]", json.encode { json.number "1.10", "1.10" })
+    for _, value in ipairs { "1e3", "1.", "", "NaN", {}, true, 0.1 + 0.2 } do
+      local _, message = pcall(function() json.number(value) end)
+      assert.matches("^%S*json_spec.lua:%d+: json%.number: ", message)
+    end
+    for _, text in ipairs { '1,"x":2', "1.", "-", " 1", 5 } do
+      local forged = setmetatable({ text }, getmetatable(json.number "1"))
+      assert.error_matches(function() json.encode { n = forged } end, "no number %(value at n%)")
+    end
+  end)
+
   it("comes back the same", function()
     local value = { id = 7, list = { 1, { x = "y" }, json.null }, price = "1.50", ok = true }
     assert.same(value, json.decode(json.encode(value)))

@@ -110,6 +110,8 @@ describe("the sandbox", function()
     bad({ listen = "127.0.0.1:1", nonsense = 1 }, "bad option 'nonsense'")
     bad({ listen = "127.0.0.1:1", dreamapply = { key = "x" } }, "dreamapply: bad option 'key'")
     bad({ listen = "127.0.0.1:1", dreamapply = { api_key = 1 } }, "bad option 'api_key'")
+    bad({ listen = "127.0.0.1:1", dreamapply = { shape = "x" } },
+      "option 'shape' must be item, list or map")
     bad({ listen = "127.0.0.1:1", webhooks = { other = "http://x/" } }, "no such vendor: other")
     bad({ listen = "127.0.0.1:1", webhooks = { betterez = "https://x/" } }, "not a plain http URL")
   end)
@@ -448,6 +450,22 @@ describe("the sandbox", function()
       local _, made = btrz("POST", "/retry", { transactionId = transaction })
       assert.equal(transaction, made.invoice.transactionId)
       assert.equal(0, #select(2, btrz("GET", "/failures")).invoicesFailures)
+    end)
+
+    it("sends providers with their secrets", function()
+      start()
+      for _, verb in ipairs { "created", "updated", "deleted" } do
+        control("POST", "trigger", { vendor = "betterez", type = "invoice_provider." .. verb })
+      end
+      local kinds = {}
+      for i, one in ipairs(received(3)) do
+        local body = json.decode(one.body)
+        kinds[i] = body.event
+        assert.equal("sandbox-signer", body.data.params.signerKey)
+      end
+      table.sort(kinds)
+      assert.same({ "invoice_providers.created", "invoice_providers.deleted",
+        "invoice_providers.updated" }, kinds)
     end)
 
     it("sends e-mails and PDFs", function()

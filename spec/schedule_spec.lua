@@ -1,9 +1,12 @@
 -- Creates under random schedules of faults: whatever happens, nothing is billed twice, no success
--- is wrong, and what is there to be seen is found. BILLHOOK_SCHEDULES=10000 makes it thorough.
+-- is wrong, and what is there to be seen is found. BILLHOOK_SCHEDULES=1500 makes it short.
+local caller = require "billhook.caller"
+local clients = require "billhook.client"
+local inbox = require "billhook.inbox"
 local json = require "billhook.json"
 local support = require "spec.support.client"
 
-local SCHEDULES = tonumber(os.getenv "BILLHOOK_SCHEDULES") or 1500
+local SCHEDULES = tonumber(os.getenv "BILLHOOK_SCHEDULES") or 10000
 
 -- the same numbers on every Lua
 local function randoms(seed)
@@ -17,13 +20,14 @@ local function randoms(seed)
 end
 
 local fates = { "created", "created", "refused", "busy", "lost", "lost", "late", "late", "late",
-  "error", "error", "late error", "no location", "invalid" }
+  "error", "error", "late error", "no location", "torn", "invalid" }
+local deaths = { "dead before", "dead after", "dead after" } -- of an app's process
 local delays = { 0, 0, 0.3, 1, 3, 9, 30 }
 
 -- A DreamApply with a mind of its own. `posts[n]` is the fate of the n-th POST that came.
-local function world(seed, referenced)
+local function world(seed, referenced, mortal)
   local random, one_of = randoms(seed)
-  local self = { made = {}, posts = {}, looks = {}, next_id = 1 }
+  local self = { made = {}, posts = {}, looks = {}, next_id = 1, asked = "us" }
 
   local function make(sent, at, maker)
     local invoice = { id = self.next_id, currency = sent.currency, smallprint = sent.smallprint,
@@ -36,32 +40,45 @@ local function world(seed, referenced)
   local answers = {}
   function answers.refused() return nil, { kind = "network", sent = false } end
   function answers.busy()
-    return { status = 429, headers = { ["Retry-After"] = random() < 0.5 and "1" or nil } }
+    return { status = 429, headers = { ["Retry-After"] = one_of { "1", "0", "",
+      "Thu, 01 Jan 1970 00:16:45 GMT" } } }
+  end
+  function answers.torn(sent, now)
+    make(sent, now, self.asked)
+    return one_of { answers.lost, function() return nil, { kind = "too_large" } end }()
+  end
+  answers["dead before"] = function() error("killed", 0) end
+  answers["dead after"] = function(sent, now)
+    make(sent, now + one_of(delays), self.asked)
+    error("killed", 0)
   end
   function answers.invalid() return { status = 422, body = "No." } end
   function answers.lost() return nil, { kind = one_of { "timeout", "network", "tls" } } end
   function answers.error() return { status = one_of { 500, 502, 503, 504 } } end
   function answers.late(sent, now)
-    make(sent, now + one_of(delays), "us")
+    make(sent, now + one_of(delays), self.asked)
     return answers.lost()
   end
   answers["late error"] = function(sent, now)
-    make(sent, now + one_of(delays), "us")
+    make(sent, now + one_of(delays), self.asked)
     return answers.error()
   end
   function answers.created(sent, now)
-    make(sent, now, "us")
+    make(sent, now, self.asked)
     return { status = 201, headers = {
       Location = "/api/applications/123/invoices/" .. self.next_id - 1 } }
   end
   answers["no location"] = function(sent, now)
-    make(sent, now, "us")
+    make(sent, now, self.asked)
     return { status = 201 }
   end
 
   local function look(now)
     if random() < 0.1 then return answers.error() end
     if random() < 0.1 then return answers.lost() end
+    if random() < 0.05 then return { status = 429 } end
+    if random() < 0.05 then return { status = 200, body = '{"1":{"id":' } end
+    if mortal and random() < 0.05 then error("killed", 0) end
     local map = {}
     for _, one in ipairs(self.made) do
       if one.seen_from <= now then map[tostring(one.invoice.id)] = one.invoice end
@@ -79,34 +96,40 @@ local function world(seed, referenced)
     end
     self.transport.passed = (self.transport.passed or 0) + random()
     if request.method == "GET" then return look(now) end
-    local fate = one_of(fates)
+    local fate = one_of(mortal and random() < 0.3 and deaths or fates)
     self.posts[#self.posts + 1] = fate
     return answers[fate](json.decode(request.body), now)
   end
   return self, random
 end
 
-local function ours(it)
+local function ours(it, asked)
   local found = {}
   for _, one in ipairs(it.made) do
-    if one.maker == "us" then found[#found + 1] = one end
+    if one.maker == (asked or "us") then found[#found + 1] = one end
   end
   return found
+end
+
+-- A clock that the transport's sleeps move, and the test.
+local function add_clock(it)
+  local slept = 0
+  it.later = 0
+  function it.clock()
+    local transport = it.transport
+    while transport and transport.slept[1] do slept = slept + table.remove(transport.slept, 1) end
+    return 1000 + slept + it.later + (transport and transport.passed or 0)
+  end
 end
 
 -- Runs a schedule: some creates of the same thing, one after the other. Gives what was wrong.
 local function run(seed, tally)
   local referenced = seed % 3 == 0
   local it, random = world(seed, referenced)
-  local transport, client
-  local slept = 0
-  function it.clock()
-    while transport and transport.slept[1] do slept = slept + table.remove(transport.slept, 1) end
-    return 1000 + slept + (transport and transport.passed or 0)
-  end
-  client, transport = support.new("dreamapply", it.handler,
+  add_clock(it)
+  local client
+  client, it.transport = support.new("dreamapply", it.handler,
     { api_key = "schedule-" .. seed, random = random, clock = it.clock })
-  it.transport = transport
   local doubt = false -- an earlier create's invoice is not known: a later one's may be taken for it
   for n = 1, 1 + math.floor(random() * 3) do
     local before = #ours(it)
@@ -136,16 +159,96 @@ local function run(seed, tally)
   end
 end
 
+-- Another schedule: an app whose rules each create the same thing, and run again until they know
+-- what came of it, while their process dies now and then. Gives what was wrong.
+local function run_app(seed, tally)
+  local referenced = seed % 3 == 0
+  local it, random = world(seed, referenced, true)
+  add_clock(it)
+  local store = assert(inbox.open("memory:", { clock = function() return it.clock() end }))
+  store.dialect.departed = function(name) return name == "dead" end
+  local client
+  local function start()
+    local before = it.transport
+    client, it.transport = support.new("dreamapply", it.handler,
+      { api_key = "app-schedule-" .. seed, random = random, clock = it.clock, quota = false })
+    it.transport.passed = before and before.passed or 0
+    clients.share(client, function() return store end)
+    clients.recover(client, function(_, name) tally[name] = (tally[name] or 0) + 1 end)
+  end
+  local function die()
+    store:write(function(query)
+      query "UPDATE intents SET owner = 'dead' WHERE owner IS NOT NULL"
+      query "UPDATE places SET owner = 'dead'"
+      return true
+    end)
+  end
+  local function restart()
+    while not pcall(start) do die() end
+  end
+  restart()
+  local known, asks = {}, 1 + math.floor(random() * 3)
+  for turn = 1, 12 do
+    for n = 1, asks do
+      if known[n] == nil then
+        it.asked = "rule " .. n
+        local leave = caller.enter(it.asked)
+        local fine, value, err = pcall(function()
+          return client.invoices:create(123,
+            { currency = "EUR", items = { { item = "Fee", price = 25, qty = 1 } } },
+            { reference = referenced
+              and { field = "smallprint", value = ("order-%d-%d"):format(seed, n) } or nil })
+        end)
+        leave()
+        if not fine then
+          if value ~= "killed" then return tostring(value) end
+          tally.killed = (tally.killed or 0) + 1
+          die()
+          restart()
+        elseif value then
+          known[n] = value
+        elseif err.kind == "unknown_outcome" or err.sent == false or err.retryable then
+          tally.again = (tally.again or 0) + 1
+        else
+          known[n] = false
+        end
+      end
+    end
+    it.later = it.later + turn * random() * 20
+  end
+  local owners = {}
+  for n = 1, asks do
+    local made = ours(it, "rule " .. n)
+    local value = known[n]
+    if #made > 1 then return "billed twice" end
+    if value and #made == 0 then return "a success without an invoice" end
+    if value == false and #made == 1 then return "an invoice in spite of an error" end
+    if value and value.id then
+      if owners[value.id] then return "one invoice for two" end
+      owners[value.id] = n
+      if value.id ~= made[1].invoice.id then return "another's invoice" end
+      tally["app " .. value.how] = (tally["app " .. value.how] or 0) + 1
+    end
+  end
+  store:close()
+end
+
 describe("creates under random schedules", function()
-  it(("bill nobody twice, %d times"):format(SCHEDULES), function()
+  local function all(count, one, expected)
     local tally = {}
-    for seed = 1, SCHEDULES do
-      local wrong = run(seed, tally)
+    for seed = 1, count do
+      local wrong = one(seed, tally)
       assert.is_nil(wrong, ("schedule %d: %s"):format(seed, tostring(wrong)))
     end
-    -- all of it happened
-    for _, kind in ipairs { "created", "found", "unknown_outcome", "invalid" } do
-      assert.is_truthy(tally[kind], kind)
-    end
+    for _, kind in ipairs(expected) do assert.is_truthy(tally[kind], kind) end -- all of it happened
+  end
+
+  it(("bill nobody twice, %d times"):format(SCHEDULES), function()
+    all(SCHEDULES, run, { "created", "found", "unknown_outcome", "invalid", "rate_limited" })
+  end)
+
+  it(("bill nobody twice in an app that crashes, %d times"):format(SCHEDULES / 20), function()
+    all(SCHEDULES / 20, run_app, { "app created", "app found", "killed", "again", "settled",
+      "unknown_outcome" })
   end)
 end)

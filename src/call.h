@@ -144,8 +144,7 @@ const char *call_write(const call_param *param, const call_value *value,
                        int encoded, call_out *out);
 
 /* What a body has for a value that was written for it: 1 and the number, or
-** 0, it is text. A number with a fraction stays text, for it would pass
-** through a double on its way out. */
+** 0, it is text, or, as CALL_NUMBER, a number that only its text keeps. */
 int call_number(const call_param *param, slice written, int64_t *out);
 
 /* --- paths ------------------------------------------------------------ */

@@ -1,24 +1,14 @@
 /*
 ** lcall.c - calls in Lua: the walk over the caller's parameters, which
-** call.c judges one by one, and the tables that come of it.
-**
-** What is wrong with a call raises a message without a position: the client
-** adds that of its own caller.
+** call.c judges one by one, and the tables that come of it; their bodies are
+** lbody.c's.
 */
 #include "core.h"
-#include "call.h"
+#include "lcall.h"
 #include "ldecimal.h"
 #include <stdarg.h>
 
-enum { ARG_PARAMS = 3, ARG_PATHS = 4 }; /* where prepare's stand */
-
-typedef struct call_request {
-  const call_op *op;
-  const call_route *route;
-  slice path; /* the route's, or the client's own */
-} call_request;
-
-static int fail(lua_State *L, const char *format, ...) {
+int lcall_fail(lua_State *L, const char *format, ...) {
   va_list args;
   va_start(args, format);
   lua_pushvfstring(L, format, args);
@@ -34,14 +24,15 @@ static slice checkslice(lua_State *L, int i) {
 
 static const call_vendor *checkvendor(lua_State *L) {
   const call_vendor *vendor = call_find_vendor(checkslice(L, 1));
-  if (vendor == NULL) fail(L, "unknown vendor '%s'", lua_tostring(L, 1));
+  if (vendor == NULL) lcall_fail(L, "unknown vendor '%s'", lua_tostring(L, 1));
   return vendor;
 }
 
 static const call_op *checkop(lua_State *L, const call_vendor *vendor) {
   const call_op *op = call_find(vendor, checkslice(L, 2));
   if (op == NULL)
-    fail(L, "unknown operation '%s' of %s", lua_tostring(L, 2), vendor->name);
+    lcall_fail(L, "unknown operation '%s' of %s", lua_tostring(L, 2),
+               vendor->name);
   return op;
 }
 
@@ -99,16 +90,14 @@ static const char *describe(lua_State *L, int i) {
   return n > 40 ? "string" : lua_pushfstring(L, "\"%s\"", lua_tostring(L, i));
 }
 
-/* name: as the caller would write it, "items[2].price" */
-static int bad(lua_State *L, const call_op *op, const char *name,
-               const char *expected, int i) {
-  return fail(L, "bad parameter '%s' of %s (%s, got %s)", name, op->name,
-              expected, describe(L, i));
+int lcall_bad(lua_State *L, const call_op *op, const char *name,
+              const char *expected, int i) {
+  return lcall_fail(L, "bad parameter '%s' of %s (%s, got %s)", name, op->name,
+                    expected, describe(L, i));
 }
 
-/* checks and writes the value at i */
-static void put_value(lua_State *L, const call_op *op, const call_param *param,
-                      const char *name, int i, int encoded, call_out *out) {
+void lcall_put(lua_State *L, const call_op *op, const call_param *param,
+               const char *name, int i, int encoded, call_out *out) {
   char room[DECIMAL_ROOM];
   call_value value = tovalue(L, i, room);
   const char *expected = call_write(param, &value, encoded, out);
@@ -117,36 +106,35 @@ static void put_value(lua_State *L, const call_op *op, const call_param *param,
   if (value.kind == CALL_IS_OTHER && todecimal(L, i, &d) == DECIMAL_VAGUE)
     expected = decimal_faults[DECIMAL_VAGUE];
   else if (param->type != CALL_BOOLEAN)
-    bad(L, op, name, expected, i);
-  fail(L, "bad parameter '%s' of %s (%s, got %s)", name, op->name, expected,
-       luaL_typename(L, i));
+    lcall_bad(L, op, name, expected, i);
+  lcall_fail(L, "bad parameter '%s' of %s (%s, got %s)", name, op->name,
+             expected, luaL_typename(L, i));
 }
 
-/* A list at i without gaps, names or emptiness: its length. */
-static int checklist(lua_State *L, const call_op *op, const char *name,
-                     int i) {
+int lcall_checklist(lua_State *L, const call_op *op, const char *name, int i) {
   int n = (int)lua_rawlen(L, i), members = 0;
   if (n == 0)
-    fail(L, "bad parameter '%s' of %s (list of one or more expected)", name,
-         op->name);
+    lcall_fail(L, "bad parameter '%s' of %s (list of one or more expected)",
+               name, op->name);
   lua_pushnil(L);
   while (lua_next(L, i) != 0) { /* [key value] */
     lua_pop(L, 1);
     members++;
   }
   if (members != n)
-    fail(L, "bad parameter '%s' of %s (list without gaps or names expected)",
-         name, op->name);
+    lcall_fail(
+        L, "bad parameter '%s' of %s (list without gaps or names expected)",
+        name, op->name);
   return n;
 }
 
-static const char *element(lua_State *L, const char *name, int n) {
+const char *lcall_element(lua_State *L, const char *name, int n) {
   return lua_pushfstring(L, "%s[%d]", name, n);
 }
 
 /* --- path and query --------------------------------------------------- */
 
-static int given(lua_State *L, const char *name) { /* pushes it, if 1 */
+int lcall_given(lua_State *L, const char *name) {
   lua_pushstring(L, name);
   lua_rawget(L, ARG_PARAMS);
   if (!lua_isnil(L, -1)) return 1;
@@ -161,8 +149,8 @@ static void put_path(lua_State *L, const call_request *r, call_out *out) {
     call_put(out, literal);
     if (name.p == NULL) continue;
     param = call_find_param(r->op->params, name);
-    given(L, param->name); /* it is: what a path names is required */
-    put_value(L, r->op, param, param->name, lua_gettop(L), 1, out);
+    lcall_given(L, param->name); /* it is: what a path names is required */
+    lcall_put(L, r->op, param, param->name, lua_gettop(L), 1, out);
     lua_pop(L, 1);
   }
 }
@@ -172,14 +160,14 @@ static void put_values(lua_State *L, const call_op *op,
                        const call_param *param, call_out *out) {
   int top = lua_gettop(L), i, n;
   if (!(param->flags & CALL_LIST) || !lua_istable(L, top)) {
-    put_value(L, op, param, param->name, top, 1, out);
+    lcall_put(L, op, param, param->name, top, 1, out);
   } else {
-    n = checklist(L, op, param->name, top);
+    n = lcall_checklist(L, op, param->name, top);
     for (i = 1; i <= n; i++) {
-      const char *name = element(L, param->name, i); /* [list name] */
+      const char *name = lcall_element(L, param->name, i); /* [list name] */
       if (i > 1) call_put(out, slice_of(","));
       lua_rawgeti(L, top, i); /* [list name value] */
-      put_value(L, op, param, name, lua_gettop(L), 1, out);
+      lcall_put(L, op, param, name, lua_gettop(L), 1, out);
       lua_settop(L, top);
     }
   }
@@ -190,7 +178,7 @@ static void put_query(lua_State *L, const call_request *r, call_out *out) {
   const call_param *param;
   size_t before = out->n;
   for (param = r->op->params; param->name != NULL; param++) {
-    if (param->place != CALL_QUERY || !given(L, param->name)) continue;
+    if (param->place != CALL_QUERY || !lcall_given(L, param->name)) continue;
     if (out->n > before) call_put(out, slice_of("&"));
     call_put(out, slice_of(param->name));
     call_put(out, slice_of("="));
@@ -215,174 +203,6 @@ static void set_url(lua_State *L, const call_request *r) {
   if (query.n > 0) set_text(L, "query", (slice){query.p, query.n});
 }
 
-/* --- body ------------------------------------------------------------- */
-
-/* the one null, which open_json keeps there */
-static void pushnull(lua_State *L) {
-  lua_getfield(L, LUA_REGISTRYINDEX, "billhook.json.null");
-}
-
-/* pushes a single value that is no table */
-static void pushscalar(lua_State *L, const call_op *op,
-                       const call_param *param, const char *name, int i) {
-  char text[64]; /* all that is not the caller's own text is shorter */
-  call_out out = {text, 0, sizeof text};
-  slice written = {text, 0};
-  int64_t n;
-  put_value(L, op, param, name, i, 0, &out);
-  written.n = out.n;
-  if (lua_isboolean(L, i) && param->type == CALL_BOOLEAN)
-    lua_pushvalue(L, i);
-  else if (out.n <= sizeof text && call_number(param, written, &n) &&
-           n <= BH_MAXINTEGER && n >= -BH_MAXINTEGER)
-    lua_pushinteger(L, (lua_Integer)n);
-  else if (lua_type(L, i) == LUA_TSTRING && param->type < CALL_DECIMAL)
-    lua_pushvalue(L, i);
-  else
-    lua_pushlstring(L, text, out.n);
-}
-
-/* whether the key on top means a field: its name, or its place where the
-** record is a tuple */
-static int isfield(lua_State *L, const call_param *fields, int tuple) {
-  int64_t at = 0, n = 0;
-  slice name;
-  if (tuple) {
-    while (fields[n].name != NULL)
-      n++;
-    return tointeger(L, -1, &at) && at >= 1 && at <= n;
-  }
-  if (lua_type(L, -1) != LUA_TSTRING) return 0;
-  name.p = lua_tolstring(L, -1, &name.n);
-  return call_find_param(fields, name) != NULL;
-}
-
-static void checkfields(lua_State *L, const call_op *op,
-                        const call_param *fields, const char *name, int i) {
-  int tuple = lua_rawlen(L, i) > 0;
-  lua_pushnil(L);
-  while (lua_next(L, i) != 0) { /* [key value] */
-    lua_pop(L, 1);
-    if (isfield(L, fields, tuple)) continue;
-    lua_pushvalue(L, -1);
-    fail(L, "unknown parameter '%s.%s' of %s", name, lua_tostring(L, -1),
-         op->name);
-  }
-}
-
-static int isabsent(lua_State *L, int i) { /* leaves null on the stack */
-  pushnull(L);
-  return lua_isnil(L, i) || lua_rawequal(L, i, -1);
-}
-
-/* sets one field of the table below the top from the value on top, which is
-** popped */
-static void setfield(lua_State *L, const call_op *op, const call_param *field,
-                     const char *name) {
-  int value = lua_gettop(L);
-  const char *path = lua_pushfstring(L, "%s.%s", name, field->name);
-  if (!isabsent(L, value)) {
-    pushscalar(L, op, field, path, value);
-    lua_setfield(L, value - 1, field->name);
-  } else if (field->flags & CALL_NULL) {
-    lua_setfield(L, value - 1, field->name);
-  } else if (field->flags & CALL_REQUIRED) {
-    fail(L, "missing parameter '%s' of %s", path, op->name);
-  }
-  lua_settop(L, value - 1);
-}
-
-/* pushes the record at i: {item = ..., price = ...} or {..., ...} */
-static void pushrecord(lua_State *L, const call_op *op,
-                       const call_param *param, const char *name, int i) {
-  const call_param *fields = param->detail.fields;
-  int at;
-  if (!lua_istable(L, i)) bad(L, op, name, "table expected", i);
-  checkfields(L, op, fields, name, i);
-  lua_newtable(L); /* [t] */
-  for (at = 0; fields[at].name != NULL; at++) {
-    if (lua_rawlen(L, i) > 0)
-      lua_pushinteger(L, at + 1);
-    else
-      lua_pushstring(L, fields[at].name);
-    lua_rawget(L, i);
-    setfield(L, op, &fields[at], name); /* [t value] -> [t] */
-  }
-}
-
-static void pushone(lua_State *L, const call_op *op, const call_param *param,
-                    const char *name, int i) {
-  if (param->type == CALL_RECORD) {
-    pushrecord(L, op, param, name, i);
-  } else if (param->type == CALL_OBJECT) {
-    if (!lua_istable(L, i) || lua_rawlen(L, i) > 0)
-      bad(L, op, name, "table with names expected", i);
-    lua_pushvalue(L, i);
-  } else {
-    pushscalar(L, op, param, name, i);
-  }
-}
-
-static void pushlist(lua_State *L, const call_op *op, const call_param *param,
-                     int i) {
-  int k, n = checklist(L, op, param->name, i);
-  lua_createtable(L, n, 0); /* [list] */
-  for (k = 1; k <= n; k++) {
-    const char *name = element(L, param->name, k); /* [list name] */
-    lua_rawgeti(L, i, k);                          /* [list name value] */
-    pushone(L, op, param, name, lua_gettop(L));
-    lua_rawseti(L, -4, k);
-    lua_pop(L, 2);
-  }
-}
-
-/* pushes what the parameter's value at i is in the body */
-static void pushmember(lua_State *L, const call_op *op,
-                       const call_param *param, int i) {
-  if (!(param->flags & CALL_LIST)) {
-    pushone(L, op, param, param->name, i);
-  } else if (lua_istable(L, i)) {
-    pushlist(L, op, param, i);
-  } else if (param->type == CALL_RECORD) {
-    bad(L, op, param->name, "list of tables expected", i);
-  } else {
-    lua_createtable(L, 1, 0); /* [list] */
-    pushone(L, op, param, param->name, i);
-    lua_rawseti(L, -2, 1);
-  }
-}
-
-static const call_param *in_place(const call_param *params, int place) {
-  while (params->name != NULL && params->place != place)
-    params++;
-  return params->name != NULL ? params : NULL;
-}
-
-/* sets the body of the table on top, if the operation has one */
-static void set_body(lua_State *L, const call_request *r) {
-  const call_param *param = in_place(r->op->params, CALL_BODY);
-  if (param != NULL && given(L, param->name)) { /* [t value] */
-    pushmember(L, r->op, param, lua_gettop(L));
-    lua_setfield(L, -3, "body");
-    lua_pop(L, 1);
-    return;
-  }
-  if (in_place(r->op->params, CALL_FIELD) == NULL) return;
-  lua_newtable(L); /* [t body] */
-  for (param = r->op->params; param->name != NULL; param++) {
-    if (param->place != CALL_FIELD || !given(L, param->name)) continue;
-    pushmember(L, r->op, param, lua_gettop(L)); /* [t body value member] */
-    lua_setfield(L, -3, param->name);
-    lua_pop(L, 1);
-  }
-  if (r->route->wrap != NULL) {
-    lua_newtable(L); /* [t body wrap] */
-    lua_insert(L, -2);
-    lua_setfield(L, -2, r->route->wrap);
-  }
-  lua_setfield(L, -2, "body");
-}
-
 /* --- prepare ---------------------------------------------------------- */
 
 static void checkparams(lua_State *L, const call_op *op) {
@@ -392,18 +212,18 @@ static void checkparams(lua_State *L, const call_op *op) {
     lua_replace(L, ARG_PARAMS);
   }
   if (!lua_istable(L, ARG_PARAMS))
-    fail(L, "bad parameters of %s (table expected, got %s)", op->name,
-         luaL_typename(L, ARG_PARAMS));
+    lcall_fail(L, "bad parameters of %s (table expected, got %s)", op->name,
+               luaL_typename(L, ARG_PARAMS));
   lua_pushnil(L);
   while (lua_next(L, ARG_PARAMS) != 0) { /* [key value] */
     slice name = {NULL, 0};
     lua_pop(L, 1);
     if (lua_type(L, -1) != LUA_TSTRING)
-      fail(L, "unknown parameter [%s] of %s", describe(L, lua_gettop(L)),
-           op->name);
+      lcall_fail(L, "unknown parameter [%s] of %s", describe(L, lua_gettop(L)),
+                 op->name);
     name.p = lua_tolstring(L, -1, &name.n);
     if (call_find_param(op->params, name) == NULL)
-      fail(L, "unknown parameter '%s' of %s", name.p, op->name);
+      lcall_fail(L, "unknown parameter '%s' of %s", name.p, op->name);
   }
 }
 
@@ -417,15 +237,16 @@ static slice ownpath(lua_State *L, const call_op *op) {
   if (lua_type(L, -1) == LUA_TSTRING) path.p = lua_tolstring(L, -1, &path.n);
   wrong = call_check_path(op, path, &name);
   if (wrong == NULL) return path;
-  if (name.n == 0) fail(L, "bad path of %s (%s)", op->name, wrong);
+  if (name.n == 0) lcall_fail(L, "bad path of %s (%s)", op->name, wrong);
   lua_pushlstring(L, name.p, name.n);
-  fail(L, "bad path of %s (%s: %s)", op->name, lua_tostring(L, -1), wrong);
+  lcall_fail(L, "bad path of %s (%s: %s)", op->name, lua_tostring(L, -1),
+             wrong);
   return path;
 }
 
 static void choose(lua_State *L, call_request *r) {
   const call_route *route = r->op->routes;
-  while (route->param != NULL && !given(L, route->param))
+  while (route->param != NULL && !lcall_given(L, route->param))
     route++;
   if (route->param == NULL)
     r->path = ownpath(L, r->op);
@@ -439,13 +260,13 @@ static void checkgiven(lua_State *L, const call_request *r) {
   const call_param *param;
   for (param = r->op->params; param->name != NULL; param++) {
     int out = call_leaves_out(r->route, r->path, param);
-    if (given(L, param->name)) {
+    if (lcall_given(L, param->name)) {
       lua_pop(L, 1);
       if (out)
-        fail(L, "parameter '%s' of %s does not go with '%s'", param->name,
-             r->op->name, r->route->param);
+        lcall_fail(L, "parameter '%s' of %s does not go with '%s'",
+                   param->name, r->op->name, r->route->param);
     } else if ((param->flags & CALL_REQUIRED) && !out) {
-      fail(L, "missing parameter '%s' of %s", param->name, r->op->name);
+      lcall_fail(L, "missing parameter '%s' of %s", param->name, r->op->name);
     }
   }
 }
@@ -469,7 +290,7 @@ static int l_call_prepare(lua_State *L) {
   lua_newtable(L); /* [t] */
   set_op(L, request.op, request.route);
   set_url(L, &request);
-  set_body(L, &request);
+  lcall_set_body(L, &request);
   return 1;
 }
 
@@ -595,5 +416,7 @@ static const luaL_Reg functions[] = {
 
 int open_call(lua_State *L) {
   luaL_newlib(L, functions);
+  lcall_pushnumbers(L); /* [call numbers] */
+  lua_setfield(L, -2, "number");
   return 1;
 }

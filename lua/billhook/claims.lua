@@ -1,20 +1,33 @@
---- What this process knows about an account's calls that must not happen twice: which places are
--- busy, which ids have an owner, which outcomes are open.
+--- What is known about an account's calls that must not happen twice: which places are busy, which
+-- ids have an owner, which outcomes are open.
 --
 -- A place is an operation and what it is done to ("invoices.create 123"): calls of one place could
--- be mistaken for each other. All clients of an account share one of these. It is in memory; one
--- that is shared by processes would have the same methods.
+-- be mistaken for each other. An intent is such a call as plain data: { id, vendor, account,
+-- operation, place, params, reference, before, sent_at, caller, vague = it went well, but which id
+-- is its own is not known }. All clients of an account share one of these objects: the one below,
+-- in memory, or where they belong to an app, the inbox's (ledger.lua, with the same methods). Each
+-- gives a value, or nil and an error of kind "store":
+--
+--   enter(place, lease, now)     -> a token, or false while somebody else is in there; it is left
+--       at `leave`, or after `lease` seconds, for an abandoned call must not block it for ever
+--   leave(place, token)
+--   begin(intent, token, lease)  -> true: it is about to be sent; false: the place is lost
+--   close(intent, id, value)     -> true: its outcome is known, and the caller gets this value;
+--       with an id, that is its own from now on; false: it is another call's already
+--   open(intent)                 its outcome is unknown, and its caller knows that
+--   known(place, ids, now)       -> { owned = set of those of the ids that have an owner, open = {
+--       { intent, live, age }, ... } }; live: somebody is at it
 
 local M = {}
 
 -- So many ids keep their owner: those of the newest calls are the ones that could be mistaken.
 local CLAIMS = 10000
 
--- A request that was lost this long ago comes to nothing any more.
-local OPEN_FOR = 3600
+--- A request that was lost so many seconds ago comes to nothing any more.
+M.OPEN_FOR = 3600
 
-local claims = {}
-claims.__index = claims
+local memory = {}
+memory.__index = memory
 
 local accounts = {}
 
@@ -24,21 +37,47 @@ local accounts = {}
 function M.of(account)
   if not accounts[account] then
     accounts[account] = setmetatable(
-      { busy = {}, owned = {}, order = {}, at = 0, intents = {} }, claims)
+      { busy = {}, owned = {}, order = {}, at = 0, intents = {} }, memory)
   end
   return accounts[account]
 end
 
-local function key_of(place, id)
-  return place .. " " .. tostring(id)
+function memory:enter(place, lease, now)
+  local busy = self.busy[place]
+  if busy and busy.till > now then
+    return false
+  end
+  self.busy[place] = { till = now + lease }
+  return self.busy[place]
 end
 
---- This id is the result of a call: it is nobody else's.
-function claims:own(place, id)
-  local key = key_of(place, id)
-  if self.owned[key] then
-    return
+function memory:leave(place, token)
+  if self.busy[place] == token then
+    self.busy[place] = nil
   end
+end
+
+local function forget(self, intent)
+  local all = self.intents[intent.place] or {}
+  for i = #all, 1, -1 do
+    if all[i].id == intent.id then
+      table.remove(all, i)
+    end
+  end
+  self.intents[intent.place] = #all > 0 and all or nil
+end
+
+function memory:begin(intent, token)
+  if self.busy[intent.place] ~= token then
+    return false
+  end
+  forget(self, intent)
+  self.intents[intent.place] = self.intents[intent.place] or {}
+  table.insert(self.intents[intent.place], intent)
+  return true
+end
+
+local function own(self, key)
   self.at = self.at % CLAIMS + 1
   local oldest = self.order[self.at]
   if oldest then
@@ -48,56 +87,36 @@ function claims:own(place, id)
   self.owned[key] = true
 end
 
----@return boolean
-function claims:is_owned(place, id)
-  return self.owned[key_of(place, id)] == true
-end
-
---- Enters a place, if nobody is in it: until `leave`, or until that time at the latest, for a call
--- that is abandoned must not block its place for ever.
----@return boolean
-function claims:enter(place, now, until_time)
-  if (self.busy[place] or 0) > now then
+function memory:close(intent, id)
+  local key = id ~= nil and intent.place .. " " .. tostring(id)
+  if key and self.owned[key] then
     return false
   end
-  self.busy[place] = until_time
+  if not intent.vague then
+    forget(self, intent)
+  end
+  if key then
+    own(self, key)
+  end
   return true
 end
 
-function claims:leave(place)
-  self.busy[place] = nil
+function memory:open() -- luacheck: ignore 212/self
+  return true
 end
 
---- The intents of a place whose outcome is open.
----@return table[]
-function claims:open(place, now)
-  local all = self.intents[place] or {}
-  for i = #all, 1, -1 do
-    if (all[i].sent_at or now) + OPEN_FOR < now then
-      table.remove(all, i)
+function memory:known(place, ids, now)
+  local owned, open = {}, {}
+  for _, id in ipairs(ids) do
+    owned[id] = self.owned[place .. " " .. id]
+  end
+  for _, intent in ipairs(self.intents[place] or {}) do
+    local age = now - (intent.sent_at or now)
+    if age <= M.OPEN_FOR then
+      open[#open + 1] = { intent = intent, age = age, live = false }
     end
   end
-  return all
-end
-
---- The outcome of this intent is open from now on.
-function claims:remember(intent)
-  self:forget(intent)
-  self.intents[intent.place] = self.intents[intent.place] or {}
-  table.insert(self.intents[intent.place], intent)
-end
-
---- It is known.
-function claims:forget(intent)
-  local all = self.intents[intent.place] or {}
-  for i = #all, 1, -1 do
-    if all[i].id == intent.id then
-      table.remove(all, i)
-    end
-  end
-  if #all == 0 then
-    self.intents[intent.place] = nil
-  end
+  return { owned = owned, open = open }
 end
 
 return M

@@ -6,13 +6,16 @@
 -- fields, with `sent` and `processed` as the transport and the vendor's rules know them.
 
 local core = require "billhook.core"
-local retry = require "billhook.retry"
 local answer = require "billhook.answer"
+local errors = require "billhook.error"
+local retry = require "billhook.retry"
 
 local M = {}
 
 -- An error's body is read for its message only.
 local ERROR_BODY = 65536
+
+local TOO_MANY = 429
 
 -- A hook must not be able to lose the answer of a call: what it raises is dropped.
 local function tell(hook, event)
@@ -32,49 +35,77 @@ function M.pause(state, seconds)
   end
 end
 
-local function quota_left(state)
-  return state.quota and (state.quota:look())
+-- A wait for a slot: never too short for a clock to see.
+local function wait_for(state, seconds)
+  M.pause(state, math.max(seconds, 0.001))
 end
 
---- Takes a slot, waiting for it while the deadline allows: a slot (false without a quota), or nil
--- and a fault.
-function M.take_slot(state, deadline, beyond)
+local function unsent(err)
+  return { kind = err.kind, code = err.code, message = err.message, sent = false,
+    retryable = err.retryable }
+end
+
+-- Takes slots, waiting for them while the deadline allows: a list, or nil and a fault.
+local function take(state, plan, need, deadline, how)
+  how.background = plan.background
+  while true do
+    how.patience = deadline - state.now()
+    local slots, wait, late, err = state.quota:take(need, how)
+    if slots then
+      return slots
+    elseif err then
+      return nil, unsent(err)
+    elseif not wait then
+      return nil, { kind = "rate_limited", sent = false, retry_after = late,
+        message = "no request of this key's quota comes free before the deadline" }
+    end
+    wait_for(state, wait)
+  end
+end
+
+-- One of those that were set aside; it waits like all others while the key is parked.
+local function spend(state, deadline)
+  local slot = table.remove(state.purse)
+  while true do
+    local wait, err = state.quota:spend(slot)
+    if wait == 0 then
+      return slot
+    elseif not wait or state.now() + wait >= deadline then
+      table.insert(state.purse, slot)
+      return nil, err and unsent(err) or { kind = "rate_limited", sent = false,
+        retry_after = wait, message = "the key is parked until after the deadline" }
+    end
+    wait_for(state, wait)
+  end
+end
+
+-- The slot for one request: false without a quota, or nil and a fault.
+local function slot_for(state, plan)
   if not state.quota then
     return false
   elseif state.purse and #state.purse > 0 then
-    return table.remove(state.purse)
+    return spend(state, plan.deadline)
   end
-  while true do
-    local slot, wait = state.quota:take(deadline + (beyond or 0))
-    if slot then
-      return slot
-    elseif state.now() + wait >= deadline then
-      return nil, { kind = "rate_limited", sent = false, retry_after = wait,
-        message = "no request of this key's quota comes free before the deadline" }
-    end
-    M.pause(state, wait)
-  end
+  local slots, fault = take(state, plan, 1, plan.deadline, {})
+  return slots and slots[1], fault
 end
 
---- Sets slots aside for a call and what may follow it: a purse, or nil and a fault.
-function M.reserve(state, count, deadline, beyond)
-  local purse = {}
-  for i = 1, state.quota and math.min(count, state.quota.limit) or 0 do
-    local slot, fault = M.take_slot(state, deadline, beyond)
-    if not slot then
-      M.give_back { quota = state.quota, purse = purse }
-      return nil, fault
-    end
-    purse[i] = slot
+--- Sets slots aside for a call and what may follow it within `beyond` seconds of its deadline: all
+-- at once, for two calls that had a part each would wait for each other. A purse, or nil and a
+-- fault.
+function M.reserve(state, plan, count, beyond)
+  if not state.quota then
+    return {}
   end
-  return purse
+  return take(state, plan, count, plan.deadline, { kept = true, beyond = beyond })
 end
 
 --- Returns what was not spent.
 function M.give_back(state)
-  for i = #state.purse, 1, -1 do
-    state.quota:give_back(table.remove(state.purse, i))
+  if state.quota then
+    state.quota:give_back(state.purse)
   end
+  state.purse = {}
 end
 
 local function request_of(state, plan, remaining)
@@ -101,37 +132,49 @@ local function request_of(state, plan, remaining)
   }
 end
 
+-- What a hook is told. It may go into a log, so even an address is cleaned.
 local function event_of(state, plan, attempt)
   return {
     vendor = state.vendor.name, operation = plan.operation, method = plan.method,
-    url = plan.url, attempt = attempt, traceparent = plan.traceparent,
+    url = errors.redact(plan.url, state.secrets), attempt = attempt,
+    traceparent = plan.traceparent,
   }
 end
 
--- One attempt: a response (or a reader of one), or nil and a fault.
-local function transmit(state, plan, verb, attempt)
-  local slot, fault = M.take_slot(state, plan.deadline)
-  if slot == nil then
-    return nil, fault
-  end
-  local started = state.now()
-  local remaining = plan.deadline - started
-  local response, failure
-  if remaining <= 0 then
-    failure = { kind = "timeout", message = "the deadline has passed", sent = false }
-  else
-    tell(state.options.on_request, event_of(state, plan, attempt))
-    response, failure = state.transport[verb](state.transport, request_of(state, plan, remaining))
-  end
-  if slot then
-    state.quota:free(slot)
+local function tell_response(state, plan, attempt, started, response, failure)
+  if not state.options.on_response then
+    return
   end
   local event = event_of(state, plan, attempt)
   event.duration = state.now() - started
   event.status = response and response.status
   event.kind = failure and failure.kind
-  event.quota_left = quota_left(state)
+  event.message = failure and failure.message and errors.redact(failure.message, state.secrets)
+  event.quota_left = state.quota and (state.quota:look())
   tell(state.options.on_response, event)
+end
+
+-- One attempt: a response (or a reader of one), or nil and a fault.
+local function transmit(state, plan, verb, attempt)
+  local slot, fault = slot_for(state, plan)
+  if slot == nil then
+    return nil, fault
+  end
+  local started = state.now()
+  local remaining = plan.deadline - started
+  if remaining <= 0 then
+    if slot then
+      state.quota:give_back { slot }
+    end
+    return nil, { kind = "timeout", message = "the deadline has passed", sent = false }
+  end
+  tell(state.options.on_request, state.options.on_request and event_of(state, plan, attempt))
+  local response, failure = state.transport[verb](state.transport,
+    request_of(state, plan, remaining))
+  if slot then
+    state.quota:free(slot, response and response.status ~= TOO_MANY)
+  end
+  tell_response(state, plan, attempt, started, response, failure)
   return response, failure
 end
 
@@ -189,9 +232,6 @@ local function judge(state, plan, response, unsure)
     response.headers, unsure and 2 or 1, state.base.url)
   if outcome.ok then
     retry.succeeded(state.budget)
-    if state.quota then
-      state.quota:accepted()
-    end
     return outcome
   end
   return nil, refusal(state, plan, response, outcome)

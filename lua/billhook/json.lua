@@ -21,6 +21,11 @@ M.decode = core.json.decode
 
 local array_mt = { __name = "billhook.json.array" }
 
+-- A number that is written as it is, for a Lua number would change it: its text stands at 1.
+local number_mt = core.call.number
+number_mt.__name = "billhook.json.number"
+function number_mt.__tostring(number) return number[1] end
+
 --- Marks a table as a list, so that it encodes as [] even when it is empty.
 ---@param list table
 ---@return table list the same table
@@ -29,6 +34,15 @@ function M.array(list)
   local mt = getmetatable(list)
   if mt ~= nil and mt ~= array_mt then error("json.array: list has a metatable", 2) end
   return setmetatable(list, array_mt)
+end
+
+--- A number of any decimal, with all its digits, to be encoded as a JSON number.
+---@param value billhook.decimal|string|number
+---@return table
+function M.number(value)
+  local decimal, why = core.decimal.read(value)
+  if not decimal then error("json.number: " .. why, 2) end
+  return setmetatable({ tostring(decimal) }, number_mt)
 end
 
 local encode -- (value, depth) -> text, or nil and why not
@@ -86,7 +100,16 @@ local function is_list(t)
   return n > 0 and n == #t
 end
 
+local function encode_exact(number)
+  local text = number[1]
+  if type(text) ~= "string" or not (text:find "^%-?%d+$" or text:find "^%-?%d+%.%d+$") then
+    return nil, "no number"
+  end
+  return text
+end
+
 local function encode_table(t, depth)
+  if getmetatable(t) == number_mt then return encode_exact(t) end
   if depth >= MAXDEPTH then return nil, "nested deeper than 64" end
   return (is_list(t) and encode_list or encode_map)(t, depth + 1)
 end

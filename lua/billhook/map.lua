@@ -11,6 +11,7 @@
 -- of the one transport that plain Lua's clients share. What waits in other ways (os.execute,
 -- another library) holds all of them up.
 
+local caller = require "billhook.caller"
 local options = require "billhook.options"
 
 local M = {}
@@ -94,6 +95,7 @@ function M.map(list, fn, given)
     while #running < settings.concurrency and at < #list do
       at = at + 1
       local thread = coroutine.create(fn)
+      caller.join(thread)
       ours[thread] = true
       running[#running + 1] = { thread = thread, item = list[at], at = at }
     end

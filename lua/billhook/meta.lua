@@ -224,6 +224,9 @@ function verify.member(body, name) end
 local call = {}
 core.call = call
 
+---The metatable of numbers that are sent as they are written: see billhook.json.number.
+call.number = {}
+
 ---@param vendor string
 ---@return table[] operations
 function call.list(vendor) end

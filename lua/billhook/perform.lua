@@ -59,7 +59,7 @@ local function all_pages(state, plan)
 end
 
 local function plainly(state, plan)
-  plan.sent_at = state.wall()
+  plan.sent_at = plan.sent_at or state.wall()
   local response, outcome = exchange.run(state, plan, "request")
   if not response then
     return nil, outcome
@@ -84,6 +84,8 @@ function M.call(state, plan)
   local value, fault
   if settle.can(state, plan) then
     value, fault = settle.carry_out(state, plan)
+  elseif not plan.idempotent then
+    value, fault = settle.note(state, plan, plainly)
   else
     value, fault = plainly(state, plan)
   end

@@ -10,11 +10,21 @@ local operations = require "billhook.operations"
 
 local M = {}
 
+-- Version, trace, parent, flags. Only version 00 is defined; ids of zeros are none.
 local function check_traceparent(value)
-  if value:find("^%x%x%-%x+%-%x+%-%x%x$") and #value == 55 then
+  local trace, parent, flags = value:match("^00%-([%da-f]+)%-([%da-f]+)%-([%da-f]+)$")
+  if trace and #trace == 32 and #parent == 16 and #flags == 2
+    and trace:find("[^0]") and parent:find("[^0]") then
     return value
   end
   return nil, "must be a W3C traceparent"
+end
+
+local function check_priority(value)
+  if value == "background" or value == "person" then
+    return value
+  end
+  return nil, 'must be "person" or "background"'
 end
 
 local function check_reference(value)
@@ -31,6 +41,7 @@ local rules = {
   attempts = { "number", check = options.counting },
   limit = { "number", check = options.counting },
   traceparent = { "string", check = check_traceparent },
+  priority = { "string", check = check_priority, default = "person" },
 }
 
 -- and for one that must not happen twice
@@ -107,7 +118,8 @@ function M.make(state, name, params, given, level)
     operation = name, params = params, method = prepared.method, safe = prepared.safe,
     idempotent = prepared.idempotent, answer = prepared.answer, unwrap = prepared.unwrap,
     fields = prepared.body, reference = settings.reference,
-    traceparent = settings.traceparent, paged = paged, follow = follow,
+    traceparent = settings.traceparent, background = settings.priority == "background",
+    paged = paged, follow = follow,
   }
   for _, one in ipairs { "timeout", "connect_timeout", "settle_timeout", "attempts", "limit" } do
     plan[one] = settings[one] or state.options[one]

@@ -1,21 +1,20 @@
---- How many requests a key may still send: a window of slots.
+--- How many requests a key may still send: a client's view of a window of slots (window.lua).
 --
--- A slot is taken before a request is sent and is free again one window after its *response*. The
--- server counted the request at some moment between the two, so however it counts (by fixed
--- minutes, or by the last sixty seconds), it never sees more than the limit in one window. A
--- request whose response never comes holds its slot until its own deadline has passed, and a window
--- more.
+-- The window is kept by a store, so that all who use the key share it. A store has one method:
 --
--- A store keeps the slots. Stores have four methods; those of `memory` below are the model, and one
--- that is shared by processes or machines has the same:
+--   store:slots(key, question)  -> an answer, or nil and an error object
 --
---   store:take(key, limit, now, hold)  -> a slot (any plain value) | nil, when one may be free
---   store:free(key, slot, free_at)     the response came: free from that time on; nil: it was not
---   used store:park(key, until_time)        nobody sends with this key until then
---   store:look(key, limit, now)        -> slots left, when the next one comes free (or nil)
+-- Questions and answers are window.lua's, plain data; a key is a digest, for stores may be read by
+-- others. There are three: `memory` below for one process, host/quota.lua for the workers of one
+-- nginx, and every inbox (inbox/slots.lua) for several processes or machines. Which one a client
+-- has is decided when it first asks, in this order:
 --
--- Times are seconds of one clock that all users of the store share; `hold` is when a slot comes
--- free that nobody frees. A key is a digest: stores may be read by others.
+--   the option { store = ... }: such a table, or the URL of an inbox
+--   the inbox of the app that the client is an account of, unless it is in memory
+--   in nginx, the dictionary: lua_shared_dict billhook 1m;
+--   the memory of the process
+
+local window = require "billhook.window"
 
 local M = { window = 60 }
 
@@ -25,108 +24,23 @@ local memory = {}
 memory.__index = memory
 
 --- A store for the clients of one process.
-function M.memory()
-  return setmetatable({ keys = {} }, memory)
+---@param clock fun(): number
+function M.memory(clock)
+  return setmetatable({ clock = clock, lines = {} }, memory)
 end
 
-local function line_of(store, key)
-  local line = store.keys[key]
-  if not line then
-    -- waiting[first..last] are the times at which freed slots come back, in order, for they are
-    -- freed in order of time; away[slot] is the `hold` of a slot that is under way
-    line = {
-      waiting = {}, first = 1, last = 0, away = {}, away_count = 0, next_slot = 1, parked = 0,
-    }
-    store.keys[key] = line
-  end
-  return line
-end
-
-local function drop_waited(line, now)
-  while line.first <= line.last and line.waiting[line.first] <= now do
-    line.waiting[line.first] = nil
-    line.first = line.first + 1
-  end
-end
-
-local function drop_lost(line, now)
-  for slot, hold in pairs(line.away) do
-    if hold <= now then
-      line.away[slot] = nil
-      line.away_count = line.away_count - 1
-    end
-  end
-end
-
-local function used(line)
-  return line.last - line.first + 1 + line.away_count
-end
-
-local function earliest(line)
-  local at = line.waiting[line.first]
-  for _, hold in pairs(line.away) do
-    if not at or hold < at then
-      at = hold
-    end
-  end
-  return at
-end
-
-function memory:take(key, limit, now, hold)
-  local line = line_of(self, key)
-  if line.parked > now then
-    return nil, line.parked
-  end
-  drop_waited(line, now)
-  if used(line) >= limit then
-    drop_lost(line, now)
-    if used(line) >= limit then
-      return nil, earliest(line)
-    end
-  end
-  local slot = line.next_slot
-  line.next_slot = slot + 1
-  line.away[slot] = hold
-  line.away_count = line.away_count + 1
-  return slot
-end
-
-function memory:free(key, slot, free_at)
-  local line = line_of(self, key)
-  if line.away[slot] then
-    line.away[slot] = nil
-    line.away_count = line.away_count - 1
-    if not free_at then
-      return
-    end
-    line.last = line.last + 1
-    -- a clock that stepped back must not put the line out of order
-    line.waiting[line.last] = math.max(free_at, line.waiting[line.last - 1] or free_at)
-  end
-end
-
-function memory:park(key, until_time)
-  local line = line_of(self, key)
-  line.parked = math.max(line.parked, until_time)
-end
-
-function memory:look(key, limit, now)
-  local line = line_of(self, key)
-  drop_waited(line, now)
-  drop_lost(line, now)
-  if line.parked > now then
-    return 0, line.parked
-  end
-  return math.max(0, limit - used(line)), line.waiting[line.first]
+function memory:slots(key, question)
+  self.lines[key] = self.lines[key] or window.new()
+  return window.answer(self.lines[key], self.clock(), question)
 end
 
 -- Clients with the same key share one window. Those of another clock (tests) keep one of their own,
 -- for times of two clocks can't be compared.
 local by_clock = setmetatable({}, { __mode = "k" })
 
-local function shared(clock)
-  by_clock[clock] = by_clock[clock] or M.memory()
-  return by_clock[clock]
+local function in_process(clock)
+  by_clock[clock] = by_clock[clock] or { store = M.memory(clock) }
+  return by_clock[clock].store
 end
 
 -- --- one client's view -------------------------------------------------------------------------
@@ -136,7 +50,8 @@ quota.__index = quota
 
 --- The quota of one key.
 --
--- `settings`: { key = digest, limit = requests a window, window, clock, store }.
+-- `settings`: { key = digest, limit = requests a window, window, clock, store, shared = function
+-- that gives a store, or nil and an error where there should be one and is none }.
 ---@return table
 function M.new(settings)
   return setmetatable({
@@ -144,58 +59,110 @@ function M.new(settings)
     limit = settings.limit,
     window = settings.window or M.window,
     clock = settings.clock,
-    store = settings.store or shared(settings.clock),
-    refusals = 0,
+    given = settings.store,
+    shared = settings.shared,
   }, quota)
 end
 
---- A slot, or nil and the seconds until it is worth asking again.
----@param deadline number when the request is given up at the latest
-function quota:take(deadline)
-  local now = self.clock()
-  local slot, at = self.store:take(self.key, self.limit, now, deadline + self.window)
-  if slot then
-    return slot
+-- The store, or nil and an error.
+local function store_of(self)
+  local hosts = require "billhook.host.quota"
+  if type(self.given) == "string" then
+    return hosts.inbox(self.given)
+  elseif self.given then
+    return self.given
   end
-  -- what is under way comes back a window after its answer, so not before one window from now
-  return nil, math.max(0, math.min(at or math.huge, now + self.window) - now)
+  if self.shared then
+    local store, err = self.shared()
+    if store or err then
+      return store, err
+    end
+  end
+  return hosts.dictionary() or in_process(self.clock)
 end
 
---- The answer is there, or will not come: the slot is free one window from now.
-function quota:free(slot)
-  self.store:free(self.key, slot, self.clock() + self.window)
+local function ask(self, store, question)
+  if not store then
+    local why
+    store, why = store_of(self)
+    if not store then
+      return nil, why
+    end
+  end
+  question.limit, question.window = self.limit, self.window
+  local answer, err = store:slots(self.key, question)
+  return answer, err, store
 end
 
---- Nothing was sent for it.
-function quota:give_back(slot)
-  self.store:free(self.key, slot, nil)
+--- Takes `need` slots.
+--
+-- `how`: { patience = seconds until the request is given up, beyond = seconds that its answer may
+-- take after that, background, kept }; it is kept between the tries of one call, for its ticket.
+-- Gives a list of slots; or nil and the seconds to wait before the next try, or nil, nil and the
+-- seconds after which it might do, where that is too late; or nil, nil, nil and an error.
+function quota:take(need, how)
+  local answer, err, store = ask(self, nil, { ask = "take", need = math.min(need, self.limit),
+    hold = how.patience + (how.beyond or 0) + self.window, patience = how.patience,
+    background = how.background, kept = how.kept, ticket = how.ticket })
+  if not answer then
+    return nil, nil, nil, err
+  elseif not answer.slots then
+    how.ticket = answer.ticket
+    return nil, answer.wait, answer.late
+  end
+  local slots = {}
+  for i, number in ipairs(answer.slots) do
+    slots[i] = { number = number, store = store }
+  end
+  return slots
+end
+
+--- A kept slot is about to be used: the seconds to wait with that (0: none), or nil and an error.
+function quota:spend(slot)
+  local answer, err = ask(self, slot.store, { ask = "spend", slot = slot.number })
+  if not answer then
+    return nil, err
+  end
+  return answer.wait or 0
+end
+
+--- The answer is there, or will not come: the slot is free one window from now. A store that fails
+-- here keeps the slot until the end of its hold.
+---@param accepted boolean? was it an answer, and no refusal?
+function quota:free(slot, accepted)
+  ask(self, slot.store, { ask = "free", slots = { slot.number }, after = self.window,
+    accepted = accepted })
+end
+
+--- Nothing was sent for these.
+function quota:give_back(slots)
+  local numbers = {}
+  for i, slot in ipairs(slots) do
+    numbers[i] = slot.number
+  end
+  if numbers[1] then
+    ask(self, slots[1].store, { ask = "free", slots = numbers })
+  end
 end
 
 --- The server said that it was too much, though we counted: somebody else uses the key. Everybody
--- waits, as long as the server said; where it said nothing, for 1 to 2 seconds at first and twice
--- as long each time, for in a window that slides the next slot may come free at any moment, and in
--- a fixed one it does so within a window. Gives the seconds.
+-- waits, as long as the server said, or some time. Gives the seconds.
 ---@param retry_after number?
 ---@param random fun(): number
----@return number
+---@return number?
 function quota:refused(retry_after, random)
-  local most = math.min(self.window, 2 * 2 ^ self.refusals)
-  local wait = retry_after or most * (0.5 + 0.5 * random())
-  self.refusals = math.min(self.refusals + 1, 10)
-  self.store:park(self.key, self.clock() + wait)
-  return wait
+  local answer = ask(self, nil, { ask = "park", seconds = retry_after, random = random() })
+  return answer and answer.wait or retry_after
 end
 
---- An answer that was not a refusal.
-function quota:accepted()
-  self.refusals = 0
-end
-
---- What is left, and the seconds until more comes (nil where nothing is in use).
+--- What is left, and the seconds until more comes (nil where nothing is in use); or nil and an
+-- error.
 function quota:look()
-  local now = self.clock()
-  local left, at = self.store:look(self.key, self.limit, now)
-  return left, at and math.max(0, at - now)
+  local answer, err = ask(self, nil, { ask = "look" })
+  if not answer then
+    return nil, err
+  end
+  return answer.left, answer.wait
 end
 
 return M

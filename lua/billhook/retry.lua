@@ -24,7 +24,8 @@ function M.succeeded(budget)
 end
 
 -- what may work the next time
-local passing = { network = true, timeout = true, tls = true, server = true, rate_limited = true }
+local passing = { network = true, timeout = true, tls = true, server = true, rate_limited = true,
+  store = true }
 
 --- Is it worth sending the same again, and safe?
 ---@param idempotent boolean

@@ -3,199 +3,90 @@
 -- Before such a call its place is looked at (which ids are there), afterwards, where the outcome is
 -- unknown, looked at again, two to four times with growing pauses within `settle_timeout`. One that
 -- was not there before, that nobody else claims and that is in everything what was asked for is the
--- result: how = "found". Finding nothing proves nothing, for the request may still be under way:
--- then the error is unknown_outcome, with an intent for client:settle later.
---
--- How to look belongs to the vendor (`looks` of billhook.vendor.*): { list = operation, place = the
--- parameters of the list from those of the call, matches = function(sent, candidate), id = function
--- }. A call with a reference is matched by that too, and finds its invoice even if it was there
--- before: that is what a reference is for.
+-- result: how = "found" (search.lua). Finding nothing proves nothing, for the request may still be
+-- under way: then the error is unknown_outcome, with an intent for client:settle later.
 --
 -- Two calls that could be mistaken for each other, of one account and place, never overlap.
+--
+-- The client of an app keeps its intents in the inbox (ledger.lua): written before the call is
+-- sent, so that a crash in between is found out about at the next start (recover.lua).
 
 local core = require "billhook.core"
 local answer = require "billhook.answer"
-local claims = require "billhook.claims"
+local earlier = require "billhook.earlier"
 local exchange = require "billhook.exchange"
-local plans = require "billhook.plan"
+local search = require "billhook.search"
 
 local M = {}
 
--- When to look, in parts of settle_timeout: soon, for most outcomes are decided by then; late, for
--- a server that is slow to commit; the last one leaves time for its own answer.
-local moments = { 0.04, 0.16, 0.4, 0.8 }
+-- Waiting for another call of the same place: the first and the longest turn, in seconds.
+local TURN, LONGEST_TURN = 0.02, 0.25
 
--- Waiting for another call of the same place, in seconds a turn.
-local TURN = 0.02
+-- So much longer than its call is a place held, and an intent its process's.
+local MARGIN = 5
 
-local function claims_of(state)
-  return claims.of(state.account)
+local function lease_of(state, plan)
+  return plan.deadline - state.now() + plan.settle_timeout + MARGIN
 end
 
+-- --- one at a time -----------------------------------------------------------------------------
+
+-- A token, or nil and a fault.
 local function enter(state, plan)
-  local latest = plan.deadline + plan.settle_timeout
-  while not claims_of(state):enter(plan.place, state.now(), latest) do
-    if state.now() + TURN >= plan.deadline then
+  local turn = TURN
+  while true do
+    local token, err = state.claims:enter(plan.place, lease_of(state, plan), state.now())
+    if token then
+      return token
+    elseif err then
+      return nil, earlier.unsent(err)
+    elseif state.now() + turn >= plan.deadline then
       return nil, { kind = "timeout", sent = false, attempts = 0,
         message = "another call of the same place did not end before the deadline" }
     end
-    exchange.pause(state, TURN)
+    exchange.pause(state, turn)
+    turn = math.min(turn * 1.5, LONGEST_TURN)
   end
-  return true
 end
 
--- --- looking -----------------------------------------------------------------------------------
-
--- The list of a place, as far as it can be read: whatever has an id.
-local function look(state, intent, deadline, settings)
-  local rules = state.vendor.looks[intent.operation]
-  local plan = plans.make(state, rules.list, rules.params(intent.params), settings, 2)
-  plan.deadline = deadline
-  local response, outcome = exchange.run(state, plan, "request")
-  if not response then
-    return nil, outcome
-  end
-  plan.invoices = false
-  local list, fault = answer.elements(state, plan, response)
-  if not list then
-    return nil, fault
-  end
-  local found = {}
-  for _, element in ipairs(list) do
-    if type(element) == "table" and rules.id(element) ~= nil then
-      found[#found + 1] = element
-    end
-  end
-  return found
+local function new_intent(state, plan)
+  return {
+    id = plan.caller or core.text.hex(core.text.random(8)), caller = plan.caller,
+    vendor = state.vendor.name, account = state.account, operation = plan.operation,
+    place = plan.place, params = plan.plain, reference = plan.reference, before = {},
+  }
 end
 
-local function ids_of(state, intent, list)
-  local ids = {}
-  for _, element in ipairs(list) do
-    ids[#ids + 1] = tostring(state.vendor.looks[intent.operation].id(element))
+-- Written down; false and a fault where that failed, or the place was lost while the process slept.
+local function begin(state, plan, intent, token)
+  plan.sent_at = state.wall()
+  intent.sent_at = plan.sent_at
+  local begun, err = state.claims:begin(intent, token, lease_of(state, plan))
+  if begun then
+    return true
   end
-  return ids
-end
-
-local function set_of(list)
-  local set = {}
-  for _, value in ipairs(list) do
-    set[value] = true
-  end
-  return set
-end
-
-local function refers(intent, element)
-  local text = intent.reference and element[intent.reference.field]
-  return text == (intent.reference and intent.reference.value)
-end
-
--- Those of a list that may be what the intent asked for.
-local function candidates(state, intent, list)
-  local rules = state.vendor.looks[intent.operation]
-  local before = set_of(intent.before)
-  local out = {}
-  for _, element in ipairs(list) do
-    local id = tostring(rules.id(element))
-    if not before[id] and not claims_of(state):is_owned(intent.place, id)
-      and refers(intent, element) and rules.matches(intent.params, element) then
-      out[#out + 1] = element
-    end
-  end
-  return out
-end
-
--- Another call of this process whose outcome is open too, and which asked for the same: whose is
--- it?
-local function contested(state, intent, element)
-  local rules = state.vendor.looks[intent.operation]
-  for _, other in ipairs(claims_of(state):open(intent.place, state.wall())) do
-    if other.id ~= intent.id and refers(other, element) and rules.matches(other.params, element)
-      and not set_of(other.before)[tostring(rules.id(element))] then
-      return true
-    end
-  end
-  return false
-end
-
-local function result_of(state, intent, element, how)
-  local rules = state.vendor.looks[intent.operation]
-  local id = rules.id(element)
-  claims_of(state):own(intent.place, id)
-  claims_of(state):forget(intent)
-  if rules.whole then
-    return answer.tag(state, { invoices = true }, element)
-  end
-  local prepared = core.call.prepare(state.vendor.name, rules.read,
-    rules.read_params(id, intent.params), state.options.paths)
-  return { id = id, location = prepared.path, how = how }
-end
-
--- Looks until the same one was there alone twice running, or when time was up: the first one to be
--- seen may be somebody else's, while ours is still under way. Gives the element, or nil and the
--- candidates.
-local function search(state, intent, settle_timeout)
-  local began = state.now()
-  local deadline, found, alone_before = began + settle_timeout, {}, nil
-  local id_of = state.vendor.looks[intent.operation].id
-  for _, moment in ipairs(moments) do
-    exchange.pause(state, math.max(0, began + moment * settle_timeout - state.now()))
-    local list = look(state, intent, deadline, { attempts = 1 })
-    if list then
-      found = candidates(state, intent, list)
-      local alone = #found == 1 and not contested(state, intent, found[1]) and id_of(found[1])
-      if alone and alone == alone_before then
-        return found[1]
-      end
-      alone_before = alone
-    end
-  end
-  if alone_before then
-    return found[1]
-  end
-  return nil, found
+  return false, err and earlier.unsent(err)
+    or { kind = "timeout", sent = false, attempts = 0, message = "the place was lost" }
 end
 
 -- --- the call ----------------------------------------------------------------------------------
 
-local function new_intent(state, plan)
-  return {
-    id = core.text.hex(core.text.random(8)), vendor = state.vendor.name, account = state.account,
-    operation = plan.operation, place = plan.place, params = plan.plain, reference = plan.reference,
-    before = {},
-  }
-end
-
--- What has the reference already is what is asked for: an earlier run of the caller made it.
-local function made_before(state, plan, intent, list)
-  if not plan.reference then
-    return nil
-  end
-  local rules, same = state.vendor.looks[plan.operation], {}
-  for _, element in ipairs(list) do
-    if refers(intent, element) and rules.matches(intent.params, element) then
-      same[#same + 1] = element
-    end
-  end
-  if #same == 1 then
-    return result_of(state, intent, same[1], "found")
-  elseif #same > 1 then
-    return nil, { kind = "conflict", attempts = 0, candidates = ids_of(state, intent, same),
-      message = ("there are %d with this reference already"):format(#same) }
-  end
-end
-
 local function unknown(state, plan, intent, fault, found)
+  state.claims:open(intent)
   fault.open, fault.intent, fault.sent_at = true, intent, plan.sent_at
-  fault.candidates = ids_of(state, intent, found)
+  fault.candidates = search.ids(state, intent, found)
   return nil, fault
 end
 
 -- The server says that it was done before: by the call whose outcome is open, then.
-local function done_before(state, plan, fault)
-  local rules = state.vendor.looks[plan.operation]
-  return rules.already and fault.code == rules.already
-    and claims_of(state):open(plan.place, state.wall())[1]
+local function done_before(state, plan, intent, fault)
+  local known = plan.looks.already and fault.code == plan.looks.already
+    and state.claims:known(plan.place, {}, state.wall())
+  for _, one in ipairs(known and known.open or {}) do
+    if one.intent.id ~= intent.id and not one.live then
+      return one.intent
+    end
+  end
 end
 
 local function after_sending(state, plan, intent, response, outcome)
@@ -203,45 +94,76 @@ local function after_sending(state, plan, intent, response, outcome)
   if response then
     value, fault = answer.read(state, plan, response, outcome)
     if type(value) == "table" and value.id ~= nil then
-      claims_of(state):own(plan.place, value.id)
+      state.claims:close(intent, value.id, value)
       return value
     elseif value ~= nil and plan.answer ~= "location" then
+      state.claims:close(intent, nil, value)
       return value
     elseif not value then
       fault.attempts, fault.open = plan.attempts_made, true
     end
-  elseif done_before(state, plan, fault) then
-    claims_of(state):forget(done_before(state, plan, fault))
-    intent.before = {}
-  elseif not fault.open then
-    return nil, fault
+  else
+    local other = done_before(state, plan, intent, fault)
+    if other then
+      state.claims:close(other)
+      intent.before = {}
+    elseif not fault.open then
+      state.claims:close(intent)
+      return nil, fault
+    end
   end
-  claims_of(state):remember(intent)
-  local element, found = search(state, intent, plan.settle_timeout)
-  if element then
-    return result_of(state, intent, element, value and "created" or "found")
+  local element, found = search.search(state, intent, plan.settle_timeout)
+  local result = element and earlier.claim(state, intent, element, value and "created" or "found")
+  if result then
+    return result
   elseif value then
-    return value -- it was created; its id is not known, and must not be taken for another's
+    intent.vague = true -- its id is not known, and must not be taken for another's
+    state.claims:close(intent, nil, value)
+    return value
   end
-  return unknown(state, plan, intent, fault, found)
+  return unknown(state, plan, intent, fault, found or {})
 end
 
-local function alone(state, plan, intent)
-  local list, fault = look(state, intent, plan.deadline, { attempts = plan.attempts })
-  if not list then
-    fault.open = false -- nothing was sent but a question
-    return nil, fault
+local function alone(state, plan, token)
+  local value, fault = earlier.found(state, plan)
+  if value ~= nil or fault then
+    return value, fault
   end
-  local value
-  value, fault = made_before(state, plan, intent, list)
+  local intent = new_intent(state, plan)
+  local list, why = search.look(state, intent, plan.deadline,
+    { attempts = plan.attempts, priority = plan.background and "background" or nil })
+  if not list then
+    why.open = false -- nothing was sent but a question
+    return nil, why
+  end
+  value, fault = earlier.made(state, plan, intent, list)
   if value or fault then
     return value, fault
   end
-  intent.before = ids_of(state, intent, list)
-  plan.sent_at = state.wall()
-  intent.sent_at = plan.sent_at
+  intent.before = search.ids(state, intent, list)
+  local begun
+  begun, fault = begin(state, plan, intent, token)
+  if not begun then
+    return nil, fault
+  end
   local response, outcome = exchange.run(state, plan, "request")
   return after_sending(state, plan, intent, response, outcome)
+end
+
+-- The state of one call: with its purse, and with what is known about the account.
+local function state_for(state)
+  local book, err = state:claims_of()
+  if not book then
+    return nil, earlier.unsent(err)
+  end
+  return setmetatable({ claims = book, purse = {} }, { __index = state })
+end
+
+-- What the call is done to: as the vendor looks it up, or by its path.
+local function place_of(state, plan)
+  local rules = state.vendor.looks[plan.operation]
+  return plan.operation .. " " .. (rules and rules.place(plan.plain)
+    or plan.url:match("^%a+://[^/]+([^?]*)"))
 end
 
 --- Can the outcome of this call be looked up?
@@ -252,25 +174,72 @@ end
 
 --- Carries out a call that must not happen twice: a value, or nil and a fault.
 function M.carry_out(state, plan)
-  plan.place = plan.operation .. " " .. state.vendor.looks[plan.operation].place(plan.plain)
+  plan.looks = state.vendor.looks[plan.operation]
+  plan.place = place_of(state, plan)
+  plan.caller = earlier.name(plan)
   plan.deadline = state.now() + plan.timeout
-  local entered, fault = enter(state, plan)
-  if not entered then
+  local value, fault, token
+  state, fault = state_for(state)
+  if state then
+    token, fault = enter(state, plan)
+  end
+  if not token then
     return nil, fault
   end
   -- what looking will need is set aside first: an answer must not be out of reach for want of quota
-  local purse
-  purse, fault = exchange.reserve(state, #moments + 2, plan.deadline, plan.settle_timeout)
-  if not purse then
-    claims_of(state):leave(plan.place)
-    return nil, fault
+  state.purse, fault = exchange.reserve(state, plan, search.looks + 2, plan.settle_timeout)
+  if state.purse then
+    value, fault = alone(state, plan, token)
+    exchange.give_back(state)
   end
-  state = setmetatable({ purse = purse }, { __index = state })
-  local value
-  value, fault = alone(state, plan, new_intent(state, plan))
-  exchange.give_back(state)
-  claims_of(state):leave(plan.place)
+  state.claims:leave(plan.place, token)
   return value, fault
+end
+
+--- Carries out, by `send`, one that can't be looked up, or need not be: written down all the same
+-- where the client belongs to an app.
+function M.note(state, plan, send)
+  local fault
+  plan.deadline = state.now() + plan.timeout
+  state, fault = state_for(state)
+  if not state then
+    return nil, fault
+  elseif not state.claims.adopts then
+    return send(state, plan)
+  end
+  plan.place = place_of(state, plan)
+  plan.caller = earlier.name(plan)
+  local value
+  value, fault = earlier.found(state, plan)
+  if value ~= nil or fault then
+    return value, fault
+  end
+  local intent = new_intent(state, plan)
+  local begun, why = begin(state, plan, intent)
+  if not begun then
+    return nil, why
+  end
+  value, fault = send(state, plan)
+  if value == nil and fault.open then
+    state.claims:open(intent)
+    fault.intent = intent
+  else
+    state.claims:close(intent, nil, value)
+  end
+  return value, fault
+end
+
+-- --- later -------------------------------------------------------------------------------------
+
+-- What another process has found out about this intent meanwhile, given to nobody yet.
+local function kept_for(state, intent)
+  local known = state.claims.adopts and state.claims:known(intent.place, {}, state.wall())
+  for _, one in ipairs(known and known.open or {}) do
+    if one.intent.id == intent.id and one.result ~= nil then
+      state.claims:close(intent, nil, one.result)
+      return one.result
+    end
+  end
 end
 
 --- Looks again at a call whose outcome was unknown.
@@ -278,20 +247,25 @@ end
 ---@return table? fault
 function M.again(state, intent, settle_timeout)
   local rules = state.vendor.looks[intent.operation]
-  if rules and settle_timeout > 0 and intent.place then
-    local element, found = search(state, intent, settle_timeout)
-    if element then
-      return result_of(state, intent, element, "found")
-    end
-    return nil, {
-      kind = "unknown_outcome", message = "nothing was found that is without doubt it",
-      intent = intent, sent_at = intent.sent_at, candidates = ids_of(state, intent, found),
-    }
+  if not (rules and settle_timeout > 0 and intent.place) then
+    return earlier.unknown(intent, "there is no way to look it up")
   end
-  return nil, {
-    kind = "unknown_outcome", message = "there is no way to look it up",
-    intent = intent, sent_at = intent.sent_at,
-  }
+  local fault
+  state, fault = state_for(state)
+  if not state then
+    return nil, fault
+  end
+  local value = kept_for(state, intent)
+  if value then
+    return answer.tag(state, { invoices = rules.whole }, value)
+  end
+  local element, found = search.search(state, intent, settle_timeout)
+  value = element and earlier.claim(state, intent, element, "found")
+  if value then
+    return value
+  end
+  return earlier.unknown(intent, "nothing was found that is without doubt it",
+    search.ids(state, intent, found or {}))
 end
 
 return M

@@ -181,7 +181,9 @@ function M.start(app, options)
     if type(value) ~= known_options[name] then error("start: bad option: " .. tostring(name), 2) end
   end
   if ngx.worker.id() == nil then return end -- a helper process serves nobody
-  gate.configure { pool = options.pool, vms = options.vms }
+  if options.pool or options.vms then
+    gate.configure { pool = options.pool, vms = options.vms }
+  end
   local state, err = adopt(app)
   if not state then return log(ngx.ERR, tostring(err)) end
   assert(ngx.timer.at(0, first_timer))

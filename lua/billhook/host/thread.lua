@@ -9,6 +9,7 @@ local M = {}
 
 local stores = {}
 local fresh = true
+local garbage_limit = 16 * 1024 -- KiB
 local transport
 
 -- an error as plain data
@@ -42,6 +43,11 @@ function M.inbox(url, method, ...)
   return false, plain(done and why or value)
 end
 
+-- A VM that carried a large body would keep its garbage until it is used for long again.
+local function tidy()
+  if collectgarbage("count") > garbage_limit then collectgarbage() end
+end
+
 local function curl()
   transport = transport or require("billhook.transport.curl").new()
   return transport
@@ -50,6 +56,7 @@ end
 --- Sends a request that was made at `asked` (epoch seconds): the time it has waited for this
 --- thread counts. Gives true and the response, or false and the failure.
 function M.request(request, asked)
+  tidy()
   local late = require("billhook.core").text.now() - asked
   request.timeout = request.timeout - (late > 0 and late or 0)
   if request.timeout <= 0 then

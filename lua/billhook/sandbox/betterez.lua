@@ -214,21 +214,42 @@ function M.handle(state, request)
   return failure(404, "NOT_FOUND")
 end
 
+-- The vendor has no webhook for it.
+local function trigger_failure(my, args)
+  local transaction = args.transactionId or random_hex(12)
+  my.failures[#my.failures + 1] = { _id = random_hex(12), createdAt = time_now(),
+    transactionId = transaction, code = "INFILE_CERTIFICATION_FAILED" }
+  return { event = transaction, type = "failure", attempts = {}, vendor = "betterez",
+    state = "unsent", n = 0 }
+end
+
+-- Its params hold secrets, in the webhook as well.
+local function trigger_provider(state, args, kind)
+  local my, verb = state.betterez, kind:match("%a+$")
+  local provider = my.providers[1]
+  if not provider or verb == "created" then
+    provider = { _id = random_hex(12), name = args.name or "Infile", enabled = true,
+      invoiceProviderType = "infile",
+      params = { signerKey = "sandbox-signer", key = "sandbox-secret", user = "sandbox" } }
+    table.insert(my.providers, 1, provider)
+  elseif verb == "deleted" then
+    table.remove(my.providers, 1)
+  end
+  return hook(state, kind, provider, nil, args.live)
+end
+
 local natives = { created = "invoices.created", updated = "invoices.updated" }
 
---- Makes an event as if it had happened: type "invoice.created" and the like, or the vendor's own;
---- "failure" (no webhook: there is none) makes an entry of /failures. invoice: an id, or none for a
+--- Makes an event as if it had happened: type "invoice.created", "invoice_provider.updated" and the
+--- like, or the vendor's own; "failure" makes an entry of /failures. invoice: an id, or none for a
 --- new one; transactionId; live (false: a test event).
 function M.trigger(state, args)
-  local my = state.betterez
-  if args.type == "failure" then
-    my.failures[#my.failures + 1] = { _id = random_hex(12), createdAt = time_now(),
-      transactionId = args.transactionId or random_hex(12), code = "INFILE_CERTIFICATION_FAILED" }
-    return { event = my.failures[#my.failures].transactionId, type = "failure", attempts = {},
-      vendor = "betterez", state = "unsent", n = 0 }
-  end
-  local verb = (args.type or "invoice.created"):match("^invoice%.(%a+)$")
-  local kind = natives[verb or ""] or args.type
+  local my, given = state.betterez, args.type or "invoice.created"
+  if given == "failure" then return trigger_failure(my, args) end
+  local provider = given:match("^invoice_providers?(%.%a+)$")
+  if provider then return trigger_provider(state, args, "invoice_providers" .. provider) end
+  local verb = given:match("^invoice%.(%a+)$")
+  local kind = natives[verb or ""] or given
   local invoice = my.by_id[args.invoice] or M.create(state, args)
   if verb == "updated" then invoice.updatedAt = time_now() end
   return hook(state, kind, invoice, invoice._id, args.live)

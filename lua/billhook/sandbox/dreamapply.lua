@@ -44,10 +44,15 @@ end
 local links = { "administrator", "applicant", "application", "course", "institution", "invoice",
   "offer", "document", "flag", "tracker" }
 
-local function body_of(item, shape)
-  if shape == "list" then return json.encode(json.array { item }) end
-  if shape == "map" then return json.encode { [tostring(item.id)] = item } end
-  return json.encode(item)
+local shapes = {
+  item = function(item) return item end,
+  list = function(item) return json.array { item } end,
+  map = function(item) return { [tostring(item.id)] = item } end,
+}
+
+--- Checks an option; gives what is wrong with it.
+function M.check(name, value)
+  if name == "shape" and not shapes[value] then return "must be item, list or map" end
 end
 
 local function record(state, text, invoice)
@@ -61,7 +66,7 @@ local function record(state, text, invoice)
   my.journal[item.id] = item
   return sender.send(state, "dreamapply", { id = tostring(item.id), type = text,
     invoice = tostring(invoice.id) }, function()
-    return body_of(item, options.shape), { ["Authorization"] = options.authorization }
+    return json.encode(shapes[options.shape](item)), { ["Authorization"] = options.authorization }
   end)
 end
 

@@ -48,6 +48,8 @@ local function check_vendor(vendor, given)
     if settings[name] == nil or type(value) ~= type(settings[name]) and not off then
       error(("sandbox: %s: bad option '%s'"):format(vendor, tostring(name)), 4)
     end
+    local why = module(vendor).check and module(vendor).check(name, value)
+    if why then error(("sandbox: %s: option '%s' %s"):format(vendor, name, why), 4) end
     settings[name] = value
   end
   return settings

@@ -1,0 +1,103 @@
+-- quota.lua - where nginx keeps a quota: a dictionary that all its workers share.
+--
+-- nginx.conf: lua_shared_dict billhook 1m;   (some 10 kB a key)
+--
+-- The dictionary has no transactions, so a line is changed under a lock of its own. Nobody yields
+-- while holding it, so it is free again within microseconds; a worker that was killed in there
+-- loses it after a second.
+
+local errors = require "billhook.error"
+local window = require "billhook.window"
+
+local M = {}
+
+local NAME = "billhook"
+local LOCK_TIME, PAUSE, TRIES = 1, 0.001, 3000
+local KEEP = 86400 -- seconds after which a line that nobody asks for is dropped
+
+local function nginx()
+  local ngx = rawget(_G, "ngx")
+  return type(ngx) == "table" and type(ngx.shared) == "table" and ngx or nil
+end
+
+-- Where nginx can wait, it does; elsewhere it spins: the other worker runs meanwhile.
+local waits = { rewrite = true, access = true, content = true, timer = true, ssl_cert = true,
+  server_rewrite = true }
+
+local function lock(dict, name)
+  local patient = waits[ngx.get_phase()]
+  for _ = 1, patient and TRIES or TRIES * 1000 do
+    local ok, err = dict:add(name, 1, LOCK_TIME)
+    if ok then return true end
+    if err ~= "exists" then return nil, err end
+    if patient then ngx.sleep(PAUSE) end
+  end
+  return nil, "its lock is held"
+end
+
+local function failure(message)
+  return errors.new { kind = "store", code = "shared_dict", retryable = true,
+    message = "lua_shared_dict " .. NAME .. ": " .. message }
+end
+
+local Dictionary = {}
+Dictionary.__index = Dictionary
+
+-- The monotonic clock is one for all processes of a machine, and is never set.
+local function change(dict, key, question)
+  local line = window.read(dict:get(key))
+  local answer = window.answer(line, require("billhook.core").text.monotonic(), question)
+  local ok, err = dict:safe_set(key, window.text(line), KEEP)
+  if not ok then return nil, failure(err) end
+  return answer
+end
+
+--- See window.lua.
+function Dictionary:slots(key, question)
+  local locked, why = lock(self.dict, "lock " .. key)
+  if not locked then return nil, failure(why) end
+  local done, answer, err = pcall(change, self.dict, "quota " .. key, question)
+  self.dict:delete("lock " .. key)
+  if not done then return nil, failure(tostring(answer)) end
+  return answer, err
+end
+
+local dictionary
+
+--- The store of this nginx; nil where there is no nginx, or no such dictionary.
+---@return table|nil
+function M.dictionary()
+  local here = nginx()
+  local dict = here and here.shared[NAME]
+  if dict and not dictionary then dictionary = setmetatable({ dict = dict }, Dictionary) end
+  return dict and dictionary
+end
+
+local inboxes = {}
+
+-- On the event loop, which must not wait for a disk; not in a worker thread, which may.
+local function on_event_loop()
+  local here = nginx()
+  return here and type(here.socket) == "table" and here.socket.tcp ~= nil
+end
+
+--- The inbox of a URL, as a store; opened once.
+---@param url string
+---@return table|nil store, table|nil err
+function M.inbox(url)
+  local open = on_event_loop() and require("billhook.host.store").new
+    or require("billhook.inbox").open
+  local err
+  if not inboxes[url] then inboxes[url], err = open(url) end
+  return inboxes[url], err
+end
+
+--- The inbox of an app, as a store.
+---@param app table
+---@return table|nil store, table|nil err
+function M.inbox_of(app)
+  if app.store or not on_event_loop() then return app:open() end
+  return M.inbox(app.inbox)
+end
+
+return M

@@ -1,0 +1,160 @@
+--- Looking for the result of a call whose answer never came.
+--
+-- How to look belongs to the vendor (`looks` of billhook.vendor.*): { list = operation, params =
+-- the parameters of the list from those of the call, place, matches = function(sent, candidate), id
+-- = function }. What was not there before, what nobody else claims, and what is in everything what
+-- was asked for, is the result. A call with a reference is matched by that too.
+--
+-- A state is a client's with `claims` in it; an intent is claims.lua's.
+
+local core = require "billhook.core"
+local answer = require "billhook.answer"
+local claims = require "billhook.claims"
+local exchange = require "billhook.exchange"
+local plans = require "billhook.plan"
+
+local M = {}
+
+-- When to look, in parts of the time: soon, for most outcomes are decided by then; late, for a
+-- server that is slow to commit; the last one leaves time for its own answer.
+local moments = { 0.04, 0.16, 0.4, 0.8 }
+
+--- So many looks at most.
+M.looks = #moments
+
+local function rules_of(state, intent)
+  return state.vendor.looks[intent.operation]
+end
+
+--- The list of a place, as far as it can be read: whatever has an id.
+---@return table[]? list
+---@return table? fault
+function M.look(state, intent, deadline, settings)
+  local rules = rules_of(state, intent)
+  local plan = plans.make(state, rules.list, rules.params(intent.params), settings, 2)
+  plan.deadline = deadline
+  local response, outcome = exchange.run(state, plan, "request")
+  if not response then
+    return nil, outcome
+  end
+  plan.invoices = false
+  local list, fault = answer.elements(state, plan, response)
+  if not list then
+    return nil, fault
+  end
+  local found = {}
+  for _, element in ipairs(list) do
+    if type(element) == "table" and rules.id(element) ~= nil then
+      found[#found + 1] = element
+    end
+  end
+  return found
+end
+
+--- Their ids, as text.
+function M.ids(state, intent, list)
+  local ids = {}
+  for _, element in ipairs(list) do
+    ids[#ids + 1] = tostring(rules_of(state, intent).id(element))
+  end
+  return ids
+end
+
+local function set_of(list)
+  local set = {}
+  for _, value in ipairs(list) do
+    set[value] = true
+  end
+  return set
+end
+
+--- Is this element, by all that it says, what the intent asked for?
+function M.fits(state, intent, element)
+  local reference = intent.reference
+  if reference and element[reference.field] ~= reference.value then
+    return false
+  end
+  return rules_of(state, intent).matches(intent.params, element)
+end
+
+-- Those of a list that fit, were not there before, and have no owner.
+local function candidates(state, intent, list, known)
+  local before, out = set_of(intent.before), {}
+  for i, id in ipairs(M.ids(state, intent, list)) do
+    if not before[id] and M.fits(state, intent, list[i]) and not (known and known.owned[id]) then
+      out[#out + 1] = list[i]
+    end
+  end
+  return out
+end
+
+-- Another call whose outcome is open too may have made it: whose is it?
+local function contested(state, intent, element, known)
+  local id = tostring(rules_of(state, intent).id(element))
+  for _, other in ipairs(known.open) do
+    local open = other.result == nil or other.intent.vague and other.age <= claims.OPEN_FOR
+    if open and other.intent.id ~= intent.id
+      and M.fits(state, other.intent, element) and not set_of(other.intent.before)[id] then
+      return true
+    end
+  end
+  return false
+end
+
+-- One look: the candidates, and the one among them that is it without doubt; nil where it failed.
+local function once(state, intent, deadline)
+  local list = M.look(state, intent, deadline, { attempts = 1 })
+  local found = list and candidates(state, intent, list)
+  if not found or #found == 0 then
+    return found
+  end
+  local known = state.claims:known(intent.place, M.ids(state, intent, found), state.wall())
+  if not known then
+    return nil
+  end
+  found = candidates(state, intent, found, known)
+  if #found == 1 and not contested(state, intent, found[1], known) then
+    return found, found[1]
+  end
+  return found
+end
+
+--- Looks until the same one was there alone twice running, or when time was up: the first one to be
+-- seen may be somebody else's, while ours is still under way. Gives the element, or nil and the
+-- candidates, or nil where nobody could look.
+---@param seconds number
+function M.search(state, intent, seconds)
+  local began, found, before = state.now(), nil, nil
+  local id_of = rules_of(state, intent).id
+  for _, moment in ipairs(moments) do
+    exchange.pause(state, math.max(0, began + moment * seconds - state.now()))
+    local seen, one = once(state, intent, began + seconds)
+    if seen then
+      found = seen
+      if one and before and id_of(one) == id_of(before) then
+        return one
+      end
+      before = one
+    end
+  end
+  return before, found
+end
+
+--- What the caller gets for an element that was found.
+function M.result(state, intent, element, how)
+  local rules = rules_of(state, intent)
+  if rules.whole then
+    return answer.tag(state, { invoices = true }, element)
+  end
+  local id = rules.id(element)
+  local prepared = core.call.prepare(state.vendor.name, rules.read,
+    rules.read_params(id, intent.params), state.options.paths)
+  return { id = id, location = prepared.path, how = how }
+end
+
+--- The id of an element.
+function M.id(state, intent, element)
+  return rules_of(state, intent).id(element)
+end
+
+return M

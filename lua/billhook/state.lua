@@ -1,0 +1,229 @@
+--- What a client keeps for itself: its options, read and checked, and what comes of them.
+--
+-- The options stand in client.lua. Everything else in the client's folder works on such a state:
+-- { vendor, base, cannot = why it can't call, options, headers, secrets, account = a digest that
+-- names the account without giving its key away, budget, quota, transport, now, wall, random,
+-- shared() -> the store that an app's processes share, claims_of() -> see claims.lua }.
+
+local core = require "billhook.core"
+local claims = require "billhook.claims"
+local ledgers = require "billhook.ledger"
+local options = require "billhook.options"
+local quotas = require "billhook.quota"
+local retry = require "billhook.retry"
+
+local M = {}
+
+local MEBIBYTE = 1048576
+
+M.rules = {
+  base_url = { "string" }, -- checked as a whole below: it depends on allow_http
+  allow_http = { "boolean", default = false },
+  timeout = { "number", check = options.positive, default = 30 },
+  connect_timeout = { "number", check = options.positive, default = 5 },
+  settle_timeout = { "number", check = options.not_negative, default = 10 },
+  attempts = { "number", check = options.counting, default = retry.attempts },
+  limit = { "number", check = options.counting, default = 64 * MEBIBYTE },
+  quota = { { "number", "table", "boolean" } },
+  transport = { { "string", "table" } },
+  ca_file = { "string" },
+  proxy = { "string", check = options.proxy },
+  clock = { "function" },
+  random = { "function" },
+  on_request = { "function" },
+  on_response = { "function" },
+  webhook = { "table" },
+  test_events = { "boolean", default = false },
+}
+
+local webhook_rules = {
+  secret = { { "string", "table" } },
+  basic = { "table" },
+  authorization = { { "string", "table" } },
+  tolerance = { "number", check = options.positive },
+  limit = { "number", check = options.counting },
+}
+
+local function check_store(value)
+  if type(value) == "string" then
+    local fine, why = require("billhook.inbox").check(value)
+    return fine and value, why and "is no inbox: " .. why
+  elseif type(value.slots) ~= "function" then
+    return nil, "must have a method 'slots'"
+  end
+  return value
+end
+
+local quota_rules = {
+  limit = { "number", check = options.counting },
+  window = { "number", check = options.positive },
+  store = { { "table", "string" }, check = check_store },
+}
+
+local function rules_of(vendor)
+  local all = {}
+  for _, source in ipairs { M.rules, vendor.options } do
+    for name, rule in pairs(source) do
+      all[name] = rule
+    end
+  end
+  return all
+end
+
+-- --- construction ------------------------------------------------------------------------------
+
+-- The receiving side: keys that print as *** and are wiped, never the secrets themselves.
+local function webhook_of(vendor, given, settings, level)
+  local out = { tenant = settings.tenant, limit = vendor.body_limit }
+  if given then
+    local hook = options.read(webhook_rules, given, "the webhook of " .. vendor.title, level + 1)
+    if hook.secret or hook.basic or hook.authorization then
+      local fine, keys = pcall(core.verify.keys,
+        { secret = hook.secret, basic = hook.basic, authorization = hook.authorization })
+      if not fine then
+        error(("option 'webhook' of %s: %s"):format(vendor.title, tostring(keys)), level + 1)
+      end
+      out.keys = keys
+    end
+    out.tolerance = hook.tolerance
+    out.limit = hook.limit or out.limit
+  end
+  return out
+end
+
+local function quota_of(vendor, settings, state, level)
+  local given = settings.quota
+  if given == nil then
+    given = vendor.quota or false
+  end
+  if given == false then
+    return nil
+  elseif type(given) == "number" then
+    given = { limit = given }
+  elseif given == true then
+    error(("option 'quota' of %s must be a number, a table or false"):format(vendor.title),
+      level + 1)
+  end
+  local quota = options.read(quota_rules, given, "the quota of " .. vendor.title, level + 1)
+  quota.limit = quota.limit or vendor.quota
+  if not quota.limit then
+    error(("option 'quota' of %s needs a 'limit'"):format(vendor.title), level + 1)
+  end
+  quota.key = state.account
+  quota.clock = state.now
+  quota.shared = function() return state:shared() end
+  return quotas.new(quota)
+end
+
+-- What must never be seen: the credentials, and those in a proxy's URL.
+local function secrets_of(vendor, settings)
+  local secrets = {}
+  for name, rule in pairs(vendor.options) do
+    if rule.secret and settings[name] then
+      secrets[#secrets + 1] = settings[name]
+    end
+  end
+  local user = settings.proxy and settings.proxy:match("^[^/]*//([^/]*)@")
+  if user then
+    secrets[#secrets + 1] = user
+    secrets[#secrets + 1] = user:match(":(.+)")
+  end
+  return secrets
+end
+
+-- A client that can't call is no mistake where webhooks are all it is for.
+local function missing_of(vendor, settings)
+  for _, name in ipairs(vendor.required) do
+    if not settings[name] then
+      return ("option '%s' of %s is missing"):format(name, vendor.title)
+    end
+  end
+end
+
+-- The usual transport is picked by the first call: who only receives needs no libcurl.
+local lazily = {
+  __index = function(state, name)
+    if name == "transport" then
+      state.transport = require("billhook.transport").pick()
+      return state.transport
+    end
+  end,
+}
+
+-- What the processes of an app share is in its inbox, unless that is in memory: see M.share.
+local function shared(state)
+  if state.open_shared then
+    return state.open_shared()
+  end
+end
+
+local function claims_of(state)
+  local store, err = state:shared()
+  if store then
+    return ledgers.new(store, state.account)
+  elseif err then
+    return nil, err
+  end
+  return claims.of(state.account)
+end
+
+-- See exchange.pause.
+local function add_skew(state)
+  local skew, now, wall = 0, state.now, state.wall
+  state.skew = function(seconds) skew = skew + seconds end
+  state.now = function() return now() + skew end
+  state.wall = function() return wall() + skew end
+end
+
+local function use_transport(state, given, level)
+  if not given then
+    setmetatable(state, lazily)
+    return
+  end
+  local picked, transport = pcall(require("billhook.transport").pick, given, 0)
+  if not picked then
+    error(("option 'transport' of %s: %s"):format(state.vendor.title, tostring(transport)),
+      level + 1)
+  end
+  state.transport = transport
+  if transport.slept then
+    add_skew(state)
+  end
+end
+
+--- What a client of a vendor keeps; wrong options raise at `level`.
+---@return table state
+---@return table webhook
+function M.new(vendor, given, level)
+  local settings = options.read(rules_of(vendor), given, vendor.title, level + 1)
+  local missing = missing_of(vendor, settings)
+  if missing and not settings.webhook then
+    error(missing, level + 1)
+  end
+  local url = settings.base_url or vendor.base_url or "https://unset.invalid"
+  local base, why = options.base_url(url, settings.allow_http)
+  if not base then
+    error(("option 'base_url' of %s %s"):format(vendor.title, why), level + 1)
+  end
+  local state = {
+    vendor = vendor, base = base, cannot = missing, options = settings,
+    headers = missing and {} or vendor.headers(settings),
+    secrets = secrets_of(vendor, settings),
+    -- names the account without giving its key away
+    account = core.text.sha256(
+      table.concat({ vendor.name, base.origin, settings.api_key or "" }, " ")),
+    budget = retry.new_budget(),
+    now = settings.clock or core.text.monotonic,
+    wall = settings.clock or core.text.now,
+    random = settings.random or math.random,
+    shared = shared, claims_of = claims_of,
+  }
+  state.headers["User-Agent"] = "billhook/" .. require("billhook").version
+  use_transport(state, settings.transport, level + 1)
+  state.quota = quota_of(vendor, settings, state, level + 1)
+  local webhook = webhook_of(vendor, settings.webhook, settings, level + 1)
+  settings.webhook = nil
+  return state, webhook
+end
+
+return M

@@ -1,0 +1,427 @@
+-- Calls of an app that must not happen twice, over crashes: written down before they are sent, and
+-- settled later. Here a crash is an error out of the transport, and what the inbox has of the
+-- process is given a dead one's name then. kill_spec.lua has the real ones.
+
+local billhook = require "billhook"
+local command = require "spec.support.command"
+local fake = require "billhook.transport.fake"
+local json = require "billhook.json"
+local owner = require "billhook.inbox.owner"
+local sqlite = require "billhook.sqlite"
+
+local fee = { currency = "EUR", items = { { item = "Fee", price = "25", qty = 1 } } }
+
+-- A DreamApply with a mind of its own: on_post gives the answer, or a failure, or raises.
+local function world()
+  local self = { invoices = {}, posts = 0, looks = 0 }
+  function self.make(sent)
+    local invoice = { id = #self.invoices + 1, currency = sent.currency, items = {} }
+    for i, item in ipairs(sent.items or {}) do
+      invoice.items[i] = { item = item.item, price = item.price .. ".00", qty = "1.00" }
+    end
+    self.invoices[invoice.id] = invoice
+    return { status = 201,
+      headers = { Location = "/api/applications/123/invoices/" .. invoice.id } }
+  end
+  self.on_post = self.make
+  function self.handler(request)
+    if request.method == "GET" then
+      self.looks = self.looks + 1
+      local map = {}
+      for _, one in ipairs(self.invoices) do map[tostring(one.id)] = one end
+      return { body = next(map) and json.encode(map) or "[]" }
+    end
+    self.posts = self.posts + 1
+    return self.on_post(json.decode(request.body))
+  end
+  return self
+end
+
+local lost = { kind = "timeout", message = "no answer" }
+local n = 0
+
+describe("the calls of an app", function()
+  local path, there, now, log
+
+  before_each(function()
+    n = n + 1
+    path = command.folder() .. "/inbox.db"
+    there, now, log = world(), 1700000000, {}
+  end)
+  after_each(command.finish)
+
+  -- what a new process has
+  local function start(vendor)
+    local account
+    if vendor == "dreamclass" then
+      account = billhook.dreamclass { api_key = "recover-" .. n, tenant = "t", school_code = "s",
+        transport = fake.new(there.handler), attempts = 1 }
+    else
+      account = billhook.dreamapply { base_url = "https://apply.example.edu",
+        api_key = "recover-" .. n, transport = fake.new(there.handler) }
+    end
+    return billhook.app { inbox = "sqlite:" .. path, accounts = { school = account },
+      clock = function() return now end,
+      log = function(level, name, fields)
+        if level ~= "info" or name == "settled" then
+          log[#log + 1] = name .. " " .. tostring(fields.found or fields.message
+            or fields.operation)
+        end
+      end }
+  end
+
+  local function sql(text)
+    local db = assert(sqlite.open(path))
+    local rows = assert(db:query(text))
+    db:close()
+    return rows
+  end
+
+  -- what the inbox has of this process is a dead one's
+  local function bury(app)
+    app.store:close()
+    local dead = owner.name():gsub("/%d+/%d+$", "/4194305/1")
+    sql("UPDATE intents SET owner = '" .. dead .. "' WHERE owner IS NOT NULL")
+    sql("UPDATE places SET owner = '" .. dead .. "'")
+    sql("UPDATE lanes SET owner = '" .. dead .. "' WHERE owner IS NOT NULL")
+    there.on_post = there.make
+  end
+
+  -- the process dies in the middle of the call
+  local function crash(app, call, before)
+    there.on_post = function(sent)
+      if before then before(sent) end
+      error("killed", 0)
+    end
+    local fine, why = pcall(call, app.accounts.school)
+    assert.is_false(fine)
+    assert.equal("killed", why)
+    bury(app)
+  end
+
+  local function create(client, options) return client.invoices:create(123, fee, options) end
+
+  it("are written down before they are sent, and gone when they are known", function()
+    local app = start()
+    there.on_post = function(sent)
+      local rows = sql "SELECT * FROM intents"
+      assert.equal(1, #rows)
+      assert.equal("open", rows[1].state)
+      assert.equal("invoices.create 123", rows[1].place)
+      local intent = json.decode(rows[1].body)
+      assert.equal("EUR", intent.params.currency)
+      assert.same({}, intent.before)
+      assert.is_nil(rows[1].body:find("recover-", 1, true)) -- no key
+      assert.equal(1, #sql "SELECT * FROM places")
+      return there.make(sent)
+    end
+    assert.equal("created", assert(create(app.accounts.school)).how)
+    assert.equal(0, #sql "SELECT * FROM intents")
+    assert.equal(0, #sql "SELECT * FROM places")
+    assert.equal("1", sql("SELECT id FROM claims")[1].id)
+  end)
+
+  it("are not sent where they can't be written down", function()
+    local app = start()
+    assert(app:open())
+    sql "DROP TABLE intents"
+    local none, err = create(app.accounts.school)
+    assert.is_nil(none)
+    assert.equal("store", err.kind)
+    assert.equal(0, there.posts)
+  end)
+
+  it("are settled at the next start, and given to the call that asks again", function()
+    crash(start(), create, function(sent) there.make(sent) end)
+    local app = start()
+    assert.equal(0, assert(app:work()))
+    assert.same({ "settled 1" }, log)
+    assert.same({ id = 1, location = "/api/v9/invoices/1", how = "found" },
+      assert(create(app.accounts.school)))
+    assert.equal(1, there.posts)
+    assert.equal(0, #sql "SELECT * FROM intents")
+    -- it was given; who asks once more wants another one
+    assert.equal(2, assert(create(app.accounts.school)).id)
+    assert.equal(2, there.posts)
+  end)
+
+  it("are found by the call that asks again, where nobody settled them", function()
+    crash(start(), create, function(sent) there.make(sent) end)
+    assert.same({ id = 1, location = "/api/v9/invoices/1", how = "found" },
+      assert(create(start().accounts.school)))
+    assert.equal(1, there.posts)
+  end)
+
+  it("are not repeated while nobody knows, and are found when they show", function()
+    crash(start(), create)
+    local app = start()
+    assert(app:work())
+    assert.same({ "unknown_outcome invoices.create" }, log)
+    local none, err = create(app.accounts.school)
+    assert.is_nil(none)
+    assert.equal("unknown_outcome", err.kind)
+    assert.matches("nothing was sent", err.message)
+    assert.equal("invoices.create", err.intent.operation)
+    assert.equal(1, there.posts)
+    there.make(fee)
+    now = now + 61
+    assert(app:work())
+    assert.equal("settled 1", log[2])
+    assert.equal(1, assert(create(app.accounts.school)).id)
+    assert.equal(1, there.posts)
+  end)
+
+  it("come to nothing after an hour", function()
+    crash(start(), create)
+    now = now + 3601
+    local app = start()
+    assert(app:work())
+    assert.same({ "given_up invoices.create" }, log)
+    assert.equal("created", assert(create(app.accounts.school)).how)
+    assert.equal(2, there.posts)
+    assert.equal(0, #sql "SELECT * FROM intents")
+  end)
+
+  it("are not given away where they went well without an id", function()
+    local app = start()
+    there.on_post = function(sent)
+      there.make(fee) -- somebody else's
+      there.make(sent)
+      return { status = 201 }
+    end
+    assert.same({ how = "created" }, assert(create(app.accounts.school)))
+    there.on_post = function() return nil, lost end
+    assert.equal("unknown_outcome", select(2, create(app.accounts.school)).kind)
+    assert.equal(2, there.posts) -- asked for once more
+    assert.same({ "1", "2" }, json.decode(sql(
+      "SELECT body FROM intents WHERE state = 'open'")[1].body).before)
+    now = now + 3601
+    there.on_post = there.make
+    assert.equal(3, assert(create(app.accounts.school)).id)
+    assert.equal(0, #sql "SELECT * FROM intents")
+  end)
+
+  it("are kept for a day for who asks again", function()
+    crash(start(), create, function(sent) there.make(sent) end)
+    assert(start():work())
+    now = now + 86401
+    local app = start()
+    assert.equal(2, assert(create(app.accounts.school)).id)
+    assert.equal(0, #sql "SELECT * FROM intents")
+  end)
+
+  it("are found again by a rule that runs again after an unknown outcome", function()
+    local app = start()
+    there.on_post = function() return nil, lost end
+    local _, err = create(app.accounts.school)
+    assert.equal("unknown_outcome", err.kind)
+    local none, again = create(app.accounts.school)
+    assert.is_nil(none)
+    assert.equal(err.intent.id, again.intent.id)
+    assert.equal(1, there.posts)
+    there.make(fee)
+    assert.equal(1, assert(create(app.accounts.school)).id)
+    assert.equal(1, there.posts)
+    -- what asks for something else is sent all the same
+    there.on_post = there.make
+    assert.equal(2, assert(app.accounts.school.invoices:create(123,
+      { currency = "USD", items = fee.items })).id)
+  end)
+
+  it("are given to client:settle, even where the next start found them", function()
+    local app = start()
+    there.on_post = function() return nil, lost end
+    local _, err = create(app.accounts.school)
+    there.make(fee)
+    assert.equal(1, assert(app.accounts.school:settle(err.intent)).id)
+    crash(app, create, function(sent) there.make(sent) end)
+    app = start()
+    local intent = json.decode(sql("SELECT body FROM intents")[1].body)
+    assert(app:work())
+    assert.equal(2, assert(app.accounts.school:settle(intent)).id)
+    assert.equal(0, #sql "SELECT * FROM intents")
+  end)
+
+  it("leave alone what belongs to another intent", function()
+    crash(start(), create, function(sent) there.make(sent) end)
+    sql(("INSERT INTO claims SELECT account, place, '1', %d FROM intents"):format(now * 1000))
+    local app = start()
+    assert(app:work())
+    assert.same({ "unknown_outcome invoices.create" }, log)
+    assert.equal("unknown_outcome", select(2, create(app.accounts.school)).kind)
+  end)
+
+  it("wait for a process that is at the same place, and take over a dead one's", function()
+    local first, second = start(), start()
+    there.on_post = function(sent)
+      there.on_post = there.make
+      local none, err = second.accounts.school.invoices:create(123, fee, { timeout = 1 })
+      assert.is_nil(none)
+      assert.equal("another call of the same place did not end before the deadline", err.message)
+      assert.equal(false, err.sent)
+      -- another place is free
+      assert(second.accounts.school.invoices:create(124, { currency = "USD", items = fee.items }))
+      return there.make(sent)
+    end
+    assert.equal(2, assert(create(first.accounts.school)).id)
+    crash(first, create)
+    assert.equal("unknown_outcome", select(2, create(second.accounts.school)).kind)
+  end)
+
+  it("don't send where their place was lost meanwhile", function()
+    local app = start()
+    assert(app:open())
+    there.handler = nil
+    app = billhook.app { inbox = "sqlite:" .. path, log = function() end, accounts = {
+      school = billhook.dreamapply { base_url = "https://apply.example.edu",
+        api_key = "recover-" .. n, transport = fake.new(function(request)
+          assert.equal("GET", request.method)
+          sql "UPDATE places SET token = 'another'"
+          return { body = "[]" }
+        end) } } }
+    local none, err = create(app.accounts.school)
+    assert.is_nil(none)
+    assert.equal("the place was lost", err.message)
+    assert.equal(false, err.sent)
+    assert.equal("another", sql("SELECT token FROM places")[1].token)
+  end)
+
+  describe("of a rule", function()
+    -- an app with a rule that creates `times` invoices, then fails or not
+    local function rule(fails, times)
+      local app = start()
+      local ids = {}
+      app:on("invoice.created", { name = "bill" }, function()
+        for i = 1, times or 1 do
+          local made, err = create(app.accounts.school)
+          if not made then return nil, err end
+          ids[i] = made.id
+        end
+        if fails() then error("something later", 0) end
+      end)
+      return app, ids
+    end
+
+    local function deliver(app, id)
+      assert(assert(app:open()):admit { { account = "school", id = id, source = "webhook",
+        vendor = "dreamapply", type = "invoice.created", native = "x", live = true,
+        trust = "sender", digest = "d" .. id, body = "{}", rules = { "bill" } } })
+    end
+
+    it("give the same when it runs again", function()
+      local times = 0
+      local app, ids = rule(function()
+        times = times + 1
+        return times < 3
+      end, 2)
+      deliver(app, "1")
+      for _ = 1, 5 do
+        assert(app:work())
+        now = now + 100
+      end
+      assert.equal(3, times)
+      assert.same({ 1, 2 }, ids)
+      assert.equal(2, there.posts)
+      -- another event is another matter, and so is nobody in particular
+      deliver(app, "2")
+      assert(app:work())
+      assert.same({ 3, 4 }, ids)
+      assert.equal(5, assert(create(app.accounts.school)).id)
+      local rows = sql "SELECT body, result FROM intents WHERE state = 'done'"
+      assert.equal(4, #rows)
+      for _, row in ipairs(rows) do
+        assert.is_nil(json.decode(row.body).params)
+        assert.matches("/invoices/", json.decode(row.result).location)
+      end
+      now = now + 8 * 86400
+      assert(create(app.accounts.school))
+      assert.equal(0, #sql "SELECT * FROM intents")
+    end)
+
+    it("give the same after a crash", function()
+      local app = rule(function() return false end)
+      deliver(app, "1")
+      there.on_post = function(sent)
+        there.make(sent)
+        error("killed", 0)
+      end
+      assert(app:work())
+      bury(app)
+      now = now + 100
+      local again, ids = rule(function() return false end)
+      assert(again:work())
+      assert.matches("settled 1", table.concat(log, ", "))
+      assert.same({ 1 }, ids)
+      assert.equal(1, there.posts)
+    end)
+
+    it("are another's where two of them ask for the same", function()
+      there.on_post = function() return nil, lost end
+      local app, ids = rule(function() return false end)
+      deliver(app, "1")
+      assert(app:work()) -- unknown
+      there.on_post = there.make
+      deliver(app, "2")
+      assert(app:work())
+      assert.same({ 1 }, ids)
+      assert.equal(2, there.posts)
+      now = now + 3700
+      assert(app:work()) -- nothing came of the first one
+      assert.same({ 2 }, ids)
+      assert.equal(3, there.posts)
+    end)
+  end)
+
+  describe("that can't be looked up", function()
+    local function pay(client, options)
+      return client.invoices:pay(16, { amount = "5", paymentmethod = 1 }, options)
+    end
+
+    it("are written down too, and not repeated for a day", function()
+      crash(start "dreamclass", pay)
+      local app = start "dreamclass"
+      assert(app:work())
+      assert.same({ "unknown_outcome invoices.pay" }, log)
+      local none, err = pay(app.accounts.school)
+      assert.is_nil(none)
+      assert.equal("unknown_outcome", err.kind)
+      assert.equal(1, there.posts)
+      there.on_post = function() return { body = "{}" } end
+      -- another one is
+      assert(app.accounts.school.invoices:pay(17, { amount = "5", paymentmethod = 1 }))
+      assert(app.accounts.school.invoices:pay(16, { amount = "6", paymentmethod = 1 }))
+      assert.equal(3, there.posts)
+      now = now + 86401
+      assert(pay(app.accounts.school))
+      assert.equal(4, there.posts)
+      assert.equal(0, #sql "SELECT * FROM intents")
+    end)
+
+    it("stay unknown after a failure, and are gone after an answer", function()
+      local app = start "dreamclass"
+      there.on_post = function() return nil, lost end
+      local _, err = pay(app.accounts.school)
+      assert.equal("unknown_outcome", err.kind)
+      assert.equal("invoices.pay /dreamclassapi/v1/financial/invoices/pay/16", err.intent.place)
+      assert.equal("unknown_outcome", select(2, pay(app.accounts.school)).kind)
+      assert.equal(1, there.posts)
+      there.on_post = function() return { status = 422, body = "No." } end
+      local none
+      none, err = app.accounts.school.invoices:pay(18, { amount = "5", paymentmethod = 1 })
+      assert.is_nil(none)
+      assert.equal("invalid", err.kind)
+      assert.equal(1, #sql "SELECT * FROM intents")
+    end)
+
+    it("may be under way twice", function()
+      local app = start "dreamclass"
+      there.on_post = function()
+        there.on_post = function() return { body = "{}" } end
+        assert(pay(app.accounts.school))
+        return { body = "{}" }
+      end
+      assert(pay(app.accounts.school))
+      assert.equal(2, there.posts)
+    end)
+  end)
+end)

@@ -1,0 +1,103 @@
+-- host.lua: for bench/run: a receiver in nginx, the load for it (wrk with receive.lua), and raw
+-- SQLite (commit.c) to compare it with.
+
+local process = require "billhook.process"
+
+local M = {}
+
+local http = [[
+  init_worker_by_lua_block {
+    require("billhook.openresty").start(
+      assert(require("billhook.cli.rules").load $RULES), { work = false })
+  }
+  server {
+    listen 127.0.0.1:$PORT backlog=4096;
+    location = /hook {
+      content_by_lua_block {
+        require("billhook.openresty").receive(
+          assert(require("billhook.cli.rules").load $RULES), "tickets")
+      }
+    }
+    location = /other { return 200 "ok"; }
+  }
+]]
+
+local Nginx = {}
+Nginx.__index = Nginx
+
+---Starts nginx with a new inbox.
+---@param folder string
+function M.start(folder)
+  local nginx = require "billhook.cli.nginx"
+  local run = assert(process.mkdtemp(folder .. "/nginx"))
+  local self = setmetatable({ port = (process.free_port()), run = run, db = run .. "/inbox.db" },
+    Nginx)
+  local names = assert(io.open(run .. "/environment", "wb"))
+  names:write "BENCH_INBOX=\0"
+  names:close()
+  local found = assert(nginx.find())
+  local lua_path, lua_cpath = require("billhook.cli.paths").luajit()
+  local root = process.uid() == 0 and "root" or nil
+  local file = assert(io.open(run .. "/nginx.conf", "w"))
+  file:write(nginx.conf {
+    nginx = found, run = run, environ = run .. "/environment", user = root, group = root,
+    lua_path = lua_path, lua_cpath = lua_cpath,
+    http = http:gsub("%$(%u+)", { PORT = ("%d"):format(self.port),
+      RULES = ("(%q)"):format(process.realpath "bench/rules.lua") }),
+  })
+  file:close()
+  self.pid = assert(process.spawn({ found.binary, "-p", run .. "/", "-e", "stderr", "-c",
+    run .. "/nginx.conf" }, { stdin = "/dev/null", stderr = run .. "/errors", die = "KILL",
+    env = { NGINX = false, BENCH_INBOX = self.db } }))
+  while not process.stat(run .. "/nginx.pid") do process.sleep(0.01, true) end
+  process.sleep(1, true) -- its threads are made one by one
+  return self
+end
+
+function Nginx:stop()
+  process.kill(self.pid, "QUIT")
+  process.wait(self.pid)
+  process.remove_tree(self.run)
+end
+
+local function milliseconds(text, name)
+  local number, unit = text:match(name .. "%%%s+([%d.]+)(%a+)")
+  local factor = { us = 0.001, ms = 1, s = 1000 }
+  return tonumber(number) * factor[unit]
+end
+
+---Load on a path. Gives rate (a second), p50 and p99 (ms).
+---@param options table path, seconds, connections, requests (made before), delay (ms, mean)
+function Nginx:load(options)
+  local script = options.path == "/hook" and "bench/receive.lua" or "bench/other.lua"
+  local command = ("REQUESTS=%d DELAY=%g SECRET=private-key LUA_CPATH='build/luajit/?.so;;' "
+    .. "wrk -t1 -c%d -d%gs --latency -s %s http://127.0.0.1:%d%s 2>&1"):format(
+    options.requests or 0, options.delay or 0, options.connections, options.seconds, script,
+    self.port, options.path)
+  local pipe = assert(io.popen(command))
+  return function()
+    local text = pipe:read "*a"
+    pipe:close()
+    local wrong = text:match "Non%-2xx or 3xx responses: (%d+)"
+      or text:match "Socket errors: (.-)\n"
+    assert(not wrong, "wrong answers: " .. tostring(wrong) .. "\n" .. text)
+    return { rate = tonumber(text:match "Requests/sec:%s+([%d.]+)"),
+      p50 = milliseconds(text, "50"), p99 = milliseconds(text, "99") }
+  end
+end
+
+---Raw SQLite: rows a second.
+---@param folder string
+---@param rows integer a commit
+---@param bytes integer a body
+function M.raw(folder, rows, bytes, seconds)
+  local path = folder .. "/raw.db"
+  local pipe = assert(io.popen(("build/bench-commit %s %g %d %d"):format(path, seconds, rows,
+    bytes)))
+  local rate = pipe:read "*n"
+  pipe:close()
+  for _, suffix in ipairs { "", "-wal", "-shm" } do os.remove(path .. suffix) end
+  return assert(rate, "bench-commit failed")
+end
+
+return M

@@ -1,0 +1,207 @@
+-- store.lua: for bench/run: the work loop and the inbox by themselves, in this process.
+
+local core = require "billhook.core"
+local sqlite = require "billhook.sqlite"
+
+local M = {}
+
+local now = core.text.monotonic
+local digest = ("0123456789abcdef"):rep(4)
+local filler = ("It says who pays, for whom, and by which day. "):rep(10)
+
+-- An event as intake.lua makes it; ids as random as a vendor's.
+local function event(n, invoice)
+  local name = ("616d7cf3%016x"):format(invoice)
+  return {
+    account = "tickets", source = "webhook", vendor = "betterez", type = "invoice.updated",
+    id = ("%08x-%04x-4000-8000-%012x"):format(math.random(0, 2 ^ 31 - 1), n % 65536, n),
+    native = "invoices.updated", invoice = name, live = true, trust = "body", digest = digest,
+    occurred_at = 1623794899, under = true, rules = { "*" },
+    body = ('{"data":{"_id":"%s","note":"%s"},"id":%d}'):format(name, filler, n),
+  }
+end
+
+local function fill(store, count, per_invoice)
+  for from = 1, count, 500 do
+    local list = {}
+    for n = from, math.min(from + 499, count) do
+      list[#list + 1] = event(n, math.floor((n - 1) / per_invoice))
+    end
+    assert(store:admit(list))
+  end
+end
+
+local function app_on(path, handler)
+  local billhook = require "billhook"
+  local app = billhook.app {
+    inbox = "sqlite:" .. path, log = function() end,
+    accounts = { tickets = billhook.betterez { webhook = { secret = "private-key" } } },
+  }
+  app:on("*", handler)
+  return app
+end
+
+local function remove(path)
+  for _, suffix in ipairs { "", "-wal", "-shm" } do os.remove(path .. suffix) end
+end
+
+-- --- the work loop ---------------------------------------------------------------------
+
+---Runs of an empty rule a second.
+function M.work(folder, count)
+  local path = folder .. "/work.db"
+  local app = app_on(path, function() end)
+  fill(assert(app:open()), count, 4)
+  local start, ran = now(), 0
+  repeat
+    local more = assert(app:work { limit = 64 })
+    ran = ran + more
+  until more == 0
+  local took = now() - start
+  assert(ran == count, "not all have run")
+  app.store:close()
+  remove(path)
+  return count / took
+end
+
+---1,000 invoices of 3 deliveries each, of which the first one's rule always fails, or none's.
+---Gives the seconds until all others were done.
+function M.poisoned(folder, fails)
+  local path = folder .. "/poisoned.db"
+  local bad = ("616d7cf3%016x"):format(0)
+  local left = 3000 - 3
+  local app = app_on(path, function(given)
+    if given.data._id ~= bad then
+      left = left - 1
+    elseif fails then
+      error("on purpose", 0)
+    end
+  end)
+  fill(assert(app:open()), 3000, 3)
+  local start = now()
+  while left > 0 do assert(app:work { limit = 64 }) end
+  local took = now() - start
+  local stats = assert(app.store:stats())
+  assert(not fails or stats.pending == 3, "the poisoned ones are gone")
+  app.store:close()
+  remove(path)
+  return took
+end
+
+-- --- many deliveries ----------------------------------------------------------------------
+
+local SHIFT = { seq = "%s + %d", lane = "%s + %d", id = "%s || '-%d'", key = "%s || '-%d'",
+  invoice = "%s || '-%d'", name = "%s || '-%d'" }
+
+-- Doubles a table: its rows once more, under other names.
+local function double(db, name, by)
+  local columns, values = {}, {}
+  for _, column in ipairs(assert(db:query("SELECT name FROM pragma_table_info($1)", name))) do
+    columns[#columns + 1] = column.name
+    values[#values + 1] = (SHIFT[column.name] or "%s"):format(column.name, by)
+  end
+  assert(db:query(("INSERT INTO %s (%s) SELECT %s FROM %s"):format(name,
+    table.concat(columns, ", "), table.concat(values, ", "), name)))
+end
+
+---An inbox with so many deliveries that are done, and 500 that are not.
+---@param count integer 1000 times a power of two
+function M.filled(path, count)
+  local store = assert(require("billhook.inbox").open("sqlite:" .. path))
+  fill(store, 1000, 2)
+  local db = assert(sqlite.open(path))
+  assert(db:exec "PRAGMA synchronous = OFF; PRAGMA cache_size = -400000")
+  assert(db:exec("UPDATE events SET open = 0, state = 'done', left_over = 0; "
+    .. "UPDATE lanes SET due = NULL"))
+  local have = 1000
+  while have < count do
+    assert(db:exec "BEGIN")
+    for _, name in ipairs { "lanes", "events", "bodies" } do double(db, name, have) end
+    assert(db:exec "COMMIT")
+    have = have * 2
+  end
+  local there = assert(db:query "SELECT COUNT(*) AS n FROM events")[1].n
+  assert(there == count, "made " .. there)
+  assert(db:exec "PRAGMA wal_checkpoint(TRUNCATE)")
+  db:close()
+  local list = {}
+  for n = 1, 500 do list[n] = event(10 ^ 8 + n, 10 ^ 7 + n) end
+  assert(store:admit(list))
+  return store
+end
+
+local serial = 2 * 10 ^ 8
+
+local function admit(store, count)
+  local list = {}
+  for i = 1, count do
+    serial = serial + 1
+    list[i] = event(serial, serial)
+    list[i].rules = {} -- it must not become due
+  end
+  local start = now()
+  assert(store:admit(list))
+  return now() - start
+end
+
+local function claim(store)
+  local start = now()
+  local lanes = assert(store:claim { owner = "bench", lease = 60, limit = 8 })
+  local took = now() - start
+  assert(#lanes == 8)
+  for i, lane in ipairs(lanes) do
+    lanes[i] = { lane = lane.lane, token = lane.token, seen = lane.events[#lane.events].seq,
+      after = 0 }
+  end
+  assert(store:release(lanes) == 8)
+  return took
+end
+
+local function list(filter)
+  return function(store)
+    local start = now()
+    assert(store:list(filter))
+    return now() - start
+  end
+end
+
+---What is measured of an inbox: name, and fun(store) -> seconds.
+M.operations = {
+  { "claim 8 lanes", claim },
+  { "admit 64", function(store) return admit(store, 64) end },
+  { "admit 1", function(store) return admit(store, 1) end },
+  { "list the newest 100", list {} },
+  { "list 100 of an account", list { account = "tickets" } },
+  { "list an invoice", list { account = "tickets", invoice = ("616d7cf3%016x"):format(7) } },
+  { "list what is pending", list { state = "pending" } },
+  { "list the dead", list { state = "dead" } },
+  { "show one", function(store)
+    local id = assert(store:list { limit = 1 })[1].id
+    local start = now()
+    assert(store:show(id))
+    return now() - start
+  end },
+  { "stats", function(store)
+    local start = now()
+    assert(store:stats())
+    return now() - start
+  end },
+}
+
+---Medians of many rounds, in turn on each of the stores.
+---@return table[] rows name, seconds of the first, seconds of the second
+function M.compare(stores, rounds)
+  local rows = {}
+  for i, operation in ipairs(M.operations) do
+    local times = { {}, {} }
+    for round = 1, rounds do
+      for s, store in ipairs(stores) do times[s][round] = operation[2](store) end
+    end
+    for s = 1, 2 do table.sort(times[s]) end
+    local middle = math.floor((rounds + 1) / 2)
+    rows[i] = { operation[1], times[1][middle], times[2][middle] }
+  end
+  return rows
+end
+
+return M

@@ -233,15 +233,59 @@ describe("app:receive", function()
     assert.are.equal(200, (d:school()))
   end)
 
-  it("writes no secret and no body into the log", function()
+  it("writes one line for each thing, with its id, and no secret and no body in it", function()
+    local secrets = { desk.SECRET, desk.AUTHORIZATION, "key%-of%-%l+", "a@b%.test", "no json",
+      "amount", "signature=[^*]" }
+    d = desk.new { attempts = 2, retention = 1, hold = 1 }
+    local function seen(...) return setmetatable({ ... }, { __index = table }) end
+    local lines, levels = seen(), {}
+    d.app.log = function(level, name, fields)
+      levels[name] = level
+      lines:insert(require("billhook.log").line(level, name, fields))
+    end
+    d.app:on("*", { name = "bad" }, function() return nil, "ledger is down" end)
+    d.app:on("class:*", { name = "api", trust = "api" }, function() end)
+    d.app:on("*", { name = "long", budget = 1 }, function() d.now = d.now + 2 end)
     d:school()
+    d:school()
+    d:school { data = '{"id":16,"amount":1,"email":"a@b.test"}' }
     d:apply "no json"
     d.app:receive("school", {}, '{"signature":"' .. desk.SECRET .. '"}')
-    for _, entry in ipairs(d.log) do
-      local line = require("billhook.log").line(entry.level, entry.name, entry.fields)
-      for _, secret in ipairs { desk.SECRET, desk.AUTHORIZATION, "a@b.test", "no json" } do
-        assert.is_falsy(line:find(secret, 1, true), line)
+    d.app:receive("apply", { authorization = "Bearer wrong" }, desk.item(1))
+    d.app:receive(desk.SECRET, {}, "")
+    -- an API that says all it was told
+    d.answer = function(request)
+      local told = {}
+      for name, value in pairs(request.headers) do told[#told + 1] = name .. ": " .. value end
+      return { status = 500, headers = { ["content-type"] = "text/plain" },
+        body = table.concat(told, "\n") .. request.url }
+    end
+    d:school({}, "class")
+    d.app:poll "apply"
+    for _ = 1, 4 do
+      d.app:work()
+      d.now = d.now + 2 * 86400
+    end
+    local store = d.app.store
+    local admit = store.admit
+    store.admit = function() return nil, "disk full" end
+    d:school { id = 7 }
+    store.admit = admit
+    for _, name in ipairs { "admitted", "duplicate", "contested", "refused", "failed", "dead",
+      "ran", "overrun", "purged", "not_stored" } do
+      assert.is_truthy(levels[name], name)
+    end
+    for _, line in ipairs(lines) do
+      assert.is_falsy(line:find "[%c]", line)
+      assert.is_truthy(line:find "^billhook level=%l+ event=[%l_]+ %l+=", line)
+      for _, secret in ipairs(secrets) do assert.is_falsy(line:find(secret), line) end
+      local name = line:match "event=([%l_]+)"
+      if name ~= "refused" and name ~= "purged" then
+        assert.is_truthy(line:find " id=%l+:[%w%-]+", line)
       end
+    end
+    for _, secret in ipairs(secrets) do
+      assert.is_falsy(require("billhook.metrics").text(d.app):find(secret))
     end
   end)
 

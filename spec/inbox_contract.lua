@@ -709,7 +709,7 @@ return function(open)
       assert.are.same({
         ["delivery admitted school"] = { 1, 0 }, ["delivery admitted other"] = { 1, 0 },
         ["delivery duplicate school"] = { 1, 0 }, ["delivery contested school"] = { 1, 0 },
-        ["state pending school"] = { 1, 0 }, ["state pending other"] = { 1, 0 },
+        ["event school"] = { 1, 0 }, ["event other"] = { 1, 0 },
         ["contested school"] = { 1, 0 },
       }, counted())
     end)
@@ -719,21 +719,6 @@ return function(open)
       broken.digest = nil
       assert.is_nil(store:admit { event "a", broken })
       assert.are.same({}, counted())
-    end)
-
-    it("tell how long runs took, and how they ended", function()
-      admit(event("a", { rules = { "a rule", "s" } }))
-      local one = lane()
-      local seq = one.events[1].seq
-      store:retry(one.token, seq, "a rule", 0, "no", { took = 0.02 })
-      store:retry(one.token, seq, "a rule", 0, "no", { took = 0.03 })
-      store:done(one.token, seq, "a rule", { took = 61 })
-      store:dead(one.token, seq, "s", "no", { took = 0.0101 })
-      store:done(one.token, seq, "s") -- not a run
-      local all = counted()
-      assert.are.same({ 2, 50 }, all["run failed 0.05 a rule"])
-      assert.are.same({ 1, 61000 }, all["run done +Inf a rule"])
-      assert.are.same({ 1, 10 }, all["run dead 0.05 s"])
     end)
 
     it("take what a process has counted by itself", function()

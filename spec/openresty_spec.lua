@@ -21,6 +21,7 @@ local function start(options)
   options.server = (options.server or "") .. [[
     location ~ ^/webhooks/(.+)$ { content_by_lua_block { host.receive(app, ngx.var[1]) } }
     location /healthz { content_by_lua_block { host.healthz(app) } }
+    location /metrics { content_by_lua_block { host.metrics(app, "# more") } }
     location /quick { content_by_lua_block { ngx.print("quick") } }
   ]]
   server = nginx.start(options)
@@ -401,7 +402,7 @@ describe("nginx", function()
 
   describe("when the store fails", function()
     it("answers 503, says so in the log and at /healthz, and recovers", function()
-      start()
+      start { app = [[{ log = require("billhook.log").default }]] }
       assert.equal(200, (server:request { path = "/healthz" }))
       os.execute(("cd %s && mv inbox.db away && mkdir inbox.db"):format(server.prefix))
       nginx.wait("a refusal", function() return (post(2)) == 503 end)
@@ -410,10 +411,36 @@ describe("nginx", function()
       assert.equal("5", headers["retry-after"])
       assert.equal('{"error":"store unavailable"}', body)
       assert.equal(503, (server:request { path = "/healthz" }))
-      server:wait_log "not stored, answered 503: store:"
+      server:wait_log "event=not_stored"
       os.execute(("rmdir %s/inbox.db"):format(server.prefix))
       nginx.wait("recovery", function() return (post(4)) == 200 end)
       assert.equal(200, (server:request { path = "/healthz" }))
+    end)
+
+    it("tells so at /metrics, and does not lose what it has counted", function()
+      start()
+      post(1)
+      post(2, { headers = {} })
+      os.execute(("cd %s && mv inbox.db away && mkdir inbox.db"):format(server.prefix))
+      nginx.wait("a refusal", function() return (post(3)) == 503 end)
+      local status, _, body = server:request { path = "/metrics" }
+      assert.equal(200, status)
+      assert.truthy(body:find("\nbillhook_inbox_up 0\n", 1, true))
+      os.execute(("rmdir %s/inbox.db && mv %s/away %s/inbox.db"):format(server.prefix,
+        server.prefix, server.prefix))
+      nginx.wait("recovery", function() return (post(4)) == 200 end)
+      local _, headers
+      _, headers, body = server:request { path = "/metrics" }
+      assert.truthy(headers["content-type"]:find "^text/plain")
+      for line, count in pairs {
+        ['billhook_inbox_up'] = "1", ['billhook_queue_pending'] = "2",
+        ['billhook_deliveries_total{result="admitted",account="tickets"}'] = "2",
+        ['billhook_deliveries_total{result="refused",account="tickets"}'] = "1",
+        ['billhook_refusals_total{code="unsigned",account="tickets"}'] = "1",
+      } do assert.truthy(body:find("\n" .. line .. " " .. count .. "\n", 1, true), line) end
+      assert.truthy(tonumber(body:match(
+        'billhook_deliveries_total{result="not_stored",account="tickets"} (%d+)')) >= 1)
+      assert.truthy(body:find "\n# more\n$")
     end)
 
     it("says what nginx.conf lacks", function()

@@ -31,7 +31,8 @@
 BILLHOOK_API int luaopen_billhook_sqlite(lua_State *L);
 
 #define METANAME "billhook.sqlite"
-#define SLOTS    64 /* kept statements; a power of two */
+#define SLOTS    256 /* for kept statements; a power of two */
+#define WAYS     8   /* slots that a text may be kept in */
 
 typedef struct database {
   sqlite3 *db; /* NULL: closed */
@@ -246,14 +247,14 @@ static unsigned hash(const char *sql, size_t len) {
 }
 
 /* The statement for this text, ready to be bound; *tail: what follows it. It
-** is kept in one of two slots; where both are taken by others, the second
-** gives way. */
+** is kept in one of a few slots; where all are taken by others, the last one
+** gives way. Preparing takes longer than most statements do. */
 static int statement(database *d, const char *sql, size_t len,
                      sqlite3_stmt **out, const char **tail) {
   unsigned first = hash(sql, len) % SLOTS;
   sqlite3_stmt **slot = NULL;
   int i, code;
-  for (i = 0; i < 2; i++) {
+  for (i = 0; i < WAYS; i++) {
     slot = &d->kept[(first + (unsigned)i) % SLOTS];
     if (*slot == NULL) break;
     if (strcmp(sqlite3_sql(*slot), sql) == 0) {

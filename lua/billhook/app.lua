@@ -14,6 +14,9 @@
 --   hold       900    seconds for which a failing rule holds back its later events of that invoice
 --   budget     60     seconds that a rule may take; longer is reported. A lane is leased for the
 --              longest budget and 60 s more
+--   retention  90     days after which the body of a finished event is deleted, with all else that
+--              may be about a person; ids are kept. false: never. So long an invoice of a term may
+--              be disputed, and what was sent is looked for
 --   log        fun(level, name, fields); one line to stderr
 --   clock      epoch seconds, and random, a number from 0 to 1: for tests
 --
@@ -29,12 +32,15 @@ local core = require "billhook.core"
 local dispatch = require "billhook.dispatch"
 local inbox = require "billhook.inbox"
 local intake = require "billhook.intake"
+local metrics = require "billhook.metrics"
 local options = require "billhook.options"
 
 local M = {}
 
 local App = {}
 App.__index = App
+
+local SUSPICION = 30 -- seconds for which a delivery that was not stored speaks against the inbox
 
 -- --- options ----------------------------------------------------------------
 
@@ -70,6 +76,13 @@ local function check_inbox(given)
   return given
 end
 
+local function check_retention(given)
+  if given == false or type(given) == "number" and given > 0 and given < math.huge then
+    return given
+  end
+  return nil, "must be days above 0, or false"
+end
+
 local RULES = {
   inbox = { "string", check = check_inbox },
   accounts = { "table", check = check_accounts },
@@ -77,6 +90,7 @@ local RULES = {
   backoff = { "table", check = check_backoff, default = { base = 5, cap = 3600 } },
   hold = { "number", check = options.positive, default = 900 },
   budget = { "number", check = options.positive, default = 60 },
+  retention = { { "number", "boolean" }, check = check_retention, default = 90 },
   log = { "function" },
   clock = { "function" },
   random = { "function", default = math.random },
@@ -95,6 +109,17 @@ local function share(app)
   end
 end
 
+-- Counts what its clients ask of their APIs.
+local function watch(app)
+  local clients = require "billhook.client"
+  local weak = setmetatable({ app = app }, { __mode = "v" })
+  for name, account in pairs(app.accounts) do
+    clients.observe(account, function(operation, result)
+      if weak.app then metrics.add(weak.app, ("call %s %s %s"):format(name, operation, result)) end
+    end)
+  end
+end
+
 ---@param given table
 ---@return table app
 function M.new(given)
@@ -107,6 +132,7 @@ function M.new(given)
   self.log = function(...) pcall(log, ...) end
   self.dispatch = dispatch.new(self.accounts)
   self.dead_handlers = {}
+  watch(self)
   setmetatable(self, App)
   share(self)
   return self
@@ -168,6 +194,7 @@ end
 ---@param results string[]
 ---@return integer status, string reply, table headers
 function App:admitted(events, results)
+  self.trouble = nil
   for i, event in ipairs(events) do
     self.log(results[i] == "contested" and "warn" or "info", results[i], {
       id = event.account .. ":" .. event.id, account = event.account, type = event.type,
@@ -178,6 +205,19 @@ function App:admitted(events, results)
   return intake.success()
 end
 
+---The answer where the inbox could not take them.
+---@param events table[] of one account
+---@param why table
+---@return integer status, string reply, table headers
+function App:not_stored(events, why)
+  local account = events[1] and events[1].account or "?"
+  self.trouble = { at = core.text.monotonic(), why = why }
+  metrics.add(self, "delivery not_stored " .. account)
+  self.log("error", "not_stored", { account = account, events = #events, message = tostring(why),
+    id = events[1] and account .. ":" .. events[1].id, answer = 503 })
+  return intake.refusal(503)
+end
+
 local function receive(self, account, headers, body)
   local events, reply, reply_headers = self:examine(account, headers, body)
   if type(events) ~= "table" then return events, reply, reply_headers end
@@ -185,8 +225,7 @@ local function receive(self, account, headers, body)
   local results
   if store then results, why = store:admit(events) end
   if results then return self:admitted(events, results) end
-  self.log("error", "not_stored", { account = account, message = tostring(why) })
-  return intake.refusal(503)
+  return self:not_stored(events, why)
 end
 
 ---Takes a delivery: verified, durably stored, answered. Never raises.
@@ -201,13 +240,34 @@ function App:receive(account, headers, body)
   return intake.refusal(503)
 end
 
+---Does the inbox take what comes? No, where it has not taken the last delivery, within half a
+---minute; else it is given something, at most once a second, for that is a commit.
+---@return boolean|nil, table|nil err
+function App:health()
+  local now = core.text.monotonic()
+  if self.trouble and now < self.trouble.at + SUSPICION then return nil, self.trouble.why end
+  local last = self.checked
+  if last and last.ok and now < last.at + 1 then return true end
+  last = { at = now }
+  local store
+  store, last.why = self:open()
+  if store then last.ok, last.why = store:set("health", ("%.0f"):format(core.text.now())) end
+  self.checked = last
+  return last.ok, last.why
+end
+
 ---One round of due deliveries.
 ---@param settings? { limit?: integer, stop?: fun(): boolean } limit: runs of rules at most (64)
 ---@return integer|nil ran how many rules ran, table|nil err
 function App:work(settings)
   self.started = true
-  require("billhook.recover").due(self, self.clock and self.clock() or core.text.monotonic())
-  return require("billhook.work").round(self, settings or {})
+  local now = self.clock and self.clock() or core.text.monotonic()
+  require("billhook.recover").due(self, now)
+  local ran, why = require("billhook.work").round(self, settings or {})
+  if not ran then return nil, why end
+  metrics.due(self, now)
+  require("billhook.retention").due(self, now, self.clock and now or core.text.now())
+  return ran
 end
 
 ---Asks an account's vendor for what was never delivered.

@@ -53,6 +53,12 @@ function M.pause(app, event, failed, attempts)
   return math.max(wait, FLOOR) * 1000
 end
 
+---Reports a rule that took longer than it may.
+function M.overrun(app, row, rule, took)
+  if took <= rule.budget then return end
+  app.log("warn", "overrun", { id = row.id, rule = rule.name, seconds = ("%.1f"):format(took) })
+end
+
 ---Tells who wanted to know of dead letters.
 function M.tell_dead(app, event, reason)
   for _, handler in ipairs(app.dead_handlers) do

@@ -57,7 +57,7 @@ function M.new(row, context)
   self.contested = row.contested or nil
   local fetched = context.fetched or {}
   inner[self] = { row = row, context = context, invoice = fetched.invoice,
-    missing = fetched.missing }
+    missing = fetched.missing, failed = fetched.failed }
   local value = payload(row)
   if PROVEN[row.trust] and not row.contested and not row.bad then
     self.data = value
@@ -96,6 +96,7 @@ end
 ---@return table|nil invoice, table|nil err
 function Event:invoice()
   local my = own(self, "invoice")
+  if my.failed then return nil, my.failed end
   if my.invoice == nil and my.missing == nil then
     local invoice, why = fetch(my)
     my.invoice = invoice
@@ -164,7 +165,10 @@ function M.confirm(event, wanted)
   local my = inner[event]
   if not (wanted or my.row.contested and can_refetch(my)) then return end
   local invoice, why = event:invoice()
-  if not invoice and not my.missing then return why end
+  if not invoice and not my.missing then
+    my.failed = why
+    return why
+  end
   local fine, reason = agrees(event, invoice, why)
   if not fine then return reason, true end
   my.confirmed = true
@@ -178,9 +182,10 @@ end
 ---Has the API stood by it in this run?
 function M.confirmed(event) return inner[event].confirmed == true end
 
----What the API said, for another object of the same event.
+---What the API said, for another object of an event of the same invoice.
 function M.fetched(event)
-  return { invoice = inner[event].invoice, missing = inner[event].missing }
+  local my = inner[event]
+  return { invoice = my.invoice, missing = my.missing, failed = my.failed }
 end
 
 ---Is it proven, or is there no way to ask?

@@ -6,6 +6,7 @@
 
 local core = require "billhook.core"
 local dispatch = require "billhook.dispatch"
+local metrics = require "billhook.metrics"
 
 local M = {}
 
@@ -64,8 +65,10 @@ local function is_unproven(app, account, delivery, found)
   return dispatch.can_refetch(app.accounts[account]) and true or nil
 end
 
--- The rules for a type; a test event has none, unless the account wants them.
-local function rules_of(app, account, found, type)
+---The rules for a type; a test event has none, unless the account wants them.
+---@param found { live: boolean, native: string }
+---@return string[]
+function M.rules_of(app, account, found, type)
   if not found.live and not app.accounts[account].test_events then return {} end
   return app.dispatch:select(account, type, found.native)
 end
@@ -90,14 +93,14 @@ function M.event(app, account, delivery, found, body, under)
     trust = delivery.trust, digest = found.digest, occurred_at = found.occurred_at,
     body = body, under = under, reason = found.bad,
     unproven = is_unproven(app, account, delivery, found),
-    rules = found.bad and {} or rules_of(app, account, found, type),
+    rules = found.bad and {} or M.rules_of(app, account, found, type),
   }
   if not wanted then event.note = "test event" end
   -- an invoice is created once: what says so again says that it has changed
   if type == "invoice.created" and event.invoice and wanted and not found.bad then
     event.key = "invoice.created:" .. event.invoice
     event.again = { type = "invoice.updated",
-      rules = rules_of(app, account, found, "invoice.updated") }
+      rules = M.rules_of(app, account, found, "invoice.updated") }
   end
   return event
 end
@@ -122,8 +125,11 @@ end
 ---@return table|integer, string|nil, table|nil
 function M.examine(app, account, headers, body)
   local function refuse(status, code, message)
+    local name = app.accounts[account] and account or "?"
+    metrics.add(app, "delivery refused " .. name)
+    metrics.add(app, "refusal " .. code .. " " .. name)
     app.log(status == 503 and "error" or "warn", "refused",
-      { account = app.accounts[account] and account or "?", status = status, code = code,
+      { account = name, status = status, code = code,
         message = message })
     return M.refusal(status)
   end

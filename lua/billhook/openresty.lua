@@ -9,6 +9,9 @@
 --       location /healthz {
 --         content_by_lua_block { require("billhook.openresty").healthz(require "rules") }
 --       }
+--       location /metrics { # allow it to your own machines only
+--         content_by_lua_block { require("billhook.openresty").metrics(require "rules") }
+--       }
 --     }
 --   }
 --

@@ -15,6 +15,7 @@
 local attempt = require "billhook.attempt"
 local core = require "billhook.core"
 local events = require "billhook.event"
+local metrics = require "billhook.metrics"
 local owner = require "billhook.inbox.owner"
 local steps = require "billhook.inbox.steps"
 
@@ -36,13 +37,19 @@ local function kept(self, row, name, stored, why)
   return false
 end
 
-function Round:object(step)
+-- What the API has just said: to the event that had it confirmed; or that it cannot be confirmed,
+-- which is asked once for all that waits in a lane.
+function Round:answer(step)
   local fetched = self.fetched
   self.fetched = nil
+  if fetched and fetched.seq == step.row.seq then return fetched.answer end
+  return step.rule and step.rule.trust == "api" and step.walk.answer or nil
+end
+
+function Round:object(step)
   return events.new(step.row, {
     client = self.app.accounts[step.row.account], store = self.store, rule = step.name,
-    attempt = step.attempts, after_failure = step.after_failure,
-    fetched = fetched and fetched.seq == step.row.seq and fetched.answer or nil,
+    attempt = step.attempts, after_failure = step.after_failure, fetched = self:answer(step),
   })
 end
 
@@ -68,11 +75,11 @@ local function note(step)
 end
 
 -- Given up: a person is told first.
-function Round:dead(step, event, failed, took)
+function Round:dead(step, event, failed)
   attempt.tell_dead(self.app, event, failed.reason)
   local following = self:advance()
   return self:marked(step, step.name, following, self.store:dead(step.token, step.row.seq,
-    step.name, tostring(failed.reason), { took = took, next = note(following) }))
+    step.name, tostring(failed.reason), { next = note(following) }))
 end
 
 -- Does this failure hold back later events? Not where it may be a forger's doing.
@@ -82,9 +89,9 @@ local function holds(step, event, failed)
     and not failed.unconfirmed
 end
 
-function Round:again(step, event, failed, took)
+function Round:again(step, event, failed)
   local wait = attempt.pause(self.app, event, failed, step.attempts)
-  local how = { took = took, holds = holds(step, event, failed) }
+  local how = { holds = holds(step, event, failed) }
   steps.wait(step.walk, step.name, wait, how.holds and (step.mark and step.mark.held or 0) or nil)
   local following = self:advance()
   how.next = note(following)
@@ -100,8 +107,9 @@ function Round:failed(step, event, failed, took)
   self.app.log("warn", dead and "dead" or "failed", { id = step.row.id, rule = step.name,
     attempt = step.attempts, type = step.row.type,
     message = tostring(failed.trace or failed.reason) })
-  if dead then return self:dead(step, event, failed, took) end
-  return self:again(step, event, failed, took)
+  if took then metrics.run(self.app, step.name, dead and "dead" or "failed", took) end
+  if dead then return self:dead(step, event, failed) end
+  return self:again(step, event, failed)
 end
 
 -- What came as no event at all: a person is told, nothing else can be done.
@@ -139,13 +147,6 @@ function Round:join(step, event)
   return self:advance()
 end
 
-function Round:overrun(step, took)
-  if took > step.rule.budget then
-    self.app.log("warn", "overrun", { id = step.row.id, rule = step.name,
-      seconds = ("%.1f"):format(took) })
-  end
-end
-
 -- Runs one rule with one event; gives the next one to run.
 function Round:run(step)
   if step.row.bad then return self:bad(step) end
@@ -157,19 +158,21 @@ function Round:run(step)
   if not self:hold(step) then return self:drop(step) end
   local began = self.clock()
   local failed = attempt.confirm(event, step.rule)
-  if not failed and step.walk.hearsay and events.confirmed(event) then
-    return self:join(step, event)
+  if step.walk.hearsay then
+    if not failed and events.confirmed(event) then return self:join(step, event) end
+    if failed then step.walk.answer = events.fetched(event) end
   end
   failed = failed or attempt.run(step.rule, event)
   local took = self.clock() - began
   self.ran = self.ran + 1
-  self:overrun(step, took)
+  attempt.overrun(self.app, step.row, step.rule, took)
   if failed then return self:failed(step, event, failed, took) end
+  metrics.run(self.app, step.name, "done", took)
   self.app.log("info", "ran", { id = step.row.id, rule = step.name, attempt = step.attempts,
     seconds = ("%.3f"):format(took) })
   local following = self:advance()
   return self:marked(step, step.name, following, self.store:done(step.token, step.row.seq,
-    step.name, { took = took, next = note(following) }))
+    step.name, { next = note(following) }))
 end
 
 -- --- lanes ------------------------------------------------------------------------
@@ -265,7 +268,6 @@ end
 -- Where it is not noted yet which run begins, it is now.
 function Round:noted(step)
   local begun = self.begun
-  self.begun = nil
   if begun and (begun == step or begun.lane == step.walk.lane and begun.seq == step.row.seq
     and begun.rule == step.name) then return true end
   local noted, why = self.store:begin(step.token, note(step))
@@ -340,7 +342,7 @@ function M.round(app, settings)
   local ok, reason = pcall(claims, self)
   names[name] = nil
   if not ok then error(reason, 0) end
-  if self.why and self.ran == 0 then return nil, self.why end
+  if self.ran == 0 and self.why then return nil, self.why end
   return self.ran
 end
 

@@ -7,10 +7,21 @@ M.summary = "Look into the inbox; run deliveries again; purge."
 
 local units = { s = 1, m = 60, h = 3600, d = 86400 }
 
-local function seconds(text)
+-- Seconds ago, from an age or from a moment.
+local function ago(text)
   local number, unit = text:match "^(%d+)([smhd]?)$"
-  if not number then return nil, "not a time such as 30d, 12h, 15m or 60s: " .. text end
-  return tonumber(number) * units[unit == "" and "s" or unit]
+  if number then return tonumber(number) * units[unit == "" and "s" or unit] end
+  local text_of = require("billhook.core").text
+  local moment = text_of.datetime(text)
+  if moment then return math.max(0, text_of.now() - moment) end
+  return nil, "not an age such as 30d, 12h, 15m or 60s, nor a moment such as "
+    .. "2026-11-21T10:00:00Z: " .. text
+end
+
+local function whole(text)
+  local number = tonumber(text:match "^%d+$")
+  if number and number > 0 then return number end
+  return nil, "not a whole number above 0: " .. text
 end
 
 local function where(command)
@@ -22,60 +33,81 @@ end
 
 local function filters(command)
   command:option("--account"):argname "<name>"
-  command:option("--type"):argname "<type>"
+  command:option("--type", "Such as invoice.created."):argname "<type>"
   command:option("--invoice"):argname "<id>"
-  command:option("--older-than", "Such as 30d, 12h, 15m."):convert(seconds):argname "<time>"
-  command:option("--newer-than"):convert(seconds):argname "<time>"
+  command:option("--older-than", "Such as 30d, 12h, 15m, or a moment."):convert(ago)
+    :argname "<age>"
+  command:option("--newer-than"):convert(ago):argname "<age>"
   return where(command)
 end
 
+local function states(command)
+  command:option("--state"):choices { "pending", "done", "dead", "unhandled" }
+  return command
+end
+
 local function listing(command)
-  command:option("--limit", "How many at most.", "100"):convert(tonumber):argname "<n>"
+  command:option("--limit", "How many at most.", "100"):convert(whole):argname "<n>"
+  command:flag("--contested", "Only those whose id came with other contents as well.")
   return filters(command)
 end
 
 function M.configure(command)
   command:command_target "action"
   command:require_command(true)
-  listing(command:command("list"):summary "List deliveries, newest first.")
-    :option("--state"):choices { "pending", "done", "dead", "unhandled" }
+  states(listing(command:command("list"):summary "List deliveries, newest first."))
   listing(command:command("dead"):summary "List what gave up.")
   where(command:command("show"):summary "One delivery, with its marks."):argument "id"
   where(command:command("stats"):summary "Counts.")
-  local retry = filters(command:command("retry"):summary "Run again: one, or all dead that match.")
-  retry:argument("id"):args "?"
-  retry:flag("--all", "All dead ones that the other options match.")
-  local purge = filters(command:command("purge"):summary "Delete bodies; ids stay known.")
-  purge:argument("id"):args "?"
+  local retry = states(filters(command:command("retry"):summary "Run again."))
+  retry:argument("id"):args "*"
+  retry:flag("--all", "All that the other options match; without --state, the dead ones.")
+  retry:option("--limit", "How many at most, the oldest first."):convert(whole):argname "<n>"
+  retry:epilog [[
+Of a dead delivery the rules that gave up run again, of one that is done all its
+rules, and of a pending one those that wait for their next run, now. Unhandled
+ones are given to the rules of the rules file that want them, with --rules.]]
+  local purge = states(filters(command:command("purge"):summary "Delete bodies; ids stay known."))
+  purge:argument("id"):args "*"
+  purge:epilog [[
+Only what is finished is purged; what is not is named. `billhook work` does the
+same by itself to what is older than the option `retention` says (90 days).]]
   command:epilog [[
 Examples:
   billhook inbox list --state dead --newer-than 2d
   billhook inbox retry school:aa3a27d6-05b5-4fcd-bd04-505bfffacfc2
-  billhook inbox purge --older-than 30d]]
+  billhook inbox retry --all --state done --newer-than 2h --older-than 1h
+  billhook inbox retry --all --state unhandled --rules rules.lua
+  billhook inbox purge --older-than 30d
+  billhook inbox purge --account school --invoice 16]]
 end
 
+-- The inbox's URL, and the app where there is a rules file.
 local function url_of(args)
   if not args.rules then return args.inbox end
   local app, err = require("billhook.cli.rules").load(args.rules)
-  return app and app.inbox, err
+  return app and app.inbox, app or err
 end
 
 -- Looking must not make a new, empty inbox out of a mistyped name.
 local function open(args)
-  local url, err = url_of(args)
-  if not url then return nil, err end
+  local url, app = url_of(args)
+  if not url then return nil, app end
   local inbox = require "billhook.inbox"
   local good, why = inbox.check(url)
   if not good then require("billhook.cli").usage(why) end
   local path = url:match "^sqlite:(.+)$"
   if path and not require("billhook.process").stat(path) then return nil, "no inbox " .. path end
-  return inbox.open(url)
+  local store, err = inbox.open(url)
+  return store, store and app or err
 end
 
-local function filter_of(args, state)
-  return { id = args.id, account = args.account, type = args.type, invoice = args.invoice,
-    state = state or args.state, older_than = args.older_than, newer_than = args.newer_than,
-    limit = args.limit }
+local function filter_of(args, changes)
+  local filter = { account = args.account, type = args.type, invoice = args.invoice,
+    state = args.state, older_than = args.older_than, newer_than = args.newer_than,
+    limit = args.limit, contested = args.contested }
+  for name, value in pairs(changes or {}) do filter[name] = value end
+  return filter
 end
 
 local function when(epoch)
@@ -95,13 +127,16 @@ end
 
 local actions = {}
 
-function actions.list(store, args, state)
-  local events, err = store:list(filter_of(args, state))
+function actions.list(store, args)
+  local events, err = store:list(filter_of(args))
   if not events then return nil, err end
   return events, show_list
 end
 
-function actions.dead(store, args) return actions.list(store, args, "dead") end
+function actions.dead(store, args)
+  args.state = "dead"
+  return actions.list(store, args)
+end
 
 local fields = { "account", "id", "key", "vendor", "type", "native", "invoice", "tenant", "live",
   "trust", "contested", "state", "note" }
@@ -116,10 +151,14 @@ local function show_event(event)
   term.table({ "WHAT", "VALUE" }, rows)
   rows = {}
   for rule, mark in pairs(event.marks or {}) do
-    rows[#rows + 1] = { rule, mark.state, mark.attempts, mark.message }
+    local wait = mark.state == "waiting" and ("%.0f s"):format((mark.wait or 0) / 1000) or nil
+    rows[#rows + 1] = { rule, mark.state, mark.attempts, wait, mark.message }
+  end
+  for _, rule in ipairs(event.rules) do
+    if not event.marks[rule] then rows[#rows + 1] = { rule, "not begun", 0 } end
   end
   table.sort(rows, function(a, b) return a[1] < b[1] end)
-  if #rows > 0 then term.table({ "RULE", "STATE", ">ATTEMPTS", "MESSAGE" }, rows) end
+  if #rows > 0 then term.table({ "RULE", "STATE", ">ATTEMPTS", "RUNS IN", "MESSAGE" }, rows) end
 end
 
 function actions.show(store, args)
@@ -140,26 +179,85 @@ function actions.stats(store)
   end
 end
 
-function actions.retry(store, args)
-  if not args.id and not args.all then require("billhook.cli").usage "retry: an id, or --all" end
-  local n, err = store:replay(filter_of(args, not args.id and "dead" or nil))
+local PAGE = 500
+
+-- Which rules want what is unhandled now, as the inbox takes it.
+local function wanted(store, app, filter)
+  local names, before = {}, nil
+  repeat
+    filter.limit, filter.before = PAGE, before
+    local events, err = store:list(filter)
+    if not events then return nil, err end
+    for _, event in ipairs(events) do
+      local kind = { event.account, event.type, event.native, event.live and "live" or "test" }
+      names[table.concat(kind, "\n")] = app.accounts[event.account]
+        and require("billhook.intake").rules_of(app, event.account, event, event.type) or {}
+      before = event.seq
+    end
+  until #events < PAGE
+  return names
+end
+
+-- One replay for all that match, or one for each id; the sum.
+local function each_id(args, fn)
+  if #args.id == 0 then return fn(filter_of(args)) end
+  local all = 0
+  for _, id in ipairs(args.id) do
+    local n, err = fn(filter_of(args, { id = id }))
+    if not n then return nil, err end
+    all = all + n
+  end
+  return all
+end
+
+function actions.retry(store, args, app)
+  if #args.id == 0 and not args.all then
+    require("billhook.cli").usage "retry: an id, or --all"
+  elseif args.state == "unhandled" and not app then
+    require("billhook.cli").usage "retry: unhandled ones are run by the rules of --rules"
+  end
+  if #args.id == 0 then args.state = args.state or "dead" end
+  local n, err = each_id(args, function(filter)
+    local names, why
+    if app and (filter.state or "unhandled") == "unhandled" then
+      names, why = wanted(store, app, filter_of(args, { id = filter.id, state = "unhandled" }))
+      if not names then return nil, why end
+    end
+    return store:replay(filter, names)
+  end)
   if not n then return nil, err end
   return { again = n }, function() print(("%d to run again"):format(n)) end
 end
 
+-- What a purge leaves since its rules have not run.
+local function unfinished(store, args)
+  return each_id(args, function(filter)
+    filter.state, filter.limit = "pending", 1000
+    local events, err = store:list(filter)
+    return events and #events, err
+  end)
+end
+
 function actions.purge(store, args)
-  if not (args.id or args.older_than or args.invoice) then
+  if #args.id == 0 and not (args.older_than or args.invoice) then
     require("billhook.cli").usage "purge: an id, --older-than or --invoice"
   end
-  local n, err = store:purge(filter_of(args))
+  local left, err = unfinished(store, args)
+  local n
+  if left then
+    n, err = each_id(args, function(filter) return store:purge(filter) end)
+  end
   if not n then return nil, err end
-  return { purged = n }, function() print(("%d purged"):format(n)) end
+  return { purged = n, kept = left }, function()
+    print(("%d purged"):format(n))
+    if left > 0 then print(("%d kept: not finished"):format(left)) end
+  end
 end
 
 function M.run(args)
-  local store, err = open(args)
-  if not store then return nil, tostring(err) end
-  local result, show = actions[args.action](store, args)
+  local store, app = open(args)
+  if not store then return nil, tostring(app) end
+  local result, show = actions[args.action](store, args, app)
   if result ~= nil and args.json then
     require("billhook.cli.term").json(result, args.action == "list" or args.action == "dead")
   elseif result ~= nil then

@@ -37,7 +37,7 @@ Example: billhook serve rules.lua --listen 127.0.0.1:8080]]
 end
 
 local server_text = [[
-  lua_shared_dict billhook_quota 1m;
+  lua_shared_dict billhook 1m;
   init_worker_by_lua_block {
     local ffi = require "ffi" -- no worker outlives a master that was killed with -9
     ffi.cdef "int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long);"
@@ -61,13 +61,10 @@ local server_text = [[
     }
     location = /metrics {
       content_by_lua_block {
-        local metrics = require("billhook.openresty").metrics
-        if not metrics then return ngx.exec "@none" end
-        metrics(assert(require("billhook.cli.rules").load $RULES))
+        require("billhook.openresty").metrics(assert(require("billhook.cli.rules").load $RULES))
       }
     }
     location / { return 404 '{"error":"not found"}'; }
-    location @none { return 404 '{"error":"not found"}'; }
     location @large { return 413 '{"error":"body too large"}'; }
   }
 ]]

@@ -12,6 +12,7 @@
 
 local gate = require "billhook.host.gate"
 local intake = require "billhook.intake"
+local metrics = require "billhook.metrics"
 local store = require "billhook.host.store"
 
 -- luacheck: globals ngx.status ngx.header
@@ -21,7 +22,7 @@ local M = {}
 local default_limit = 8 * 1024 * 1024
 local chains = 4 -- rules side by side in one nginx worker
 local idle = 1 -- seconds between two looks for due deliveries
-local suspicion = 30 -- seconds for which a failed commit makes healthz fail
+local handing_over = 10 -- seconds between two times at which counts go into the inbox
 
 local started = setmetatable({}, { __mode = "k" }) -- app -> what this worker keeps about it
 
@@ -79,13 +80,10 @@ end
 local function admit(app, state, events)
   local results, err = app.store:admit(events)
   if results then
-    state.failed_at = nil
     if state.wake:count() <= 0 then state.wake:post() end
     return app:admitted(events, results)
   end
-  state.failed_at = ngx.now()
-  log(ngx.ERR, "not stored, answered 503: ", tostring(err))
-  return intake.refusal(503)
+  return app:not_stored(events, err)
 end
 
 local function handle(app, account)
@@ -119,18 +117,36 @@ function M.receive(app, account)
   if not ngx.headers_sent then say(intake.refusal(503)) end
 end
 
---- Content handler: 200 while the inbox answers and takes deliveries, else 503.
+--- Content handler: 200 while the inbox takes something, else 503.
 ---@param app table
 function M.healthz(app)
   local state, err = adopt(app)
-  local stats
-  if state then stats, err = app.store:stats() end
-  if stats and state.failed_at and ngx.now() - state.failed_at < suspicion then
-    stats, err = nil, "a commit failed lately"
-  end
-  if stats then return say(200, '{"ok":true}') end
+  local well
+  if state then well, err = app:health() end
+  if well then return say(200, '{"ok":true}') end
   log(ngx.ERR, "healthz: ", tostring(err))
   return say(intake.refusal(503))
+end
+
+--- Content handler: what billhook.metrics tells, as Prometheus text.
+---@param app table
+---@param extra string|nil more of such text
+function M.metrics(app, extra)
+  local state, err = adopt(app)
+  if not state then
+    log(ngx.ERR, tostring(err))
+    return say(intake.refusal(503))
+  end
+  local text
+  text, err = metrics.text(app, extra)
+  if err then log(ngx.ERR, "metrics: ", tostring(err)) end
+  say(200, text, { ["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8" })
+end
+
+-- Also when nginx quits: what was counted since is not lost.
+local function hand_over(_, app)
+  local ok, err = metrics.flush(app)
+  if not ok then log(ngx.ERR, "metrics: ", tostring(err)) end
 end
 
 -- One round of due deliveries; the next follows at once where rules ran, else when a delivery
@@ -187,6 +203,7 @@ function M.start(app, options)
   local state, err = adopt(app)
   if not state then return log(ngx.ERR, tostring(err)) end
   assert(ngx.timer.at(0, first_timer))
+  assert(ngx.timer.every(handing_over, hand_over, app))
   if options.work == false or state.works then return end
   state.works = true
   for _ = 1, chains do assert(ngx.timer.at(0, work, app, state)) end

@@ -114,7 +114,10 @@ local function insert(self, query, event, as, now, numbers)
   local seq = numbers()
   lane = lane and M.lane(self, query, event, seq, lane.due)
   local _, made = query(EVENT, seq, lane, unpack(columns, 1, COLUMNS))
-  if made == 0 then return false end -- another transaction was quicker
+  if made == 0 then -- it is known; or another transaction was quicker
+    if lane == seq then query("DELETE FROM lanes WHERE lane = $1", seq) end
+    return false
+  end
   query("INSERT INTO bodies (seq, body, under) VALUES ($1, $2, $3)", seq, event.body,
     event.under and 1 or 0)
   return true
@@ -148,7 +151,10 @@ end
 -- Counts what has become of an event.
 local function count(tally, event, result, first)
   tally:add("delivery " .. result .. " " .. event.account, 1)
-  if result == "admitted" then tally:state(event.account, became[event], 1) end
+  if result == "admitted" then
+    tally:add("event " .. event.account, 1)
+    tally:state(event.account, became[event], 1)
+  end
   if first then tally:add("contested " .. event.account, 1) end
 end
 
@@ -187,9 +193,13 @@ function Admit:admit(events)
     else
       local numbers = self.dialect.numbers(query)
       for i, event in ipairs(events) do
-        local first
-        results[i], first = admit(self, query, event, now, numbers)
-        count(tally, event, results[i], first)
+        local result, first = "admitted", nil
+        -- most are new; what is not, the indexes tell
+        if not insert(self, query, event, event, now, numbers) then
+          result, first = admit(self, query, event, now, numbers)
+        end
+        results[i] = result
+        count(tally, event, result, first)
       end
     end
     tally:write(self.dialect, query)

@@ -3,17 +3,13 @@
 -- A counter is changed by the transaction in which it happens, so it is as
 -- right as the rest of the inbox, and costs no commit. Its name is a few words:
 --
---   delivery RESULT ACCOUNT          admitted, duplicate, contested; refused are the process's own
---   state STATE ACCOUNT              how many events are pending, done, dead, unhandled
---   contested ACCOUNT                how many events are
---   run RESULT SECONDS RULE          runs of that result within so many seconds ("+Inf": longer);
---                                    total: the ms that they took
---   and whatever else count() is given
+--   delivery RESULT ACCOUNT     admitted, duplicate, contested
+--   event ACCOUNT               how many events are known
+--   state STATE ACCOUNT         how many of them are done, dead, unhandled; the others are pending
+--   contested ACCOUNT           how many of them are
+--   and what count() is given: see metrics.lua
 
 local M = {}
-
--- Seconds; runs that took longer than the last are "+Inf".
-M.BOUNDS = { "0.01", "0.05", "0.1", "0.5", "1", "5", "10", "30", "60" }
 
 local Tally = {}
 Tally.__index = Tally
@@ -26,23 +22,20 @@ function Tally:add(name, n, total)
   self.total[name] = (self.total[name] or 0) + (total or 0)
 end
 
-function Tally:state(account, state, n)
-  self:add("state " .. (state == "bad" and "dead" or state) .. " " .. account, n)
-end
-
-local function bound(seconds)
-  for _, text in ipairs(M.BOUNDS) do
-    if seconds <= tonumber(text) then return text end
+---What has been added: { name, n, total } each.
+function Tally:list()
+  local list = {}
+  for i, name in ipairs(self.names) do
+    list[i] = { name = name, n = self.n[name], total = self.total[name] }
   end
-  return "+Inf"
+  return list
 end
 
-local RESULTS = { done = "done", waiting = "failed", dead = "dead" }
-
----@param took number seconds
-function Tally:run(rule, state, took)
-  self:add(("run %s %s %s"):format(RESULTS[state], bound(took), rule), 1,
-    math.floor(took * 1000 + 0.5))
+---One event more, or less, that is in this state; what is in none of these is pending.
+function Tally:state(account, state, n)
+  if state ~= "pending" then
+    self:add("state " .. (state == "bad" and "dead" or state) .. " " .. account, n)
+  end
 end
 
 local texts = {}
@@ -83,6 +76,28 @@ end
 function M.sums(query)
   return query("SELECT name, CAST(SUM(n) AS BIGINT) AS n, CAST(SUM(total) AS BIGINT) AS total "
     .. "FROM counters WHERE shard >= 0 GROUP BY name")
+end
+
+---States by account: { account = { pending, done, dead, unhandled, contested } }.
+function M.states(sums)
+  local accounts = {}
+  local function of(account)
+    accounts[account] = accounts[account]
+      or { pending = 0, done = 0, dead = 0, unhandled = 0, contested = 0 }
+    return accounts[account]
+  end
+  for _, one in ipairs(sums) do
+    local state, account = one.name:match("^state (%l+) (%S+)$")
+    if state then
+      of(account)[state] = one.n
+      of(account).pending = of(account).pending - one.n
+    else
+      state, account = one.name:match("^(%l+) (%S+)$")
+      if state == "event" then of(account).pending = of(account).pending + one.n end
+      if state == "contested" then of(account).contested = one.n end
+    end
+  end
+  return accounts
 end
 
 local Counters = {}

@@ -45,7 +45,7 @@
 --   done(token, seq, rule, how)   -> true, or false where the token is old
 --   retry(token, seq, rule, delay, message, how)  -> the same; due again in `delay` ms
 --   dead(token, seq, rule, message, how)          -> the same; rule nil: an event that can't be run
---       how = { took = seconds, next = the run that begins now, as begin() takes it, holds = false:
+--       how = { next = the run that begins now, as begin() takes it, holds = false:
 --       this failure holds back nothing, lost = true: it has not been run }
 --   release(list of { lane, token, seen, after }) -> how many of them were still held
 --       due again `after` ms from now, or not at all (nil); at once where an event later than

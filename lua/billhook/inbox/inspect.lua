@@ -23,7 +23,7 @@ local FILTERS = {
 local STATES = {
   pending = "e.open = 1 AND e.state = 'pending'",
   done = "e.state = 'done'",
-  dead = "e.state IN ('bad', 'dead', 'unhandled') AND e.state <> 'unhandled'",
+  dead = "e.state IN ('bad', 'dead', 'unhandled') AND e.state IN ('bad', 'dead')",
   unhandled = "e.state IN ('bad', 'dead', 'unhandled') AND e.state = 'unhandled'",
 }
 
@@ -71,13 +71,13 @@ end
 
 -- What an index finds few of is sorted: else a planner that does not know how few goes through all
 -- events from the newest, looking for them.
-local function order(filter)
+local function order(filter, column)
   local few = filter.id or filter.invoice or filter.contested or filter.state == "dead"
-  return few and "e.seq + 0" or "e.seq"
+  return few and column .. " + 0" or column
 end
 
 local function where(parts, filter, limit)
-  return " WHERE " .. table.concat(parts, " AND ") .. " ORDER BY " .. order(filter)
+  return " WHERE " .. table.concat(parts, " AND ") .. " ORDER BY " .. order(filter, "e.seq")
     .. " DESC LIMIT " .. ("%d"):format(limit)
 end
 
@@ -112,7 +112,7 @@ end
 -- --- events one batch after the other ------------------------------------------
 
 local SOME = "SELECT b.seq FROM bodies b JOIN events e ON e.seq = b.seq WHERE %s "
-  .. "ORDER BY b.seq LIMIT %d"
+  .. "ORDER BY %s LIMIT %d"
 
 -- Does something with all events of a filter that have a body and for which `extra` holds:
 -- fn(query, now, rows, tally) gives how many it was done with. They are looked for without a lock,
@@ -124,8 +124,8 @@ local function each_batch(self, filter, extra, fn)
       local parts, values, clause = conditions(filter, now)
       clause(extra)
       clause("b.seq > ?", last)
-      return query(SOME:format(table.concat(parts, " AND "), math.min(BATCH, left)),
-        unpack(values))
+      return query(SOME:format(table.concat(parts, " AND "), order(filter, "b.seq"),
+        math.min(BATCH, left)), unpack(values))
     end)
     if not found then return nil, why end
     if #found == 0 then break end
@@ -256,9 +256,8 @@ function Inspect:stats()
       due = number(query, DUE, now),
       oldest = oldest and math.max(0, now - oldest.at) / 1000,
     }
-    for _, row in ipairs(counters.sums(query)) do
-      local name = row.name:match("^state (%l+) ") or row.name:match("^(contested) ")
-      if name then stats[name] = (stats[name] or 0) + row.n end
+    for _, states in pairs(counters.states(counters.sums(query))) do
+      for state, n in pairs(states) do stats[state] = stats[state] + n end
     end
     return stats
   end)

@@ -103,11 +103,12 @@ local HOLD = "UPDATE lanes SET owner = $1, due = $2, token = $3, stirred = 0, ru
   .. "WHERE lane = $4"
 
 local RUNNING = "UPDATE lanes SET running = $1, rule = $2 "
-  .. "WHERE lane = $3 AND token = $4 AND owner IS NOT NULL RETURNING lane"
+  .. "WHERE lane = $3 AND token = $4 AND owner IS NOT NULL"
 
 ---Notes which run is about to begin; for this folder only.
 function M.running(query, token, run)
-  return query(RUNNING, run.seq, run.rule, run.lane, token)[1] ~= nil
+  local _, held = query(RUNNING, run.seq, run.rule, run.lane, token)
+  return held == 1
 end
 
 ---Notes that no run is under way in a lane; for this folder only.

@@ -39,11 +39,12 @@ UPDATE events SET left_over = left_over - 1,
     ELSE 'done' END
 WHERE seq = $2 RETURNING account, open, state]]
 
-local function close(query, now, seq, tally)
+local function close(self, query, now, seq)
   local event = query(CLOSE, now, seq)[1]
   if event.open == 1 then return end
-  tally:state(event.account, "pending", -1)
+  local tally = counters.tally()
   tally:state(event.account, event.state, 1)
+  tally:write(self.dialect, query)
 end
 
 -- What has become of a run, and which one begins next.
@@ -55,10 +56,7 @@ local function mark(self, token, seq, rule, state, how)
     local failed_at = state ~= "done" and how.holds ~= false and now or nil
     local _, fresh = query(MARK, seq, rule, state, how.lost and 0 or 1, due, failed_at, now,
       how.message and how.message:sub(1, MESSAGE_LIMIT))
-    local tally = counters.tally()
-    if fresh == 1 and state ~= "waiting" then close(query, now, seq, tally) end
-    if how.took then tally:run(rule, state, how.took) end
-    tally:write(self.dialect, query)
+    if fresh == 1 and state ~= "waiting" then close(self, query, now, seq) end
     -- a note of a run that is done does no harm, one that will be repeated would count again
     if state == "waiting" and (how.next or {}).lane ~= lane then lanes.rest(query, lane) end
     if how.next then lanes.running(query, token, how.next) end

@@ -148,8 +148,11 @@ CREATE TABLE counters (
   PRIMARY KEY (shard, name)
 ) WITHOUT_ROWID;
 INSERT INTO counters (shard, name, n, total)
+SELECT 0, 'event ' || account, COUNT(*), 0 FROM events GROUP BY account;
+INSERT INTO counters (shard, name, n, total)
 SELECT 0, 'state ' || CASE state WHEN 'bad' THEN 'dead' ELSE state END || ' ' || account,
-  COUNT(*), 0 FROM events GROUP BY account, CASE state WHEN 'bad' THEN 'dead' ELSE state END;
+  COUNT(*), 0 FROM events WHERE state <> 'pending'
+  GROUP BY account, CASE state WHEN 'bad' THEN 'dead' ELSE state END;
 INSERT INTO counters (shard, name, n, total)
 SELECT 0, 'contested ' || account, COUNT(*), 0 FROM events WHERE contested > 0 GROUP BY account;
 ]],

@@ -26,10 +26,14 @@ function M.enter(name)
   return function() running[here] = before end
 end
 
---- Has another coroutine call for the same as this one.
----@param other thread
-function M.join(other)
-  running[other] = running[thread()]
+--- What stands for whoever this coroutine calls for; nil for nobody.
+function M.who()
+  return running[thread()]
+end
+
+--- Has this coroutine call for another's `who()`.
+function M.be(who)
+  running[thread()] = who
 end
 
 --- A name for a call: nil where nobody in particular makes it.

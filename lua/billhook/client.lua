@@ -16,10 +16,18 @@
 --   transport        "curl", "worker", "resty", or a table (see billhook.transport)
 --   ca_file, proxy, allow_http
 --   clock, random    functions, for tests: seconds, and a number from 0 to 1
---   on_request, on_response   functions that are told of every attempt; they see no credentials
+--   on_request, on_response   functions that are told of every attempt: { vendor, operation,
+--                    method, url, attempt, traceparent }, afterwards also { duration, status or
+--                    kind and message, quota_left }. They see no credentials, and break nothing
 --   webhook          what verifies this account's webhooks: { secret, basic, authorization,
 --                    tolerance, limit }
 --   test_events      false   run rules for events that are marked as tests
+--
+-- One call may have its own timeout, connect_timeout, attempts, limit, and
+--
+--   traceparent      passed on: W3C's trace context
+--   priority         "background" waits for the quota behind all others ("person")
+--   settle_timeout, reference = { field, value }   of a call that must not happen twice
 --
 -- The vendors' own options stand in billhook.vendor.*. Credentials are kept where no iteration
 -- finds them. A client without credentials but with `webhook` can only receive.
@@ -142,6 +150,16 @@ local shown = { "timeout", "connect_timeout", "settle_timeout", "attempts", "lim
 function M.share(self, open)
   if states[self] then
     states[self].open_shared = open
+  end
+end
+
+--- Has every attempt of a client told to fn(operation, result), with the status of its answer, or
+-- the kind of its failure.
+---@param self table
+---@param fn fun(operation: string, result: string)
+function M.observe(self, fn)
+  if states[self] then
+    states[self].observe = fn
   end
 end
 

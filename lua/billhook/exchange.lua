@@ -142,6 +142,9 @@ local function event_of(state, plan, attempt)
 end
 
 local function tell_response(state, plan, attempt, started, response, failure)
+  if state.observe then
+    pcall(state.observe, plan.operation, tostring(response and response.status or failure.kind))
+  end
   if not state.options.on_response then
     return
   end

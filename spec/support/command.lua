@@ -17,9 +17,9 @@ M.patience = 20
 local function read(path)
   local file = io.open(path, "rb")
   if not file then return "" end
-  local text = file:read "*a"
+  local text = file:read "*a" -- nil: of a process that has just ended
   file:close()
-  return text
+  return text or ""
 end
 M.read = read
 

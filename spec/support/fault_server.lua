@@ -44,12 +44,13 @@ local function ask(self, command)
   return answer
 end
 
+-- also the name of its folder of shared objects
 local lua = rawget(_G, "jit") and "luajit" or "lua5.4"
 
 function M.start()
   local pipe = assert(io.popen(("LUA_PATH='lua/?.lua;lua/?/init.lua;%s' "
-    .. "LUA_CPATH='build/%s/?.so;%s' exec %s spec/support/fault_process.lua"):format(
-      package.path, lua, package.cpath, lua)))
+    .. "LUA_CPATH='build/%s/?.so;%s' exec %s spec/support/fault_process.lua"):format(package.path,
+      lua, package.cpath, lua)))
   local port = tonumber(pipe:read "*l")
   local boss = assert(socket.connect("127.0.0.1", port))
   boss:setoption("tcp-nodelay", true)

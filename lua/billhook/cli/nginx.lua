@@ -168,6 +168,11 @@ function M.write(options)
   return path
 end
 
+-- nginx takes NGINX for a list of sockets. It runs LuaJIT, whatever runs this: another Lua's
+-- shared objects must not be found by it.
+local environment_of_nginx = { NGINX = false }
+if _VERSION ~= "Lua 5.1" then environment_of_nginx.LUA_CPATH = false end
+
 ---Writes nginx.conf and starts nginx, in the foreground of a group of its own.
 ---@param options table as for conf; `nginx`, `lua_path` and `lua_cpath` are found and added
 ---@return table|nil child
@@ -184,7 +189,7 @@ function M.start(options)
   return require("billhook.cli.children").start(
     { found.binary, "-p", options.run .. "/", "-e", "stderr", "-c", path },
     { name = "nginx", die = "TERM", whole = true, stderr = options.stderr,
-      env = { NGINX = false } }) -- nginx takes that for a list of sockets
+      env = environment_of_nginx })
 end
 
 local patience = 15 -- seconds for a first answer

@@ -16,19 +16,25 @@ local function iso(seconds) return (text.iso(seconds):gsub("%+00:00$", ".000Z"))
 
 local invoices = {}
 
+-- An invoice is created once: a second sample of it would be an update.
+local function number()
+  return tonumber(text.hex(text.random(3)), 16) + 1000
+end
+
 function invoices.dreamclass(now)
+  local id = number()
   return {
-    id = 16, fees = json.array { { id = 86 }, { id = 85 } }, email = "payer@example.com",
+    id = id, fees = json.array { { id = 86 }, { id = 85 } }, email = "payer@example.com",
     amount = 300, status = 1, address = "Address 1",
     dueDate = text.iso(now + 14 * 86400):sub(1, 10),
     fullname = "Sam Sample", createdAt = text.iso(now), issueDate = text.iso(now):sub(1, 10),
-    telephone = "123456789", invoiceRefId = "sample-16",
+    telephone = "123456789", invoiceRefId = ("sample-%d"):format(id),
   }
 end
 
 function invoices.betterez(now)
   return {
-    _id = "616d7cf38fedff37e4492161", serie = "456889", number = "1261913952",
+    _id = text.hex(text.random(12)), serie = "456889", number = "1261913952",
     type = "certification", invoiceProviderId = "5f243d100617680712e78dd7",
     authNumber = "BD2ECBAC-4B37-4760-8DD9-9D50C3C9B194", transactionId = "616d7cf38fedff37e449215c",
     accountId = "563c1457c4f260b0b7765569", createdBy = "4e9774b45f014e0100000003",
@@ -39,7 +45,8 @@ end
 
 function invoices.dreamapply(now)
   return {
-    logged = text.iso(now), bind = json.array { "AF-100001" }, invoice = "/api/v9/invoices/1",
+    logged = text.iso(now), bind = json.array { "AF-100001" },
+    invoice = ("/api/v9/invoices/%d"):format(number()),
     application = "/api/v9/applications/1", applicant = "/api/v9/applicants/1",
   }
 end

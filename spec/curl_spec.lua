@@ -200,6 +200,30 @@ describe("The curl transport", function()
     assert.has_error(function() transport:sleep("1") end)
   end)
 
+  it("says what went wrong", function()
+    local function said(message, ...)
+      local url = select("#", ...) > 1 and server:url(...) or (...)
+      local response, failure = get { timeout = 0.5, url = url, fresh = true }
+      assert.is_nil(response)
+      assert.is_truthy(failure.message:find(message, 1, true), failure.message)
+    end
+    local head = send("HTTP/1.1 200 OK\r\n")
+    said("nowhere.invalid", "http://nowhere.invalid/")
+    said("Failed to connect to 127.0.0.1", "http://127.0.0.1:1/")
+    said("certificate", secure:url("close"))
+    said("timed out after 5", "wait=20000", "close")
+    said("7 bytes ", answer(200, {}, "abc", 10), "close")
+    said("the answer is not HTTP", send("SSH-2.0\r\n"), "close")
+    said("the connection was closed amid the headers", head, "close")
+    said("there are more than 200 headers", head, times(201, "X-#: y\r\n"))
+    said("the headers are over 256 KiB", head, times(100, "X-#: " .. ("y"):rep(3000) .. "\r\n"))
+    local own = peer.start()
+    get { url = own:url(answer(200, {}, "")) }
+    local _, failure = get { url = own:url("close") }
+    assert.are.equal("the connection died before an answer came", failure.message)
+    own:stop()
+  end)
+
   it("resumes TLS sessions on fresh connections", function()
     local reader = transport:stream { method = "GET", url = server:url(answer(200, {}, "a")) }
     for i = 1, 3 do

@@ -23,6 +23,44 @@ local locations = [[
       tostring(reader:read()))
     reader:close()
   } }
+  location /drain { content_by_lua_block {
+    local json = require "billhook.json"
+    -- this process's open files of the kind, by the thread and by us
+    local function files()
+      local n, named = 0, 0
+      local pipe = io.popen("ls -l /proc/" .. ngx.worker.pid() .. "/fd")
+      for line in pipe:lines() do
+        if line:find("/tmp/lua_", 1, true) then n = n + 1 end
+        if line:find "/tmp/lua_%w+$" then named = named + 1 end
+      end
+      pipe:close()
+      return n, named
+    end
+    local given = ngx.req.get_uri_args()
+    local reader = assert(transport:stream { method = "GET", stall = tonumber(given.stall),
+      url = ngx.var.request_uri:match("url=(.*)$"), limit = tonumber(given.limit) })
+    local out = { bytes = 0, largest = 0, more = 0, turns = 0 }
+    out.open, out.named = files()
+    local over = false
+    ngx.thread.spawn(function()
+      while not over do
+        out.turns = out.turns + 1
+        ngx.sleep(0)
+      end
+    end)
+    collectgarbage()
+    local before = collectgarbage "count"
+    for chunk in function()
+      local chunk, failure = reader:read()
+      out.kind = failure and failure.kind
+      return chunk
+    end do
+      out.bytes, out.largest = out.bytes + #chunk, math.max(out.largest, #chunk)
+      out.more = math.max(out.more, collectgarbage "count" - before)
+    end
+    over, out.left = true, files()
+    ngx.print(json.encode(out))
+  } }
   location /bad { content_by_lua_block {
     local _, a = pcall(transport.request, transport, { method = "GET" })
     local _, b = pcall(transport.sleep, transport, -1)
@@ -113,7 +151,30 @@ describe("the worker transport", function()
     assert.equal(0, far:count("POST "))
   end)
 
-  it("gives a stream's body in one piece", function()
+  it("streams what takes more memory than a piece, and gives others their turn", function()
+    server, far = start(), peer.start()
+    local large = far:url(peer.answer(200, {}, "", 20000000), peer.times(20000, ("x"):rep(1000)))
+    local function drained(url, query)
+      local _, _, body = server:request { path = "/drain?" .. (query or "") .. "&url=" .. url }
+      return json.decode(body)
+    end
+    local got = drained(large)
+    assert.equal(20000000, got.bytes)
+    assert.equal(65536, got.largest)
+    assert.is_true(got.turns >= 300, got.turns) -- of 306 pieces
+    assert.is_true(got.more < 8192, got.more) -- KiB
+    assert.same({ 1, 0 }, { got.open, got.named })
+    assert.equal(0, got.left)
+    got = drained(far:url(peer.answer(200, {}, ("x"):rep(3000), 5000), "close"))
+    assert.same({ 3000, "network" }, { got.bytes, got.kind })
+    got = drained(far:url(peer.answer(200, {}, ("x"):rep(3000), 5000), "wait=20000"), "stall=0.2")
+    assert.same({ 3000, "timeout" }, { got.bytes, got.kind })
+    got = drained(large, "limit=100000")
+    assert.same({ 100000, "too_large" }, { got.bytes, got.kind })
+    assert.equal(0, got.left)
+  end)
+
+  it("gives a stream's head and body", function()
     server, far = start(), peer.start()
     local url = far:url(peer.answer(200, { ["X-One"] = "1" }, "body"))
     local _, _, body = server:request { path = "/stream?url=" .. url }

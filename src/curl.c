@@ -3,7 +3,7 @@
 */
 #include "curl.h"
 
-#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -217,6 +217,7 @@ static size_t refuse(transfer *t, const char *why) {
 static int on_send(void *user, char *ip, char *from, int port, int local) {
   transfer *t = user;
   (void)ip, (void)from, (void)port, (void)local;
+  t->moved = 1;
   return t->sends++ == 0 ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
@@ -233,6 +234,7 @@ static size_t on_head(char *line, size_t one, size_t n, void *user) {
   transfer *t = user;
   (void)one;
   t->head_bytes += n;
+  t->moved = 1;
   if (t->head_bytes > CURL_HEAD_BYTES)
     return refuse(t, "the headers are over 256 KiB");
   if (is_blank(line, n)) {
@@ -267,18 +269,19 @@ static int reserve(transfer *t, size_t n) {
 
 static size_t on_body(char *data, size_t one, size_t n, void *user) {
   transfer *t = user;
+  size_t fit = n < t->limit - t->total ? n : t->limit - t->total;
   (void)one;
+  t->moved = 1;
   if (t->stream && t->used >= CURL_WINDOW) {
     t->paused = 1;
     return CURL_WRITEFUNC_PAUSE;
   }
-  if (n > t->limit - t->total) return refuse(t, "the body is over the limit");
-  if (!reserve(t, n)) return refuse(t, "there is no memory for the body");
-  memcpy(t->bytes + t->used, data, n);
-  t->used += n;
-  t->total += n;
+  if (!reserve(t, fit)) return refuse(t, "there is no memory for the body");
+  memcpy(t->bytes + t->used, data, fit); /* a stream's reader gets these */
+  t->used += fit;
+  t->total += fit;
   if (t->stream) t->pool->news = 1;
-  return n;
+  return fit == n ? n : refuse(t, "the body is over the limit");
 }
 
 /* options */
@@ -445,6 +448,7 @@ CURLcode transfer_start(transfer *t, const order *o) {
   CURLcode code = set_kind(t, o);
   t->limit = o->limit;
   t->stream = o->stream;
+  t->stall = o->stall;
   set_transfer(t->easy, t);
   set_connection(t->easy, o);
   if (code == CURLE_OK) code = curl_easy_setopt(t->easy, CURLOPT_URL, o->url);
@@ -504,6 +508,35 @@ static int64_t now(void) {
   return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* Only time in which a byte would have been taken counts as silence: neither
+** while the reader holds the transfer back, nor while nobody polls. */
+static void end_stalled(pool *p) {
+  transfer *t, *next;
+  for (t = p->running; t != NULL; t = next) {
+    next = t->next;
+    if (t->moved || t->paused) t->quiet = 0;
+    t->moved = 0;
+    if (t->stall == 0 || t->quiet < t->stall) continue;
+    snprintf(t->said, sizeof(t->said), "nothing came for %ld milliseconds",
+             t->stall);
+    finish(t, CURLE_OPERATION_TIMEDOUT);
+  }
+}
+
+/* waits for something to do, or until a transfer has been silent too long */
+static void await(pool *p, int64_t ms) {
+  int64_t began = now(), took;
+  transfer *t;
+  if (ms > 60000) ms = 60000;
+  for (t = p->running; t != NULL; t = t->next)
+    if (t->stall > 0 && !t->paused && t->stall - t->quiet < ms)
+      ms = t->stall - t->quiet;
+  curl_multi_poll(p->multi, NULL, 0, (int)ms, NULL);
+  took = now() - began;
+  for (t = p->running; t != NULL; t = t->next)
+    t->quiet += took;
+}
+
 int pool_poll(pool *p, long ms) {
   int64_t end = now() + ms, left;
   int running;
@@ -511,9 +544,10 @@ int pool_poll(pool *p, long ms) {
   for (;;) {
     if (curl_multi_perform(p->multi, &running) != CURLM_OK) give_up(p);
     collect(p);
+    end_stalled(p);
     left = end - now();
     if (p->news || left <= 0) return p->news;
-    curl_multi_poll(p->multi, NULL, 0, left > 60000 ? 60000 : (int)left, NULL);
+    await(p, left);
   }
 }
 

@@ -17,6 +17,7 @@
 #define BILLHOOK_CURL_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <curl/curl.h>
 
 #pragma GCC visibility push(hidden)
@@ -39,6 +40,7 @@ typedef struct order {
   size_t size;                   /* of the body */
   size_t limit;                  /* most bytes of an answer's body */
   long timeout, connect_timeout; /* milliseconds */
+  long stall;                    /* of silence; 0: any time */
   int fresh;                     /* a connection of its own */
   int stream;                    /* hold back what is not read yet */
 } order;
@@ -54,6 +56,9 @@ typedef struct transfer {
   char *bytes; /* of the body: those that nobody took yet */
   size_t used, room;
   int stream, paused, running;
+  long stall;        /* milliseconds without a byte that end it; 0: none do */
+  int64_t quiet;     /* such ones so far, of those that pool_poll waited */
+  int moved;         /* since quiet was counted */
   int primed, plain; /* see give_easy in curl.c */
   int headed;        /* the final status and headers are there */
   int done;          /* with or without a failure */

@@ -2,7 +2,8 @@
 ** lcurl.c - luaopen_billhook_curl: pools and tickets for Lua.
 **
 **   pool = curl.new()
-**   ticket = pool:add(request[, stream])   raises where it is unusable
+**   ticket = pool:add(request[, stall])   raises where it is unusable; with
+**                            request.stall's default it is a stream
 **   pool:poll(seconds)       true when something finished or moved
 **   pool:sleep(seconds)      while transfers go on
 **   pool:close()
@@ -53,7 +54,7 @@ typedef struct text {
 ** Lua code changes meanwhile. */
 typedef struct request {
   text method, url, body, ca_file, proxy;
-  double timeout, connect_timeout, limit;
+  double timeout, connect_timeout, stall, limit;
   int fresh;
 } request;
 
@@ -70,6 +71,7 @@ static const struct {
     {"body", LUA_TSTRING, AT(body)},
     {"timeout", LUA_TNUMBER, AT(timeout)},
     {"connect_timeout", LUA_TNUMBER, AT(connect_timeout)},
+    {"stall", LUA_TNUMBER, AT(stall)},
     {"fresh", LUA_TBOOLEAN, AT(fresh)},
     {"limit", LUA_TNUMBER, AT(limit)},
     {"ca_file", LUA_TSTRING, AT(ca_file)},
@@ -174,8 +176,9 @@ static long milliseconds(lua_State *L, double s, const char *name) {
   return s < 0.001 ? 1 : (long)(s * 1000); /* 0 would mean for ever */
 }
 
-static void to_order(lua_State *L, int i, order *o) {
-  request r = {.timeout = 30, .connect_timeout = 10, .limit = 64 << 20};
+static void to_order(lua_State *L, int i, double stall, order *o) {
+  request r = {
+      .timeout = 30, .connect_timeout = 10, .stall = stall, .limit = 64 << 20};
   if (!lua_istable(L, i)) refuse(L, "request must be a table");
   lua_pushnil(L);
   while (lua_next(L, i)) { /* [name value] */
@@ -192,7 +195,7 @@ static void to_order(lua_State *L, int i, order *o) {
   memset(o, 0, sizeof(*o));
   o->timeout = milliseconds(L, r.timeout, "timeout");
   o->connect_timeout = milliseconds(L, r.connect_timeout, "connect_timeout");
-  if (o->connect_timeout > o->timeout) o->connect_timeout = o->timeout;
+  if (r.stall > -HUGE_VAL) o->stall = milliseconds(L, r.stall, "stall");
   o->method = r.method.s;
   o->url = r.url.s;
   o->body = r.body.s;
@@ -322,8 +325,8 @@ static int l_add(lua_State *L) {
   ticket *k;
   CURLcode code;
   lua_settop(L, 3);
-  to_order(L, 2, &o);
-  o.stream = lua_toboolean(L, 3);
+  to_order(L, 2, luaL_optnumber(L, 3, -HUGE_VAL), &o);
+  o.stream = !lua_isnil(L, 3);
   k = new_ticket(L, p);
   add_headers(L, k->t, 2);
   code = transfer_start(k->t, &o);

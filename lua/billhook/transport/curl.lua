@@ -9,6 +9,7 @@
 -- false only where nothing of it left.
 
 local native = require "billhook.curl"
+local rules = require "billhook.transport.request"
 
 local M = {}
 
@@ -26,9 +27,9 @@ local function failure_of(kind, message, sent)
 end
 
 -- The native module checks a request by the same rules as request.lua.
-local function add(self, request, stream)
+local function add(self, request, stall)
   local pool = self.pool
-  local ok, ticket = pcall(pool.add, pool, request, stream)
+  local ok, ticket = pcall(pool.add, pool, request, stall)
   if not ok then error(ticket, 3) end
   return ticket
 end
@@ -46,12 +47,12 @@ function Curl:request(request)
 end
 
 --- Sends a request and waits for the head of the answer. The body comes from the reader, which
--- holds the transfer back while nobody reads; `timeout` goes on.
+-- holds the transfer back while nobody reads; `timeout` goes on, `stall` does not.
 ---@param request table
 ---@return table|nil reader { status, headers, read, close }
 ---@return table|nil failure
 function Curl:stream(request)
-  local ticket = add(self, request, true)
+  local ticket = add(self, request, rules.STALL)
   local status, headers = ticket:head()
   while not status and not ticket:done() do
     self.pool:poll(SLICE)

@@ -55,4 +55,21 @@ function M.pick(option, level)
   return make()
 end
 
+-- Phases of nginx that can have light threads.
+local light = { rewrite = true, server_rewrite = true, access = true, content = true, timer = true,
+  ssl_cert = true, ssl_session_fetch = true, ssl_client_hello = true }
+
+--- On nginx's event loop: calls fn() `count` times, each in a light thread, and waits for them all.
+-- They end with the request or the timer that they belong to. Elsewhere nothing happens.
+---@param count integer
+---@param fn fun()  does not raise
+---@return boolean done
+function M.side_by_side(count, fn)
+  if not in_nginx() or not has_sockets() or not light[ngx.get_phase()] then return false end
+  local threads = {}
+  for i = 1, count do threads[i] = ngx.thread.spawn(fn) end
+  for _, thread in ipairs(threads) do ngx.thread.wait(thread) end
+  return true
+end
+
 return M

@@ -8,6 +8,8 @@
 --   body             string; not with GET and HEAD
 --   timeout          seconds for the whole call, fractions too; 30
 --   connect_timeout  seconds until the connection stands, TLS included; 10, at most `timeout`
+--   stall            seconds without a byte, while whoever asked waits for one, that end it: 60 for
+--                    a stream; else there is `timeout` alone
 --   fresh            true: a connection of its own, whose loss cannot be mistaken for an idle
 --                    one's. Always so for what is neither GET nor HEAD.
 --   limit            most bytes of the answer's body, decoded; 64 MiB
@@ -18,6 +20,9 @@
 -- Unusable requests are mistakes of the caller and raise.
 
 local M = {}
+
+--- of a stream, in seconds
+M.STALL = 60
 
 local METHODS = { GET = true, HEAD = true, POST = true, PUT = true, PATCH = true, DELETE = true }
 local SAFE = { GET = true, HEAD = true }
@@ -32,8 +37,8 @@ local OWN = {
 
 local FIELDS = {
   method = "string", url = "string", headers = "table", body = "string", timeout = "number",
-  connect_timeout = "number", fresh = "boolean", limit = "number", ca_file = "string",
-  proxy = "string",
+  connect_timeout = "number", stall = "number", fresh = "boolean", limit = "number",
+  ca_file = "string", proxy = "string",
 }
 
 -- for the functions that `check` calls
@@ -145,6 +150,7 @@ function M.check(request, level)
     headers = check_headers(request.headers or {}, level),
     timeout = timeout,
     connect_timeout = math.min(timeout, seconds(request, "connect_timeout", 10, level)),
+    stall = request.stall and seconds(request, "stall", nil, level),
     fresh = request.fresh or not SAFE[request.method],
     limit = bytes(request.limit or 64 * 1024 * 1024, level),
     ca_file = request.ca_file, proxy = request.proxy,

@@ -178,6 +178,11 @@ local function params_of(request)
   return { version = 1.1, method = request.method, path = path, headers = headers, body = body }
 end
 
+-- A socket's time is between two reads: it rings for silence, where that comes before the alarm.
+local function set_time(httpc, left, stall)
+  httpc:set_timeout(math.min(left * 1000 + SPARE, (stall or math.huge) * 1000))
+end
+
 local function exchange(httpc, params)
   local ok, err = httpc:send_request(params)
   if not ok then return nil, err end
@@ -190,7 +195,7 @@ local function begin(request)
   local httpc, failure = open_connection(request, deadline)
   if not httpc then return nil, failure end
   local left = deadline - ngx.now()
-  httpc:set_timeout(left * 1000 + SPARE)
+  set_time(httpc, left, request.stall)
   local in_time, response, err = within(left, exchange, httpc, params_of(request))
   if not in_time then return give_up(httpc, "timeout", "no whole answer in time", true) end
   if not response then return give_up(httpc, kind_of(err), err, true) end
@@ -199,8 +204,8 @@ local function begin(request)
   if fault then return give_up(httpc, "decode", fault, true) end
   return setmetatable({
     status = response.status, headers = headers, httpc = httpc, deadline = deadline,
-    left = request.limit, keep = not request.fresh, next_part = response.body_reader,
-    ended = not response.has_body,
+    left = request.limit, stall = request.stall, keep = not request.fresh,
+    next_part = response.body_reader, ended = not response.has_body,
     unbounded = not headers["content-length"] and not headers["transfer-encoding"],
   }, reader_mt)
 end
@@ -234,7 +239,7 @@ function Reader:read()
   if not self.httpc then return nil, self.failure end
   if self.ended then return finish(self) end
   local left = self.deadline - ngx.now()
-  self.httpc:set_timeout(left * 1000 + SPARE)
+  set_time(self.httpc, left, self.stall)
   local in_time, part, err = within(left, next_part, self)
   if not in_time then return tear(self, "timeout", "no whole answer in time", true) end
   if err then return tear(self, kind_of(err), "the body broke off: " .. err, true) end
@@ -263,6 +268,7 @@ end
 function M.stream(_, request)
   local copy = rules.check(request, 2)
   if for_worker(copy) then return require("billhook.transport.worker"):stream(copy) end
+  copy.stall = copy.stall or rules.STALL
   return begin(copy)
 end
 

@@ -2,13 +2,16 @@
 -- loop never waits. Each worker VM keeps a curl transport, with its connections, of its own.
 --
 -- At most host/gate.lua's number of calls (8) is under way in one nginx worker; others wait for
--- their turn, which counts against their timeout. `stream` gives the whole body as one chunk: the
--- thread has no way to hand over pieces, so `limit` bounds what is held in memory.
+-- their turn, which counts against their timeout. A thread can hand nothing over before it is done:
+-- `stream` has it write the body into a temporary file without a name, of which the reader gives
+-- piece by piece. So it takes little memory, but nothing is there before all is.
 
 local checked = require("billhook.transport.request").check
 local gate = require "billhook.host.gate"
 
 local M = { name = "worker" }
+
+local PIECE = 65536
 
 -- where a coroutine may wait
 local waiting = { rewrite = true, access = true, content = true, timer = true, ssl_cert = true,
@@ -29,17 +32,22 @@ local function result(ok, done, value)
   return nil, unsent(late and "timeout" or "network", "worker thread: " .. done)
 end
 
+-- Has a function of host/thread.lua carry the request.
+local function carry(fn, request, ...)
+  local phase = ngx.get_phase()
+  if not waiting[phase] then
+    return nil, unsent("network", "nginx cannot wait for an answer in " .. phase)
+  end
+  return result(gate.run("call", request.timeout, "billhook.host.thread", fn, request, ngx.now(),
+    ...))
+end
+
 --- Sends a request and waits for the whole answer.
 ---@param request table see request.lua
 ---@return table|nil response { status, headers, body }
 ---@return table|nil failure { kind, message, sent }
 function M.request(_, request)
-  local copy = checked(request, 2)
-  local phase = ngx.get_phase()
-  if not waiting[phase] then
-    return nil, unsent("network", "nginx cannot wait for an answer in " .. phase)
-  end
-  return result(gate.run("call", copy.timeout, "billhook.host.thread", "request", copy, ngx.now()))
+  return carry("request", checked(request, 2))
 end
 
 local Reader = {}
@@ -49,19 +57,40 @@ Reader.__index = Reader
 ---@return table|nil reader { status, headers, read, close }
 ---@return table|nil failure
 function M.stream(_, request)
-  local response, failure = M.request(nil, request)
-  if not response then return nil, failure end
-  return setmetatable({ status = response.status, headers = response.headers,
-    rest = response.body }, Reader)
+  local copy = checked(request, 2)
+  local path = os.tmpname()
+  local file, why = io.open(path, "rb")
+  if not file then return nil, unsent("network", "no temporary file: " .. why) end
+  local head, failure = carry("spool", copy, path)
+  if not head then
+    os.remove(path) -- where no thread has
+    file:close()
+    return nil, failure
+  end
+  return setmetatable({ status = head.status, headers = head.headers, torn = head.failure,
+    file = file }, Reader)
 end
 
+--- The next bytes; nil at the end; nil and a failure where the body was torn. Others have their
+--- turn before each piece.
+---@return string|nil chunk
+---@return table|nil failure
 function Reader:read()
-  local chunk = self.rest
-  self.rest = nil
-  return chunk ~= "" and chunk or nil
+  if not self.file then return nil, self.failure end
+  ngx.sleep(0)
+  if not self.file then return nil, self.failure end -- closed meanwhile
+  local chunk, why = self.file:read(PIECE)
+  if chunk then return chunk end
+  self:close()
+  self.failure = why and { kind = "network", message = why, sent = true } or self.torn
+  return nil, self.failure
 end
 
-function Reader:close() self.rest = nil end
+--- Lets the rest go.
+function Reader:close()
+  if self.file then self.file:close() end
+  self.file = nil
+end
 
 --- Waits without holding up the event loop.
 ---@param seconds number

@@ -75,6 +75,7 @@ test: packages test-packages
 	@$(LUA) spec/run.lua
 
 lint: packages test-packages
+	@$(MAKE) -s all
 	@$(LUA) spec/lint.lua
 
 # The missing ones of a list of Debian packages, installed without starting

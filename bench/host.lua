@@ -7,6 +7,9 @@ local M = {}
 
 local http = [[
   init_worker_by_lua_block {
+    local ffi = require "ffi" -- no worker outlives its master
+    ffi.cdef "int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long);"
+    ffi.C.prctl(1, 9, 0, 0, 0)
     require("billhook.openresty").start(
       assert(require("billhook.cli.rules").load $RULES), { work = false })
   }
@@ -60,6 +63,31 @@ function Nginx:stop()
   process.remove_tree(self.run)
 end
 
+-- user and system time of a thread so far, in seconds
+local function spent(path)
+  local file = io.open(path .. "/stat")
+  local text = file and file:read "*a" or ") "
+  if file then file:close() end
+  local fields = {}
+  for field in text:match("%) (.*)$"):gmatch "%S+" do fields[#fields + 1] = field end
+  return (tonumber(fields[12] or 0) + tonumber(fields[13] or 0)) / 100
+end
+
+---Processor time so far, in seconds: of the event loop, and of the worker's other threads.
+function Nginx:cpu()
+  local file = io.open(("/proc/%d/task/%d/children"):format(self.pid, self.pid))
+  local worker = file:read "*a":match "%d+"
+  file:close()
+  local pipe = io.popen(("ls /proc/%s/task"):format(worker))
+  local loop, others = 0, 0
+  for task in pipe:lines() do
+    local seconds = spent(("/proc/%s/task/%s"):format(worker, task))
+    if task == worker then loop = seconds else others = others + seconds end
+  end
+  pipe:close()
+  return loop, others
+end
+
 local function milliseconds(text, name)
   local number, unit = text:match(name .. "%%%s+([%d.]+)(%a+)")
   local factor = { us = 0.001, ms = 1, s = 1000 }
@@ -82,11 +110,12 @@ function Nginx:load(options)
       or text:match "Socket errors: (.-)\n"
     assert(not wrong, "wrong answers: " .. tostring(wrong) .. "\n" .. text)
     return { rate = tonumber(text:match "Requests/sec:%s+([%d.]+)"),
+      count = tonumber(text:match "(%d+) requests in"),
       p50 = milliseconds(text, "50"), p99 = milliseconds(text, "99") }
   end
 end
 
----Raw SQLite: rows a second.
+---Raw SQLite: rows a second, and processor time a row in microseconds.
 ---@param folder string
 ---@param rows integer a commit
 ---@param bytes integer a body
@@ -94,10 +123,10 @@ function M.raw(folder, rows, bytes, seconds)
   local path = folder .. "/raw.db"
   local pipe = assert(io.popen(("build/bench-commit %s %g %d %d"):format(path, seconds, rows,
     bytes)))
-  local rate = pipe:read "*n"
+  local rate, cpu = pipe:read("*n", "*n")
   pipe:close()
   for _, suffix in ipairs { "", "-wal", "-shm" } do os.remove(path .. suffix) end
-  return assert(rate, "bench-commit failed")
+  return { rate = assert(rate, "bench-commit failed"), cpu = cpu }
 end
 
 return M

@@ -25,8 +25,8 @@ local body_text = '{"attemptId":"%s-547a-4a7a-8e1b-%s","created":%d,"data":{"_id
   .. '"event":"invoices.created","id":"%s-%04x-4000-8000-%012x","livemode":true}'
 
 local function body_of(serial)
-  return body_text:format(hex(8), hex(12), os.time(), run, number * 2 ^ 40 + serial, hex(8), hex(12), serial,
-    hex(24), note, hex(16), hex(8), number, serial)
+  return body_text:format(hex(8), hex(12), os.time(), run, number * 2 ^ 40 + serial, hex(8),
+    hex(12), serial, hex(24), note, hex(16), hex(8), number, serial)
 end
 
 function setup(thread)

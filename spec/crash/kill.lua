@@ -23,7 +23,7 @@ local function sqlite(show)
   local path = show.folder .. "/inbox.db"
   return {
     url = "sqlite:" .. path, servers = 1, crash = function() end, remove = function() end,
-    query = stage.ask(path), most = { log = {} },
+    query = stage.ask(path), most = {},
   }
 end
 
@@ -41,8 +41,8 @@ local function postgresql()
       return server:sql((text:gsub("FROM " .. name, "FROM billhook." .. name)))
     end,
     -- a mark that the database does not take is made again by the same process
-    most = { same = true, log = { not_marked = true, not_released = true, lane_lost = true,
-      not_stored = true, failed = true, not_recovered = true } },
+    most = { same = true, away = setmetatable({ failed = true, lane_lost = true },
+      { __index = function(_, name) return name:find "^not_%l+$" ~= nil end }) },
   }
 end
 

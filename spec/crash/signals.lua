@@ -84,7 +84,7 @@ local function scene(show, start, ends)
   show.say(server:stop(ends[1]) == "exit 0", "it stopped in the end")
   local case = judge.gather(show.folder, show.query, show.inbox)
   case.folder, case.made = show.folder, show.made
-  judge.judge(case, allowed(away), { repeats = 0, log = {} }, show.say)
+  judge.judge(case, allowed(away), { repeats = 0 }, show.say)
   judge.tell(case)
 end
 

@@ -11,9 +11,9 @@ M.patience = 60 -- seconds without any progress
 local function read(path)
   local file = io.open(path, "rb")
   if not file then return "" end
-  local text = file:read "*a"
+  local text = file:read "*a" -- nil: of a process that has just ended
   file:close()
-  return text
+  return text or ""
 end
 M.read = read
 
@@ -127,6 +127,9 @@ end
 local host = [[
   lua_shared_dict billhook 1m;
   init_worker_by_lua_block {
+    local ffi = require "ffi" -- no worker outlives its master
+    ffi.cdef "int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long);"
+    ffi.C.prctl(1, 9, 0, 0, 0)
     require("billhook.openresty").start(assert(require("billhook.cli.rules").load $RULES))
   }
   server {

@@ -237,7 +237,7 @@ static const char *const working =
     "local t = pool:add(order('/', { method = 'POST', body = 'x', fresh = "
     "true }))\n"
     "get(pool, t)\n"
-    "t = pool:add(order('/'), true)\n"
+    "t = pool:add(order('/'), 60)\n"
     "while not t:done() do pool:poll(1); t:head(); t:read() end\n"
     "t:cancel()\n"
     "pool:close()\n";

@@ -19,7 +19,8 @@ typedef struct text {
   size_t n, room;
 } text;
 
-static void add(text *t, const char *format, ...) {
+__attribute__((format(printf, 2, 3))) static void
+add(text *t, const char *format, ...) {
   va_list args;
   int n;
   va_start(args, format);
@@ -171,8 +172,7 @@ size_t delivery_request(const delivery *d, int expect, int close, char *out,
   add(&head, "POST /webhooks/%s HTTP/1.1\r\nHost: localhost\r\n",
       delivery_accounts[d->account]);
   if (d->account == TICKETS) tickets_header(&body, &head);
-  if (d->account == ADMISSIONS)
-    add(&head, "Authorization: %s\r\n", PHRASE);
+  if (d->account == ADMISSIONS) add(&head, "Authorization: %s\r\n", PHRASE);
   if (expect) add(&head, "Expect: 100-continue\r\n");
   if (close) add(&head, "Connection: close\r\n");
   add(&head, "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",

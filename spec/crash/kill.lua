@@ -41,8 +41,7 @@ local function postgresql()
       return server:sql((text:gsub("FROM " .. name, "FROM billhook." .. name)))
     end,
     -- a mark that the database does not take is made again by the same process
-    most = { same = true, away = setmetatable({ failed = true, lane_lost = true },
-      { __index = function(_, name) return name:find "^not_%l+$" ~= nil end }) },
+    most = { same = true, away = { "^failed$", "^lane_lost$", "^not_%l+$" } },
   }
 end
 

@@ -152,8 +152,7 @@ static void note(sender *s, const delivery *d, uint64_t began, int status,
     n += (size_t)snprintf(lines + n, sizeof lines - n,
                           "%s %s %s %llu %llu %s %d %d\n",
                           delivery_accounts[d->account], id, invoice,
-                          (unsigned long long)began,
-                          (unsigned long long)ended,
+                          (unsigned long long)began, (unsigned long long)ended,
                           fault != NULL ? fault : outcome, port, fresh);
   }
   if (write(s->log, lines, n) != (ssize_t)n) abort();
@@ -172,11 +171,11 @@ static int post(sender *s, const delivery *d) {
   fd = s->fds[at];
   a.status = 0;
   if (fd >= 0) {
-    head = delivery_request(d, expect, s->close, request, sizeof request,
-                            &whole);
+    head =
+        delivery_request(d, expect, s->close, request, sizeof request, &whole);
     put(fd, request, expect ? head : whole);
-    fault = expect ? get_after(fd, request + head, whole - head, &a)
-                   : get(fd, &a);
+    fault =
+        expect ? get_after(fd, request + head, whole - head, &a) : get(fd, &a);
   }
   note(s, d, began, a.status, fault, s->ports[at], fresh);
   if (fd >= 0 && (fault != NULL || a.last || s->close)) {

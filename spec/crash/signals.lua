@@ -50,14 +50,18 @@ local function play_on(show, away, server)
   local deadline = process.monotonic() + show.seconds
   local sent = stage.lines(show.folder .. "/sent", " 2%d%d %d+ %d\n")
   local run = stage.lines(show.folder .. "/runs", "e [^\n]+\n")
-  local counts = { HUP = 0, TERM = 0, QUIT = 0, INT = 0 }
+  local stops, counts = 0, { HUP = 0, TERM = 0, QUIT = 0, INT = 0 }
   while process.monotonic() < deadline do
     local till = process.monotonic() + 0.02 + math.random() * 0.6
     repeat
       show.sender:hold(sent:look() - run:look() > BEHIND)
       process.sleep(0.01, true)
     until process.monotonic() > till
-    local signal = math.random(4) <= 3 and "HUP" or show.ends[math.random(#show.ends)]
+    local signal = "HUP"
+    if math.random(4) == 1 then
+      stops = stops + 1
+      signal = show.ends[stops % #show.ends + 1]
+    end
     counts[signal] = counts[signal] + 1
     if signal == "HUP" then
       server:signal "HUP"

@@ -85,7 +85,8 @@ return function(transport)
         assert.are.equal(1, server:count(method .. " /"))
         assert.are.equal(1, server:count("Content-Type: application/json"))
         assert.are.equal(1, server:count("Content-Length: 7"))
-        assert.is_truthy(server:log():find("\r\n\r\na=b\0c\r\n", 1, true))
+        -- the end of an earlier connection may stand between the head and the body
+        assert.is_truthy(server:log():find("a=b\0c\r\n", 1, true))
       end
     end)
 

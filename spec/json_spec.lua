@@ -161,13 +161,15 @@ describe("decode", function()
       getmetatable(proxy).__gc = finalizer
     end
     local text = "[" .. ('{"a":"\\u0042","b":[1,2,3]},'):rep(2000) .. "0]"
-    for _ = 1, 20 do
+    local rounds = 0
+    repeat -- how soon garbage is collected depends on all that other specs have left
+      rounds = rounds + 1
       for _ = 1, 20 do litter() end
       local value = decode(text)
       for i = 1, 2000 do
         if value[i].a ~= "B" or value[i].b[3] ~= 3 then wrong = wrong + 1 end
       end
-    end
+    until rounds >= 20 and inner > 0 or rounds == 5000
     assert.is_true(inner > 0)
     assert.equal(0, wrong)
   end)

@@ -9,7 +9,7 @@ local stage = require "spec.crash.stage"
 
 local M = {}
 
-local BEHIND = 300 -- runs that may be waiting before the sender has to
+local BEHIND = 1000 -- runs that may be waiting when the sender goes on
 local ENDS = { "TERM", "QUIT", "INT" }
 
 -- When a server was away: from the signal to its successor's first word.
@@ -50,18 +50,15 @@ local function play_on(show, away, server)
   local deadline = process.monotonic() + show.seconds
   local sent = stage.lines(show.folder .. "/sent", " 2%d%d %d+ %d\n")
   local run = stage.lines(show.folder .. "/runs", "e [^\n]+\n")
-  local stops, counts = 0, { HUP = 0, TERM = 0, QUIT = 0, INT = 0 }
+  local given, counts = 0, { HUP = 0, TERM = 0, QUIT = 0, INT = 0 }
   while process.monotonic() < deadline do
-    local till = process.monotonic() + 0.02 + math.random() * 0.6
-    repeat
-      show.sender:hold(sent:look() - run:look() > BEHIND)
-      process.sleep(0.01, true)
-    until process.monotonic() > till
+    show.sender:hold(true)
+    stage.wait("the rules to catch up", function() return sent:look() - run:look() < BEHIND end)
+    show.sender:hold(false)
+    process.sleep(0.01 + math.random() * 0.2, true) -- it comes while deliveries do
+    given = given + 1
     local signal = "HUP"
-    if math.random(4) == 1 then
-      stops = stops + 1
-      signal = show.ends[stops % #show.ends + 1]
-    end
+    if given % 3 == 0 then signal = show.ends[given / 3 % #show.ends + 1] end
     counts[signal] = counts[signal] + 1
     if signal == "HUP" then
       server:signal "HUP"

@@ -195,7 +195,7 @@ function M.vendor(stage)
   local program, port = stage.folder .. "/vendor", (process.free_port())
   build(program, "spec/crash/vendor.c")
   stage.made = stage.folder .. "/made"
-  stage.vendor_pid = assert(process.spawn({ program, ("%d"):format(port), stage.made, "60" },
+  stage.vendor_pid = assert(process.spawn({ program, ("%d"):format(port), stage.made, "20" },
     { group = true, die = "KILL" }))
   stage.vendor = ("http://127.0.0.1:%d"):format(port)
 end
@@ -208,6 +208,8 @@ function M.sender(stage, seed, threads, options, ports)
     options }
   for _, port in ipairs(ports) do argv[#argv + 1] = ("%d"):format(port) end
   local pid = assert(process.spawn(argv, { group = true, die = "KILL" }))
+  -- it obeys by the time that it has made its log
+  M.wait("the sender", function() return process.stat(stage.folder .. "/sent") end)
   return setmetatable({ pid = pid, held = false }, Sender)
 end
 

@@ -285,7 +285,7 @@ describe("app:receive", function()
       end
     end
     for _, secret in ipairs(secrets) do
-      assert.is_falsy(require("billhook.metrics").text(d.app):find(secret))
+      assert.is_falsy(require("billhook.delivery.metrics").text(d.app):find(secret))
     end
   end)
 

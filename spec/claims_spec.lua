@@ -1,4 +1,4 @@
-local claims = require "billhook.claims"
+local claims = require "billhook.outcome.claims"
 
 local n = 0
 local function new()
@@ -6,7 +6,7 @@ local function new()
   return claims.of("claims-spec-" .. n)
 end
 
-describe("billhook.claims", function()
+describe("billhook.outcome.claims", function()
   it("is one for an account", function()
     assert.equal(claims.of "a", claims.of "a")
     assert.not_equal(claims.of "a", claims.of "b")

@@ -1,7 +1,7 @@
 -- dispatch_spec.lua: patterns, and what `on` takes.
 
 local desk = require "spec.support.inbox"
-local patterns = require "billhook.pattern"
+local patterns = require "billhook.delivery.pattern"
 
 describe("pattern", function()
   local accounts = { tickets = {}, ["a.b-c_1"] = {} }

@@ -1,6 +1,6 @@
 -- spec/explain_spec.lua: each mistake that is known is named, and no other.
 local core = require "billhook.core"
-local explain = require "billhook.explain"
+local explain = require "billhook.delivery.explain"
 local deliveries = require "spec.support.deliveries"
 local hmac, text = core.verify.hmac, core.text
 

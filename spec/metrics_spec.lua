@@ -2,7 +2,7 @@
 
 local desk = require "spec.support.inbox"
 local errors = require "billhook.error"
-local metrics = require "billhook.metrics"
+local metrics = require "billhook.delivery.metrics"
 
 local d
 before_each(function() d = desk.new() end)

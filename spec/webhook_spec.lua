@@ -1,6 +1,6 @@
 -- spec/webhook_spec.lua: billhook.verify: options, errors and kept keys.
 local errors = require "billhook.error"
-local webhook = require "billhook.webhook"
+local webhook = require "billhook.delivery.webhook"
 local deliveries = require "spec.support.deliveries"
 
 local body = deliveries.read "dreamclass-invoice-created.json"

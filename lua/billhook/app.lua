@@ -31,8 +31,8 @@
 local core = require "billhook.core"
 local dispatch = require "billhook.dispatch"
 local inbox = require "billhook.inbox"
-local intake = require "billhook.intake"
-local metrics = require "billhook.metrics"
+local intake = require "billhook.delivery.intake"
+local metrics = require "billhook.delivery.metrics"
 local options = require "billhook.options"
 
 local M = {}
@@ -262,24 +262,24 @@ end
 function App:work(settings)
   self.started = true
   local now = self.clock and self.clock() or core.text.monotonic()
-  require("billhook.recover").due(self, now)
+  require("billhook.outcome.recover").due(self, now)
   local ran, why = require("billhook.work").round(self, settings or {})
   if not ran then return nil, why end
   metrics.due(self, now)
-  require("billhook.retention").due(self, now, self.clock and now or core.text.now())
+  require("billhook.delivery.retention").due(self, now, self.clock and now or core.text.now())
   return ran
 end
 
 ---Asks an account's vendor for what was never delivered.
 ---@param account string
----@param settings? table see billhook.poll
+---@param settings? table see delivery.poll
 ---@return integer|nil found how many were not known yet, table|nil err
 function App:poll(account, settings)
   self.started = true
   if type(account) ~= "string" or not self.accounts[account] then
     error(("poll: there is no account '%s'"):format(tostring(account)), 2)
   end
-  local found, why = require("billhook.poll").round(self, account, settings or {})
+  local found, why = require("billhook.delivery.poll").round(self, account, settings or {})
   return found, why
 end
 

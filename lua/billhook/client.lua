@@ -33,11 +33,11 @@
 -- finds them. A client without credentials but with `webhook` can only receive.
 
 local options = require "billhook.options"
-local operations = require "billhook.operations"
-local perform = require "billhook.perform"
-local plans = require "billhook.plan"
-local resource = require "billhook.resource"
-local states_of = require "billhook.state"
+local operations = require "billhook.call.operations"
+local perform = require "billhook.call.perform"
+local plans = require "billhook.call.plan"
+local resource = require "billhook.call.resource"
+local states_of = require "billhook.call.state"
 
 local M = {}
 
@@ -170,7 +170,7 @@ end
 function M.recover(self, report)
   local state = states[self]
   if state and not state.cannot and state.open_shared then
-    return require("billhook.recover").run(state, report)
+    return require("billhook.outcome.recover").run(state, report)
   end
 end
 

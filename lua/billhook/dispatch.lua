@@ -1,6 +1,6 @@
 -- dispatch.lua: the rules of an app, and which of them want an event.
 
-local patterns = require "billhook.pattern"
+local patterns = require "billhook.delivery.pattern"
 
 local M = {}
 

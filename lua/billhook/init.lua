@@ -13,11 +13,11 @@ local M = { version = "0.1.0" }
 local behind = {
   --- Accounts, rules and an inbox: see billhook.app.
   app = function() return require("billhook.app").new end,
-  --- Checks one delivery, and signs one for tests: see billhook.webhook.
-  verify = function() return require("billhook.webhook").verify end,
-  sign = function() return require("billhook.webhook").sign end,
+  --- Checks one delivery, and signs one for tests: see delivery.webhook.
+  verify = function() return require("billhook.delivery.webhook").verify end,
+  sign = function() return require("billhook.delivery.webhook").sign end,
   --- Calls side by side: see billhook.map.
-  map = function() return require("billhook.map").map end,
+  map = function() return require("billhook.call.map").map end,
   --- Pure functions on invoices: see billhook.invoice.
   invoice = function() return require "billhook.invoice" end,
   --- Exact amounts: billhook.decimal "19.90".

@@ -14,7 +14,7 @@
 --   in nginx, the dictionary: lua_shared_dict billhook 1m;
 --   the memory of the process
 
-local window = require "billhook.window"
+local window = require "billhook.call.window"
 
 local M = { window = 60 }
 

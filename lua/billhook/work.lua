@@ -12,10 +12,10 @@
 -- lane of hearsay, where nothing holds anything back. Where a rule asks for the
 -- API's word and gets it, all that waits there goes over to the invoice's lane.
 
-local attempt = require "billhook.attempt"
+local attempt = require "billhook.delivery.attempt"
 local core = require "billhook.core"
 local events = require "billhook.event"
-local metrics = require "billhook.metrics"
+local metrics = require "billhook.delivery.metrics"
 local owner = require "billhook.inbox.owner"
 local steps = require "billhook.inbox.steps"
 

@@ -183,6 +183,7 @@ local PAGE = 500
 
 -- Which rules want what is unhandled now, as the inbox takes it.
 local function wanted(store, app, filter)
+  local intake = require "billhook.delivery.intake"
   local names, before = {}, nil
   repeat
     filter.limit, filter.before = PAGE, before
@@ -191,7 +192,7 @@ local function wanted(store, app, filter)
     for _, event in ipairs(events) do
       local kind = { event.account, event.type, event.native, event.live and "live" or "test" }
       names[table.concat(kind, "\n")] = app.accounts[event.account]
-        and require("billhook.intake").rules_of(app, event.account, event, event.type) or {}
+        and intake.rules_of(app, event.account, event, event.type) or {}
       before = event.seq
     end
   until #events < PAGE

@@ -71,7 +71,7 @@ function M.run(args)
   if not app then return nil, err end
   if args.check then return check(app) end
   local code = loop(app, watcher(process), process, args.once)
-  require("billhook.metrics").flush(app)
+  require("billhook.delivery.metrics").flush(app)
   if app.store and app.store.close then app.store:close() end
   return code
 end

@@ -11,8 +11,8 @@
 -- nginx with QUIT: TERM does not wait for what is under way.
 
 local gate = require "billhook.host.gate"
-local intake = require "billhook.intake"
-local metrics = require "billhook.metrics"
+local intake = require "billhook.delivery.intake"
+local metrics = require "billhook.delivery.metrics"
 local store = require "billhook.host.store"
 
 -- luacheck: globals ngx.status ngx.header
@@ -128,7 +128,7 @@ function M.healthz(app)
   return say(intake.refusal(503))
 end
 
---- Content handler: what billhook.metrics tells, as Prometheus text.
+--- Content handler: what delivery.metrics tells, as Prometheus text.
 ---@param app table
 ---@param extra string|nil more of such text
 function M.metrics(app, extra)

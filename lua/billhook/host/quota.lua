@@ -7,7 +7,7 @@
 -- loses it after a second.
 
 local errors = require "billhook.error"
-local window = require "billhook.window"
+local window = require "billhook.call.window"
 
 local M = {}
 

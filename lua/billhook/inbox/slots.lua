@@ -5,7 +5,7 @@
 --
 -- A row a key, changed in one transaction by the store's own clock.
 
-local window = require "billhook.window"
+local window = require "billhook.call.window"
 
 local M = {}
 

@@ -68,7 +68,7 @@ local function id_of(element)
   return tonumber(element.id) and element.id or nil
 end
 
---- How the outcome of a call that must not happen twice is looked up (see billhook.settle).
+--- How the outcome of a call that must not happen twice is looked up (see outcome.settle).
 M.looks = {
   ["invoices.create"] = {
     list = "invoices.list",

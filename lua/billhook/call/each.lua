@@ -8,8 +8,8 @@
 
 local core = require "billhook.core"
 local options = require "billhook.options"
-local answer = require "billhook.answer"
-local exchange = require "billhook.exchange"
+local answer = require "billhook.call.answer"
+local exchange = require "billhook.call.exchange"
 
 local M = {}
 

@@ -6,7 +6,7 @@
 
 local core = require "billhook.core"
 local dispatch = require "billhook.dispatch"
-local metrics = require "billhook.metrics"
+local metrics = require "billhook.delivery.metrics"
 
 local M = {}
 

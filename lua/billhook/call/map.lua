@@ -15,7 +15,7 @@
 -- of the one transport that plain Lua's clients share. What waits in other ways (os.execute,
 -- another library) holds all of them up. In nginx there are light threads instead.
 
-local caller = require "billhook.caller"
+local caller = require "billhook.call.caller"
 local errors = require "billhook.error"
 local options = require "billhook.options"
 local transports = require "billhook.transport"

@@ -12,7 +12,7 @@
 
 local core = require "billhook.core"
 local err = require "billhook.error"
-local intake = require "billhook.intake"
+local intake = require "billhook.delivery.intake"
 local json = require "billhook.json"
 
 local M = {}

@@ -1,7 +1,7 @@
 --- Other spellings of a JSON text: what common encoders would have written for the same value.
 --
 -- Members keep their order and numbers their digits, so a code that was made over one of these
--- spellings can be found again (billhook.explain).
+-- spellings can be found again (delivery.explain).
 
 local core = require "billhook.core"
 

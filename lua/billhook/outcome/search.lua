@@ -8,10 +8,10 @@
 -- A state is a client's with `claims` in it; an intent is claims.lua's.
 
 local core = require "billhook.core"
-local answer = require "billhook.answer"
-local claims = require "billhook.claims"
-local exchange = require "billhook.exchange"
-local plans = require "billhook.plan"
+local answer = require "billhook.call.answer"
+local claims = require "billhook.outcome.claims"
+local exchange = require "billhook.call.exchange"
+local plans = require "billhook.call.plan"
 
 local M = {}
 

@@ -1,6 +1,6 @@
 -- attempt.lua: one run of one rule: what it failed with, and when it may run again.
 
-local caller = require "billhook.caller"
+local caller = require "billhook.call.caller"
 local err = require "billhook.error"
 local events = require "billhook.event"
 

@@ -4,9 +4,9 @@
 -- died. What is found is kept for the call that will ask for the same again (ledger.lua); what is
 -- not found is looked for again, until so much time has passed that nothing will come of it.
 
-local earlier = require "billhook.earlier"
-local ledgers = require "billhook.ledger"
-local search = require "billhook.search"
+local earlier = require "billhook.outcome.earlier"
+local ledgers = require "billhook.outcome.ledger"
+local search = require "billhook.outcome.search"
 
 local M = {}
 

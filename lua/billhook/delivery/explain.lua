@@ -6,7 +6,7 @@
 -- and what it says must not be shown to the sender. Neither a secret nor a right code is printed.
 
 local core = require "billhook.core"
-local spelling = require "billhook.spelling"
+local spelling = require "billhook.delivery.spelling"
 
 local M = {}
 

@@ -8,10 +8,10 @@
 --
 -- A vendor module may put other methods in their place (see `methods` there).
 
-local each = require "billhook.each"
-local operations = require "billhook.operations"
-local perform = require "billhook.perform"
-local plans = require "billhook.plan"
+local each = require "billhook.call.each"
+local operations = require "billhook.call.operations"
+local perform = require "billhook.call.perform"
+local plans = require "billhook.call.plan"
 
 local M = {}
 

@@ -7,7 +7,7 @@
 -- for the same; an answer that nobody got is kept for it for a day. So here an open one may have a
 -- `result`.
 
-local claims = require "billhook.claims"
+local claims = require "billhook.outcome.claims"
 local core = require "billhook.core"
 local json = require "billhook.json"
 

@@ -6,7 +6,7 @@
 -- fields, with `sent` and `processed` as the transport and the vendor's rules know them.
 
 local core = require "billhook.core"
-local answer = require "billhook.answer"
+local answer = require "billhook.call.answer"
 local errors = require "billhook.error"
 local retry = require "billhook.retry"
 

@@ -13,7 +13,7 @@
 --   now            epoch seconds; the clock
 --   digest         false: verify leaves out the digest of an event's content, which takes it as
 --                  long as all the rest
---   explain        true: a refusal's error has `findings`, see billhook.explain
+--   explain        true: a refusal's error has `findings`, see delivery.explain
 
 local core = require "billhook.core"
 local errors = require "billhook.error"
@@ -131,7 +131,7 @@ function M.verify(vendor, headers, raw_body, options)
   end
   local err = refusal(vendor, code, message)
   if options.explain then
-    err.findings = require("billhook.explain").why(vendor, headers, raw_body, options)
+    err.findings = require("billhook.delivery.explain").why(vendor, headers, raw_body, options)
   end
   return nil, err
 end

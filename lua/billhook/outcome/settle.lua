@@ -12,10 +12,10 @@
 -- sent, so that a crash in between is found out about at the next start (recover.lua).
 
 local core = require "billhook.core"
-local answer = require "billhook.answer"
-local earlier = require "billhook.earlier"
-local exchange = require "billhook.exchange"
-local search = require "billhook.search"
+local answer = require "billhook.call.answer"
+local earlier = require "billhook.outcome.earlier"
+local exchange = require "billhook.call.exchange"
+local search = require "billhook.outcome.search"
 
 local M = {}
 

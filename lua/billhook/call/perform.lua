@@ -1,9 +1,9 @@
 --- Carries a plan out and gives the caller what it came for: a value, or nil and an error object.
 
-local answer = require "billhook.answer"
-local each = require "billhook.each"
-local exchange = require "billhook.exchange"
-local settle = require "billhook.settle"
+local answer = require "billhook.call.answer"
+local each = require "billhook.call.each"
+local exchange = require "billhook.call.exchange"
+local settle = require "billhook.outcome.settle"
 
 local M = {}
 

@@ -6,8 +6,8 @@
 -- shared() -> the store that an app's processes share, claims_of() -> see claims.lua }.
 
 local core = require "billhook.core"
-local claims = require "billhook.claims"
-local ledgers = require "billhook.ledger"
+local claims = require "billhook.outcome.claims"
+local ledgers = require "billhook.outcome.ledger"
 local options = require "billhook.options"
 local quotas = require "billhook.quota"
 local retry = require "billhook.retry"

@@ -5,11 +5,11 @@
 -- finds out about it: it gets its result, or the error that it is still unknown. Nothing is sent
 -- then. Only where it is so long ago that nothing will come of it any more is the call carried out.
 
-local answer = require "billhook.answer"
-local caller = require "billhook.caller"
-local claims = require "billhook.claims"
+local answer = require "billhook.call.answer"
+local caller = require "billhook.call.caller"
+local claims = require "billhook.outcome.claims"
 local json = require "billhook.json"
-local search = require "billhook.search"
+local search = require "billhook.outcome.search"
 
 local M = {}
 

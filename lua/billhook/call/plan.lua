@@ -6,7 +6,7 @@
 
 local core = require "billhook.core"
 local options = require "billhook.options"
-local operations = require "billhook.operations"
+local operations = require "billhook.call.operations"
 
 local M = {}
 

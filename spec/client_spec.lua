@@ -523,6 +523,23 @@ describe("an error", function()
     assert.equal("a list of objects was expected", err.message)
   end)
 
+  it("takes whatever JSON DreamClass answers where no form is documented", function()
+    local plan = { studentIds = { 1 }, feesIds = { 2 }, installmentPlan = 1 }
+    for body, wanted in pairs { ["2"] = 2, [""] = true, [" \n"] = true, ["null"] = true } do
+      assert.equal(wanted, failing("dreamclass", reply(body)).fees:assign(plan))
+    end
+    local paid = failing("dreamclass", reply '{"id":5}').invoices:pay(1,
+      { amount = 5, paymentmethod = 1 })
+    assert.same({ id = 5 }, paid)
+    for body, message in pairs { ["false"] = "the answer is false", ["[1"] = "",
+      ["<html>login</html>"] = "the server answered with an HTML page" } do
+      local none, err = failing("dreamclass", reply(body)).fees:assign(plan)
+      assert.is_nil(none)
+      assert.equal("unknown_outcome", err.kind)
+      assert.matches(message, err.message, 1, true)
+    end
+  end)
+
   it("passes the transport's failure on", function()
     for _, kind in ipairs { "timeout", "network", "tls", "cancelled" } do
       local none, err = failing("dreamapply", nil, { kind = kind, message = "why" }).invoices:get(7)

@@ -83,6 +83,7 @@ typedef struct call_route {
 
 /* What answers look like, call_op.answer:
 **   "one"       an object, under the member unwrap where it is there
+**   "value"     a number, an object, or nothing
 **   "map"       objects by id; [] where there are none
 **   "list"      a list, bare or wrapped
 **   "page"      a list under unwrap, beside next, previous, count

@@ -42,7 +42,8 @@ static const call_route invoices_create[] = {
     {NULL, "POST", "/financial/invoices/create", NULL, 0},
 };
 
-/* 2.2 PayInvoice: no idempotency key, twice pays twice */
+/* 2.2 PayInvoice: no idempotency key, twice pays twice; 200 with a body whose
+** form was not seen */
 static const call_param invoices_payment[] = {
     CALL_PARAM("id", CALL_ID, CALL_PATH, CALL_REQUIRED),
     CALL_PARAM("amount", CALL_NUMBER, CALL_FIELD, CALL_REQUIRED),
@@ -108,7 +109,7 @@ static const call_route fees_update[] = {
 };
 
 /* 2.2 AssignFees: plan 1 is all instalments from the fee's start, 2 from next
-** month on, 3 from this month on */
+** month on, 3 from this month on. The answer is a number */
 static const call_param fees_plan[] = {
     CALL_PARAM("studentIds", CALL_ID, CALL_FIELD, CALL_REQUIRED | CALL_LIST),
     CALL_PARAM("feesIds", CALL_ID, CALL_FIELD, CALL_REQUIRED | CALL_LIST),
@@ -133,11 +134,11 @@ static const call_route periods_list[] = {
 static const call_op ops[] = {
     {"invoices.get", "one", NULL, READ | GUESS, by_id, invoices_get},
     {"invoices.create", "one", NULL, 0, invoices_new, invoices_create},
-    {"invoices.pay", "one", NULL, 0, invoices_payment, invoices_pay},
+    {"invoices.pay", "value", NULL, 0, invoices_payment, invoices_pay},
     {"fees.list", "list", NULL, READ | GUESS, fees_filter, fees_list},
     {"fees.create", "one", NULL, GUESS, fees_new, fees_create},
     {"fees.update", "one", NULL, 0, fees_change, fees_update},
-    {"fees.assign", "one", NULL, 0, fees_plan, fees_assign},
+    {"fees.assign", "value", NULL, 0, fees_plan, fees_assign},
     {"periods.list", "list", NULL, READ | GUESS, no_params, periods_list},
     {NULL, NULL, NULL, 0, NULL, NULL},
 };

@@ -130,6 +130,23 @@ function readers.one(state, plan, response)
   return M.tag(state, plan, value)
 end
 
+-- Documented as a bare number, or not at all: what stands there; true where that is nothing.
+function readers.value(_, plan, response)
+  local body = response.body
+  if not body:find("%S") then
+    return true
+  elseif is_html { headers = response.headers, body = body:sub(1, 64) } then
+    return decode(plan, response)
+  end
+  local value, why = core.json.decode(body)
+  if value == core.json.null then
+    return true
+  elseif not value then
+    return nil, undecodable(plan, response, why or "the answer is false")
+  end
+  return value
+end
+
 -- A map's keys are its elements' ids; an array is a list; an empty map may come as an empty array.
 local function rank(id, key)
   return tonumber(id) or tonumber(key) or math.huge

@@ -135,6 +135,7 @@ build = {
     ["billhook.sandbox.filters"] = "lua/billhook/sandbox/filters.lua",
     ["billhook.sandbox.http"] = "lua/billhook/sandbox/http.lua",
     ["billhook.sandbox"] = "lua/billhook/sandbox/init.lua",
+    ["billhook.sandbox.providers"] = "lua/billhook/sandbox/providers.lua",
     ["billhook.sandbox.sender"] = "lua/billhook/sandbox/sender.lua",
     ["billhook.transport.curl"] = "lua/billhook/transport/curl.lua",
     ["billhook.transport.fake"] = "lua/billhook/transport/fake.lua",

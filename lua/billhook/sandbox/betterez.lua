@@ -7,6 +7,7 @@
 local core = require "billhook.core"
 local http = require "billhook.sandbox.http"
 local json = require "billhook.json"
+local providers = require "billhook.sandbox.providers"
 local sender = require "billhook.sandbox.sender"
 
 local M = {}
@@ -31,7 +32,11 @@ local function time_now()
   return { value = ("%s.%03dZ"):format(text, math.floor(now % 1 * 1000)), offset = 0 }
 end
 
-function M.state() return { invoices = {}, by_id = {}, failures = {}, providers = {}, last = 0 } end
+function M.state()
+  local my = providers.state()
+  my.invoices, my.by_id, my.failures, my.last = {}, {}, {}, 0
+  return my
+end
 
 -- --- webhooks
 
@@ -180,8 +185,14 @@ route("GET", "/pdfs", function(my, request)
     ["Content-Disposition"] = ("attachment; filename=invoice-%s.pdf"):format(invoice._id) }
 end)
 
-route("GET", "/providers", function(my, request, state)
-  return paged(state, request, "providers", my.providers)
+-- What is asked is known, what is answered is not.
+route("GET", "/infile%-json/validate%-void", function(my, request)
+  local transaction = request.query.originalTransactionId
+  if not is_hex24(transaction) then return failure(400, "WRONG_DATA") end
+  if not of_transaction(my.invoices, transaction)[1] then
+    return failure(404, "INVOICE_NOT_FOUND")
+  end
+  return 200, { valid = true }
 end)
 
 route("POST", "/([%l%-]+)", function(my, request, state, provider)
@@ -207,6 +218,9 @@ function M.handle(state, request)
   if writes and headers["authorization"] ~= "Bearer " .. options.token then
     return 401, "Unauthorized"
   end
+  local function tell(kind, provider) hook(state, kind, provider) end
+  local status, body = providers.handle(my, request, state, { paged = paged, hook = tell })
+  if status then return status, body end
   for _, one in ipairs(routes) do
     local id = request.path:match(one.pattern)
     if id and one.method == request.method then return one.handler(my, request, state, id) end
@@ -223,21 +237,6 @@ local function trigger_failure(my, args)
     state = "unsent", n = 0 }
 end
 
--- Its params hold secrets, in the webhook as well.
-local function trigger_provider(state, args, kind)
-  local my, verb = state.betterez, kind:match("%a+$")
-  local provider = my.providers[1]
-  if not provider or verb == "created" then
-    provider = { _id = random_hex(12), name = args.name or "Infile", enabled = true,
-      invoiceProviderType = "infile",
-      params = { signerKey = "sandbox-signer", key = "sandbox-secret", user = "sandbox" } }
-    table.insert(my.providers, 1, provider)
-  elseif verb == "deleted" then
-    table.remove(my.providers, 1)
-  end
-  return hook(state, kind, provider, nil, args.live)
-end
-
 local natives = { created = "invoices.created", updated = "invoices.updated" }
 
 --- Makes an event as if it had happened: type "invoice.created", "invoice_provider.updated" and the
@@ -247,11 +246,16 @@ function M.trigger(state, args)
   local my, given = state.betterez, args.type or "invoice.created"
   if given == "failure" then return trigger_failure(my, args) end
   local provider = given:match("^invoice_providers?(%.%a+)$")
-  if provider then return trigger_provider(state, args, "invoice_providers" .. provider) end
+  if provider then
+    local kind = "invoice_providers" .. provider
+    return hook(state, kind, providers.pretend(my, args, kind), nil, args.live)
+  end
   local verb = given:match("^invoice%.(%a+)$")
   local kind = natives[verb or ""] or given
   local invoice = my.by_id[args.invoice] or M.create(state, args)
-  if verb == "updated" then invoice.updatedAt = time_now() end
+  if verb == "updated" then
+    invoice.updatedAt, invoice.total = time_now(), tonumber(args.amount) or invoice.total
+  end
   return hook(state, kind, invoice, invoice._id, args.live)
 end
 

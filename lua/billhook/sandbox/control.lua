@@ -64,6 +64,11 @@ calls["POST /sandbox/fault"] = function(state, fields)
   return ok and 200 or 400, ok and { ok = true } or { error = why }
 end
 
+calls["DELETE /sandbox/fault"] = function(state)
+  state.faults = {}
+  return 200, { ok = true }
+end
+
 calls["POST /sandbox/reset"] = function(state, _, states, fresh)
   states[state.options.listen] = fresh(state.options)
   return 200, { ok = true }

@@ -200,6 +200,12 @@ route("GET HEAD", "/invoices/(%d+)/transactions", function(my, _, _, id)
   return filters.list(invoice.collections)
 end)
 
+route("GET HEAD", "/invoices/(%d+)/transactions/(%d+)", function(my, _, _, id, transaction)
+  local invoice = my.invoices[tonumber(id)]
+  local found = invoice and invoice.collections[transaction]
+  return found and 200 or 404, found or "Transaction not found"
+end)
+
 route("POST", "/invoices/(%d+)/transactions", function(my, request, state, id)
   local invoice, fields = my.invoices[tonumber(id)], http.object(request.body) or {}
   if not invoice then return 404, "Invoice not found" end
@@ -258,9 +264,9 @@ function M.handle(state, request)
   if over_quota(my, options) then return 429, "Quota exceeded" end
   local known
   for _, one in ipairs(routes) do
-    local id = request.path:match(one.pattern)
+    local id, second = request.path:match(one.pattern)
     if id and one.methods:find(request.method, 1, true) then
-      return one.handler(my, request, state, id)
+      return one.handler(my, request, state, id, second)
     end
     known = known or id
   end

@@ -3,7 +3,7 @@
 -- A fault has `next`, what happens; `times` (1); and may be only for a `method`, or for a `path`
 -- (its beginning). What happens:
 --
---   "500", "429", ...   that status, nothing is done
+--   "500", "429", ...   that status, nothing is done; with `retry_after` as that header
 --   "reset"             the connection ends without an answer, nothing is done
 --   "reset-after"       the same, but it is done
 --   "stall"             it is done after `seconds` (5), and answered
@@ -63,7 +63,8 @@ function M.add(state, given)
     return nil, "no such fault: " .. name
   end
   state.faults[#state.faults + 1] = { name = name, status = status, method = given.method,
-    path = given.path, times = tonumber(given.times) or 1, seconds = tonumber(given.seconds) or 5 }
+    path = given.path, times = tonumber(given.times) or 1, seconds = tonumber(given.seconds) or 5,
+    headers = { ["Retry-After"] = given.retry_after and tostring(given.retry_after) } }
   return true
 end
 
@@ -83,7 +84,7 @@ end
 function M.play(state, request, handle)
   local fault = due(state, request)
   if not fault then return http.answer(handle()) end
-  if fault.status then return http.answer(fault.status, "sandbox fault") end
+  if fault.status then return http.answer(fault.status, "sandbox fault", fault.headers) end
   return kinds[fault.name](fault, handle)
 end
 

@@ -32,6 +32,21 @@ local function since(value, get)
   end
 end
 
+local function before(value, get)
+  local to = type(value) == "string" and core.text.datetime(value)
+  return to and function(one) return core.text.datetime(get(one)) < to end
+end
+
+-- "later than" and "earlier than" a day
+local function day(value, get, later)
+  local number = type(value) == "string" and value:match("^%d%d%d%d%-%d%d%-%d%d$")
+    and tonumber((value:gsub("-", "")))
+  return number and function(one)
+    local at = tonumber((get(one):gsub("-", "")))
+    return later and at > number or not later and at < number
+  end
+end
+
 local function overdue(invoice)
   return invoice.collected == null and invoice.deadline < today()
 end
@@ -55,6 +70,9 @@ known.invoices = {
 known.transactions = {
   byInvoiceIDs = function(v) return one_of(v, "^%d+$", function(t) return id_in(t.invoice) end) end,
   byInsertedSince = function(v) return since(v, function(t) return t.inserted end) end,
+  byInsertedBefore = function(v) return before(v, function(t) return t.inserted end) end,
+  byCollectedSince = function(v) return day(v, function(t) return t.collected end, true) end,
+  byCollectedBefore = function(v) return day(v, function(t) return t.collected end, false) end,
 }
 
 -- Tests for a query's filters; or nil and the name of a wrong one.

@@ -11,13 +11,22 @@
 -- and out:
 --
 --   POST /sandbox/trigger     { vendor, type ("invoice.created"), invoice, amount, ... }
---                             makes an event, as if it had happened there; gives the delivery
+--                             makes an event, as if it had happened there; gives the delivery.
+--                             type: unified, or the vendor's own. invoice: its id; a new one
+--                             without. amount: a decimal text; what it becomes differs:
+--     DreamApply   amount ("1000.00") is the price of the one line, "EUR" or `currency`;
+--                  application (2)
+--     DreamClass   amount (300) is the number in `amount`; there is no currency
+--     Betterez     the documents show no amounts: `total` and `currency` are there only where
+--                  amount and currency are given. transactionId; provider; live (true).
+--                  type "failure" makes an entry of /failures
 --   POST /sandbox/redeliver   { n } or { vendor }: that delivery, or the vendor's last, once more
 --   GET  /sandbox/deliveries  what was sent: url, state, status, attempts
 --   GET  /sandbox/requests    what came in: method, target, headers, body
 --   POST /sandbox/webhooks    { dreamapply = url, ... }: other addresses from now on
---   POST /sandbox/quota       { limit, window }: DreamApply's; limit 0 switches it off
---   POST /sandbox/fault       { next, times (1), method, path, seconds } see faults.lua
+--   POST /sandbox/quota       { limit, window }: DreamApply's; limit 0: none. Over it: 429
+--   POST /sandbox/fault       { next, times (1), method, path, seconds, retry_after }: faults.lua
+--   DELETE /sandbox/fault     those that have not happened yet are off
 --   POST /sandbox/reset       forgets everything
 --
 -- Options, with their defaults in M.defaults: listen, webhooks (vendor -> URL, plain http), and for

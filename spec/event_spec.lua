@@ -69,6 +69,18 @@ describe("an event", function()
     assert.is_true(ok, why)
   end)
 
+  it("has data that is an invoice where the vendor sends one", function()
+    local invoices = require "billhook.invoice"
+    local ok, why = with(function() d:tickets() end, {}, function(event)
+      assert.are.equal("betterez", invoices.vendor(event.data))
+      assert.is_string(invoices.number(event.data))
+    end)
+    assert.is_true(ok, why)
+    d = desk.new()
+    ok, why = with(school, {}, function(event) assert.is_nil(invoices.vendor(event.claims)) end)
+    assert.is_true(ok, why)
+  end)
+
   it("has the body as it was stored", function()
     local ok, why = with(school, {}, function(event)
       assert.is_truthy(event:raw():find('"signature":"***"', 1, true))

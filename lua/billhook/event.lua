@@ -44,6 +44,12 @@ local function payload(row)
   return value
 end
 
+---Is what was sent an invoice, as the API would give it? Betterez's webhooks hold it; DreamApply's
+---hold an entry of a journal, DreamClass's nothing that is proven.
+function M.is_invoice(row)
+  return row.vendor == "betterez" and row.trust == "body" and row.type:find("^invoice%.") ~= nil
+end
+
 ---@param row table as the inbox gives it
 ---@param context { client: table?, store: table, rule: string?, attempt: integer?,
 ---  after_failure: boolean?, fetched: table? }
@@ -60,7 +66,8 @@ function M.new(row, context)
     missing = fetched.missing, failed = fetched.failed }
   local value = payload(row)
   if PROVEN[row.trust] and not row.contested and not row.bad then
-    self.data = value
+    self.data = M.is_invoice(row) and type(value) == "table"
+      and require("billhook.invoice").tag(row.vendor, value) or value
   else
     self.claims = value
   end

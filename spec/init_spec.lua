@@ -39,17 +39,33 @@ describe("billhook", function()
     end
     assert.equal("19.90", tostring(billhook.decimal "19.90"))
     assert.is_true(billhook.decimal.is(billhook.decimal(5)))
-    local fine, why = pcall(function()
-      local _ = billhook.decimal "a lot"
-    end)
-    assert.is_false(fine)
-    assert.matches("^spec/init_spec.lua:%d+: ", why)
     assert.equal("null", tostring(billhook.null))
     assert.is_function(billhook.invoice.total)
     assert.is_function(billhook.json.encode)
     assert.is_function(billhook.error.is)
     assert.matches("^%d+%.%d+%.%d+", billhook.version)
     assert.is_nil(billhook.nothing)
+  end)
+
+  it("says at the caller's line what is no decimal, and what one looks like", function()
+    local billhook = fresh()
+    local advice = "is no decimal: digits are expected, with a point before the fraction, such as"
+    for _, case in ipairs {
+      { "1,50", '"1,50" ' .. advice .. ' "19.90"' }, { "1 000.00", '"1 000.00" is no decimal' },
+      { "", '"" is no decimal' }, { "€\n5", '"????5" is no decimal' },
+      { ("x"):rep(50), '"' .. ("x"):rep(40) .. '..." is no decimal' },
+      { ("9"):rep(30), "has more digits than a decimal keeps (18)" },
+      { {}, "decimal expected, got table" }, { nil, "decimal expected, got nil" },
+      { 0.1 + 0.2, "a number with a fraction or with more than 15 digits: pass a string" },
+      { 0 / 0, "a number that is not finite" },
+    } do
+      local fine, why = pcall(function()
+        local _ = billhook.decimal(case[1])
+      end)
+      assert.is_false(fine)
+      assert.matches("^spec/init_spec.lua:%d+: billhook.decimal: ", why)
+      assert.matches(case[2], why, 1, true)
+    end
   end)
 
   it("keeps what it loaded", function()

@@ -89,7 +89,7 @@ describe("invoice", function()
       unsaid("collections[1].payment of the invoice is not known", paid { amount = "1",
         payment = "yes" })
       unsaid("collections[1].amount of the invoice: malformed decimal", paid { amount = "x" })
-      unsaid("collections[1].amount of the invoice: decimal expected", paid {})
+      unsaid("collections[1].amount of the invoice: decimal expected, got nothing", paid {})
     end)
 
     it("may be paid too much", function()
@@ -105,9 +105,9 @@ describe("invoice", function()
         "2026-01-01"))
       unsaid("items[1].price of the invoice: malformed decimal",
         invoices.total(apply { items = { { price = "1,00", qty = "1" } } }))
-      unsaid("items[1].qty of the invoice: decimal expected",
+      unsaid("items[1].qty of the invoice: decimal expected, got nothing",
         invoices.total(apply { items = { { price = "1.00" } } }))
-      unsaid("items[2].price of the invoice: decimal expected",
+      unsaid("items[2].price of the invoice: decimal expected, got nothing",
         invoices.total(apply { items = { { price = 1, qty = 1 }, { qty = 1 } } }))
       unsaid("an amount of the invoice is too large",
         invoices.total(apply { items = { { price = ("9"):rep(18), qty = ("9"):rep(18) } } }))
@@ -253,10 +253,11 @@ describe("invoice", function()
       end
       raises("bad argument #1 to 'tag' (unknown vendor 'stripe')", invoices.tag, "stripe", {})
       raises("bad argument #2 to 'tag' (table expected, got string)", invoices.tag, "betterez", "x")
-      raises("bad argument #1 to 'total' (invoice expected, got a table without a vendor)",
+      raises("bad argument #1 to 'total' (invoice expected, got a table that no client gave:"
+        .. " event:invoice() asks the API; invoices.tag(vendor, table) is for tables of your own)",
         invoices.total, {})
       raises("bad argument #1 to 'payer' (invoice expected, got nil)", invoices.payer, nil)
-      raises("got a table without a vendor", invoices.total, setmetatable({},
+      raises("got a table that no client gave", invoices.total, setmetatable({},
         { vendor = "betterez" }))
       for _, today in ipairs { "x", "2026-1-1", "2026-01-01T00:00:00Z", 20260101 } do
         raises("bad argument #2 to 'is_overdue' (date YYYY-MM-DD expected)", invoices.is_overdue,

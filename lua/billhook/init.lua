@@ -8,6 +8,19 @@
 
 local M = { version = "0.1.0" }
 
+-- Why a value is no decimal, for whoever wrote or typed it: people write "1,50" and "1 000.00".
+local function no_decimal(x, why)
+  if type(x) ~= "string" then
+    return why == "decimal expected" and why .. ", got " .. type(x) or why
+  end
+  local shown = (#x > 40 and x:sub(1, 40) .. "..." or x):gsub("[%c\127-\255]", "?")
+  if why ~= "malformed decimal" then
+    return ('"%s" has more digits than a decimal keeps (18)'):format(shown)
+  end
+  return ('"%s" is no decimal: digits are expected, with a point before the fraction,'
+    .. ' such as "19.90"'):format(shown)
+end
+
 -- Each gives the function or table itself: a wrapper would stand between it and the line of its
 -- caller.
 local behind = {
@@ -24,9 +37,9 @@ local behind = {
   decimal = function()
     local decimal = require("billhook.core").decimal
     local function new(_, x)
-      local fine, value = pcall(decimal.new, x)
-      if not fine then
-        error(value, 2)
+      local value, why = decimal.read(x)
+      if not value then
+        error("billhook.decimal: " .. no_decimal(x, why), 2)
       end
       return value
     end

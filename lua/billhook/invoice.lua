@@ -57,7 +57,7 @@ end
 local function amount(value, name)
   local number, why = decimal.read(value)
   if not number then
-    missing("%s of the invoice: %s", name, why)
+    missing("%s of the invoice: %s%s", name, why, value == nil and ", got nothing" or "")
   end
   return number
 end
@@ -241,7 +241,8 @@ local function reader_of(invoice, name)
   local vendor = M.vendor(invoice)
   if not vendor then
     error(("bad argument #1 to '%s' (invoice expected, got %s)"):format(name,
-      type(invoice) == "table" and "a table without a vendor" or type(invoice)), 3)
+      type(invoice) == "table" and "a table that no client gave: event:invoice() asks the API;"
+      .. " invoices.tag(vendor, table) is for tables of your own" or type(invoice)), 3)
   end
   return readers[vendor]
 end

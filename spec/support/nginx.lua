@@ -12,6 +12,7 @@
 --            to be had as server.ports[2] to [9]
 --   main     what stands outside of http          workers   worker processes (1)
 --   vms      lua_worker_thread_vm_pool_size (10)  threads   false: no thread pool
+--   conf     a whole nginx.conf in place of all this, with $PREFIX, $ROOT and $PORT in it
 
 local socket = require "socket"
 
@@ -85,7 +86,8 @@ local function binary()
   error("no nginx here: install nginx-light and libnginx-mod-http-lua", 0)
 end
 
-local function load_modules()
+--- The lines that load nginx's Lua, where it is not built in.
+function M.load_modules()
   for _, folder in ipairs(modules) do
     if exists(folder .. "/ngx_http_lua_module.so") then
       local line = "load_module " .. folder .. "/%s_module.so;\n"
@@ -125,8 +127,8 @@ http {
 
 local function configuration(server, options)
   local threads = options.threads ~= false
-  local text = template:format(
-    load_modules(), output("id -u") == "0" and "user root;" or "",
+  local text = options.conf or template:format(
+    M.load_modules(), output("id -u") == "0" and "user root;" or "",
     options.level or "notice", options.workers or 1,
     (threads and "thread_pool billhook threads=10 max_queue=1000;\n" or "") .. (options.main or ""),
     threads and ("lua_worker_thread_vm_pool_size %d;"):format(options.vms or 10) or "",

@@ -1,0 +1,162 @@
+-- examples/nginx.conf in a real nginx, as it stands but for paths, ports and what it is told to
+-- change, with examples/rules.lua: the three vendors' signed deliveries come in, and rules run.
+
+local billhook = require "billhook"
+local json = require "billhook.json"
+local nginx = require "spec.support.nginx"
+local process = require "billhook.process"
+local sandbox = require "billhook.sandbox"
+local socket = require "socket"
+
+local function read(path)
+  local file = assert(io.open(path))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+-- Every text must be there once: what the example says must not drift away from what is tested.
+local function replace(text, changes)
+  for _, change in ipairs(changes) do
+    local first, last = text:find(change[1], 1, true)
+    assert.is_truthy(first, "examples/nginx.conf has no '" .. change[1] .. "'")
+    text = text:sub(1, first - 1) .. change[2] .. text:sub(last + 1)
+  end
+  return text
+end
+
+local function setting(name, value)
+  return { "env " .. name .. ";", ("env %s=%s;"):format(name, value) }
+end
+
+local function conf(folder, vendors)
+  local base = ("http://127.0.0.1:%d"):format(vendors)
+  local root = process.uid() == 0
+  return replace(read "examples/nginx.conf", {
+    { "user www-data;", root and "user root;" or "" },
+    { "include /etc/nginx/modules-enabled/*.conf;", nginx.load_modules() },
+    { "worker_processes auto;", "worker_processes 2;" },
+    { "pid /run/nginx.pid;", "pid $PREFIX/nginx.pid;" },
+    { "/var/log/nginx/error.log warn", "$PREFIX/error.log info" },
+    { "sqlite:/var/lib/billhook/inbox.db", "sqlite:" .. folder .. "/inbox.db" },
+    setting("DREAMAPPLY_URL", base), setting("DREAMCLASS_URL", base .. "/dreamclassapi/v1"),
+    setting("BETTEREZ_URL", base .. "/invoices"),
+    { "http {", "http { client_body_temp_path $PREFIX/body; proxy_temp_path $PREFIX/proxy;"
+      .. " fastcgi_temp_path $PREFIX/fastcgi; uwsgi_temp_path $PREFIX/uwsgi;"
+      .. " scgi_temp_path $PREFIX/scgi;" },
+    { "/etc/billhook/?.lua;", "$ROOT/examples/?.lua;$ROOT/lua/?.lua;$ROOT/lua/?/init.lua;" },
+    { "/usr/local/lib/lua/5.1/?.so;", "$ROOT/build/luajit/?.so;" },
+    { "listen 127.0.0.1:8080;", "listen 127.0.0.1:$PORT;" },
+  })
+end
+
+local function settings(vendor) return sandbox.defaults(vendor) end
+
+describe("examples/nginx.conf", function()
+  local vendors, server, folder
+
+  setup(function()
+    folder = assert(process.mkdtemp "/tmp/billhook-spec")
+    vendors = nginx.start { http = sandbox.conf { listen = "127.0.0.1:PORT2" } }
+    server = nginx.start { conf = conf(folder, vendors.ports[2]) }
+    local hooks = ("http://127.0.0.1:%d/webhooks/"):format(server.port)
+    vendors:request { method = "POST", port = vendors.ports[2], path = "/sandbox/webhooks",
+      body = json.encode { dreamapply = hooks .. "admissions", dreamclass = hooks .. "school",
+        betterez = hooks .. "tickets" } }
+  end)
+
+  teardown(function()
+    if server then server:stop() end
+    if vendors then vendors:stop() end
+    process.remove_tree(folder)
+  end)
+
+  local function post(account, vendor, body, options)
+    local headers, signed = billhook.sign(vendor, body, options)
+    local status, _, answer = server:request { method = "POST", headers = headers, body = signed,
+      path = "/webhooks/" .. account }
+    return status, answer
+  end
+
+  local function inbox() return assert(require("billhook.inbox").open("sqlite:" .. folder
+    .. "/inbox.db")) end
+
+  local function finished(id)
+    local store = inbox()
+    local event = nginx.wait("the rules of " .. id, function()
+      local found = store:show(id)
+      return found and found.state ~= "pending" and found
+    end, 30)
+    store:close()
+    return event
+  end
+
+  it("takes what the three vendors send, and runs rules that ask their APIs", function()
+    local ids = {}
+    for vendor, account in pairs { dreamapply = "admissions", dreamclass = "school",
+      betterez = "tickets" } do
+      local status, _, body = vendors:request { method = "POST", port = vendors.ports[2],
+        path = "/sandbox/trigger", body = json.encode { vendor = vendor, amount = "600.00",
+          currency = "EUR" } }
+      assert.equal(200, status, body)
+      ids[#ids + 1] = account .. ":" .. json.decode(body).event
+    end
+    for _, id in ipairs(ids) do
+      local event = finished(id)
+      assert.equal("done", event.state, id)
+      assert.same({ "ledger", "large" }, event.rules)
+    end
+  end)
+
+  it("takes a signed delivery that is larger than its buffer, and no forged one", function()
+    local body = json.encode { id = "11111111-2222-4333-8444-555555555555", livemode = true,
+      created = 1, event = "invoices.updated", data = { _id = ("a"):rep(24),
+        filler = ("x"):rep(300000) } }
+    local status, answer = post("tickets", "betterez", body,
+      { secret = settings("betterez").secret })
+    assert.equal(200, status, answer)
+    status, answer = post("tickets", "betterez", body, { secret = "guessed" })
+    assert.equal(401, status)
+    assert.equal('{"error":"not authentic"}', answer)
+    status, answer = server:request { method = "POST", path = "/webhooks/nobody", body = "{}" }
+    assert.equal(404, status)
+    assert.is_truthy(answer)
+  end)
+
+  it("refuses what is too large, by the account's limit and by nginx's", function()
+    local options = { secret = settings("dreamclass").secret, basic = settings("dreamclass").basic }
+    local body = json.encode { id = "aa3a27d6-05b5-4fcd-bd04-505bfffacfc2",
+      type = "INVOICE_CREATED", tenant = "my-school", timestamp = 1,
+      data = { id = 1, filler = ("x"):rep(1048576) } }
+    assert.equal(413, (post("school", "dreamclass", body, options)))
+    local status, headers, answer = server:request { method = "POST", path = "/webhooks/school",
+      headers = { ["Content-Length"] = "10000000" } }
+    assert.equal(413, status)
+    assert.equal('{"error":"body too large"}', answer)
+    assert.equal("application/json", headers["content-type"])
+  end)
+
+  it("tells health to everybody, and numbers only to this machine", function()
+    assert.equal(200, (server:request { path = "/healthz" }))
+    local status, _, text = server:request { path = "/metrics" }
+    assert.equal(200, status)
+    assert.matches("billhook_inbox_up 1", text, 1, true)
+    local peer = assert(socket.tcp())
+    assert(peer:bind("127.0.0.2", 0))
+    assert(peer:connect("127.0.0.1", server.port))
+    peer:send "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert.matches("^HTTP/1.1 403", peer:receive "*l")
+    assert.equal(404, (server:request { path = "/" }))
+  end)
+
+  it("drains at QUIT, with nothing wrong in its log", function()
+    server:signal "QUIT"
+    server:wait_end(60)
+    for line in server:log():gmatch "[^\n]+" do
+      local wrong = line:find("%[error%]") or line:find("%[alert%]") or line:find("%[crit%]")
+        or line:find("%[emerg%]")
+      assert.is_nil(wrong and not line:find("client intended to send too large body", 1, true)
+        and not line:find("access forbidden by rule", 1, true) and line or nil)
+    end
+  end)
+end)

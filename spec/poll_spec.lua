@@ -46,6 +46,24 @@ describe("app:poll", function()
     assert.are.equal(0, #d:logged "contested")
   end)
 
+  it("gives a rule that asks for the API's word the invoice, not the journal's entry", function()
+    local seen = {}
+    d.app:on("apply:*", { trust = "api" }, function(event)
+      seen[#seen + 1] = { event.type, event.trust, event.data and event.data.nr or "none",
+        event.claims and event.claims.id }
+    end)
+    journal(desk.item(8, nil, 5), desk.item(9, "Invoice was deleted: ?", 6))
+    assert.are.equal(2, d.app:poll "apply")
+    d.answer = function(request)
+      if request.url:find "/invoices/6$" then return { status = 404 } end
+      return { status = 200, body = '{"id":5,"nr":"AF-5"}' }
+    end
+    d:work()
+    table.sort(seen, function(a, b) return a[1] < b[1] end)
+    assert.are.same({ { "invoice.created", "api", "AF-5", 8 },
+      { "invoice.deleted", "api", "none", 9 } }, seen)
+  end)
+
   it("goes on from where it ended", function()
     journal(desk.item(7), desk.item(8))
     assert.are.equal(2, d.app:poll "apply")
@@ -114,6 +132,15 @@ describe("app:poll", function()
     assert.are.equal("tickets:failure-f1", seen.id)
     assert.are.equal("t1", seen.data.transactionId)
     assert.are.equal("api", seen.trust)
+  end)
+
+  it("gives Betterez's failures to a rule that asks for the API's word", function()
+    local seen
+    d.app:on("tickets:invoice.failed", { trust = "api" }, function(event) seen = event.data.code end)
+    answer '{"invoicesFailures":[{"_id":"5f243d100617680712e78dd7","code":"INFILE"}]}'
+    assert.are.equal(1, d.app:poll "tickets")
+    d:work()
+    assert.are.equal("INFILE", seen)
   end)
 
   it("says that DreamClass cannot be asked", function()

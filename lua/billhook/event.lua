@@ -171,6 +171,7 @@ end
 function M.confirm(event, wanted)
   local my = inner[event]
   if not (wanted or my.row.contested and can_refetch(my)) then return end
+  if my.row.trust == "api" and not my.row.invoice then return end -- said by the API, of no invoice
   local invoice, why = event:invoice()
   if not invoice and not my.missing then
     my.failed = why
@@ -179,11 +180,9 @@ function M.confirm(event, wanted)
   local fine, reason = agrees(event, invoice, why)
   if not fine then return reason, true end
   my.confirmed = true
-  if event.trust ~= "api" then
-    event.claims = event.claims or event.data
-    event.data = invoice
-    event.trust = "api"
-  end
+  -- also of what was polled: that is an entry of a journal, and no invoice
+  event.claims = event.claims or event.data
+  event.data, event.trust = invoice, "api"
 end
 
 ---Has the API stood by it in this run?

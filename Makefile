@@ -107,7 +107,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 bin/billhook $(DESTDIR)$(PREFIX)/bin/billhook
 	install -d $(DESTDIR)$(PREFIX)/share/billhook/examples
-	install -m 644 examples/*.lua $(DESTDIR)$(PREFIX)/share/billhook/examples/
+	install -m 644 examples/* $(DESTDIR)$(PREFIX)/share/billhook/examples/
 
 clean:
 	rm -rf build

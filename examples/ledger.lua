@@ -1,0 +1,27 @@
+-- ledger.lua: two rules that keep a ledger, as a function, so that they can be tested (rules_spec.lua)
+-- and used by several apps:
+--
+--   require("ledger")(app, write)       -- in rules.lua; write(entry) is your bookkeeping
+--
+-- `once` keeps a step's result: when the rule runs again, because something after it failed, the
+-- step does not. Only where the process dies between the step and the note that it was done does it
+-- happen twice. So an entry has a key, the same each time, and `write` must ignore one it knows.
+
+local billhook = require "billhook"
+local invoices = billhook.invoice
+
+return function(app, write)
+  app:on("invoice.created", { name = "ledger", trust = "api" }, function(event)
+    local invoice = event.data -- read back from the API, whoever sent the webhook
+    local total, why = invoices.total(invoice)
+    if not total then return nil, why end -- fails the rule: it runs again later
+    event:once("write", function()
+      return write { key = event.key, number = invoices.number(invoice), amount = tostring(total),
+        currency = invoices.currency(invoice) }
+    end)
+  end)
+
+  app:on("invoice.deleted", { name = "void", trust = "api" }, function(event)
+    event:once("write", function() return write { key = event.key, void = event.invoice_id } end)
+  end)
+end

@@ -1,0 +1,192 @@
+-- The examples, run as their heads say: against the imitated vendors in a real nginx.
+
+local billhook = require "billhook"
+local command = require "spec.support.command"
+local json = require "billhook.json"
+local nginx = require "spec.support.nginx"
+local process = require "billhook.process"
+local sandbox = require "billhook.sandbox"
+
+local vendors, base
+
+local function control(name, fields)
+  local status, _, body = vendors:request { method = "POST", port = vendors.ports[2],
+    path = "/sandbox/" .. name, body = json.encode(fields or {}) }
+  assert.equal(200, status, body)
+  return json.decode(body)
+end
+
+local function environment(folder)
+  return { DREAMAPPLY_URL = base, DREAMAPPLY_KEY = "sandbox-key",
+    DREAMCLASS_URL = base .. "/dreamclassapi/v1", BETTEREZ_URL = base .. "/invoices",
+    BILLHOOK_INBOX = "sqlite:" .. folder .. "/inbox.db",
+    LUA_PATH = "lua/?.lua;lua/?/init.lua;;",
+    LUA_CPATH = ("build/%s/?.so;;"):format(command.lua) }
+end
+
+-- Runs one; gives its exit code, and what it wrote.
+local runs = 0
+local function run(folder, ...)
+  runs = runs + 1
+  local out, err = folder .. "/out" .. runs, folder .. "/err" .. runs
+  local pid = assert(process.spawn({ command.lua, ... }, { stdout = out, stderr = err,
+    stdin = "/dev/null", env = environment(folder) }))
+  command.wait("the example to end", function() return process.wait(pid, "look") end)
+  local _, code = process.wait(pid)
+  return code, command.read(out), command.read(err)
+end
+
+local function client() return billhook.dreamapply { base_url = base, api_key = "sandbox-key" } end
+
+describe("the example", function()
+  local folder
+
+  setup(function()
+    vendors = nginx.start { http = sandbox.conf { listen = "127.0.0.1:PORT2",
+      dreamapply = { quota = false } } }
+    base = ("http://127.0.0.1:%d"):format(vendors.ports[2])
+  end)
+
+  teardown(function() vendors:stop() end)
+
+  before_each(function()
+    control "reset"
+    folder = command.folder()
+  end)
+
+  after_each(command.finish)
+
+  it("rules_spec.lua passes", function()
+    local code, out, err = run(folder, "/usr/bin/busted", "examples/rules_spec.lua")
+    assert.equal(0, code, out .. err)
+    assert.matches("5 successes / 0 failures / 0 errors / 0 pending", out, 1, true)
+  end)
+
+  it("create.lua makes one invoice for one order", function()
+    local code, out, err = run(folder, "examples/create.lua", "123", "order-881", "25.00", "Pickup")
+    assert.equal(0, code, err)
+    assert.equal("invoice 1 (created)\n", out)
+    code, out = run(folder, "examples/create.lua", "123", "order-881", "25.00", "Pickup")
+    assert.equal(0, code)
+    assert.equal("invoice 1 (found)\n", out)
+    control("fault", { next = "reset-after", method = "POST" })
+    code, out = run(folder, "examples/create.lua", "123", "order-882", "25.00", "Pickup")
+    assert.equal(0, code)
+    assert.equal("invoice 2 (found)\n", out)
+    assert.equal(2, client().invoices:count { application = 123 })
+    code, _, err = run(folder, "examples/create.lua", "123")
+    assert.equal(2, code)
+    assert.matches("^usage: ", err)
+    code, _, err = run(folder, "examples/create.lua", "99999", "order-1", "25.00")
+    assert.equal(1, code)
+    assert.matches("Application not found", err, 1, true)
+  end)
+
+  it("mirror.lua writes all invoices, and keeps the old file where it cannot", function()
+    for i = 1, 3 do
+      assert(client().invoices:create(7, { currency = "EUR",
+        items = { { item = "Fee " .. i, price = "10.00", qty = i } } }))
+    end
+    local path = folder .. "/all.tsv"
+    local code, out, err = run(folder, "examples/mirror.lua", path)
+    assert.equal(0, code, err)
+    assert.equal("3 invoices\n", out)
+    local text = command.read(path)
+    assert.matches("^%d+\tAF%-%d+\t%d+%.00\t%d+%.00\tEUR\t%d+%-%d%d%-%d%d\n", text)
+    assert.equal(3, select(2, text:gsub("\n", "")))
+    control("fault", { next = "half", method = "GET", times = 3 })
+    code, _, err = run(folder, "examples/mirror.lua", path)
+    assert.equal(1, code)
+    assert.matches("network|decode", (err:gsub("network", "network|decode")), 1, true)
+    assert.equal(text, command.read(path))
+  end)
+
+  it("poll.lua finds what no webhook told, once", function()
+    assert(client().invoices:create(7, { currency = "EUR",
+      items = { { item = "Fee", price = "10.00", qty = 1 } } }))
+    control("trigger", { vendor = "betterez", type = "failure" })
+    local arguments = { folder, "examples/poll.lua", "examples/rules.lua", "admissions", "tickets" }
+    local code, _, err = run((table.unpack or rawget(_G, "unpack"))(arguments))
+    assert.equal(0, code, err)
+    assert.matches("admissions: 1 new", err, 1, true)
+    assert.matches("tickets: 1 new", err, 1, true)
+    local store = assert(require("billhook.inbox").open("sqlite:" .. folder .. "/inbox.db"))
+    local event = store:show "admissions:1"
+    assert.equal("done", event.state)
+    assert.equal("api", event.trust)
+    assert.same({ "ledger", "large" }, event.rules)
+    store:close()
+    code, _, err = run((table.unpack or rawget(_G, "unpack"))(arguments))
+    assert.equal(0, code)
+    assert.is_nil(err:find(" new", 1, true))
+    code, _, err = run(folder, "examples/poll.lua", "examples/rules.lua", "school")
+    assert.equal(1, code)
+    assert.matches("school: invalid: polling is not possible", err, 1, true)
+  end)
+end)
+
+-- --- billhook.service -----------------------------------------------------------------------------
+
+local function directives()
+  local found = {}
+  for line in io.lines "examples/billhook.service" do
+    local name, value = line:match "^(%u%w+)=(.*)$"
+    if name then found[name] = value end
+  end
+  return found
+end
+
+describe("examples/billhook.service", function()
+  after_each(command.finish)
+
+  it("says what is relied upon", function()
+    local unit = directives()
+    for name, value in pairs { KillSignal = "SIGQUIT", KillMode = "mixed", Restart = "always",
+      User = "billhook", StateDirectory = "billhook", RuntimeDirectory = "billhook",
+      NoNewPrivileges = "yes", ProtectSystem = "strict", ProtectHome = "yes", UMask = "0077",
+      CapabilityBoundingSet = "" } do
+      assert.equal(value, unit[name], name)
+    end
+    assert.is_nil(unit.MemoryDenyWriteExecute) -- LuaJIT could not start
+    -- longer than serve itself waits before it uses force
+    assert.is_true(tonumber(unit.TimeoutStopSec) > require("billhook.cli.nginx").grace + 5)
+  end)
+
+  it("starts what starts, reloads and ends as it says", function()
+    local folder = command.folder()
+    local rules = command.write(folder .. "/rules.lua", ([[
+      local billhook = require "billhook"
+      return billhook.app { inbox = "sqlite:%s/inbox.db", accounts = {
+        school = billhook.dreamclass { webhook = { secret = "123" } } } }
+    ]]):format(folder))
+    local port = ("%d"):format((process.free_port()))
+    local words, line = {}, directives().ExecStart
+    line = line:gsub("/etc/billhook/rules.lua", rules):gsub("127.0.0.1:8080", "127.0.0.1:" .. port)
+      :gsub("/run/billhook", folder .. "/run")
+    for word in line:gmatch "%S+" do words[#words + 1] = word end
+    assert.equal("/usr/local/bin/billhook", table.remove(words, 1))
+    local child = command.start(words)
+    command.wait("it to listen", function() return child:errors():find("listening on", 1, true) end)
+    assert.equal(200, (command.http("GET", ("http://127.0.0.1:%s/healthz"):format(port))))
+    assert.equal("/bin/kill -HUP $MAINPID", directives().ExecReload)
+    child:signal "HUP"
+    command.wait("it to reload", function() return child:errors():find("reloaded", 1, true) end)
+    child:signal "QUIT"
+    assert.equal(0, child:wait())
+  end)
+
+  it("is what systemd takes, where there is a systemd to ask", function()
+    local folder = command.folder()
+    local text = command.read("examples/billhook.service"):gsub("/usr/local/bin/billhook",
+      "/bin/true")
+    command.write(folder .. "/billhook.service", text)
+    local pipe = io.popen(("command -v systemd-analyze >/dev/null || exit 0; systemd-analyze verify"
+      .. " --man=no '%s/billhook.service' 2>&1"):format(folder))
+    local said = pipe:read "*a"
+    pipe:close()
+    for problem in said:gmatch "[^\n]+" do
+      -- other units of the machine are not ours
+      assert.is_nil(problem:find("billhook", 1, true) and problem or nil)
+    end
+  end)
+end)

@@ -1,5 +1,5 @@
--- ledger.lua: two rules that keep a ledger, as a function, so that they can be tested (rules_spec.lua)
--- and used by several apps:
+-- ledger.lua: two rules that keep a ledger, as a function, so that they can be tested
+-- (rules_spec.lua) and used by several apps:
 --
 --   require("ledger")(app, write)       -- in rules.lua; write(entry) is your bookkeeping
 --

@@ -5,6 +5,8 @@
 -- No network, no file and no waiting: the inbox is in memory, the API is a function (the `fake`
 -- transport), and the clock is ours. Deliveries are signed as the vendor signs them.
 
+-- luacheck: std +busted
+
 local billhook = require "billhook"
 local fake = require "billhook.transport.fake"
 local json = billhook.json

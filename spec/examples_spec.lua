@@ -63,6 +63,7 @@ describe("the example", function()
   end)
 
   it("create.lua makes one invoice for one order", function()
+    local _
     local code, out, err = run(folder, "examples/create.lua", "123", "order-881", "25.00", "Pickup")
     assert.equal(0, code, err)
     assert.equal("invoice 1 (created)\n", out)
@@ -88,6 +89,7 @@ describe("the example", function()
         items = { { item = "Fee " .. i, price = "10.00", qty = i } } }))
     end
     local path = folder .. "/all.tsv"
+    local _
     local code, out, err = run(folder, "examples/mirror.lua", path)
     assert.equal(0, code, err)
     assert.equal("3 invoices\n", out)
@@ -97,7 +99,7 @@ describe("the example", function()
     control("fault", { next = "half", method = "GET", times = 3 })
     code, _, err = run(folder, "examples/mirror.lua", path)
     assert.equal(1, code)
-    assert.matches("network|decode", (err:gsub("network", "network|decode")), 1, true)
+    assert.matches("network: ", err, 1, true)
     assert.equal(text, command.read(path))
   end)
 
@@ -105,8 +107,8 @@ describe("the example", function()
     assert(client().invoices:create(7, { currency = "EUR",
       items = { { item = "Fee", price = "10.00", qty = 1 } } }))
     control("trigger", { vendor = "betterez", type = "failure" })
-    local arguments = { folder, "examples/poll.lua", "examples/rules.lua", "admissions", "tickets" }
-    local code, _, err = run((table.unpack or rawget(_G, "unpack"))(arguments))
+    local function poll(...) return run(folder, "examples/poll.lua", "examples/rules.lua", ...) end
+    local code, _, err = poll("admissions", "tickets")
     assert.equal(0, code, err)
     assert.matches("admissions: 1 new", err, 1, true)
     assert.matches("tickets: 1 new", err, 1, true)
@@ -116,16 +118,16 @@ describe("the example", function()
     assert.equal("api", event.trust)
     assert.same({ "ledger", "large" }, event.rules)
     store:close()
-    code, _, err = run((table.unpack or rawget(_G, "unpack"))(arguments))
+    code, _, err = poll("admissions", "tickets")
     assert.equal(0, code)
     assert.is_nil(err:find(" new", 1, true))
-    code, _, err = run(folder, "examples/poll.lua", "examples/rules.lua", "school")
+    code, _, err = poll "school"
     assert.equal(1, code)
     assert.matches("school: invalid: polling is not possible", err, 1, true)
   end)
 end)
 
--- --- billhook.service -----------------------------------------------------------------------------
+-- --- billhook.service ----------------------------------------------------------------------------
 
 local function directives()
   local found = {}

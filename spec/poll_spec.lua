@@ -136,7 +136,9 @@ describe("app:poll", function()
 
   it("gives Betterez's failures to a rule that asks for the API's word", function()
     local seen
-    d.app:on("tickets:invoice.failed", { trust = "api" }, function(event) seen = event.data.code end)
+    d.app:on("tickets:invoice.failed", { trust = "api" }, function(event)
+      seen = event.data.code
+    end)
     answer '{"invoicesFailures":[{"_id":"5f243d100617680712e78dd7","code":"INFILE"}]}'
     assert.are.equal(1, d.app:poll "tickets")
     d:work()

@@ -104,6 +104,7 @@ build = {
     ["billhook.inbox"] = "lua/billhook/inbox/init.lua",
     ["billhook.inbox.inspect"] = "lua/billhook/inbox/inspect.lua",
     ["billhook.inbox.intents"] = "lua/billhook/inbox/intents.lua",
+    ["billhook.inbox.known"] = "lua/billhook/inbox/known.lua",
     ["billhook.inbox.lanes"] = "lua/billhook/inbox/lanes.lua",
     ["billhook.inbox.marks"] = "lua/billhook/inbox/marks.lua",
     ["billhook.inbox.owner"] = "lua/billhook/inbox/owner.lua",

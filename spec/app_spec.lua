@@ -56,6 +56,42 @@ describe("app:receive", function()
     assert.are.equal("warn", d:logged("contested")[1].level)
   end)
 
+  it("logs what has become of an event, not what it came as", function()
+    d.app:on("invoice.updated", { name = "u" }, function() end)
+    d.app:on("invoice.updated", { name = "v" }, function() end)
+    d.app:on("invoice.created", function() end)
+    d:school { id = 1 }
+    d:school { id = 2 }
+    d:school { id = 2 }
+    d:school { id = 2, data = '{"id":16}' }
+    d:school { id = 2, type = "INVOICE_DELETED" }
+    local logged = {}
+    for i, entry in ipairs(d.log) do
+      local fields = entry.fields
+      logged[i] = { entry.level, entry.name, fields.type, fields.rules or false, fields.kept }
+    end
+    assert.are.same({
+      { "info", "admitted", "invoice.created", 1 },
+      { "info", "admitted", "invoice.updated", 2 },
+      { "info", "duplicate", "invoice.created", false },
+      { "warn", "contested", "invoice.created", false, "as evidence" },
+      { "warn", "contested", "invoice.deleted", 0, "as another event" },
+    }, logged)
+  end)
+
+  it("asks for another try where too many have made other news of an id", function()
+    d:school()
+    for invoice = 1, 4 do assert.are.equal(200, (d:school { invoice = invoice })) end
+    local status, reply, headers = d:school { invoice = 5 }
+    assert.are.same({ 503, '{"error":"store unavailable"}', "5" },
+      { status, reply, headers["Retry-After"] })
+    assert.are.same({ "error" }, { d:logged("crowded")[1].level })
+    assert.is_true(d.app:health()) -- that is no fault of the inbox
+    assert.are.equal(200, (d:school { invoice = 3 }))
+    assert.is_truthy(require("billhook.delivery.metrics").text(d.app)
+      :find('billhook_deliveries_total{result="crowded",account="school"} 1', 1, true))
+  end)
+
   it("takes a list of journal items: the good ones, and the bad as dead letters", function()
     local body = ('{"1":%s,"2":7,"3":%s}'):format(desk.item(1), desk.item(3))
     assert.are.equal(200, (d:apply(body)))

@@ -150,7 +150,7 @@ return function(open)
     end)
 
     it("creates an invoice once: a second notice is an update", function()
-      assert.are.same({ "admitted", "admitted" }, admit(created "a", created "b"))
+      assert.are.same({ "admitted", "admitted again" }, admit(created "a", created "b"))
       local first, second = store:show "school:a", store:show "school:b"
       assert.are.equal("invoice.created", first.type)
       assert.are.equal("school:invoice.created:16", first.key)
@@ -976,7 +976,7 @@ return function(open)
         return created(id, { unproven = true, trust = "sender" })
       end
       admit(forged "a")
-      assert.are.same({ "admitted" }, admit(forged "b"))
+      assert.are.same({ "admitted again" }, admit(forged "b"))
       assert.are.equal("invoice.updated", store:show("school:b").type)
       for _, one in ipairs(claim()) do
         for _, each in ipairs(one.events) do
@@ -1001,6 +1001,204 @@ return function(open)
       release(one)
       admit(created("b", { unproven = true }))
       assert.are.equal("invoice.updated", store:show("school:b").type)
+    end)
+  end)
+
+  describe("other news under an id", function()
+    -- what a stranger makes of a delivery that he has seen
+    local function forged(id, changes)
+      return event(id, with({ unproven = true, type = "invoice.deleted", native = "INVOICE_DELETED",
+        digest = "forged", body = "forged", rules = { "del" } }, changes))
+    end
+
+    local function true_news(id, changes)
+      return created(id, with({ unproven = true, native = "INVOICE_CREATED", rules = { "new" } },
+        changes))
+    end
+
+    local function asked(id, changes)
+      return true_news(id, with({ source = "poll", trust = "api", digest = "asked", body = "asked",
+        unproven = false }, changes))
+    end
+
+    local function counts()
+      local stats = store:stats()
+      return { stats.pending, stats.done, stats.dead, stats.unhandled, stats.contested }
+    end
+
+    for first, second in pairs { forged = "true", ["true"] = "forged" } do
+      it(("are events of their own where nothing proves which, the %s first"):format(first),
+        function()
+          local make = { forged = forged, ["true"] = true_news }
+          assert.are.same({ "admitted" }, admit(make[first] "a"))
+          assert.are.same({ "contested new" }, admit(make[second] "a"))
+          assert.are.same({ "duplicate", "duplicate" }, admit(true_news "a", forged "a"))
+          local one, two = store:show "school:a", store:show "school:a~2"
+          assert.are.equal(make[first]("a").type, one.type)
+          assert.are.equal(make[second]("a").type, two.type)
+          assert.is_true(one.contested and two.contested)
+          local real = one.type == "invoice.created" and one or two
+          assert.are.same({ "new" }, real.rules)
+          assert.are.equal("16", real.invoice)
+          assert.are.equal("school:invoice.created:16", real.key)
+          assert.is_nil(one.evidence or two.evidence)
+          assert.are.same({ 2, 0, 0, 0, 2 }, counts())
+        end)
+    end
+
+    it("wait in the hearsay of the invoice that each is about", function()
+      admit(forged("a", { invoice = "99" }), true_news "a")
+      local lanes = claim()
+      assert.are.equal(2, #lanes)
+      assert.is_true(lanes[1].hearsay and lanes[2].hearsay)
+      assert.are.same({ "school:a" }, ids(lanes[1].events))
+      assert.are.same({ "school:a~2" }, ids(lanes[2].events))
+    end)
+
+    it("are another invoice as much as another type, or none", function()
+      local bare = forged "a"
+      bare.invoice = nil
+      assert.are.same({ "admitted", "contested new", "contested new" },
+        admit(forged "a", forged("a", { invoice = "17" }), bare))
+      assert.are.same({ "contested new" }, admit(forged("a", { live = false, rules = {} })))
+      assert.are.equal("unhandled", store:show("school:a~4").state)
+    end)
+
+    it("may be a second creation of an invoice", function()
+      admit(true_news "z", forged "a")
+      assert.are.same({ "contested again" }, admit(true_news "a"))
+      assert.are.equal("invoice.updated", store:show("school:a~2").type)
+      assert.are.same({ "u" }, store:show("school:a~2").rules)
+      assert.are.equal("school:a~2", store:show("school:a~2").key)
+    end)
+
+    it("have a key that another may have, without a word what they are then", function()
+      admit(true_news "z", forged "a")
+      local news = true_news "a"
+      news.again = nil
+      assert.are.same({ "contested again" }, admit(news))
+      assert.are.equal("school:a~2", store:show("school:a~2").key)
+      assert.are.equal("invoice.created", store:show("school:a~2").type)
+      assert.are.same({ "new" }, store:show("school:a~2").rules)
+    end)
+
+    it("keep what differs of the same news as evidence", function()
+      admit(forged "a", true_news "a")
+      assert.are.same({ "contested" }, admit(true_news("a", { digest = "x", body = "other" })))
+      assert.are.equal("other", store:show("school:a~2").evidence.body)
+      assert.is_nil(store:show("school:a").evidence)
+      assert.are.same({ 2, 0, 0, 0, 2 }, counts())
+    end)
+
+    it("are few: what goes beyond is not taken", function()
+      admit(forged "a")
+      for i = 1, 4 do
+        assert.are.same({ "contested new" }, admit(forged("a", { invoice = tostring(i) })))
+      end
+      assert.are.same({ "crowded", "admitted" }, admit(true_news "a", event "b"))
+      assert.are.same({ "crowded" }, admit(true_news "a"))
+      assert.are.equal(6, #store:list {})
+      assert.are.equal(true_news("a").body, store:show("school:a").evidence.body)
+      assert.are.same({ "duplicate" }, admit(forged("a", { invoice = "3" })))
+      local counted = {}
+      for _, one in ipairs(store:counters()) do counted[one.name] = one.n end
+      assert.are.equal(2, counted["delivery crowded school"])
+      assert.are.same({ "contested new" }, admit(asked("a", { type = "invoice.updated" })))
+    end)
+
+    it("are counted by their id, not by what it begins with", function()
+      admit(forged "a", forged "ab", forged "a.", forged "a!", forged "b")
+      assert.are.same({ "contested new" }, admit(true_news "a"))
+      assert.are.equal("invoice.created", store:show("school:a~2").type)
+    end)
+
+    it("are kept once, whatever becomes of either", function()
+      admit(forged "a", true_news "a")
+      for _, one in ipairs(claim()) do
+        for _, each in ipairs(one.events) do
+          store:dead(one.token, each.seq, each.rules[1], "no")
+        end
+        release(one)
+      end
+      store:purge {}
+      assert.are.same({ "duplicate", "duplicate" }, admit(forged "a", true_news "a"))
+    end)
+
+    it("are taken by the API's word, where no rule has seen anything", function()
+      admit(forged("a", { invoice = "99" }))
+      now = now + 10
+      assert.are.same({ "contested new" }, admit(asked "a"))
+      local found = store:show "school:a"
+      assert.are.same({ "invoice.created", "INVOICE_CREATED", "16", "api", "asked" },
+        { found.type, found.native, found.invoice, found.trust, found.body })
+      assert.are.equal("school:invoice.created:16", found.key)
+      assert.are.same({ "new" }, found.rules)
+      assert.are.equal("forged", found.evidence.body)
+      assert.is_true(found.contested)
+      assert.are.same({ 1, 0, 0, 0, 1 }, counts())
+      local lanes = claim()
+      for _, one in ipairs(lanes) do
+        assert.is_nil(one.hearsay and one.events[1])
+        if not one.hearsay then assert.are.same({ "school:a" }, ids(one.events)) end
+      end
+      assert.are.same({ "duplicate" }, admit(true_news "a"))
+      assert.are.same({ "contested" }, admit(forged("a", { invoice = "99" })))
+      assert.are.equal(1, #store:list {})
+    end)
+
+    it("are taken by it too where no rule wanted what was said, or it had no invoice", function()
+      local bare = forged("b", { rules = {} })
+      bare.invoice = nil
+      local lonely = forged "c"
+      lonely.invoice = nil
+      admit(forged("a", { rules = {} }), bare, lonely)
+      assert.are.same({ 1, 0, 0, 2, 0 }, counts())
+      assert.are.same({ "contested new", "contested again", "contested again" },
+        admit(asked "a", asked "b", asked "c"))
+      assert.are.same({ 3, 0, 0, 0, 3 }, counts())
+      local events = {}
+      for _, one in ipairs(claim()) do
+        for _, each in ipairs(one.events) do events[#events + 1] = each.id end
+      end
+      assert.are.same({ "school:a", "school:b", "school:c" }, events)
+    end)
+
+    it("stand beside what a rule may have seen already", function()
+      admit(forged "a", forged("b", { invoice = "17" }))
+      local lanes = claim() -- a rule may be running
+      assert.are.same({ "contested new" }, admit(asked "a"))
+      assert.are.equal("invoice.deleted", store:show("school:a").type)
+      assert.are.equal("api", store:show("school:a~2").trust)
+      assert.are.same({ "del" }, lanes[1].events[1].rules)
+      assert.is_true(store:done(lanes[1].token, lanes[1].events[1].seq, "del"))
+      assert.is_true(store:retry(lanes[2].token, lanes[2].events[1].seq, "del", 0, "no"))
+      for _, one in ipairs(lanes) do release(one, 0) end
+      assert.are.same({ "contested again" }, admit(asked("b", { invoice = "16" })))
+      assert.are.equal("invoice.deleted", store:show("school:b").type)
+      assert.are.equal("invoice.updated", store:show("school:b~2").type)
+      assert.are.same({ "duplicate", "duplicate" }, admit(asked "a", asked "b"))
+    end)
+
+    it("go to what is the same of them first", function()
+      admit(forged "a", true_news "a")
+      assert.are.same({ "duplicate" }, admit(asked "a"))
+      assert.are.equal("id", store:show("school:a").trust)
+      assert.are.equal("api", store:show("school:a~2").trust)
+    end)
+
+    it("change nothing of what is proven", function()
+      admit(event("a", { trust = "body" }))
+      assert.are.same({ "contested" }, admit(forged("a", { trust = "body" })))
+      assert.are.same({ "contested" }, admit(forged "a"))
+      assert.are.equal(1, #store:list {})
+      assert.are.equal("invoice.updated", store:show("school:a").type)
+      assert.are.equal("forged", store:show("school:a").evidence.body)
+    end)
+
+    it("are none where they are no event at all", function()
+      admit(true_news "a")
+      assert.are.same({ "contested" }, admit(forged("a", { rules = {}, reason = "bad" })))
+      assert.are.equal(1, #store:list {})
     end)
   end)
 

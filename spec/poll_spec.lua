@@ -64,6 +64,20 @@ describe("app:poll", function()
       { "invoice.deleted", "api", "none", 9 } }, seen)
   end)
 
+  it("has the last word on what somebody has made of an id", function()
+    local seen = {}
+    d.app:on("*", function(event)
+      seen[#seen + 1] = ("%s %s %s"):format(event.id, event.type, event.invoice_id)
+    end)
+    d:apply(desk.item(7, "Invoice was deleted: ?", 99))
+    d:apply(desk.item(8, nil, 98))
+    journal(desk.item(7, nil, 5), desk.item(8, "Invoice was edited: ?", 5))
+    assert.are.equal(2, d.app:poll "apply")
+    d.answer = nil
+    d:work()
+    assert.are.same({ "apply:7 invoice.created 5", "apply:8 invoice.updated 5" }, seen)
+  end)
+
   it("goes on from where it ended", function()
     journal(desk.item(7), desk.item(8))
     assert.are.equal(2, d.app:poll "apply")

@@ -544,6 +544,36 @@ describe("hearsay", function()
     assert.are.equal("a 1", took())
     assert.are.equal("16 ?16", names_of_lanes())
   end)
+
+  for _, order in ipairs { "first", "last" } do
+    it(("that makes other news of an id costs nobody the true news, come it %s"):format(order),
+      function()
+        local seen = {}
+        d.app:on("class:*", function(event)
+          seen[#seen + 1] = ("%s %s %s"):format(event.type, event.invoice_id, event.trust)
+        end)
+        -- the API knows 16 only: 99 is what a stranger has put there
+        d.answer = function(request)
+          if not request.url:find "/16$" then return missing() end
+          return { status = 200, headers = { ["content-type"] = "application/json" },
+            body = '{"id":16,"amount":300}' }
+        end
+        local function forged() d:school({ type = "INVOICE_UPDATED", invoice = 99 }, "class") end
+        if order == "first" then forged() end
+        d:school({ invoice = 16 }, "class")
+        if order == "last" then forged() end
+        for _ = 1, 10 do
+          d:work()
+          forged()
+          d:school({ invoice = 16 }, "class")
+          d.now = d.now + 60
+        end
+        assert.are.same({ "invoice.created 16 api" }, seen)
+        local states, id = d:states(), "class:" .. desk.uuid(1)
+        assert.are.same({ order == "first" and "dead" or "done",
+          order == "first" and "done" or "dead" }, { states[id], states[id .. "~2"] })
+      end)
+  end
 end)
 
 -- --- rules that end their process ------------------------------------------------------

@@ -189,19 +189,33 @@ function App:examine(account, headers, body)
   return intake.examine(self, account, headers, body)
 end
 
+local LEVELS = { contested = "warn", crowded = "error" }
+
+-- What the inbox has made of an event: not always what it came as.
+local function log_result(self, event, result)
+  local what, how = result:match("^(%l+) ?(%l*)$")
+  local kept = what == "admitted" or how ~= ""
+  local as = how == "again" and event.again or event
+  self.log(LEVELS[what] or "info", what, {
+    id = event.account .. ":" .. event.id, account = event.account, type = as.type,
+    trust = event.trust, invoice = event.invoice, rules = kept and #as.rules or nil,
+    reason = event.reason, note = event.note,
+    kept = what == "contested" and (kept and "as another event" or "as evidence") or nil,
+  })
+  return what
+end
+
 ---The answer for events that the inbox has taken.
 ---@param events table[]
 ---@param results string[]
 ---@return integer status, string reply, table headers
 function App:admitted(events, results)
   self.trouble = nil
+  local crowded
   for i, event in ipairs(events) do
-    self.log(results[i] == "contested" and "warn" or "info", results[i], {
-      id = event.account .. ":" .. event.id, account = event.account, type = event.type,
-      trust = event.trust, invoice = event.invoice, rules = #event.rules, reason = event.reason,
-      note = event.note,
-    })
+    crowded = log_result(self, event, results[i]) == "crowded" or crowded
   end
+  if crowded then return intake.refusal(503) end -- it is not kept: the vendor asks again
   return intake.success()
 end
 

@@ -47,7 +47,7 @@ local function admit(app, store, events)
   app:admitted(events, results)
   local new = 0
   for _, result in ipairs(results) do
-    if result == "admitted" then new = new + 1 end
+    if result:find("^admitted") or result:find(" ", 1, true) then new = new + 1 end
   end
   return new
 end

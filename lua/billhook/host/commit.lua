@@ -156,7 +156,7 @@ end
 
 --- Stores events, in one transaction with others'. Durable when it returns.
 ---@param events table list of events, at least one
----@return table|nil results one a event: "admitted", "duplicate", "contested"
+---@return table|nil results one an event, see inbox/init.lua
 ---@return table|nil err
 function Group:admit(events)
   local bytes = size_of(events)

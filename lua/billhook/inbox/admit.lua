@@ -1,22 +1,13 @@
--- inbox/admit.lua: taking events in, each id once.
---
--- An id that is known is a duplicate, whatever the bytes around its content.
--- With another content it is contested: one such body is kept as evidence. A
--- body of higher trust takes the place of a lower one. What was asked for at
--- the API is spelt in another way than what was sent, so the two are not
--- compared: the API's simply counts.
+-- inbox/admit.lua: taking events in, each id once. What becomes of one that is
+-- known already, known.lua says.
 
 local counters = require "billhook.inbox.counters"
+local known = require "billhook.inbox.known"
 local rows = require "billhook.inbox.rows"
 
 local M = {}
 
 local Admit = {}
-
-local TRUST = { sender = 1, id = 2, body = 3, api = 4 }
-
-local OLD = "SELECT seq, digest, trust, source, contested FROM events WHERE account = $1 AND "
-local KNOWN, KEYED = OLD .. "id = $2", OLD .. "key = $2"
 
 local LANE = "SELECT lane, due, owner FROM lanes WHERE account = $1 AND name = $2"
 
@@ -54,37 +45,6 @@ end
 
 local function millis(seconds) return seconds and math.floor(seconds * 1000) end
 
-local function evidence(query, seq, event, now)
-  query("INSERT INTO evidence (seq, digest, body, trust, received_at) VALUES ($1, $2, $3, $4, $5) "
-    .. "ON CONFLICT DO NOTHING", seq, event.digest, event.body, event.trust, now)
-end
-
--- What is better proven replaces what is there; where they differ, the old body is the evidence.
-local function supersede(query, old, event, now, differs)
-  local body = query("SELECT body FROM bodies WHERE seq = $1", old.seq)[1]
-  if not body then return end
-  if differs then
-    evidence(query, old.seq, { digest = old.digest, trust = old.trust, body = body.body }, now)
-  end
-  query("UPDATE bodies SET body = $1, under = $2 WHERE seq = $3", event.body,
-    event.under and 1 or 0, old.seq)
-  query("UPDATE events SET source = $1, trust = $2, digest = $3, tenant = $4, occurred_at = $5 "
-    .. "WHERE seq = $6", event.source, event.trust, event.digest, event.tenant,
-    millis(event.occurred_at), old.seq)
-end
-
-local function again(query, old, event, now)
-  local differs = old.digest ~= event.digest and old.source == event.source
-  if (TRUST[event.trust] or 0) > (TRUST[old.trust] or 0) then
-    supersede(query, old, event, now, differs)
-  elseif differs then
-    evidence(query, old.seq, event, now)
-  end
-  if not differs then return "duplicate" end
-  query("UPDATE events SET contested = contested + 1 WHERE seq = $1", old.seq)
-  return "contested", old.contested == 0
-end
-
 local function state_of(event, rules)
   if event.reason then return "bad" end
   return #rules > 0 and "pending" or "unhandled"
@@ -93,13 +53,13 @@ end
 local unpack = table.unpack or rawget(_G, "unpack")
 local COLUMNS = 19 -- of EVENT, behind seq and lane
 
--- the state that an event was last described with
+-- what an event was last described as: itself, or its `again`
 local became = setmetatable({}, { __mode = "k" })
 
 -- The columns of a new event, and the lane that it belongs to, if any.
 local function describe(event, as, now)
   local state = state_of(event, as.rules)
-  became[event] = state
+  became[event] = as
   local open = state ~= "unhandled"
   local lane = (open or event.invoice)
     and { account = event.account, name = lane_name(event), due = open and now or nil } or nil
@@ -109,18 +69,27 @@ local function describe(event, as, now)
     event.reason or event.note }, lane
 end
 
-local function insert(self, query, event, as, now, numbers)
-  local columns, lane = describe(event, as, now)
-  local seq = numbers()
-  lane = lane and M.lane(self, query, event, seq, lane.due)
+-- One event more.
+local function count(tally, event)
+  tally:add("event " .. event.account, 1)
+  tally:state(event.account, state_of(event, became[event].rules), 1)
+end
+
+-- The number that it is kept under; nil where its id or key is taken.
+local function insert(job, event, as)
+  local query = job.query
+  local columns, lane = describe(event, as, job.now)
+  local seq = job.numbers()
+  lane = lane and M.lane(job.store, query, event, seq, lane.due)
   local _, made = query(EVENT, seq, lane, unpack(columns, 1, COLUMNS))
   if made == 0 then -- it is known; or another transaction was quicker
     if lane == seq then query("DELETE FROM lanes WHERE lane = $1", seq) end
-    return false
+    return nil
   end
   query("INSERT INTO bodies (seq, body, under) VALUES ($1, $2, $3)", seq, event.body,
     event.under and 1 or 0)
-  return true
+  count(job.tally, event)
+  return seq
 end
 
 local VOID = [[
@@ -131,42 +100,36 @@ UPDATE events SET key = NULL WHERE seq = $1 AND state = 'dead'
 -- The event that has a key already. What nobody has confirmed and no rule has got through does not
 -- keep it: the true news may come after the forged.
 local function holder(query, event)
-  local old = event.key and query(KEYED, event.account, event.key)[1]
+  local old = event.key and query(known.BY_KEY, event.account, event.key)[1]
   if not old or not event.invoice then return old end
   local _, void = query(VOID, old.seq, event.account, rows.hearsay_of(event.invoice))
   if void == 0 then return old end
 end
 
-local function admit(self, query, event, now, numbers)
-  local old = query(KNOWN, event.account, event.id)[1]
-  if old then return again(query, old, event, now) end
-  local as = event
-  old = holder(query, event)
-  if old and not event.again then return again(query, old, event, now) end
-  if old then as = event.again end
-  if insert(self, query, event, as, now, numbers) then return "admitted" end
-  return admit(self, query, event, now, numbers)
+-- As an event of its own, where its id is not taken: its number, and whether as its `again`.
+local function fresh(job, event)
+  local taken = holder(job.query, event) and event.again
+  return insert(job, event, taken or event), taken ~= nil
 end
 
--- Counts what has become of an event.
-local function count(tally, event, result, first)
-  tally:add("delivery " .. result .. " " .. event.account, 1)
-  if result == "admitted" then
-    tally:add("event " .. event.account, 1)
-    tally:state(event.account, became[event], 1)
-  end
-  if first then tally:add("contested " .. event.account, 1) end
+local function admit(job, event)
+  local old = job.query(known.BY_ID, event.account, event.id)[1]
+  if not old and not event.again then old = holder(job.query, event) end
+  if old then return known.take(job, old, event) end
+  local seq, again = fresh(job, event)
+  if not seq then return admit(job, event) end
+  return again and "admitted again" or "admitted"
 end
 
 -- A dialect may have admitted what is new already. The rest goes in the order of ids, in which
 -- others wait for them too, under the numbers that it was given.
-local function admit_rest(self, query, events, now, results, tally)
-  local admitted, given = self.dialect.ahead(query, events, now, describe)
+local function admit_rest(job, events, results)
+  local admitted, given = job.store.dialect.ahead(job.query, events, job.now, describe)
   local rest = {}
   for i, event in ipairs(events) do
     if admitted[i] then
-      results[i] = "admitted"
-      count(tally, event, "admitted")
+      results[i] = became[event] == event and "admitted" or "admitted again"
+      count(job.tally, event)
     else
       rest[#rest + 1] = i
     end
@@ -176,33 +139,42 @@ local function admit_rest(self, query, events, now, results, tally)
     if a.account ~= b.account then return a.account < b.account end
     return a.id < b.id or a.id == b.id and i < j
   end)
-  local numbers = self.dialect.numbers(query)
+  local numbers = job.numbers
   for _, i in ipairs(rest) do
-    local function number() return given[i] or numbers() end
-    local first
-    results[i], first = admit(self, query, events[i], now, number)
-    count(tally, events[i], results[i], first)
+    function job.numbers() return given[i] or numbers() end
+    results[i] = admit(job, events[i])
   end
 end
 
+-- What a transaction of admissions works with; known.lua takes it too.
+local function job_of(store, query, now)
+  local job = { store = store, query = query, now = now, tally = counters.tally(),
+    numbers = store.dialect.numbers(query), locking = store.dialect.locking }
+  function job.insert(event) return fresh(job, event) end
+  return job
+end
+
+-- the counter that a result goes to
+local COUNTED = { admitted = "delivery admitted ", ["admitted again"] = "delivery admitted ",
+  duplicate = "delivery duplicate ", contested = "delivery contested ",
+  ["contested new"] = "delivery contested ", ["contested again"] = "delivery contested ",
+  crowded = "delivery crowded " }
+
 function Admit:admit(events)
   return self:write(function(query, now)
-    local results, tally = {}, counters.tally()
+    local results, job = {}, job_of(self, query, now)
     if self.dialect.ahead then
-      admit_rest(self, query, events, now, results, tally)
+      admit_rest(job, events, results)
     else
-      local numbers = self.dialect.numbers(query)
       for i, event in ipairs(events) do
-        local result, first = "admitted", nil
         -- most are new; what is not, the indexes tell
-        if not insert(self, query, event, event, now, numbers) then
-          result, first = admit(self, query, event, now, numbers)
-        end
-        results[i] = result
-        count(tally, event, result, first)
+        results[i] = insert(job, event, event) and "admitted" or admit(job, event)
       end
     end
-    tally:write(self.dialect, query)
+    for i, event in ipairs(events) do
+      job.tally:add(COUNTED[results[i]] .. event.account, 1)
+    end
+    job.tally:write(self.dialect, query)
     return results
   end)
 end

@@ -6,7 +6,11 @@
 -- thread. Every method gives a value, or nil and an error of kind "store";
 -- times are milliseconds of the store's own clock unless it says seconds.
 --
---   admit(events)   -> a list: "admitted", "duplicate" or "contested" for each event
+--   admit(events)   -> a list with a word for each event, what has become of it:
+--       "admitted", "admitted again" (as its `again`); "duplicate"; "contested", known with other
+--       content, kept as evidence at most; "contested new", "contested again": other news under a
+--       known id, admitted as an event of its own (see known.lua); "crowded": one too many of
+--       those, not kept
 --       One transaction, durable when it returns. An event is
 --         account, id         unique together; id is the vendor's own
 --         key                 a second unique name, absent where it is the id

@@ -201,6 +201,12 @@ describe("a client's construction", function()
     assert.is_true(client:can "invoices.get")
     assert.same({ false, "unknown operation 'invoices.fly' of dreamapply" },
       { client:can "invoices.fly" })
+    assert.same({ true }, { client:can "invoices.get" })
+    local class = billhook.dreamclass { tenant = "t", school_code = "s", api_key = "k" }
+    assert.same({ true, true }, { class:can "invoices.get" }) -- a guess
+    class = billhook.dreamclass { tenant = "t", school_code = "s", api_key = "k",
+      paths = { ["invoices.get"] = "/i/{id}" } }
+    assert.same({ true }, { class:can "invoices.get" })
   end)
 
   it("has what the receiver needs", function()

@@ -1096,9 +1096,9 @@ return function(open)
         assert.are.same({ "contested new" }, admit(forged("a", { invoice = tostring(i) })))
       end
       assert.are.same({ "crowded", "admitted" }, admit(true_news "a", event "b"))
-      assert.are.same({ "crowded" }, admit(true_news "a"))
+      assert.are.same({ "crowded" }, admit(true_news("a", { digest = "x", body = "last" })))
       assert.are.equal(6, #store:list {})
-      assert.are.equal(true_news("a").body, store:show("school:a").evidence.body)
+      assert.are.equal("last", store:show("school:a").evidence.body)
       assert.are.same({ "duplicate" }, admit(forged("a", { invoice = "3" })))
       local counted = {}
       for _, one in ipairs(store:counters()) do counted[one.name] = one.n end

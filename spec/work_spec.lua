@@ -513,6 +513,26 @@ describe("hearsay", function()
     assert.are.equal("200 ?200", names_of_lanes())
   end)
 
+  it("of a deletion is not confirmed where the path that is asked is a guess", function()
+    local billhook = require "billhook"
+    local fake = require "billhook.transport.fake"
+    d = desk.new { accounts = { class = billhook.dreamclass { tenant = "my-class", api_key = "k",
+      attempts = 1, webhook = { secret = desk.SECRET },
+      transport = fake.new(function() return missing() end) } } }
+    rule("a", nil, { pattern = "class:*", trust = "api" })
+    d:school({ type = "INVOICE_DELETED" }, "class")
+    for _ = 1, 10 do
+      d:work()
+      d.now = d.now + 3600
+    end
+    assert.are.equal("", took())
+    local event = d.app.store:show("class:" .. desk.uuid(1))
+    assert.are.equal("dead", event.state)
+    assert.are.equal(6, event.marks.a.attempts)
+    assert.is_truthy(event.marks.a.message:find("no document shows that of 'invoices.get', "
+      .. "so give it in the option 'paths'", 1, true))
+  end)
+
   it("of a creation that was none does not take its place", function()
     rule("a", nil, { pattern = "apply:invoice.created", trust = "api" })
     d.answer = missing

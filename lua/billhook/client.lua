@@ -124,7 +124,7 @@ end
 --- Can this client make that call? A receiver without credentials can make none.
 ---@param name string the operation
 ---@return boolean can
----@return string? why_not
+---@return string|boolean|nil why_not; or true, where no document shows the path that it goes to
 function client:can(name)
   local state = own(self, "can", 2)
   if state.cannot then
@@ -133,10 +133,12 @@ function client:can(name)
   local operation = operations.of(self.vendor)[name]
   if not operation then
     return false, ("unknown operation '%s' of %s"):format(tostring(name), state.vendor.name)
-  elseif not operation.path and not (state.options.paths or {})[name] then
+  end
+  local given = (state.options.paths or {})[name]
+  if not operation.path and not given then
     return false, ("option 'paths' of %s has no '%s'"):format(state.vendor.title, name)
   end
-  return true
+  return true, operation.unverified and not given or nil
 end
 
 -- What may be seen of the options: no credential, nothing that holds one.

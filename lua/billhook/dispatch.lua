@@ -55,9 +55,10 @@ local function refetchable(self, pattern)
   end
 end
 
----Can this account's client read an invoice back? The operation, or false and why not.
+---Can this account's client read an invoice back? The operation, and true where its path is a
+---guess of ours; or false and why not.
 ---@param client table
----@return string|boolean operation, string|nil why
+---@return string|boolean operation, string|boolean|nil why
 function M.can_refetch(client)
   local operation = require("billhook.vendor." .. client.vendor).refetch
   if not operation then return false, client.vendor .. " has no call for it" end

@@ -83,6 +83,15 @@ end
 ---@return string|nil
 function Event:raw() return own(self, "raw").row.body end
 
+-- "Not found" is what a wrong path says, too: of one that no document shows, it proves nothing.
+local GUESSED = "path"
+
+local function not_found(operation)
+  return err.new { kind = "not_found", code = GUESSED, operation = operation, status = 404,
+    message = "the API has no such invoice, or no such path: no document shows that of '"
+      .. operation .. "', so give it in the option 'paths'" }
+end
+
 local function fetch(my)
   local row, client = my.row, my.context.client
   if not row.invoice then
@@ -93,6 +102,9 @@ local function fetch(my)
   if client then operation, why = dispatch.can_refetch(client) end
   if not operation then return nil, err.new { kind = "invalid", message = why } end
   local fine, invoice, reason = pcall(client.call, client, operation, { id = row.invoice })
+  if fine and why and reason and reason.kind == "not_found" then
+    return nil, not_found(operation)
+  end
   if fine then return invoice, reason end
   -- the client raises for an id that cannot be one; here it is the sender's fault
   return nil, err.new { kind = "invalid", code = M.HOPELESS, retryable = false,
@@ -158,7 +170,8 @@ end
 
 -- Does the API say what the event says? An invoice that is there, or has been deleted.
 local function agrees(event, invoice, why)
-  if not invoice and not event.type:find("%.deleted$") then return false, why end
+  local gone = event.type:find("%.deleted$") and why and why.code ~= GUESSED
+  if not invoice and not gone then return false, why end
   if invoice and event.type == "invoice.deleted" then
     return false, err.new { kind = "conflict", message = "the API still has the invoice" }
   end

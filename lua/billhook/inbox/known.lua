@@ -33,11 +33,15 @@ local BY_PREFIX = COLUMNS .. "id > $2 AND id < $3 ORDER BY id"
 
 local function millis(seconds) return seconds and math.floor(seconds * 1000) end
 
+local EVIDENCE = "INSERT INTO evidence (seq, digest, body, trust, received_at) "
+  .. "VALUES ($1, $2, $3, $4, $5) ON CONFLICT "
+
 local function evidence(job, seq, kept)
-  job.query("INSERT INTO evidence (seq, digest, body, trust, received_at) "
-    .. "VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING", seq, kept.digest, kept.body,
-    kept.trust, job.now)
+  job.query(EVIDENCE .. "DO NOTHING", seq, kept.digest, kept.body, kept.trust, job.now)
 end
+
+local LAST = EVIDENCE .. "(seq) DO UPDATE SET digest = excluded.digest, body = excluded.body, "
+  .. "trust = excluded.trust, received_at = excluded.received_at"
 
 local function contest(job, account, row)
   job.query("UPDATE events SET contested = contested + 1 WHERE seq = $1", row.seq)
@@ -126,7 +130,7 @@ end
 -- An event of its own, beside what is kept.
 local function another(job, old, event, others)
   if #others >= OTHERS and not proven(event) then
-    evidence(job, old.seq, event)
+    job.query(LAST, old.seq, event.digest, event.body, event.trust, job.now)
     contest(job, event.account, old)
     return "crowded"
   end

@@ -141,6 +141,20 @@ describe("inbox postgresql: with others beside it", function()
       lanes[1].token), locked "2")
   end)
 
+  it("locks lanes in the same order where it marks, and counts last", function()
+    store:admit { event("a", "2") } -- its number is the lower one
+    store:admit { event("b", "1") }
+    local lanes = claim()
+    local text = ([[assert(store:done(%d, %d, "r", { next = { lane = %d, seq = %d, rule = "r" } }))]])
+      :format(lanes[1].token, lanes[1].events[1].seq, lanes[2].lane, lanes[2].events[1].seq)
+    in_order(locked "1", text, locked "2")
+    assert.are.equal("done", store:show("school:a").state)
+    text = ([[assert(store:dead(%d, %d, "r", "no", { next = { lane = %d, seq = %d, rule = "r" } }))]])
+      :format(lanes[2].token, lanes[2].events[1].seq, lanes[1].lane, lanes[1].events[1].seq)
+    in_order(locked "2", text, "SELECT * FROM counters FOR UPDATE")
+    assert.are.equal("dead", store:show("school:b").state)
+  end)
+
   it("admits ids in one order, and after the lanes", function()
     local function insert(id)
       return ([[INSERT INTO events (seq, account, id, open, state, left_over, source, vendor, type,
@@ -156,6 +170,48 @@ describe("inbox postgresql: with others beside it", function()
       [[local a, b = event("a"), event("b")
       a.digest, b.digest = "other", "other"
       assert(store:admit { b, a })]], "SELECT * FROM events WHERE id = 'b' FOR UPDATE")
+  end)
+
+  it("marks runs while others admit, and nobody waits in a circle", function()
+    local text = STORE .. [[
+      assert(store.db:exec "SET deadlock_timeout = '10ms'")
+      function store.dialect.again(code)
+        io.stdout:write(code, "\n")
+        os.exit(code == "PG_DEADLOCK_DETECTED" and 3 or 4)
+      end
+      local stop = process.monotonic() + 1.5
+    ]]
+    local admits = text .. [[
+      for n = 1, 1e6 do
+        if process.monotonic() > stop then break end
+        local list = {}
+        for lane = 1, 4 do list[lane] = event(WHO .. n .. "-" .. lane, tostring(5 - lane)) end
+        assert(store:admit(list))
+      end
+    ]]
+    local works = text .. [[
+      while process.monotonic() < stop do
+        local lanes = assert(store:claim { owner = WHO, lease = 60, limit = 4, hold = 1e6 })
+        for n, lane in ipairs(lanes) do
+          local one, following = lane.events[1], lanes[n % #lanes + 1]
+          if one then
+            assert(store:done(lane.token, one.seq, "r", { next = { lane = following.lane,
+              seq = following.events[1] and following.events[1].seq or one.seq, rule = "r" } }))
+          end
+        end
+        local plans = {}
+        for n, lane in ipairs(lanes) do
+          plans[n] = { lane = lane.lane, token = lane.token, seen = 0, after = 0 }
+        end
+        assert(store:release(plans))
+      end
+    ]]
+    local pids = {}
+    for i, what in ipairs { admits, admits, works, works } do
+      pids[i] = start(("WHO = 'w%d'\n"):format(i) .. what, folder .. "/out" .. i)
+    end
+    for i, pid in ipairs(pids) do finished(pid, folder .. "/out" .. i) end
+    assert.is_true(store:stats().done > 0)
   end)
 
   it("takes an id once, whoever comes with it, and nobody waits in a circle", function()

@@ -14,10 +14,20 @@ local Marks = {}
 local HELD = "SELECT lane FROM lanes WHERE lane = (SELECT e.lane FROM events e WHERE e.seq = $1) "
   .. "AND token = $2 AND owner IS NOT NULL"
 
--- The lane of the event, where it is held under this token.
-local function fenced(self, query, token, seq)
-  local row = query(self.dialect.locking(HELD, "share"), seq, token)[1]
-  return row and row.lane
+local BOTH = "SELECT lane, token, owner, (SELECT e.lane FROM events e WHERE e.seq = $1) AS its "
+  .. "FROM lanes WHERE lane IN ((SELECT e.lane FROM events e WHERE e.seq = $2), $3) "
+  .. "ORDER BY account, name"
+
+-- The lane of the event, where it is held under this token. Where there are several writers, the
+-- lane of the next run is locked with it: lanes come in one order, and before everything else.
+local function fenced(self, query, token, seq, following)
+  if not (following and self.dialect.again) then
+    local row = query(self.dialect.locking(HELD, "share"), seq, token)[1]
+    return row and row.lane
+  end
+  for _, row in ipairs(query(self.dialect.locking(BOTH), seq, seq, following.lane)) do
+    if row.lane == row.its and row.token == token and row.owner then return row.lane end
+  end
 end
 
 local MARK = [[
@@ -39,27 +49,27 @@ UPDATE events SET left_over = left_over - 1,
     ELSE 'done' END
 WHERE seq = $2 RETURNING account, open, state]]
 
-local function close(self, query, now, seq)
-  local event = query(CLOSE, now, seq)[1]
-  if event.open == 1 then return end
+-- Counters come last: many transactions want the same ones.
+local function count(self, query, event)
   local tally = counters.tally()
-  tally:state(event.account, event.state, 1)
+  if event.open == 0 then tally:state(event.account, event.state, 1) end
   tally:write(self.dialect, query)
 end
 
 -- What has become of a run, and which one begins next.
 local function mark(self, token, seq, rule, state, how)
   return self:write(function(query, now)
-    local lane = fenced(self, query, token, seq)
+    local lane = fenced(self, query, token, seq, how.next)
     if not lane then return false end
     local due = how.delay and now + math.floor(how.delay)
     local failed_at = state ~= "done" and how.holds ~= false and now or nil
     local _, fresh = query(MARK, seq, rule, state, how.lost and 0 or 1, due, failed_at, now,
       how.message and how.message:sub(1, MESSAGE_LIMIT))
-    if fresh == 1 and state ~= "waiting" then close(self, query, now, seq) end
+    local closed = fresh == 1 and state ~= "waiting" and query(CLOSE, now, seq)[1]
     -- a note of a run that is done does no harm, one that will be repeated would count again
     if state == "waiting" and (how.next or {}).lane ~= lane then lanes.rest(query, lane) end
     if how.next then lanes.running(query, token, how.next) end
+    if closed then count(self, query, closed) end
     return true
   end)
 end
@@ -80,7 +90,7 @@ end
 function Marks:dead(token, seq, rule, message, how)
   if rule then return mark(self, token, seq, rule, "dead", with(how, { message = message })) end
   return self:write(function(query, now)
-    if not fenced(self, query, token, seq) then return false end
+    if not fenced(self, query, token, seq, how and how.next) then return false end
     query("UPDATE events SET state = 'dead', open = 0, finished_at = $1 WHERE seq = $2", now, seq)
     query("DELETE FROM marks WHERE seq = $1 AND rule = ''", seq)
     if how and how.next then lanes.running(query, token, how.next) end

@@ -29,7 +29,7 @@ SRC_sqlite := sqlite.c
 LIB_sqlite := -lsqlite3
 SRC_pq := pq.c lpq.c
 LIB_pq := -lpq
-SRC_process := process.c
+SRC_process := process.c lfiles.c relay.c tree.c
 
 # Debian's packages, for those who build, and for those who test
 PACKAGES := gcc libc6-dev lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev \

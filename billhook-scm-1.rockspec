@@ -50,7 +50,9 @@ build = {
     },
     ["billhook.curl"] = { sources = { "src/curl.c", "src/lcurl.c" }, libraries = { "curl" } },
     ["billhook.sqlite"] = { sources = { "src/sqlite.c" }, libraries = { "sqlite3" } },
-    ["billhook.process"] = { sources = { "src/process.c" } },
+    ["billhook.process"] = { sources = {
+      "src/process.c", "src/lfiles.c", "src/relay.c", "src/tree.c",
+    } },
     ["billhook.app"] = "lua/billhook/app.lua",
     ["billhook.call.answer"] = "lua/billhook/call/answer.lua",
     ["billhook.call.caller"] = "lua/billhook/call/caller.lua",

@@ -288,6 +288,175 @@ describe("process and files", function()
   end)
 end)
 
+describe("process.remove_tree", function()
+  local folder
+  before_each(function() folder = assert(process.mkdtemp "/tmp/billhook-spec") end)
+  after_each(function() os.execute("rm -rf " .. folder) end)
+
+  it("takes a link for a link, at the top and below", function()
+    assert.is_true(process.mkdir(folder .. "/kept"))
+    io.open(folder .. "/kept/file", "w"):close()
+    assert.is_true(process.mkdir(folder .. "/gone"))
+    os.execute(("cd %s; ln -s ../kept gone/a; ln -s kept b"):format(folder))
+    assert.equal("link", process.stat(folder .. "/b", true).type)
+    assert.equal("directory", process.stat(folder .. "/b").type)
+    assert.is_true(process.remove_tree(folder .. "/gone"))
+    assert.is_true(process.remove_tree(folder .. "/b"))
+    assert.same({ "kept" }, process.entries(folder))
+    assert.equal("file", process.stat(folder .. "/kept/file").type)
+  end)
+
+  it("goes on after what it cannot remove, and says so", function()
+    local deep = folder
+    for _ = 1, 40 do
+      deep = deep .. "/d"
+      assert.is_true(process.mkdir(deep))
+    end
+    io.open(folder .. "/file", "w"):close()
+    local ok, err = process.remove_tree(folder)
+    assert.is_nil(ok)
+    assert.equal(folder .. ": Too many levels of symbolic links", err)
+    assert.is_nil(process.stat(folder .. "/file"))
+  end)
+end)
+
+describe("process.entries", function()
+  it("names what is in a folder", function()
+    local folder = assert(process.mkdtemp "/tmp/billhook-spec")
+    assert.same({}, process.entries(folder))
+    for _, name in ipairs { "b", ".a" } do io.open(folder .. "/" .. name, "w"):close() end
+    local names = process.entries(folder)
+    table.sort(names)
+    assert.same({ ".a", "b" }, names)
+    process.remove_tree(folder)
+    local none, err = process.entries(folder)
+    assert.is_nil(none)
+    assert.equal(folder .. ": No such file or directory", err)
+  end)
+end)
+
+describe("process.vacant", function()
+  it("says whether an address could be listened on", function()
+    local server = assert(require("socket").bind("127.0.0.1", 0))
+    local _, port = server:getsockname()
+    port = ("%d"):format(port)
+    assert.same({ nil, "it is taken" }, { process.vacant("127.0.0.1", port) })
+    assert.same({ nil, "it is taken" }, { process.vacant(nil, port) })
+    server:close()
+    assert.is_true(process.vacant("127.0.0.1", port))
+    assert.is_true(process.vacant(nil, port))
+    assert.same({ nil, "Cannot assign requested address" }, { process.vacant("192.0.2.1", port) })
+    assert.same({ nil, "Cannot assign requested address" },
+      { process.vacant("no.such.host.invalid", port) })
+  end)
+end)
+
+describe("process.divert", function()
+  local lua = rawget(_G, "jit") and "luajit" or "lua5.4"
+  local folder
+  before_each(function() folder = assert(process.mkdtemp "/tmp/billhook-spec") end)
+  after_each(function() process.remove_tree(folder) end)
+
+  -- a process that diverts its stderr, which is $FILE, runs a text, and restores it
+  local function start(text, file, options)
+    text = ([[
+      package.cpath = "build/%s/?.so"
+      local process = require "billhook.process"
+      local pid, fd = assert(process.divert(%d))
+      %s
+      assert(process.restore(fd))
+      while process.wait(pid, "poll") == false do process.sleep(0.001) end
+      io.stderr:write "restored\n"]]):format(lua, options and options.room or 65536, text)
+    return assert(process.spawn({ lua, "-e", text }, { stderr = file,
+      stdin = options and options.stdin, group = true }))
+  end
+
+  local function read(path)
+    local file = assert(io.open(path, "rb"))
+    local text = file:read "*a"
+    file:close()
+    return text
+  end
+
+  it("hands on what we and our children say, in order", function()
+    process.wait(start([[io.stderr:write "first\n"
+      os.execute "echo second >&2"
+      io.stderr:write "no end"]], folder .. "/log"))
+    assert.equal("first\nsecond\nno endrestored\n", read(folder .. "/log"))
+  end)
+
+  it("never waits for a reader that stops; it is told what was lost", function()
+    os.execute("mkfifo " .. folder .. "/pipe")
+    -- a reader that does not read until it is told to
+    local reader = assert(process.spawn({ sh, "-c", ("exec < %s/pipe; touch %s/open; "
+      .. "until [ -e %s/go ]; do sleep 0.01; done; cat > %s/log"):format(folder, folder, folder,
+      folder) }))
+    local writer = start(([[
+      for i = 1, 20000 do io.stderr:write(("line %%d "):format(i) .. ("x"):rep(100) .. "\n") end
+      io.open("%s/written", "w"):close()
+      while not io.open "%s/go" do process.sleep(0.01) end]]):format(folder, folder),
+      folder .. "/pipe")
+    eventually(function() return process.stat(folder .. "/written") end) -- 2 MB by then
+    io.open(folder .. "/go", "w"):close()
+    process.wait(writer)
+    process.wait(reader)
+    local kept, dropped, last = 0, 0, 0
+    for line in read(folder .. "/log"):gmatch "([^\n]*)\n" do
+      local number, rest = line:match "^line (%d+) (x*)$"
+      if number then
+        assert.equal(100, #rest)
+        assert.is_true(tonumber(number) > last)
+        kept, last = kept + 1, tonumber(number)
+      elseif line ~= "restored" then
+        dropped = dropped
+          + tonumber((line:match "^billhook level=warn event=log_dropped lines=(%d+)$"))
+      end
+    end
+    assert.is_true(kept > 100 and dropped > 100)
+    assert.equal(20000, kept + dropped)
+  end)
+
+  it("gives up a reader that stands still when all is said", function()
+    os.execute("mkfifo " .. folder .. "/pipe")
+    local reader = assert(process.spawn({ sh, "-c", "exec < " .. folder
+      .. "/pipe; exec sleep 100" }))
+    process.wait(start([[io.stderr:write(("x"):rep(500000))]], folder .. "/pipe.none"))
+    local writer = start([[for _ = 1, 20000 do io.stderr:write(("x"):rep(99), "\n") end
+      process.restore(fd)
+      while process.wait(pid, "poll") == false do process.sleep(0.001) end
+      os.exit(0)]], folder .. "/pipe")
+    assert.same({ "exit", 0 }, { process.wait(writer) })
+    process.kill(reader, "KILL")
+    process.wait(reader)
+  end)
+
+  it("goes on where the reader has gone", function()
+    os.execute("mkfifo " .. folder .. "/pipe")
+    local reader = assert(process.spawn({ sh, "-c", "read x < " .. folder .. "/pipe" }))
+    local writer = start([[process.signals "HUP"
+      for _ = 1, 3 do
+        for _ = 1, 20000 do io.stderr:write(("x"):rep(99), "\n") end
+        process.sleep(0.02)
+      end
+      os.exit(0)]], folder .. "/pipe")
+    process.wait(reader)
+    assert.same({ "exit", 0 }, { process.wait(writer) })
+  end)
+
+  it("outlives signals that are meant for others", function()
+    process.wait(start([[for _, name in ipairs { "TERM", "INT", "QUIT", "HUP" } do
+        process.kill(pid, name)
+      end
+      io.stderr:write "here\n"]], folder .. "/log"))
+    assert.equal("here\nrestored\n", read(folder .. "/log"))
+  end)
+
+  it("refuses too little room, and what is no stderr", function()
+    assert.has_error(function() process.divert(100) end)
+    assert.has_error(function() process.restore(2) end)
+  end)
+end)
+
 describe("process.free_port", function()
   it("gives different ports that can be listened on", function()
     local ports, seen = { process.free_port(16) }, {}

@@ -1,7 +1,7 @@
 /*
 ** process.c - luaopen_billhook_process: what the command needs of POSIX and
-** Lua lacks: child processes, signals, a sleep that a signal ends, free
-** ports, folders, owners of files, the terminal.
+** Lua lacks: child processes, signals, a sleep that a signal ends, a log that
+** is never waited for. lfiles.c adds what is asked of the machine.
 **
 ** Only the command loads this, never nginx. Argument vectors are userdata.
 */
@@ -9,35 +9,31 @@
 
 #include "compat.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <grp.h>
 #include <limits.h>
 #include <linux/close_range.h>
 #include <pwd.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/select.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-static int fault(lua_State *L, const char *what, int code) {
+#include "lprocess.h"
+#include "process.h"
+
+int process_fault(lua_State *L, const char *what, int code) {
   lua_pushnil(L);
   lua_pushfstring(L, "%s: %s", what, strerror(code));
   return 2;
 }
 
-static int done(lua_State *L, const char *what, int result) {
-  if (result != 0) return fault(L, what, errno);
+int process_done(lua_State *L, const char *what, int result) {
+  if (result != 0) return process_fault(L, what, errno);
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -177,7 +173,7 @@ static int l_kill(lua_State *L) {
     number = signal_of(L, 2, INT_MAX);
   else
     luaL_argcheck(L, lua_tointeger(L, 2) == 0, 2, "a signal's name, or 0");
-  return done(L, "kill", kill((pid_t)pid, number));
+  return process_done(L, "kill", kill((pid_t)pid, number));
 }
 
 /* }{=== children ========================================================== */
@@ -361,7 +357,7 @@ static int started(lua_State *L, pid_t pid, int fd) {
   }
   while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
     ;
-  return fault(L, f.step, f.code);
+  return process_fault(L, f.step, f.code);
 }
 
 /*
@@ -380,7 +376,7 @@ static int l_spawn(lua_State *L) {
   if (!lua_isnil(L, 2)) options(L, &c);
   c.argv = arguments(L, 1);
   if (c.envp == NULL) c.envp = environ;
-  if (pipe2(fds, O_CLOEXEC) != 0) return fault(L, "pipe", errno);
+  if (pipe2(fds, O_CLOEXEC) != 0) return process_fault(L, "pipe", errno);
   c.report = fds[1];
   c.parent = getpid();
   pid = fork();
@@ -388,7 +384,7 @@ static int l_spawn(lua_State *L) {
   close(fds[1]);
   if (pid > 0) return started(L, pid, fds[0]);
   close(fds[0]);
-  return fault(L, "fork", errno);
+  return process_fault(L, "fork", errno);
 }
 
 /*
@@ -407,7 +403,7 @@ static int l_wait(lua_State *L) {
   do
     r = waitid(P_PID, pid, &info, flags[mode]);
   while (r < 0 && errno == EINTR);
-  if (r < 0) return fault(L, "wait", errno);
+  if (r < 0) return process_fault(L, "wait", errno);
   if (info.si_pid == 0) {
     lua_pushboolean(L, 0);
     return 1;
@@ -422,178 +418,80 @@ static int l_wait(lua_State *L) {
   return 2;
 }
 
-/* }{=== files and users =================================================== */
+/* }{=== a log that nobody waits for ====================================== */
 
-static int l_uid(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)geteuid());
-  return 1;
-}
+#define PIPE_ROOM 1048576
 
-static void set_integer(lua_State *L, const char *name, lua_Integer n) {
-  lua_pushinteger(L, n);
-  lua_setfield(L, -2, name);
-}
-
-/* user(name|uid) -> { name, uid, gid, group } | nil */
-static int l_user(lua_State *L) {
-  const struct passwd *pw = lua_type(L, 1) == LUA_TNUMBER
-                                ? getpwuid((uid_t)lua_tointeger(L, 1))
-                                : getpwnam(luaL_checkstring(L, 1));
-  const struct group *gr;
-  if (pw == NULL) return 0;
-  lua_createtable(L, 0, 4);
-  lua_pushstring(L, pw->pw_name);
-  lua_setfield(L, -2, "name");
-  set_integer(L, "uid", (lua_Integer)pw->pw_uid);
-  set_integer(L, "gid", (lua_Integer)pw->pw_gid);
-  gr = getgrgid(pw->pw_gid);
-  if (gr != NULL) {
-    lua_pushstring(L, gr->gr_name);
-    lua_setfield(L, -2, "group");
-  }
-  return 1;
-}
-
-/* stat(path) -> { type, uid, gid, mode, size } | nil, message */
-static int l_stat(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
-  struct stat s;
-  if (stat(path, &s) != 0) return fault(L, path, errno);
-  lua_createtable(L, 0, 5);
-  lua_pushstring(L, S_ISDIR(s.st_mode) ? "directory" : "file");
-  lua_setfield(L, -2, "type");
-  set_integer(L, "uid", (lua_Integer)s.st_uid);
-  set_integer(L, "gid", (lua_Integer)s.st_gid);
-  set_integer(L, "mode", (lua_Integer)(s.st_mode & 07777));
-  set_integer(L, "size", (lua_Integer)s.st_size);
-  return 1;
-}
-
-/* executable(path) -> is it a file that we may run */
-static int l_executable(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
-  struct stat s;
-  lua_pushboolean(L, stat(path, &s) == 0 && S_ISREG(s.st_mode) &&
-                         access(path, X_OK) == 0);
-  return 1;
-}
-
-/* realpath(path) -> without links and dots | nil, message */
-static int l_realpath(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
-  char room[PATH_MAX];
-  if (realpath(path, room) == NULL) return fault(L, path, errno);
-  lua_pushstring(L, room);
-  return 1;
-}
-
-/* mkdtemp(prefix) -> a new folder, 0700 | nil, message */
-static int l_mkdtemp(lua_State *L) {
-  size_t n;
-  const char *prefix = luaL_checklstring(L, 1, &n);
-  char room[PATH_MAX];
-  luaL_argcheck(L, n + 8 < sizeof(room), 1, "too long");
-  memcpy(room, prefix, n);
-  memcpy(room + n, ".XXXXXX", 8);
-  if (mkdtemp(room) == NULL) return fault(L, prefix, errno);
-  lua_pushstring(L, room);
-  return 1;
-}
-
-static int l_mkdir(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
-  return done(L, path, mkdir(path, (mode_t)luaL_optinteger(L, 2, 0700)));
-}
-
-static int l_chown(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
-  uid_t uid = (uid_t)luaL_checkinteger(L, 2);
-  return done(L, path, chown(path, uid, (gid_t)luaL_checkinteger(L, 3)));
-}
-
-static int unlink_entry(const char *path, const struct stat *s, int kind,
-                        struct FTW *where) {
-  (void)s, (void)kind, (void)where;
-  return remove(path) != 0 && errno != ENOENT; /* somebody else's work */
-}
-
-/* remove_tree(path) -> true | nil, message; follows no link */
-static int l_remove_tree(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
-  return done(L, path, nftw(path, unlink_entry, 16, FTW_DEPTH | FTW_PHYS));
-}
-
-/* }{=== network and terminal ============================================== */
-
-#define PORTS 16
-
-static int port_of(int fd) {
-  struct sockaddr_in a;
-  socklen_t n = sizeof(a);
-  memset(&a, 0, sizeof(a));
-  a.sin_family = AF_INET;
-  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (bind(fd, (struct sockaddr *)&a, sizeof(a)) != 0) return 0;
-  if (getsockname(fd, (struct sockaddr *)&a, &n) != 0) return 0;
-  return ntohs(a.sin_port);
+/* the child, deaf to signals; it ends when nobody can write to it any more */
+static void relay_main(int in, int out, size_t room) {
+  int target;
+  signal(SIGPIPE, SIG_IGN);
+  setpgid(0, 0);
+  prctl(PR_SET_NAME, "billhook-log");
+  target = fcntl(out, F_DUPFD, 10);
+  dup2(in, 0); /* and nothing else of ours stays open */
+  dup2(target, 1);
+  dup2(target, 2);
+  close_range(3, ~0U, 0);
+  _exit(relay_run(0, 1, room) == 0 ? 0 : 1);
 }
 
 /*
-** free_port([count]) -> count ports of 127.0.0.1, all different, that
-** nothing listened on a moment ago | nil, message
+** divert(room) -> pid, fd | nil, message: what we and our children write to
+** stderr from now on goes to a process that hands it on (process.h). The fd
+** is stderr as it was.
 */
-static int l_free_port(lua_State *L) {
-  int count = (int)luaL_optinteger(L, 1, 1), ports[PORTS], fds[PORTS];
-  int opened = 0, code;
-  luaL_argcheck(L, count >= 1 && count <= PORTS, 1, "1 to 16");
-  for (; opened < count; opened++) {
-    fds[opened] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ports[opened] = port_of(fds[opened]);
-    if (ports[opened] == 0) break;
+static int l_divert(lua_State *L) {
+  size_t room = (size_t)luaL_checkinteger(L, 1);
+  int ends[2], before;
+  sigset_t all, mask;
+  pid_t pid;
+  luaL_argcheck(L, room >= 4096 && room < 1 << 30, 1, "4096 bytes or more");
+  before = fcntl(2, F_DUPFD_CLOEXEC, 3);
+  if (before < 0) return process_fault(L, "stderr", errno);
+  if (pipe2(ends, O_CLOEXEC) != 0) {
+    close(before);
+    return process_fault(L, "pipe", errno);
   }
-  code = errno;
-  for (int i = 0; i < count && i <= opened; i++)
-    close(fds[i]);
-  if (opened < count) return fault(L, "no free port", code);
-  for (int i = 0; i < count; i++)
-    lua_pushinteger(L, ports[i]);
-  return count;
+  fcntl(ends[1], F_SETPIPE_SZ, PIPE_ROOM); /* where we may */
+  sigfillset(&all);
+  sigprocmask(SIG_BLOCK, &all, &mask);
+  pid = fork();
+  if (pid == 0) relay_main(ends[0], before, room);
+  sigprocmask(SIG_SETMASK, &mask, NULL);
+  if (pid > 0) dup2(ends[1], 2);
+  close(ends[0]);
+  close(ends[1]);
+  if (pid > 0) {
+    lua_pushinteger(L, pid);
+    lua_pushinteger(L, before);
+    return 2;
+  }
+  close(before);
+  return process_fault(L, "fork", errno);
 }
 
-/* columns(fd) -> width of that terminal | nil: not one */
-static int l_columns(lua_State *L) {
-  struct winsize w;
+/* restore(fd): stderr is again what it was before divert gave this */
+static int l_restore(lua_State *L) {
   int fd = (int)luaL_checkinteger(L, 1);
-  if (ioctl(fd, TIOCGWINSZ, &w) != 0) return 0;
-  lua_pushinteger(L, w.ws_col > 0 ? w.ws_col : 80);
-  return 1;
+  luaL_argcheck(L, fd > 2, 1, "what divert gave");
+  if (dup2(fd, 2) < 0) return process_fault(L, "stderr", errno);
+  return process_done(L, "stderr", close(fd));
 }
 
 /* }======================================================================= */
 
-static const luaL_Reg functions[] = {{"signals", l_signals},
-                                     {"caught", l_caught},
-                                     {"sleep", l_sleep},
-                                     {"monotonic", l_monotonic},
-                                     {"kill", l_kill},
-                                     {"spawn", l_spawn},
-                                     {"wait", l_wait},
-                                     {"uid", l_uid},
-                                     {"user", l_user},
-                                     {"stat", l_stat},
-                                     {"executable", l_executable},
-                                     {"realpath", l_realpath},
-                                     {"mkdtemp", l_mkdtemp},
-                                     {"mkdir", l_mkdir},
-                                     {"chown", l_chown},
-                                     {"remove_tree", l_remove_tree},
-                                     {"free_port", l_free_port},
-                                     {"columns", l_columns},
-                                     {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"signals", l_signals}, {"caught", l_caught},
+    {"sleep", l_sleep},     {"monotonic", l_monotonic},
+    {"kill", l_kill},       {"spawn", l_spawn},
+    {"wait", l_wait},       {"divert", l_divert},
+    {"restore", l_restore}, {NULL, NULL}};
 
 BILLHOOK_API int luaopen_billhook_process(lua_State *L);
 
 int luaopen_billhook_process(lua_State *L) {
-  luaL_newlib(L, functions);
+  luaL_newlib(L, functions); /* [process] */
+  process_add_files(L);
   return 1;
 }

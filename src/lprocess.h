@@ -1,0 +1,23 @@
+/*
+** lprocess.h - what the two bindings of billhook.process, process.c and
+** lfiles.c, share.
+*/
+#ifndef BILLHOOK_LPROCESS_H
+#define BILLHOOK_LPROCESS_H
+
+#include "compat.h"
+
+#pragma GCC visibility push(hidden)
+
+/* nil and "what: why" of an errno */
+int process_fault(lua_State *L, const char *what, int code);
+
+/* true, where the result of a system call is 0; else the same of errno */
+int process_done(lua_State *L, const char *what, int result);
+
+/* sets the functions of lfiles.c in the table on the top */
+void process_add_files(lua_State *L);
+
+#pragma GCC visibility pop
+
+#endif

@@ -804,6 +804,29 @@ return function(open)
       assert.is_nil(mark "school:b")
     end)
 
+    it("is told of while it is under way, and since when", function()
+      admit(event("a", { rules = { "r", "s" } }), event("b", { invoice = "17" }))
+      assert.are.same({}, assert(store:running()))
+      local lanes = claim_as "me"
+      local one, seq = lanes[1], lanes[1].events[1].seq
+      now = now + 7.5
+      assert.are.same({ { lane = one.lane, token = one.token, owner = "me", seq = seq,
+        id = "school:a", rule = "r", seconds = 7.5 } }, store:running())
+      assert.is_true(store:set("something", "else"))
+      now = now - 3600 -- a clock that jumps back
+      assert.is_true(store:set("something", "else"))
+      assert.are.equal(7.5, store:running()[1].seconds)
+      local following = { lane = one.lane, seq = seq, rule = "s" }
+      assert.is_true(store:done(one.token, seq, "r", { next = following }))
+      assert.are.same({ "s", 0 }, { store:running()[1].rule, store:running()[1].seconds })
+      -- what is done is not under way, though its lane is held and open
+      assert.is_true(store:done(one.token, seq, "s", { next = { lane = lanes[2].lane,
+        seq = lanes[2].events[1].seq, rule = "r" } }))
+      assert.are.same({ 1, "school:b" }, { #store:running(), store:running()[1].id })
+      store:release { { lane = lanes[2].lane, token = lanes[2].token, seen = 0, after = 0 } }
+      assert.are.same({}, store:running())
+    end)
+
     it("can only begin in a lane that is held", function()
       admit(event "a")
       local one = claim_as("me")[1]

@@ -101,7 +101,7 @@ describe("inbox sqlite: on a disk", function()
     sql "UPDATE meta SET value = '99' WHERE name = 'version'"
     local other, err = inbox.open("sqlite:" .. path)
     assert.is_nil(other)
-    assert.are.equal("the inbox has version 99, this billhook knows up to 3", err.message)
+    assert.are.equal("the inbox has version 99, this billhook knows up to 4", err.message)
   end)
 
   it("says what it cannot open", function()

@@ -22,7 +22,6 @@ local steps = require "billhook.inbox.steps"
 local M = {}
 
 local CLAIM = 8 -- lanes at once: one transaction for all of them
-local MARGIN = 60 -- seconds of a lease beyond the longest budget
 local CONFIRMS = 6 -- runs for which the API may lag behind what was sent: a minute or so
 
 local Round = {}
@@ -335,7 +334,7 @@ function M.round(app, settings)
   local self = setmetatable({
     app = app, store = store, ran = 0, clock = app.clock or core.text.monotonic,
     limit = settings.limit or 64, stop = settings.stop,
-    lease = math.max(app.dispatch.budget, app.budget) + MARGIN,
+    lease = attempt.lease(app),
   }, Round)
   local name = enter()
   self.me = ("%s/%d"):format(owner.name(), name)

@@ -6,6 +6,7 @@ local events = require "billhook.event"
 
 local M = {}
 
+local MARGIN = 60 -- seconds of a lease beyond the longest budget
 local FLOOR = 0.5 -- seconds to the next run at least: a round must not run a rule over and over
 
 -- What was raised: an error object as it is, a text with the rule's own frames.
@@ -52,6 +53,11 @@ function M.pause(app, event, failed, attempts)
   end
   return math.max(wait, FLOOR) * 1000
 end
+
+---Seconds for which a lane is leased: longer than any run may take.
+---@param app table
+---@return number
+function M.lease(app) return math.max(app.dispatch.budget, app.budget) + MARGIN end
 
 ---Reports a rule that took longer than it may.
 function M.overrun(app, row, rule, took)

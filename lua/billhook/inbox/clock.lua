@@ -28,7 +28,7 @@ function M.tick(query, read, locking)
   if near(now, last) then return now end
   if last and now < last then
     local back = last - now
-    query("UPDATE lanes SET due = due - $1 WHERE due IS NOT NULL", back)
+    query("UPDATE lanes SET due = due - $1, began = began - $2 WHERE due IS NOT NULL", back, back)
     query("UPDATE marks SET due = due - $1, failed_at = failed_at - $2 WHERE state = 'waiting'",
       back, back)
     query("UPDATE places SET till = till - $1", back)

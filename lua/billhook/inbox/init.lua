@@ -40,6 +40,8 @@
 --       once three times, then after `backoff` { base, cap } (ms), doubled each time.
 --   begin(token, run)             -> true: this run { lane, seq, rule } is noted as begun; false
 --                                    where the token is old
+--   running()                     -> the runs that are under way: { lane, token, owner, seq, id,
+--       rule, seconds } each
 --   join(lane, token, want)       -> all that is open in this hearsay goes over to the lane of its
 --       invoice and is due there; as claim() gives it, or {} where another holds it; false where
 --       the token is old. `want` is claim's, and `asking`: names of rules that wait no longer.

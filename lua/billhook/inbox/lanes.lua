@@ -102,12 +102,12 @@ local DUE = "SELECT lane, name, owner, running, rule FROM lanes WHERE due <= $1 
 local HOLD = "UPDATE lanes SET owner = $1, due = $2, token = $3, stirred = 0, running = NULL "
   .. "WHERE lane = $4"
 
-local RUNNING = "UPDATE lanes SET running = $1, rule = $2 "
-  .. "WHERE lane = $3 AND token = $4 AND owner IS NOT NULL"
+local RUNNING = "UPDATE lanes SET running = $1, rule = $2, began = $3 "
+  .. "WHERE lane = $4 AND token = $5 AND owner IS NOT NULL"
 
 ---Notes which run is about to begin; for this folder only.
-function M.running(query, token, run)
-  local _, held = query(RUNNING, run.seq, run.rule, run.lane, token)
+function M.running(query, now, token, run)
+  local _, held = query(RUNNING, run.seq, run.rule, now, run.lane, token)
   return held == 1
 end
 
@@ -125,13 +125,13 @@ local function hold(query, now, want, lane, name, token)
 end
 
 -- Of several lanes the first run is known by now, where all that is before it is.
-local function note_first(query, want, lanes)
+local function note_first(query, now, want, lanes)
   if not want.hold then return end
   for _, lane in ipairs(lanes) do
     local row, name = steps.next(steps.start(lane), want.hold)
     if row then
       lane.first = { lane = lane.lane, seq = row.seq, rule = name }
-      M.running(query, lane.token, lane.first)
+      M.running(query, now, lane.token, lane.first)
       return
     end
     if lane.more then return end
@@ -152,13 +152,13 @@ function Lanes:claim(want)
       if row.owner then count_lost(query, now, row, want.backoff) end
       lanes[i] = hold(query, now, want, row.lane, row.name, token)
     end
-    note_first(query, want, lanes)
+    note_first(query, now, want, lanes)
     return lanes
   end)
 end
 
 function Lanes:begin(token, run)
-  return self:write(function(query) return M.running(query, token, run) end)
+  return self:write(function(query, now) return M.running(query, now, token, run) end)
 end
 
 function Lanes:more(lane, token, seq, page)
@@ -174,6 +174,24 @@ function Lanes:renew(lane, token, lease)
   return self:write(function(query, now)
     return query("UPDATE lanes SET due = $1 WHERE lane = $2 AND token = $3 AND owner IS NOT NULL "
       .. "RETURNING lane", now + math.floor(lease * 1000), lane, token)[1] ~= nil
+  end)
+end
+
+local UNDER_WAY = [[
+SELECT l.lane, l.token, l.owner, l.running AS seq, l.rule, l.began, e.account, e.id
+FROM lanes l JOIN events e ON e.seq = l.running
+WHERE l.owner IS NOT NULL AND l.running IS NOT NULL AND e.open = 1 AND NOT EXISTS (SELECT 1
+  FROM marks m WHERE m.seq = l.running AND m.rule = l.rule AND m.state <> 'waiting')]]
+
+function Lanes:running()
+  return self:read(function(query, now)
+    local runs = query(UNDER_WAY)
+    for _, run in ipairs(runs) do
+      run.id = run.account .. ":" .. run.id
+      run.seconds = math.max(0, now - (run.began or now)) / 1000
+      run.account, run.began = nil, nil
+    end
+    return runs
   end)
 end
 
@@ -241,7 +259,7 @@ function Lanes:join(lane, token, want)
       return {}
     end
     local held = hold(query, now, want, to.lane, invoice, token)
-    note_first(query, want, { held })
+    note_first(query, now, want, { held })
     return held
   end)
 end

@@ -68,7 +68,7 @@ local function mark(self, token, seq, rule, state, how)
     local closed = fresh == 1 and state ~= "waiting" and query(CLOSE, now, seq)[1]
     -- a note of a run that is done does no harm, one that will be repeated would count again
     if state == "waiting" and (how.next or {}).lane ~= lane then lanes.rest(query, lane) end
-    if how.next then lanes.running(query, token, how.next) end
+    if how.next then lanes.running(query, now, token, how.next) end
     if closed then count(self, query, closed) end
     return true
   end)
@@ -93,7 +93,7 @@ function Marks:dead(token, seq, rule, message, how)
     if not fenced(self, query, token, seq, how and how.next) then return false end
     query("UPDATE events SET state = 'dead', open = 0, finished_at = $1 WHERE seq = $2", now, seq)
     query("DELETE FROM marks WHERE seq = $1 AND rule = ''", seq)
-    if how and how.next then lanes.running(query, token, how.next) end
+    if how and how.next then lanes.running(query, now, token, how.next) end
     return true
   end)
 end

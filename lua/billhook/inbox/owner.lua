@@ -1,6 +1,7 @@
 -- inbox/owner.lua: a name for this process that another one can check.
 --
 --   owner.name()        --> "9f0c.../4026531836/4711/182736"
+--   owner.name(4712)    the same of a child
 --   owner.alive(name)   --> false where that process is known to be gone
 --
 -- Boot id, namespace of process ids, process id and start time (in ticks after
@@ -34,10 +35,11 @@ local function here()
   return line("/proc/sys/kernel/random/boot_id"), sqlite.namespace()
 end
 
+---@param child? integer a process id; this process by default
 ---@return string
-function M.name()
+function M.name(child)
   local boot, namespace = here()
-  local pid, _, start = stat("self")
+  local pid, _, start = stat(child and ("%d"):format(child) or "self")
   if not (boot and namespace and start) then return "unknown" end
   return ("%s/%d/%s/%s"):format(boot, namespace, pid, start)
 end

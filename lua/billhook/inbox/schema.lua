@@ -7,8 +7,9 @@
 --             worker holds it, due is the end of its lease, so one index
 --             finds both what is due and what was dropped. Its number is that of
 --             its first event, so that new lanes lie together in every index.
---             running, rule: the event and rule that are run in it, while it is
---             held. stirred: while it was held, older events have come into it
+--             running, rule, began: the event and rule that are run in it, and
+--             since when, while it is held. stirred: while it was held, older
+--             events have come into it
 --   events    one row for every id that was ever admitted; never deleted. open: 1
 --             where something is still to be done with it
 --   bodies    apart, since they are large, are purged, and no index needs them
@@ -24,7 +25,7 @@
 
 local M = {}
 
-M.VERSION = 3
+M.VERSION = 4
 
 -- one text a version; the statements end with ";" and a line break
 local STEPS = {
@@ -155,6 +156,9 @@ SELECT 0, 'state ' || CASE state WHEN 'bad' THEN 'dead' ELSE state END || ' ' ||
   GROUP BY account, CASE state WHEN 'bad' THEN 'dead' ELSE state END;
 INSERT INTO counters (shard, name, n, total)
 SELECT 0, 'contested ' || account, COUNT(*), 0 FROM events WHERE contested > 0 GROUP BY account;
+]],
+  [[
+ALTER TABLE lanes ADD COLUMN began BIGINT;
 ]],
 }
 

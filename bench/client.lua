@@ -1,38 +1,195 @@
--- client.lua - the curl transport against libcurl alone (bench/client.c): GETs of 1 KB of JSON one
--- after another, decoded on our side only. Rounds alternate; the ratio is that of the best ones.
+#!/usr/bin/env lua5.4
+-- client.lua: calls of the client beside libcurl alone and beside other clients, in one run: GETs
+-- of an invoice of 1 KB, one after another and 32 at once, over http and TLS, on kept connections.
+-- All but libcurl decode it. Rounds alternate, and the best one of each counts.
 --
---   make && cc -O2 -o build/client bench/client.c -lcurl
---   LUA_PATH='lua/?.lua;;' LUA_CPATH='build/lua5.4/?.so;;' lua5.4 bench/client.lua URL [CA_FILE]
+--   make && bench/client.lua [http] [tls] [sequential] [together] [peer ...]
 --
--- URL is of any web server near by, say nginx with keepalive_requests set high.
+-- The server is one nginx with one process, which answers from its configuration. Peers are Debian's
+-- lua-http (with lua-cjson), python3-requests, python3-aiohttp and python3-pycurl, Node, and undici
+-- in a folder of your own: npm install --prefix FOLDER undici; UNDICI=FOLDER bench/client.lua
+-- What is missing is named. BENCH_SECONDS (1) is one measurement's length, BENCH_ROUNDS (5) how many.
 
-local core = require "billhook.core"
-local curl = require("billhook.transport.curl").shared()
+package.path = "lua/?.lua;lua/?/init.lua;" .. package.path
+package.cpath = "build/lua5.4/?.so;" .. package.cpath
 
-local ROUNDS, COUNT = 10, 5000
-local url, ca_file = assert(arg[1], "which URL?"), arg[2]
+local process = require "billhook.process"
 
-local function raw()
-  local pipe = io.popen(("CA_FILE='%s' build/client '%s' %d"):format(ca_file or "", url, COUNT))
-  local rate = pipe:read("*n")
+local SECONDS = tonumber(os.getenv "BENCH_SECONDS" or 1)
+local ROUNDS = tonumber(os.getenv "BENCH_ROUNDS" or 5)
+local UNDICI = os.getenv "UNDICI"
+
+-- --- who is measured ---------------------------------------------------------------------------
+
+local paths = "env LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='build/%s/?.so;;' %s %s"
+local function lua(folder, binary) return paths:format(folder, binary, "bench/peers/billhook.lua") end
+local python = "/usr/bin/python3 bench/peers/python.py "
+local node = "env NODE_NO_WARNINGS=1 NODE_EXTRA_CA_CERTS=$CA node bench/peers/node.mjs "
+
+-- target: of libcurl's rate, sequential and together
+local peers = {
+  { name = "libcurl", run = "build/bench-client", whole = true },
+  { name = "billhook, Lua 5.4", run = lua("lua5.4", "lua5.4"), ours = true },
+  { name = "billhook, LuaJIT", run = lua("luajit", "luajit"), ours = true },
+  { name = "lua-http", run = "lua5.4 bench/peers/lua-http.lua" },
+  { name = "undici", run = UNDICI and node .. UNDICI, lacks = "no UNDICI folder was named" },
+  { name = "fetch of Node", run = node .. "fetch" },
+  { name = "pycurl", run = python .. "pycurl", only = "sequential" },
+  { name = "requests", run = python .. "requests" },
+  { name = "aiohttp", run = python .. "aiohttp" },
+}
+local targets = { sequential = 0.8, together = 0.55 }
+
+-- --- the server --------------------------------------------------------------------------------
+
+local function run(command)
+  assert(os.execute(command .. " >/dev/null 2>&1"), command)
+end
+
+local function write(path, text)
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+end
+
+-- An invoice of DreamApply's, 1 KB of JSON.
+local function invoice()
+  local line = '{"id":%d,"title":"Tuition fee, autumn term, part %d","price":"125.50",'
+    .. '"quantity":1,"amount":"125.50","vat":"0.00"}'
+  local items = {}
+  for i = 1, 5 do items[i] = line:format(i, i) end
+  local text = '{"id":123,"number":"A-2026-000123","currency":"EUR","status":"Issued","collected":'
+    .. 'false,"issued":"2026-11-01T09:30:00+00:00","deadline":"2026-12-01T00:00:00+00:00","total":'
+    .. '"627.50","paid":"0.00","balance":"627.50","application":"/api/v9/applications/881",'
+    .. '"applicant":"/api/v9/applicants/4711","payer":{"name":"Ada Example","address":"1 Example '
+    .. 'Street","country":"EE","email":"ada@example.org"},"smallprint":"%s","items":['
+    .. table.concat(items, ",") .. "]}"
+  return text:format(("x"):rep(1024 - #text + 2))
+end
+
+local conf = [[
+worker_processes 1;
+daemon off;
+pid $FOLDER/nginx.pid;
+error_log $FOLDER/errors;
+$USER
+events { worker_connections 1024; }
+http {
+  access_log off;
+  keepalive_requests 1000000000;
+  client_body_temp_path $FOLDER/1; proxy_temp_path $FOLDER/2; fastcgi_temp_path $FOLDER/3;
+  uwsgi_temp_path $FOLDER/4; scgi_temp_path $FOLDER/5;
+  server {
+    listen 127.0.0.1:$HTTP backlog=4096;
+    listen 127.0.0.1:$TLS ssl backlog=4096;
+    ssl_certificate $FOLDER/server.pem;
+    ssl_certificate_key $FOLDER/server.key;
+    default_type application/json;
+    location / { return 200 '$INVOICE'; }
+  }
+}
+]]
+
+local certificates = [[cd $FOLDER
+openssl req -x509 $KEY -keyout ca.key -out ca.pem -subj /CN=authority -days 2 &&
+echo subjectAltName=IP:127.0.0.1 > ext &&
+openssl req $KEY -keyout server.key -out server.csr -subj /CN=server &&
+openssl x509 -req -in server.csr -out server.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
+  -extfile ext]]
+
+local function serve(folder)
+  local text = certificates:gsub("%$FOLDER", folder):gsub("%$KEY",
+    "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes")
+  run("(" .. text .. ")")
+  local server = { http = (process.free_port()), tls = (process.free_port()) }
+  write(folder .. "/nginx.conf", (conf:gsub("%$(%u+)", { FOLDER = folder, INVOICE = invoice(),
+    HTTP = ("%d"):format(server.http), TLS = ("%d"):format(server.tls),
+    USER = process.uid() == 0 and "user root root;" or "" })))
+  server.pid = assert(process.spawn({ "nginx", "-e", folder .. "/errors", "-c",
+    folder .. "/nginx.conf" }, { stdin = "/dev/null", stderr = folder .. "/errors", die = "TERM" }))
+  while not process.stat(folder .. "/nginx.pid") do process.sleep(0.01, true) end
+  return server
+end
+
+-- --- measuring ---------------------------------------------------------------------------------
+
+-- requests a second, and the processor's microseconds for each; nil where it failed
+local function measure(peer, how, url, ca_file)
+  local command = ("%s %s %s %s %s 2>/dev/null"):format(peer.run:gsub("%$CA", ca_file), how,
+    url .. (peer.whole and "/api/v9/invoices/123" or ""), ca_file, SECONDS)
+  local pipe = io.popen(command)
+  local rate, cpu = pipe:read("n", "n")
   pipe:close()
-  return (assert(rate, "build/client failed"))
+  return rate, cpu
 end
 
-local function ours()
-  local start = core.text.monotonic()
-  for _ = 1, COUNT do
-    local response = assert(curl:request { method = "GET", url = url, timeout = 10,
-      ca_file = ca_file, headers = { ["Authorization"] = "DREAM apikey=\"abc\"",
-        ["Accept"] = "application/json" } })
-    assert(core.json.decode(response.body))
+local function compare(how, scheme, server, ca_file, wanted)
+  local url = ("%s://127.0.0.1:%d"):format(scheme == "tls" and "https" or "http", server[scheme])
+  local best, missing = {}, {}
+  for round = 1, ROUNDS do
+    for _, peer in ipairs(peers) do
+      local mine = (wanted(peer.name) or peer.whole) and not (peer.only and peer.only ~= how)
+      if mine and not missing[peer.name] then
+        local rate, cpu
+        if peer.run then rate, cpu = measure(peer, how, url, ca_file) end
+        local one = best[peer.name] or { rate = 0, cpu = math.huge, peer = peer }
+        if rate then
+          one.rate, one.cpu = math.max(one.rate, rate), math.min(one.cpu, cpu)
+          best[peer.name] = one
+        elseif round == 1 then
+          missing[peer.name] = peer.run and "not installed, or it failed" or peer.lacks
+        end
+      end
+    end
   end
-  return COUNT / (core.text.monotonic() - start)
+  return best, missing
 end
 
-local best_raw, best_ours = 0, 0
-for _ = 1, ROUNDS do
-  best_raw = math.max(best_raw, raw())
-  best_ours = math.max(best_ours, ours())
+local function report(how, scheme, best, missing)
+  print(("%s, %s"):format(how == "together" and "32 at once" or "one after another", scheme))
+  local raw = best.libcurl
+  for _, peer in ipairs(peers) do
+    local one = best[peer.name]
+    if one then
+      print(("  %-20s %7.0f/s  %5.2f %s  %6.1f us of processor"):format(peer.name, one.rate,
+        one.rate / raw.rate, peer.ours and ("(%.2f)"):format(targets[how]) or "      ", one.cpu))
+    elseif missing[peer.name] then
+      print(("  %-20s missing: %s"):format(peer.name, missing[peer.name]))
+    end
+  end
+  io.flush()
 end
-print(("libcurl %.0f/s, ours %.0f/s: %.2f"):format(best_raw, best_ours, best_ours / best_raw))
+
+-- --- all ---------------------------------------------------------------------------------------
+
+local given = {}
+for _, word in ipairs(arg) do given[word] = true end
+
+-- the words among these that were given, or all
+local function chosen(words)
+  local some = {}
+  for _, word in ipairs(words) do
+    if given[word] then some[#some + 1] = word end
+  end
+  return #some > 0 and some or words
+end
+
+local names = {}
+for i, peer in ipairs(peers) do names[i] = peer.name end
+local some = {}
+for _, name in ipairs(chosen(names)) do some[name] = true end
+
+run "mkdir -p build && cc -O2 bench/client.c -lcurl -o build/bench-client"
+local folder = assert(process.mkdtemp "/tmp/billhook-bench")
+local server = serve(folder)
+local fine, why = xpcall(function()
+  for _, scheme in ipairs(chosen { "http", "tls" }) do
+    for _, how in ipairs(chosen { "sequential", "together" }) do
+      report(how, scheme, compare(how, scheme, server, folder .. "/ca.pem",
+        function(name) return some[name] end))
+    end
+  end
+end, debug.traceback)
+process.kill(server.pid, "TERM")
+process.remove_tree(folder)
+if not fine then error(why, 0) end

@@ -186,19 +186,26 @@ static void put_query(lua_State *L, const call_request *r, call_out *out) {
   }
 }
 
-/* sets path and query of the table on top; first measured, then written */
+/* what most paths and queries have room in */
+#define ROOM 512
+
+/* sets path and query of the table on top: from the stack where they fit,
+** else written once more, with the room that they turned out to need */
 static void set_url(lua_State *L, const call_request *r) {
-  call_out path = {NULL, 0, 0}, query = {NULL, 0, 0};
+  char room[2 * ROOM];
+  call_out path = {room, 0, ROOM}, query = {room + ROOM, 0, ROOM};
   put_path(L, r, &path);
   put_query(L, r, &query);
-  path.room = path.n;
-  query.room = query.n;
-  path.p = lua_newuserdatauv(L, path.n + query.n, 0); /* [t room] */
-  query.p = path.p + path.n;
-  path.n = query.n = 0;
-  put_path(L, r, &path);
-  put_query(L, r, &query);
-  lua_insert(L, -2); /* [room t] */
+  if (path.n > ROOM || query.n > ROOM) {
+    path.room = path.n;
+    query.room = query.n;
+    path.p = lua_newuserdatauv(L, path.n + query.n, 0); /* [t room] */
+    query.p = path.p + path.n;
+    path.n = query.n = 0;
+    put_path(L, r, &path);
+    put_query(L, r, &query);
+    lua_insert(L, -2); /* [room t] */
+  }
   set_text(L, "path", (slice){path.p, path.n});
   if (query.n > 0) set_text(L, "query", (slice){query.p, query.n});
 }
@@ -287,7 +294,7 @@ static int l_call_prepare(lua_State *L) {
   checkparams(L, request.op);
   choose(L, &request);
   checkgiven(L, &request);
-  lua_newtable(L); /* [t] */
+  lua_createtable(L, 0, 8); /* [t] */
   set_op(L, request.op, request.route);
   set_url(L, &request);
   lcall_set_body(L, &request);
@@ -308,7 +315,7 @@ static slice header(lua_State *L, int headers, const char *name) {
 
 static void pushoutcome(lua_State *L, const call_outcome *out,
                         const call_answer *answer, slice retry_after) {
-  lua_newtable(L); /* [t] */
+  lua_createtable(L, 0, out->ok ? 1 : 4); /* [t] */
   set_flag(L, "ok", out->ok);
   if (!out->ok) {
     set_text(L, "kind", slice_of(out->kind));

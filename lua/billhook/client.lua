@@ -68,7 +68,15 @@ end
 ---@return table? err
 function client:call(name, params, settings)
   local state = own(self, "call", 2)
-  local plan = plans.make(state, name, params, settings, 2)
+  if params ~= nil and type(params) ~= "table" then
+    error(("the parameters of %s must be a table, not a %s"):format(
+      tostring(name), type(params)), 2)
+  end
+  local own_params = {}
+  for key, value in pairs(params or {}) do
+    own_params[key] = value
+  end
+  local plan = plans.make(state, name, own_params, settings, 2)
   return perform.call(state, plan)
 end
 

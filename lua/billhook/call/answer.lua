@@ -21,9 +21,13 @@ end
 
 -- --- what a server says about a failure --------------------------------------------------------
 
+local function says_html(response)
+  local kind = response.headers["content-type"]
+  return kind ~= nil and kind:find("html", 1, true) ~= nil
+end
+
 local function is_html(response)
-  local kind = response.headers["content-type"] or ""
-  return kind:find("html", 1, true) ~= nil or response.body:find("^%s*<[!%a]") ~= nil
+  return says_html(response) or response.body:find("^%s*<[!%a]") ~= nil
 end
 
 local function one_line(text)
@@ -102,13 +106,15 @@ local function undecodable(plan, response, why)
 end
 
 local function decode(plan, response)
-  if is_html { headers = response.headers, body = response.body:sub(1, 64) } then
+  local value, why
+  if not says_html(response) then
+    value, why = core.json.decode(response.body)
+  end
+  if value == nil and is_html(response) then
     local about = M.describe(response)
     return nil, { kind = "decode", message = about.message .. " where JSON was expected",
       status = response.status, body = about.body }
-  end
-  local value, why = core.json.decode(response.body)
-  if value == nil then
+  elseif value == nil then
     return nil, undecodable(plan, response, why)
   elseif type(value) ~= "table" then
     return nil, undecodable(plan, response, "an object was expected")

@@ -67,12 +67,16 @@ local function refer(state, name, params, reference, level)
   params[reference.field] = reference.value
 end
 
-local function copy(params)
-  local out = {}
-  for name, value in pairs(params) do
-    out[name] = value
+-- of most calls
+local no_settings = options.read(rules, nil, "a call", 1)
+
+local function settings_of(state, operation, given, level)
+  if given == nil then
+    return no_settings
   end
-  return out
+  local settings = options.read(operation.idempotent and rules or unsafe_rules, given,
+    state.vendor.name .. " " .. operation.name, level + 1)
+  return settings
 end
 
 -- an id as text, the same for 16, "16" and 16.0
@@ -83,24 +87,21 @@ end
 --- Checks a call and gives its plan.
 ---@param state table
 ---@param name string the operation
----@param params table?
+---@param params table? the plan's own from now on
 ---@param given table? the options of this call
 ---@param level integer
 ---@return table
 function M.make(state, name, params, given, level)
-  if params ~= nil and type(params) ~= "table" then
-    error(("the parameters of %s must be a table, not a %s"):format(
-      tostring(name), type(params)), level + 1)
-  elseif state.cannot then
+  if state.cannot then
     error(state.cannot, level + 1)
   end
-  params = copy(params or {})
-  local operation = operations.of(state.vendor.name)[name]
+  params = params or {}
+  local vendor, defaults = state.vendor, state.options
+  local operation = operations.of(vendor.name)[name]
   if not operation then
-    error(("unknown operation '%s' of %s"):format(tostring(name), state.vendor.name), level + 1)
+    error(("unknown operation '%s' of %s"):format(tostring(name), vendor.name), level + 1)
   end
-  local settings = options.read(operation.idempotent and rules or unsafe_rules, given,
-    state.vendor.name .. " " .. name, level + 1)
+  local settings = settings_of(state, operation, given, level + 1)
   if settings.reference then
     refer(state, name, params, settings.reference, level + 1)
   end
@@ -109,27 +110,29 @@ function M.make(state, name, params, given, level)
   if follow then
     params.page = 1 -- the server tells of a next page only to those who ask for one
   end
-  local known, prepared = pcall(core.call.prepare, state.vendor.name, name, params,
-    state.options.paths)
+  local known, prepared = pcall(core.call.prepare, vendor.name, name, params, defaults.paths)
   if not known then
     error(tostring(prepared), level + 1)
   end
+  local query = prepared.query
   local plan = {
-    operation = name, params = params, method = prepared.method, safe = prepared.safe,
-    idempotent = prepared.idempotent, answer = prepared.answer, unwrap = prepared.unwrap,
-    fields = prepared.body, reference = settings.reference,
+    operation = name, params = params, method = prepared.method,
+    -- a dry run changes nothing
+    idempotent = prepared.idempotent or params.onlyValidateRequest == true,
+    answer = prepared.answer, unwrap = prepared.unwrap, reference = settings.reference,
     traceparent = settings.traceparent, background = settings.priority == "background",
     paged = paged, follow = follow,
+    timeout = settings.timeout or defaults.timeout,
+    connect_timeout = settings.connect_timeout or defaults.connect_timeout,
+    settle_timeout = settings.settle_timeout or defaults.settle_timeout,
+    attempts = settings.attempts or defaults.attempts,
+    limit = settings.limit or defaults.limit,
+    invoices = vendor.invoices[name], private = vendor.private and vendor.private[name],
+    accept = prepared.answer == "file" and "*/*" or nil,
+    url = state.base.url .. prepared.path .. (query and "?" .. query or ""),
+    -- set on the way
+    body = nil, plain = nil, deadline = nil, sent_at = nil, attempts_made = nil,
   }
-  for _, one in ipairs { "timeout", "connect_timeout", "settle_timeout", "attempts", "limit" } do
-    plan[one] = settings[one] or state.options[one]
-  end
-  if params.onlyValidateRequest == true then
-    plan.idempotent = true -- a dry run changes nothing
-  end
-  plan.invoices = state.vendor.invoices[name]
-  plan.private = state.vendor.private and state.vendor.private[name]
-  plan.accept = prepared.answer == "file" and "*/*" or nil
   if prepared.body then
     local encoded, text = pcall(require("billhook.json").encode, prepared.body)
     if not encoded then
@@ -145,7 +148,6 @@ function M.make(state, name, params, given, level)
       plan.plain[id] = id_text(params[id])
     end
   end
-  plan.url = state.base.url .. prepared.path .. (prepared.query and "?" .. prepared.query or "")
   return plan
 end
 

@@ -15,18 +15,10 @@ local plans = require "billhook.call.plan"
 
 local M = {}
 
-local function copy(params)
-  local out = {}
-  for name, value in pairs(params) do
-    out[name] = value
-  end
-  return out
-end
-
 -- Where the body is the caller's own table, what else there is stands among the options of the
 -- call.
-local function split(operation, given, level)
-  local params, settings = {}, {}
+local function split(operation, params, given, level)
+  local settings = {}
   if given ~= nil and type(given) ~= "table" then
     error(("%s: the options must be a table, not a %s"):format(operation.name, type(given)),
       level + 1)
@@ -40,39 +32,48 @@ local function split(operation, given, level)
       settings[name] = value
     end
   end
-  return params, settings
+  return settings
+end
+
+-- Adds the other parameters to those of the path, which stay as they are.
+local function add_more(operation, params, more, level)
+  if type(more) ~= "table" then
+    error(("%s: the parameters must be a table, not a %s"):format(operation.name, type(more)),
+      level + 1)
+  end
+  for name, value in pairs(more) do
+    if params[name] == nil then
+      params[name] = value
+    end
+  end
 end
 
 -- (operation, level, arguments...) -> parameters, options
 local function arrange(operation, level, ...)
-  local arguments, given = { ... }, select("#", ...)
-  local at, params, settings = #operation.ids, {}
-  for i, name in ipairs(operation.ids) do
+  local ids, arguments, params = operation.ids, { ... }, {}
+  local at, settings = #ids
+  for i = 1, at do
     if arguments[i] == nil then
-      error(("%s: argument #%d ('%s') is missing"):format(operation.name, i, name), level + 1)
+      error(("%s: argument #%d ('%s') is missing"):format(operation.name, i, ids[i]), level + 1)
     end
+    params[ids[i]] = arguments[i]
   end
   if operation.body then
     at = at + 2
-    params, settings = split(operation, arguments[at], level + 1)
+    settings = split(operation, params, arguments[at], level + 1)
     params[operation.body] = arguments[at - 1]
   elseif operation.has_more then
     at = at + 2
-    local more = arguments[at - 1]
-    if more ~= nil and type(more) ~= "table" then
-      error(("%s: the parameters must be a table, not a %s"):format(operation.name, type(more)),
-        level + 1)
+    if arguments[at - 1] ~= nil then
+      add_more(operation, params, arguments[at - 1], level + 1)
     end
-    params, settings = copy(more or {}), arguments[at]
+    settings = arguments[at]
   else
     at = at + 1
     settings = arguments[at]
   end
-  if given > at then
+  if select("#", ...) > at then
     error(("%s: too many arguments"):format(operation.name), level + 1)
-  end
-  for i, name in ipairs(operation.ids) do
-    params[name] = arguments[i]
   end
   return params, settings
 end

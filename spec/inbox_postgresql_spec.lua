@@ -145,11 +145,11 @@ describe("inbox postgresql: with others beside it", function()
     store:admit { event("a", "2") } -- its number is the lower one
     store:admit { event("b", "1") }
     local lanes = claim()
-    local text = ([[assert(store:done(%d, %d, "r", { next = { lane = %d, seq = %d, rule = "r" } }))]])
+    local text = ('assert(store:done(%d, %d, "r", { next = { lane = %d, seq = %d, rule = "r" } }))')
       :format(lanes[1].token, lanes[1].events[1].seq, lanes[2].lane, lanes[2].events[1].seq)
     in_order(locked "1", text, locked "2")
     assert.are.equal("done", store:show("school:a").state)
-    text = ([[assert(store:dead(%d, %d, "r", "no", { next = { lane = %d, seq = %d, rule = "r" } }))]])
+    text = ("assert(store:dead(%d, %d, 'r', 'no', { next = { lane = %d, seq = %d, rule = 'r' } }))")
       :format(lanes[2].token, lanes[2].events[1].seq, lanes[1].lane, lanes[1].events[1].seq)
     in_order(locked "2", text, "SELECT * FROM counters FOR UPDATE")
     assert.are.equal("dead", store:show("school:b").state)

@@ -254,7 +254,11 @@ function M.request(port, options)
   return M.answer(peer)
 end
 
-local function alive(pid) return (shell(("kill -0 %d"):format(pid))) end
+-- What has ended stays a zombie until its parent, who is not this process, looks after it.
+local function alive(pid)
+  local state = read(("/proc/%d/stat"):format(pid)):match "%) (%a)"
+  return state ~= nil and state ~= "Z"
+end
 
 --- The process ids of the workers.
 function Server:workers()

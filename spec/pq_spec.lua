@@ -160,6 +160,26 @@ describe("billhook.pq", function()
     assert.is_true(one "SELECT count(*) AS x FROM pg_prepared_statements" <= 64)
   end)
 
+  it("can end a failed transaction although all that it keeps is taken", function()
+    for i = 1, 300 do one("SELECT " .. i .. " AS x") end
+    local kept = one "SELECT count(*) AS x FROM pg_prepared_statements"
+    -- each spelling is a statement of its own, with slots of its own
+    for i = 0, 255 do
+      db:exec "BEGIN; CREATE TABLE gone (a INTEGER)"
+      db:exec "SELECT 1 / 0"
+      assert.are.equal("PG_IN_FAILED_TRANSACTION", select(2, db:query("SELECT " .. 1000 + i)))
+      assert.are.same({ {}, 0 }, { db:query("ROLLBACK" .. (" "):rep(i)) })
+      assert.is_nil(db:query("SELECT to_regclass('gone') AS x")[1].x)
+    end
+    for i = 0, 255 do
+      db:exec "BEGIN; SELECT 1 / 0"
+      assert.are.equal("PG_IN_FAILED_TRANSACTION",
+        select(2, db:query("COMMIT" .. (" "):rep(i))))
+    end
+    assert.is_true(kept > 32)
+    assert.is_true(one "SELECT count(*) AS x FROM pg_prepared_statements" <= 64)
+  end)
+
   it("says nothing on stderr", function()
     local out = server.folder .. "/stderr"
     local pid = assert(process.spawn({

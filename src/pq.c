@@ -84,7 +84,7 @@ static void give_up(pq_database *d) {
   pq_forget(d);
   PQfinish(d->conn);
   d->conn = NULL;
-  for (i = 0; i < PQ_SLOTS; i++) {
+  for (i = 0; i <= PQ_SLOTS; i++) {
     free(d->kept[i].sql);
     d->kept[i].sql = NULL;
   }
@@ -231,10 +231,14 @@ static unsigned hash(const char *sql, size_t len) {
   return h ^ h >> 15;
 }
 
+/* Frees a slot. One without a name is free as it is: what comes next takes its
+** place. */
 static int drop(pq_database *d, pq_statement *s) {
   char text[32];
-  snprintf(text, sizeof(text), "DEALLOCATE %s", s->name);
-  if (!pq_exec(d, text)) return 0;
+  if (s != &d->kept[PQ_SLOTS]) {
+    snprintf(text, sizeof(text), "DEALLOCATE %s", s->name);
+    if (!pq_exec(d, text)) return 0;
+  }
   free(s->sql);
   s->sql = NULL;
   return 1;
@@ -243,7 +247,9 @@ static int drop(pq_database *d, pq_statement *s) {
 /* asks the server what the statement takes */
 static int prepare(pq_database *d, pq_statement *s, const char *sql) {
   int i;
-  snprintf(s->name, sizeof(s->name), "s%u", ++d->number);
+  s->name[0] = '\0';
+  if (s != &d->kept[PQ_SLOTS])
+    snprintf(s->name, sizeof(s->name), "s%u", ++d->number);
   if (!finish(d, PQsendPrepare(d->conn, s->name, sql, 0, NULL))) return 0;
   if (!finish(d, PQsendDescribePrepared(d->conn, s->name))) return 0;
   s->values = PQnparams(d->answer);
@@ -262,6 +268,8 @@ pq_statement *pq_find(pq_database *d, const char *sql, size_t len) {
     if (s->sql == NULL) break;
     if (strcmp(s->sql, sql) == 0) return s;
   }
+  if (s->sql != NULL && PQtransactionStatus(d->conn) == PQTRANS_INERROR)
+    s = &d->kept[PQ_SLOTS];
   if (s->sql != NULL && !drop(d, s)) return NULL;
   return prepare(d, s, sql) ? s : NULL;
 }

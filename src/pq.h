@@ -37,7 +37,7 @@ typedef struct pq_database {
   int closed, timeout;
   unsigned number;        /* of the last name */
   const char *code, *why; /* what the answer cannot say */
-  pq_statement kept[PQ_SLOTS];
+  pq_statement kept[PQ_SLOTS + 1]; /* the last one has no name */
 } pq_database;
 
 /* values in the order of the parameters; NULL is NULL */
@@ -52,7 +52,8 @@ int pq_open(pq_database *d, const char *url, int timeout);
 int pq_run(pq_database *d, const pq_statement *s, const pq_values *v);
 int pq_exec(pq_database *d, const char *sql);
 
-/* The statement for this text, kept in one of two slots; NULL: a failure. */
+/* The statement for this text, kept in one of two slots; in a transaction that
+** has failed, which can give none up, until the next one. NULL: a failure. */
 pq_statement *pq_find(pq_database *d, const char *sql, size_t len);
 
 /* Can it be used? If not, pq_failure() says why. */

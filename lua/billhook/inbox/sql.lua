@@ -105,7 +105,7 @@ local function attempt(self, begin, fn)
   end)
   if ok then return value end
   local refused = getmetatable(value) == Refused
-  if db and begin then db:exec "ROLLBACK" end -- which must not have to be prepared now
+  if db and begin then db:query "ROLLBACK" end
   if refused and self.dialect.broken(value.code) and not self.dialect.volatile then
     disconnect(self)
   end

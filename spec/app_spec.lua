@@ -384,4 +384,18 @@ describe("log", function()
     assert.are.equal('billhook level=info event=ran a=1 b="x y" c="say \\"no\\" now" d=true',
       log.line("info", "ran", { a = 1, b = "x y", c = "say \"no\"\nnow", d = true }))
   end)
+
+  it("shows what others have raised: bounded, in UTF-8, without raising", function()
+    local odd = setmetatable({}, { __tostring = function() error "no" end })
+    for _, case in ipairs {
+      { "caf\xc3\xa9", "caf\xc3\xa9" }, { "caf\xe9", "caf?" }, { "\xc3", "?" },
+      { "\xed\xa0\x80", "???" }, { "\xc0\x80", "??" }, { "\xf4\x90\x80\x80", "????" },
+      { "\xe2\x82\xac\xf0\x9f\x98\x80", "\xe2\x82\xac\xf0\x9f\x98\x80" },
+      { "\xe2\x82\xac\xf0\x9f\x98\x80", "\xe2\x82\xac", 6 },
+      { "\xe2\x82\xac", "\xe2\x82\xac", 3 }, { "abc", "ab", 2 }, { "\xa9\xa9\xa9", "??", 2 },
+      { 12, "12" }, { false, "false" },
+      { odd, "a table that cannot be shown" },
+    } do assert.are.equal(case[2], log.text(case[1], case[3])) end
+    assert.are.equal(4000, #log.text(("x"):rep(1e6)))
+  end)
 end)

@@ -76,9 +76,16 @@ describe("app:on", function()
     raises("the handler must be a function", "*", {})
     raises("the options of a rule must be a table", "*", "name", handler)
     raises("unknown option 'nmae' of a rule", "*", { nmae = "x" }, handler)
-    for _, name in ipairs { "", "a\nb", ("x"):rep(201), 7 } do
-      raises("option 'name' of a rule must be a text of one line", "*", { name = name }, handler)
+    for _, name in ipairs { "", "a\nb", ("x"):rep(201), 7, "caf\xe9", "\xc3" } do
+      raises("option 'name' of a rule must be a text of one line, up to 200 bytes of UTF-8", "*",
+        { name = name }, handler)
     end
+    for _, pattern in ipairs { ("x"):rep(201), "Caf\xe9 was created: ?" } do
+      raises("the name of a rule, here its pattern, must be a text of one line", pattern, handler)
+    end
+    local app = desk.new().app
+    app:on("Caf\xe9 was created: ?", { name = "caf\xc3\xa9" }, handler)
+    app:on(("x"):rep(201), { name = ("x"):rep(200) }, handler)
     raises("option 'trust' of a rule can only be \"api\"", "*", { trust = "body" }, handler)
     raises("option 'attempts' of a rule must be a whole number", "*", { attempts = 0 }, handler)
     raises("option 'attempts' of a rule must be a whole number", "*", { attempts = 1.5 }, handler)

@@ -435,6 +435,18 @@ return function(open)
       assert.are.equal(2000, #store:show("school:a").marks.r.message)
     end)
 
+    it("keep messages in UTF-8, whatever was raised", function()
+      admit(event "a")
+      local one = lane()
+      for message, kept in pairs {
+        ["caf\xe9 \0 \xff\xfe"] = "caf? \0 ??", ["caf\xc3\xa9"] = "caf\xc3\xa9",
+        [("x"):rep(1999) .. "\xc3\xa9"] = ("x"):rep(1999),
+      } do
+        store:retry(one.token, one.events[1].seq, "r", 0, message)
+        assert.are.equal(kept, store:show("school:a").marks.r.message)
+      end
+    end)
+
     it("are refused when nobody holds the lane any more", function()
       admit(event "a")
       local one = lane()

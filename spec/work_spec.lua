@@ -167,6 +167,26 @@ describe("a rule that fails", function()
     assert.are.equal("the rule raised nil", marks["4"].message)
   end)
 
+  it("may raise anything, of any length", function()
+    local values = { ("\xff"):rep(1e6), { ("x"):rep(1e6) },
+      setmetatable({}, { __tostring = function() error "no" end }) }
+    for i, value in ipairs(values) do
+      d.app:on("*", { name = "r" .. i }, function() error(value, 0) end)
+    end
+    d.app:on("*", { name = "other" }, function() note "other" end)
+    d.app:on_dead(function() error(values[1], 0) end)
+    d:school()
+    d:work()
+    assert.are.equal("other", took())
+    local marks = show(1).marks
+    assert.are.equal(("?"):rep(2000), marks.r1.message)
+    assert.is_truthy(marks.r2.message:find "^table: ")
+    assert.are.equal("a table that cannot be shown", marks.r3.message)
+    for _, entry in ipairs(d.log) do
+      assert.is_true(#(entry.fields.message or "") <= 4000)
+    end
+  end)
+
   it("is asked when to run again", function()
     d.app:on("*", { name = "returns" }, function(event) return event:retry_after(100) end)
     d.app:on("*", { name = "asks" }, function(event) event:retry_after(0.5) end)

@@ -1,5 +1,6 @@
 -- dispatch.lua: the rules of an app, and which of them want an event.
 
+local log = require "billhook.log"
 local patterns = require "billhook.delivery.pattern"
 
 local M = {}
@@ -14,8 +15,9 @@ end
 
 local CHECKS = {
   name = function(value)
-    if type(value) ~= "string" or value == "" or #value > 200 or value:find("[%z\1-\31]") then
-      return "must be a text of one line, up to 200 bytes"
+    if type(value) ~= "string" or value == "" or value:find("[%z\1-\31]")
+      or log.text(value, 200) ~= value then
+      return "must be a text of one line, up to 200 bytes of UTF-8"
     end
   end,
   trust = function(value)
@@ -79,6 +81,8 @@ function Dispatch:add(text, options, handler, defaults)
   if not why and options.trust then why = refetchable(self, pattern) end
   if why then return nil, why end
   local name = options.name or text
+  why = CHECKS.name(name)
+  if why then return nil, ("the name of a rule, here its pattern, %s"):format(why) end
   if self.by_name[name] then
     return nil, ("there is a rule '%s' already: give this one another name"):format(name)
   end

@@ -3,6 +3,7 @@
 local caller = require "billhook.call.caller"
 local err = require "billhook.error"
 local events = require "billhook.event"
+local log = require "billhook.log"
 
 local M = {}
 
@@ -70,7 +71,7 @@ function M.tell_dead(app, event, reason)
   for _, handler in ipairs(app.dead_handlers) do
     local ok, why = xpcall(function() handler(event, reason) end, caught)
     if not ok then
-      app.log("error", "on_dead_failed", { id = event.id, message = tostring(why.reason) })
+      app.log("error", "on_dead_failed", { id = event.id, message = log.text(why.reason) })
     end
   end
 end

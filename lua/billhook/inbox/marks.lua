@@ -4,6 +4,7 @@
 
 local counters = require "billhook.inbox.counters"
 local lanes = require "billhook.inbox.lanes"
+local log = require "billhook.log"
 
 local M = {}
 
@@ -64,7 +65,7 @@ local function mark(self, token, seq, rule, state, how)
     local due = how.delay and now + math.floor(how.delay)
     local failed_at = state ~= "done" and how.holds ~= false and now or nil
     local _, fresh = query(MARK, seq, rule, state, how.lost and 0 or 1, due, failed_at, now,
-      how.message and how.message:sub(1, MESSAGE_LIMIT))
+      how.message and log.text(how.message, MESSAGE_LIMIT))
     local closed = fresh == 1 and state ~= "waiting" and query(CLOSE, now, seq)[1]
     -- a note of a run that is done does no harm, one that will be repeated would count again
     if state == "waiting" and (how.next or {}).lane ~= lane then lanes.rest(query, lane) end

@@ -99,7 +99,7 @@ describe("billhook inbox", function()
     local one = app()
     deliver(one, 1, "INVOICE_CREATED", 17)
     one.store:close()
-    assert.equal("1", listed "--contested")
+    assert.equal("1 2", listed "--contested") -- 1, and what else was said under its id: 1~2
   end)
 
   it("refuses what it does not understand", function()

@@ -453,7 +453,7 @@ describe("inbox postgresql: with others beside it", function()
   end)
 
   it("finds everything by an index", function()
-    local plans, real = {}, store.db
+    local plans, real, by_lanes, by_name = {}, store.db, nil, nil
     store.db = setmetatable({
       query = function(_, text, ...)
         local verb = text:match "^%s*(%u+)"
@@ -474,12 +474,21 @@ describe("inbox postgresql: with others beside it", function()
     assert(store:release { { lane = lane.lane, token = lane.token, seen = 1 } })
     assert(store:show "school:a")
     assert(store:list { invoice = "1", account = "school" })
+    assert.are.equal(1, #store:list { invoice = "1" })
     assert(store:list { state = "pending", limit = 1, before = 3 })
     assert(store:stats())
     assert(store:purge { older_than = 86400 })
     store.db = real
     assert.is_true(#plans > 40)
-    for _, plan in ipairs(plans) do assert.is_nil(plan:find "^.-Seq Scan.-   <%-", plan) end
+    for _, plan in ipairs(plans) do
+      assert.is_nil(plan:find "^.-Seq Scan.-   <%-", plan)
+      if plan:find("FROM events e WHERE 1 = 1 AND e.lane IN", 1, true) then
+        by_lanes = by_lanes or plan:find "events_lane"
+      elseif plan:find("SELECT lane FROM lanes WHERE account = $1 AND name = $2", 1, true) then
+        by_name = by_name or plan:find "Index Cond: %(%(account = .- AND %(name = "
+      end
+    end
+    assert.is_truthy(by_lanes and by_name)
   end)
 end)
 

@@ -362,7 +362,7 @@ describe("inbox sqlite: on a disk", function()
       local fine = not scan or plan:find "USING COVERING INDEX lanes_owner" or scan == "CONSTANT"
       assert.is_truthy(fine, plan)
       -- one invoice's events may be sorted
-      assert.is_truthy(plan:find "e.lane IN %(SELECT" or not plan:find "USE TEMP B%-TREE", plan)
+      assert.is_truthy(plan:find "e.lane IN %(%d" or not plan:find "USE TEMP B%-TREE", plan)
     end
   end)
 end)

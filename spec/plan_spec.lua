@@ -130,6 +130,10 @@ describe("the inbox's plans", function()
       assert(store:list(filter))
       by(judged(true), index)
     end
+    asked = {}
+    assert.are.equal(2, #store:list { invoice = "1" })
+    by(judged(true), "INDEX events_lane (lane=?",
+      "INDEX sqlite_autoindex_lanes_1 (account=? AND name=?)")
     for _, account in ipairs { false, "school" } do
       asked = {}
       assert(store:list { state = "dead", account = account or nil })

@@ -8,6 +8,8 @@ local M = {}
 
 local Inspect = {}
 
+local unpack = table.unpack or rawget(_G, "unpack")
+
 local LIMIT = 100
 local BATCH = 500 -- events a transaction; receivers commit in between
 local DUE_MOST = 10000 -- stats count no further
@@ -32,8 +34,28 @@ local OTHERS = {
   limit = true,
 }
 
+-- few: a counter tells of each that has an event
+local ACCOUNTS = "SELECT DISTINCT SUBSTR(name, 7) AS account FROM counters "
+  .. "WHERE name > 'event ' AND name < 'event!'"
+
+local LANE = "SELECT lane FROM lanes WHERE account = $1 AND name = $2"
+
+-- By the lanes of an invoice, which an index finds one by one: a planner that knows little of the
+-- table would rather go through all of an account.
+local function of_invoice(query, invoice, account)
+  local lanes = {}
+  for _, row in ipairs(account and { { account = account } } or query(ACCOUNTS)) do
+    for _, name in ipairs { invoice, rows.hearsay_of(invoice) } do
+      local lane = query(LANE, row.account, name)[1]
+      lanes[#lanes + 1] = lane and ("%d"):format(lane.lane)
+    end
+  end
+  if #lanes == 0 then return "1 = 0" end
+  return "e.lane IN (" .. table.concat(lanes, ", ") .. ")"
+end
+
 -- The condition of a filter and its values; `clause(text, ...)` adds more.
-local function conditions(filter, now)
+local function conditions(query, filter, now)
   local parts, values = { "1 = 1" }, {}
   local function clause(text, ...)
     for _, value in ipairs { ... } do
@@ -53,13 +75,7 @@ local function conditions(filter, now)
     local account, id = tostring(filter.id):match("^([^:]*):(.*)$")
     clause("e.account = ? AND e.id = ?", account or "", id or "")
   end
-  if filter.invoice and filter.account then -- by the index of lanes, then by that of their events
-    clause("e.lane IN (SELECT lane FROM lanes WHERE account = ? AND name IN (?, ?))",
-      filter.account, filter.invoice, rows.hearsay_of(filter.invoice))
-  elseif filter.invoice then
-    clause("e.lane IN (SELECT lane FROM lanes WHERE name IN (?, ?))", filter.invoice,
-      rows.hearsay_of(filter.invoice))
-  end
+  if filter.invoice then clause(of_invoice(query, filter.invoice, filter.account)) end
   if filter.state then
     clause(STATES[filter.state] or error("unknown state '" .. tostring(filter.state) .. "'", 0))
   end
@@ -81,11 +97,9 @@ local function where(parts, filter, limit)
     .. " DESC LIMIT " .. ("%d"):format(limit)
 end
 
-local unpack = table.unpack or rawget(_G, "unpack")
-
 function Inspect:list(filter)
   return self:read(function(query, now)
-    local parts, values = conditions(filter or {}, now)
+    local parts, values = conditions(query, filter or {}, now)
     local text = where(parts, filter or {}, filter and filter.limit or LIMIT)
     local events = query("SELECT e.* FROM events e" .. text, unpack(values))
     for i, row in ipairs(events) do events[i] = rows.event(row) end
@@ -96,7 +110,7 @@ end
 function Inspect:show(id)
   return self:read(function(query, now)
     local filter = { id = id }
-    local parts, values = conditions(filter, now)
+    local parts, values = conditions(query, filter, now)
     local row = query("SELECT e.*, b.body, b.under FROM events e "
       .. "LEFT JOIN bodies b ON b.seq = e.seq" .. where(parts, filter, 1), unpack(values))[1]
     if not row then return false end
@@ -121,7 +135,7 @@ local function each_batch(self, filter, extra, fn)
   local all, last, left = 0, 0, filter.limit or math.huge
   while left > 0 do
     local found, why = self:read(function(query, now)
-      local parts, values, clause = conditions(filter, now)
+      local parts, values, clause = conditions(query, filter, now)
       clause(extra)
       clause("b.seq > ?", last)
       return query(SOME:format(table.concat(parts, " AND "), order(filter, "b.seq"),

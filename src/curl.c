@@ -9,19 +9,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#define IDLE    32         /* easy handles kept for later */
+#define IDLE    32         /* transfers kept for later */
 #define PRESIZE (16 << 20) /* a length that is believed before it came */
-
-typedef struct idle {
-  CURL *easy;
-  int primed;
-} idle;
+#define KEEP    (64 << 10) /* bytes of a body's room that are kept */
 
 struct pool {
   CURLM *multi;
   CURLSH *share; /* TLS sessions: libcurl has them a handle otherwise */
   transfer *running;
-  idle idle[IDLE];
+  transfer *idle; /* a list by next: done with, to be used again */
   size_t idles;
   size_t holders;
   pid_t pid;
@@ -60,38 +56,24 @@ int pool_forgotten(const pool *p) {
   return p->foreign;
 }
 
+static void destroy(transfer *t) {
+  curl_easy_cleanup(t->easy);
+  free(t->ca_file);
+  free(t->proxy);
+  free(t->bytes);
+  free(t);
+}
+
 void pool_drop(pool *p) {
+  transfer *t;
   if (--p->holders > 0 || pool_foreign(p)) return;
-  while (p->idles > 0)
-    curl_easy_cleanup(p->idle[--p->idles].easy);
+  while ((t = p->idle) != NULL) {
+    p->idle = t->next;
+    destroy(t);
+  }
   curl_multi_cleanup(p->multi);
   curl_share_cleanup(p->share);
   free(p);
-}
-
-static idle take_easy(pool *p) {
-  idle fresh = {NULL, 0};
-  if (p->idles > 0) return p->idle[--p->idles];
-  fresh.easy = curl_easy_init();
-  return fresh;
-}
-
-/* A handle that carried a plain request well keeps its options: the next one
-** of that kind need not set them all again. */
-static void give_easy(pool *p, CURL *easy, int primed) {
-  idle *to = &p->idle[p->idles];
-  if (p->idles == IDLE) {
-    curl_easy_cleanup(easy);
-    return;
-  }
-  if (primed) {
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
-  } else
-    curl_easy_reset(easy);
-  to->easy = easy;
-  to->primed = primed;
-  p->idles++;
 }
 
 static void enlist(transfer *t) {
@@ -316,19 +298,15 @@ static CURLcode set_rules(CURL *easy) {
   return code;
 }
 
-static void set_callbacks(CURL *easy) {
-  curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
-  curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_head);
-  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-}
-
-static void set_transfer(CURL *easy, transfer *t) {
+static void set_callbacks(CURL *easy, transfer *t) {
   curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
   curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->said);
+  curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
   curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
+  curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_head);
   curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
+  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
-  curl_easy_setopt(easy, CURLOPT_HTTPHEADER, t->headers);
 }
 
 /* An empty proxy and no list of exceptions: what stands in the environment
@@ -380,23 +358,36 @@ static void set_connection(CURL *easy, const order *o) {
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, version);
   curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, (long)o->fresh);
   curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, (long)o->fresh);
-  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, o->timeout);
-  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, o->connect_timeout);
 }
 
 /* transfers */
 
-transfer *transfer_new(pool *p) {
-  transfer *t = calloc(1, sizeof(transfer));
-  idle taken;
+/* A transfer is used again with its handle and its room. What comes back in
+** either is written anew; said is libcurl's to empty. */
+static transfer *take_idle(pool *p) {
+  transfer *t = p->idle;
   if (t == NULL) return NULL;
-  taken = take_easy(p);
-  if (taken.easy == NULL) {
-    free(t);
-    return NULL;
+  p->idle = t->next;
+  p->idles--;
+  t->headers = NULL;
+  t->used = t->total = t->head_bytes = t->head_lines = 0;
+  t->paused = t->moved = t->headed = t->done = 0;
+  t->quiet = 0;
+  t->sends = 0;
+  t->kind = t->fault = NULL;
+  t->said[0] = '\0';
+  return t;
+}
+
+transfer *transfer_new(pool *p) {
+  transfer *t = take_idle(p);
+  if (t == NULL) {
+    if ((t = calloc(1, sizeof(transfer))) == NULL) return NULL;
+    if ((t->easy = curl_easy_init()) == NULL) {
+      free(t);
+      return NULL;
+    }
   }
-  t->easy = taken.easy;
-  t->primed = taken.primed;
   t->pool = p;
   p->holders++;
   return t;
@@ -425,22 +416,35 @@ int transfer_header(transfer *t, const char *name, const char *value) {
   return headers != NULL;
 }
 
-/* what a primed handle is set for */
-static int is_plain(const order *o) {
-  return strcmp(o->method, "GET") == 0 && o->ca_file == NULL &&
-         o->proxy == NULL;
+static int same(const char *a, const char *b) {
+  return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
+static CURLcode keep(char **to, const char *from) {
+  free(*to);
+  *to = from != NULL ? strdup(from) : NULL;
+  return from == NULL || *to != NULL ? CURLE_OK : CURLE_OUT_OF_MEMORY;
+}
+
+/* A handle that carried a plain request well keeps its options: the next one
+** of that kind, by the same way, need not set them all again. */
 static CURLcode set_kind(transfer *t, const order *o) {
   CURL *easy = t->easy;
+  int plain = strcmp(o->method, "GET") == 0 && !o->fresh;
   CURLcode code;
-  t->plain = is_plain(o);
-  if (t->plain && t->primed) return CURLE_OK;
-  set_callbacks(easy);
+  if (t->primed && plain && same(t->ca_file, o->ca_file) &&
+      same(t->proxy, o->proxy))
+    return CURLE_OK;
+  if (t->primed) curl_easy_reset(easy);
+  t->primed = plain;
+  set_callbacks(easy, t);
+  set_connection(easy, o);
   code = curl_easy_setopt(easy, CURLOPT_SHARE, t->pool->share);
   if (code == CURLE_OK) code = set_rules(easy);
   if (code == CURLE_OK) code = set_way(easy, o);
   if (code == CURLE_OK) code = set_method(easy, o);
+  if (code == CURLE_OK) code = keep(&t->ca_file, o->ca_file);
+  if (code == CURLE_OK) code = keep(&t->proxy, o->proxy);
   return code;
 }
 
@@ -449,8 +453,9 @@ CURLcode transfer_start(transfer *t, const order *o) {
   t->limit = o->limit;
   t->stream = o->stream;
   t->stall = o->stall;
-  set_transfer(t->easy, t);
-  set_connection(t->easy, o);
+  curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, o->timeout);
+  curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS, o->connect_timeout);
+  curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
   if (code == CURLE_OK) code = curl_easy_setopt(t->easy, CURLOPT_URL, o->url);
   if (code == CURLE_OK &&
       curl_multi_add_handle(t->pool->multi, t->easy) != CURLM_OK)
@@ -468,18 +473,46 @@ void transfer_taken(transfer *t) {
   if (t->running) curl_easy_pause(t->easy, CURLPAUSE_CONT);
 }
 
+static void give_idle(pool *p, transfer *t) {
+  if (p->idles == IDLE) {
+    destroy(t);
+    return;
+  }
+  t->primed = t->primed && t->done && t->kind == NULL;
+  if (t->primed)
+    curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, NULL);
+  else
+    curl_easy_reset(t->easy);
+  if (t->room > KEEP) {
+    free(t->bytes);
+    t->bytes = NULL;
+    t->room = 0;
+  }
+  t->next = p->idle;
+  p->idle = t;
+  p->idles++;
+}
+
+/* after a fork, what is libcurl's stays the parent's */
+static void forget(transfer *t) {
+  free(t->ca_file);
+  free(t->proxy);
+  free(t->bytes);
+  free(t);
+}
+
 void transfer_free(transfer *t) {
   pool *p = t->pool;
-  if (!pool_foreign(p)) {
+  if (pool_foreign(p)) {
+    forget(t);
+  } else {
     if (t->running) {
       curl_multi_remove_handle(p->multi, t->easy);
       delist(t);
     }
-    give_easy(p, t->easy, t->plain && t->done && t->kind == NULL);
     curl_slist_free_all(t->headers);
+    give_idle(p, t);
   }
-  free(t->bytes);
-  free(t);
   pool_drop(p);
 }
 
@@ -549,6 +582,15 @@ int pool_poll(pool *p, long ms) {
     if (p->news || left <= 0) return p->news;
     await(p, left);
   }
+}
+
+int transfer_wait(transfer *t, long ms) {
+  int64_t end = now() + ms;
+  while (!t->done && ms > 0) {
+    pool_poll(t->pool, ms);
+    ms = (long)(end - now());
+  }
+  return t->done;
 }
 
 void pool_sleep(pool *p, long ms) {

@@ -59,7 +59,9 @@ typedef struct transfer {
   long stall;        /* milliseconds without a byte that end it; 0: none do */
   int64_t quiet;     /* such ones so far, of those that pool_poll waited */
   int moved;         /* since quiet was counted */
-  int primed, plain; /* see give_easy in curl.c */
+  int primed;        /* its handle is set for a plain request, */
+  char *ca_file;     /* which went this way: see set_kind in curl.c */
+  char *proxy;
   int headed;        /* the final status and headers are there */
   int done;          /* with or without a failure */
   unsigned sends;    /* how often libcurl went to send the request */
@@ -88,6 +90,7 @@ int transfer_header(transfer *t, const char *name, const char *value);
 int transfer_has(const transfer *t, const char *name); /* in any case */
 
 CURLcode transfer_start(transfer *t, const order *o); /* CURLE_OK: it runs */
+int transfer_wait(transfer *t, long ms); /* is it done by then? */
 void transfer_taken(transfer *t); /* what was in bytes has been read */
 void transfer_free(transfer *t);  /* ends it if it still runs */
 

@@ -4,6 +4,8 @@
 **   pool = curl.new()
 **   ticket = pool:add(request[, stall])   raises where it is unusable; with
 **                            request.stall's default it is a stream
+**   ticket = pool:run(request, seconds)   the same, and waits so long: gives
+**                            what result() does where that was long enough
 **   pool:poll(seconds)       true when something finished or moved
 **   pool:sleep(seconds)      while transfers go on
 **   pool:close()
@@ -28,6 +30,7 @@
 
 typedef struct holder {
   pool *pool;
+  transfer *t; /* of pool:run, while no ticket holds it */
 } holder;
 
 typedef struct ticket {
@@ -261,7 +264,7 @@ static void add_header(lua_State *L, transfer *t, int *typed) {
   *typed |= curl_strequal(name.s, "content-type");
 }
 
-static void add_headers(lua_State *L, transfer *t, int i) {
+static void add_headers(lua_State *L, transfer *t, int i, const order *o) {
   int typed = 0, fit = 1;
   lua_pushliteral(L, "headers");
   lua_rawget(L, i); /* [headers] */
@@ -273,6 +276,7 @@ static void add_headers(lua_State *L, transfer *t, int i) {
     }
   }
   lua_pop(L, 1);
+  if (strcmp(o->method, "GET") == 0) return;
   /* never wait for 100 (Continue); the type that libcurl would make up for a
   ** body is never the right one */
   fit = transfer_header(t, "Expect", NULL) &&
@@ -288,10 +292,21 @@ static pool *new_pool(lua_State *L) {
   return p;
 }
 
-/* After a fork the child starts anew and leaves the parent's pool alone. */
-static pool *to_pool(lua_State *L) {
+static void drop(holder *h) {
+  if (h->t != NULL) transfer_free(h->t);
+  h->t = NULL;
+}
+
+static holder *to_holder(lua_State *L) {
   holder *h = luaL_checkudata(L, 1, POOL);
   if (h->pool == NULL) luaL_error(L, "the transport is closed");
+  drop(h); /* an error left it */
+  return h;
+}
+
+/* After a fork the child starts anew and leaves the parent's pool alone. */
+static pool *to_pool(lua_State *L) {
+  holder *h = to_holder(L);
   if (pool_foreign(h->pool)) h->pool = new_pool(L);
   return h->pool;
 }
@@ -299,6 +314,7 @@ static pool *to_pool(lua_State *L) {
 static int l_new(lua_State *L) {
   holder *h = lua_newuserdatauv(L, sizeof(*h), 0); /* [holder] */
   h->pool = NULL;
+  h->t = NULL;
   luaL_setmetatable(L, POOL);
   h->pool = new_pool(L);
   return 1;
@@ -306,32 +322,46 @@ static int l_new(lua_State *L) {
 
 static int l_close(lua_State *L) {
   holder *h = luaL_checkudata(L, 1, POOL);
+  drop(h);
   if (h->pool != NULL) pool_drop(h->pool);
   h->pool = NULL;
   return 0;
 }
 
-static ticket *new_ticket(lua_State *L, pool *p) {
+static ticket *new_ticket(lua_State *L) {
   ticket *k = lua_newuserdatauv(L, sizeof(*k), 0); /* [ticket] */
   k->t = NULL;
   luaL_setmetatable(L, TICKET);
-  if ((k->t = transfer_new(p)) == NULL) luaL_error(L, "not enough memory");
   return k;
+}
+
+/* starts the request at 2 in the holder */
+static transfer *start(lua_State *L, pool *p, double stall, int stream) {
+  holder *h = lua_touserdata(L, 1);
+  CURLcode code;
+  order o;
+  to_order(L, 2, stall, &o);
+  o.stream = stream;
+  if ((h->t = transfer_new(p)) == NULL) luaL_error(L, "not enough memory");
+  add_headers(L, h->t, 2, &o);
+  code = transfer_start(h->t, &o);
+  if (code != CURLE_OK) refuse(L, "libcurl: %s", curl_easy_strerror(code));
+  return h->t;
+}
+
+/* [ticket] takes over what the holder has */
+static int hand_over(lua_State *L, ticket *k) {
+  holder *h = lua_touserdata(L, 1);
+  k->t = h->t;
+  h->t = NULL;
+  return 1;
 }
 
 static int l_add(lua_State *L) {
   pool *p = to_pool(L);
-  order o;
-  ticket *k;
-  CURLcode code;
   lua_settop(L, 3);
-  to_order(L, 2, luaL_optnumber(L, 3, -HUGE_VAL), &o);
-  o.stream = !lua_isnil(L, 3);
-  k = new_ticket(L, p);
-  add_headers(L, k->t, 2);
-  code = transfer_start(k->t, &o);
-  if (code != CURLE_OK) refuse(L, "libcurl: %s", curl_easy_strerror(code));
-  return 1;
+  start(L, p, luaL_optnumber(L, 3, -HUGE_VAL), !lua_isnil(L, 3));
+  return hand_over(L, new_ticket(L));
 }
 
 static long to_ms(lua_State *L, int i) {
@@ -452,6 +482,17 @@ static int push_result(lua_State *L, transfer *t) {
   return 3;
 }
 
+static int l_run(lua_State *L) {
+  pool *p = to_pool(L);
+  long ms = to_ms(L, 3);
+  transfer *t = start(L, p, -HUGE_VAL, 0);
+  int n;
+  if (!transfer_wait(t, ms)) return hand_over(L, new_ticket(L));
+  n = push_result(L, t);
+  drop(lua_touserdata(L, 1));
+  return n;
+}
+
 static int l_cancel(lua_State *L) {
   ticket *k = to_ticket(L);
   if (k->t != NULL) transfer_free(k->t);
@@ -473,6 +514,7 @@ static int l_result(lua_State *L) {
 /* the module */
 
 static const luaL_Reg pool_methods[] = {{"add", l_add},
+                                        {"run", l_run},
                                         {"poll", l_poll},
                                         {"sleep", l_sleep},
                                         {"close", l_close},

@@ -75,6 +75,12 @@ local function sharing(pool)
     end
     return pool:poll(seconds)
   end
+  function proxy.run(_, request, seconds)
+    if is_ours() then
+      return pool:add(request)
+    end
+    return pool:run(request, seconds)
+  end
   function proxy:sleep(seconds)
     if not is_ours() then
       return pool:sleep(seconds)

@@ -27,11 +27,10 @@ local function failure_of(kind, message, sent)
 end
 
 -- The native module checks a request by the same rules as request.lua.
-local function add(self, request, stall)
-  local pool = self.pool
-  local ok, ticket = pcall(pool.add, pool, request, stall)
-  if not ok then error(ticket, 3) end
-  return ticket
+local function begin(method, ...)
+  local ok, first, second, third, fourth = pcall(method, ...)
+  if not ok then error(first, 3) end
+  return first, second, third, fourth
 end
 
 --- Sends a request and waits for the whole answer.
@@ -39,9 +38,13 @@ end
 ---@return table|nil response { status, headers, body }
 ---@return table|nil failure { kind, message, sent }
 function Curl:request(request)
-  local ticket = add(self, request)
-  while not ticket:done() do self.pool:poll(SLICE) end
-  local status, headers, body, sent = ticket:result()
+  local pool = self.pool
+  local status, headers, body, sent = begin(pool.run, pool, request, SLICE)
+  if type(status) == "userdata" then
+    local ticket = status
+    while not ticket:done() do pool:poll(SLICE, ticket) end
+    status, headers, body, sent = ticket:result()
+  end
   if not status then return nil, failure_of(headers, body, sent) end
   return { status = status, headers = headers, body = body }
 end
@@ -52,7 +55,7 @@ end
 ---@return table|nil reader { status, headers, read, close }
 ---@return table|nil failure
 function Curl:stream(request)
-  local ticket = add(self, request, rules.STALL)
+  local ticket = begin(self.pool.add, self.pool, request, rules.STALL)
   local status, headers = ticket:head()
   while not status and not ticket:done() do
     self.pool:poll(SLICE)

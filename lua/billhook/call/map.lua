@@ -86,9 +86,10 @@ local function sharing(pool)
       return pool:sleep(seconds)
     end
     local core = require "billhook.core"
-    local over = core.text.monotonic() + seconds
-    while core.text.monotonic() < over do
-      self:poll(over - core.text.monotonic())
+    local over, left = core.text.monotonic() + seconds, seconds
+    while left > 0 do -- one reading of the clock a turn: at a second one it may be over
+      self:poll(left)
+      left = over - core.text.monotonic()
     end
   end
   return setmetatable(proxy, {

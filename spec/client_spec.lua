@@ -333,6 +333,21 @@ describe("a call", function()
       assert(client.invoices:get("616d7cf38fedff37e4492161"))._id)
   end)
 
+  it("takes nothing for an invoice that is none", function()
+    for body, message in pairs { ['{"code":"X","message":"failed"}'] =
+      "an object under 'invoice' was expected", ["{}"] = "an object under 'invoice' was expected",
+      ['{"error":{"message":"failed"}}'] = "an error came as a success: failed" } do
+      local client = support.new("betterez", function() return reply(body) end)
+      local none, err = client.invoices:get("616d7cf38fedff37e4492161")
+      assert.is_nil(none)
+      assert.equal("decode", err.kind)
+      assert.equal(message, err.message)
+    end
+    local client = support.new("betterez", function() return reply '{"valid":true}' end)
+    assert.is_true(assert(client.invoices:issue("infile", { a = 1 },
+      { validate_only = true })).valid) -- a dry run's answer is its own
+  end)
+
   it("sends DreamClass's headers, and its paths may be replaced", function()
     local client, transport = support.new("dreamclass", function() return reply '{"id":16}' end,
       { paths = { ["invoices.get"] = "/elsewhere/{id}" }, api_key_prefix = "Bearer " })

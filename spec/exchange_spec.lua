@@ -194,6 +194,17 @@ describe("an unsafe call", function()
     assert.equal("there is no way to look it up", err.message)
   end)
 
+  it("takes whatever DreamClass answers to a payment or an assignment", function()
+    local client = support.new("dreamclass", script { 200, "3" })
+    assert.equal(3, client.fees:assign { studentIds = 1, feesIds = 2, installmentPlan = 1 })
+    assert.equal(3, client.invoices:pay(16, { amount = "5", paymentmethod = 1 }))
+    client = support.new("dreamclass", script { 200, '{"error":"no such invoice"}' })
+    local none, err = client.invoices:pay(16, { amount = "5", paymentmethod = 1 })
+    assert.is_nil(none)
+    assert.equal("unknown_outcome", err.kind)
+    assert.equal("an error came as a success: no such invoice", err.cause.message)
+  end)
+
   it("has had its effect where the answer can't be read", function()
     local client = support.new("dreamclass", script { 200, "<html>" })
     local none, err = client.invoices:create { entityType = "student", entityId = 1,

@@ -105,6 +105,16 @@ local function undecodable(plan, response, why)
     body = plan.private and nil or response.body }
 end
 
+-- Some servers call a failure a success: what has an error in it and no id is none.
+local function is_failure(value)
+  return type(value) == "table" and value.error and value.id == nil and value._id == nil
+end
+
+local function false_success(plan, response)
+  return nil, undecodable(plan, response, "an error came as a success: "
+    .. M.describe(response).message)
+end
+
 local function decode(plan, response)
   local value, why
   if not says_html(response) then
@@ -118,6 +128,8 @@ local function decode(plan, response)
     return nil, undecodable(plan, response, why)
   elseif type(value) ~= "table" then
     return nil, undecodable(plan, response, "an object was expected")
+  elseif is_failure(value) then
+    return false_success(plan, response)
   end
   return value
 end
@@ -132,6 +144,9 @@ function readers.one(state, plan, response)
   local inner = plan.unwrap and value[plan.unwrap]
   if type(inner) == "table" then
     value = inner
+  elseif plan.unwrap and value._id == nil and value.id == nil and not plan.dry then
+    return nil, undecodable(plan, response, ("an object under '%s' was expected"):format(
+      plan.unwrap))
   end
   return M.tag(state, plan, value)
 end
@@ -149,6 +164,8 @@ function readers.value(_, plan, response)
     return true
   elseif not value then
     return nil, undecodable(plan, response, why or "the answer is false")
+  elseif is_failure(value) then
+    return false_success(plan, response)
   end
   return value
 end

@@ -119,6 +119,7 @@ function M.make(state, name, params, given, level)
     operation = name, params = params, method = prepared.method,
     -- a dry run changes nothing
     idempotent = prepared.idempotent or params.onlyValidateRequest == true,
+    dry = params.onlyValidateRequest == true,
     answer = prepared.answer, unwrap = prepared.unwrap, reference = settings.reference,
     traceparent = settings.traceparent, background = settings.priority == "background",
     paged = paged, follow = follow,

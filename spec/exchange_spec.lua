@@ -61,6 +61,11 @@ describe("a call that fails at first", function()
       { 503, "", { ["Retry-After"] = "Thu, 01 Jan 1970 00:16:49 GMT" } }, { 200, "{}" }))
     assert(client.invoices:get(7)) -- the clock begins at 1000
     assert.same({ 9.2 }, transport.slept)
+    client, transport = new(script(
+      { 503, "", { ["Retry-After"] = "Thu, 01 Jan 1970 05:00:03 GMT",
+        Date = "Thu, 01 Jan 1970 05:00:00 GMT" } }, { 200, "{}" }))
+    assert(client.invoices:get(7)) -- the server's clock is another
+    assert.same({ 3.2 }, transport.slept)
   end)
 
   it("gives the error at once where Retry-After is beyond the deadline", function()
@@ -387,6 +392,26 @@ describe("hooks", function()
     assert.is_false(fine)
     assert.equal("option 'priority' of dreamapply invoices.get must be \"person\" or "
       .. '"background"', why:match("^spec/exchange_spec%.lua:%d+: (.*)$"))
+  end)
+
+  it("have their time from the call's", function()
+    local transport
+    local client
+    client, transport = new(script { 200, "{}" }, {
+      on_request = function() transport.passed = (transport.passed or 0) + 20 end })
+    assert(client.invoices:get(7))
+    assert.equal(10, transport.requests[1].timeout)
+    local told
+    client, transport = new(script { 200, "{}" }, { api_key = "another-key",
+      on_request = function() transport.passed = (transport.passed or 0) + 30 end,
+      on_response = function(event) told = event end })
+    local none, err = client.invoices:get(7)
+    assert.is_nil(none)
+    assert.equal("timeout", err.kind)
+    assert.equal("the deadline has passed", err.message)
+    assert.equal(0, #transport.requests)
+    assert.equal("timeout", told.kind)
+    assert.equal(180, told.quota_left) -- nothing was sent
   end)
 
   it("can't break a call", function()

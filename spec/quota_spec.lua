@@ -106,6 +106,9 @@ describe("billhook.quota", function()
     assert.same({ 0, 7 }, { b:look() })
     now = 1007
     assert.is_truthy(take(b))
+    -- the number is the server's, but nobody waits for a year
+    assert.equal(31536000, a:refused(31536000, one))
+    assert.same({ 0, 3600 }, { b:look() })
   end)
 
   it("says what is left and when more comes", function()

@@ -60,6 +60,22 @@ describe("billhook.retry", function()
     assert.equal(0, retry.decide(state { random = zero }, { kind = "server", retry_after = 0 }))
   end)
 
+  it("reads a date by the server's clock, where that is known", function()
+    local date = "Thu, 01 Jan 1970 00:16:49 GMT" -- 1009
+    for given, expected in pairs { [1000] = 9, [1008] = 1, [1009] = 0, [2000] = 0 } do
+      assert.equal(expected, retry.after(date, nil, given))
+    end
+    for _, ours in ipairs { 1000, 100000, -100000, 15000000 } do
+      assert.equal(5, retry.after(date, "Thu, 01 Jan 1970 00:16:44 GMT", ours))
+      assert.equal(0, retry.after(date, "Thu, 01 Jan 1970 00:16:50 GMT", ours))
+      assert.equal(120, retry.after("120", "Thu, 01 Jan 1970 00:16:44 GMT", ours))
+    end
+    assert.equal(9, retry.after(date, "yesterday", 1000))
+    assert.is_nil(retry.after("soon", "Thu, 01 Jan 1970 00:16:44 GMT", 1000))
+    assert.equal(0, retry.after("-5", nil, 1000))
+    assert.is_nil(retry.after("99999999999", nil, 1000))
+  end)
+
   it("does not wait beyond the deadline", function()
     assert.same({ nil, "deadline" },
       { retry.decide(state(), { kind = "rate_limited", retry_after = 30 }) })

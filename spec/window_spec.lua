@@ -166,6 +166,11 @@ describe("billhook.call.window", function()
     assert.is_truthy(take({ ticket = answer.ticket }).slots)
   end)
 
+  both("is parked for an hour at most, whatever one answer says", function()
+    assert.equal(3600, park(3600))
+    assert.equal(3600, park(31536000))
+  end)
+
   both("is parked longer and longer where the server does not say", function()
     for _, seconds in ipairs { 2, 4, 8, 16, 32, 60, 60 } do
       assert.equal(seconds, park())

@@ -152,7 +152,7 @@ end
 ---@return number?
 function quota:refused(retry_after, random)
   local answer = ask(self, nil, { ask = "park", seconds = retry_after, random = random() })
-  return answer and answer.wait or retry_after
+  return retry_after or answer and answer.wait
 end
 
 --- What is left, and the seconds until more comes (nil where nothing is in use); or nil and an

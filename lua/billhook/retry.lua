@@ -10,6 +10,8 @@
 --   the call gives up now and hands the number to its caller.
 -- * A call that must not run twice is repeated only where it was proven not to have run at all.
 
+local core = require "billhook.core"
+
 local M = { attempts = 3, base = 0.2, cap = 10, budget = 100, refill = 0.2 }
 
 --- A budget, full.
@@ -44,6 +46,24 @@ end
 ---@return number seconds
 function M.backoff(n, random)
   return random() * math.min(M.cap, M.base * 2 ^ (n - 1))
+end
+
+-- How wrong a clock may be, in seconds: half a year.
+local ASTRAY = 15552000
+
+--- The seconds that a Retry-After names; nil where it names none. A date is meant by the server's
+-- clock, which its Date tells: ours may be another.
+---@param text string
+---@param date string? the answer's Date
+---@param now number by our clock
+---@return number?
+function M.after(text, date, now)
+  local clock = date and text:find("%a") and core.text.retry_after(date, now - ASTRAY)
+  local till = clock and clock > 0 and core.text.retry_after(text, now - ASTRAY)
+  if till then
+    return math.max(0, till - clock)
+  end
+  return core.text.retry_after(text, now)
 end
 
 --- Decides after an attempt that failed.

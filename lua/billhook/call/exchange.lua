@@ -79,11 +79,12 @@ local function spend(state, deadline)
   end
 end
 
--- The slot for one request: false without a quota, or nil and a fault.
-local function slot_for(state, plan)
+-- The slot for one request: false without a quota, or nil and a fault. What was set aside is for
+-- first attempts: repeating must not spend what looking afterwards will need.
+local function slot_for(state, plan, attempt)
   if not state.quota then
     return false
-  elseif state.purse and #state.purse > 0 then
+  elseif attempt == 1 and state.purse and #state.purse > 0 then
     return spend(state, plan.deadline)
   end
   local slots, fault = take(state, plan, 1, plan.deadline, {})
@@ -159,23 +160,25 @@ end
 
 -- One attempt: a response (or a reader of one), or nil and a fault.
 local function transmit(state, plan, verb, attempt)
-  local slot, fault = slot_for(state, plan)
+  local slot, fault = slot_for(state, plan, attempt)
   if slot == nil then
     return nil, fault
   end
+  if state.options.on_request then
+    tell(state.options.on_request, event_of(state, plan, attempt)) -- and it may take its time
+  end
   local started = state.now()
   local remaining = plan.deadline - started
-  if remaining <= 0 then
-    if slot then
-      state.quota:give_back { slot }
-    end
-    return nil, { kind = "timeout", message = "the deadline has passed", sent = false }
+  local response, failure
+  if remaining > 0 then
+    response, failure = state.transport[verb](state.transport, request_of(state, plan, remaining))
+  else
+    failure = { kind = "timeout", message = "the deadline has passed", sent = false }
   end
-  tell(state.options.on_request, state.options.on_request and event_of(state, plan, attempt))
-  local response, failure = state.transport[verb](state.transport,
-    request_of(state, plan, remaining))
-  if slot then
+  if slot and remaining > 0 then
     state.quota:free(slot, response and response.status ~= TOO_MANY)
+  elseif slot then
+    state.quota:give_back { slot }
   end
   tell_response(state, plan, attempt, started, response, failure)
   return response, failure
@@ -212,7 +215,7 @@ local function refusal(state, plan, response, outcome)
     fault.body = nil
   end
   if outcome.retry_after then
-    fault.retry_after = core.text.retry_after(outcome.retry_after, state.wall())
+    fault.retry_after = retry.after(outcome.retry_after, response.headers.date, state.wall())
   end
   if fault.kind == "rate_limited" and state.quota then
     fault.retry_after = state.quota:refused(fault.retry_after, state.random)

@@ -28,6 +28,9 @@ local M = {}
 
 -- A clock that is behind by more than this was set back: all plans go back with it.
 local SKEW = 1
+-- Longer than so many windows nobody is kept waiting by a server's word alone: whatever it meant,
+-- then a single request goes to see. One absurd answer must not lock everybody out for a year.
+local PARKED = 60
 -- How often to look for slots that may come back at any moment, and how much later than it said a
 -- waiter may be: in parts of the window.
 local POLL, GRACE = 1 / 240, 1 / 20
@@ -220,7 +223,7 @@ end
 -- in a window that slides the next slot may come free at any moment, and in a fixed one it does so
 -- within a window. What comes back while the line is parked was under way and counts once.
 function asked.park(line, now, question)
-  local wait = question.seconds
+  local wait = question.seconds and math.min(question.seconds, PARKED * question.window)
   if not wait then
     local most = math.min(question.window, question.window / 30 * 2 ^ line.refusals)
     wait = line.parked > now and line.parked - now or most * (0.5 + 0.5 * question.random)

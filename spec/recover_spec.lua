@@ -236,10 +236,36 @@ describe("the calls of an app", function()
     assert.equal(1, assert(app.accounts.school:settle(err.intent)).id)
     crash(app, create, function(sent) there.make(sent) end)
     app = start()
-    local intent = json.decode(sql("SELECT body FROM intents")[1].body)
+    local intent = json.decode(sql("SELECT body FROM intents WHERE state = 'open'")[1].body)
     assert(app:work())
     assert.equal(2, assert(app.accounts.school:settle(intent)).id)
+    -- whoever died before it could note that asks once more
+    app.store:close()
+    app = start()
+    assert.equal(2, assert(app.accounts.school:settle(intent)).id)
+    assert.equal(1, assert(app.accounts.school:settle(err.intent)).id)
+    -- but another call for the same is another call
+    local posts = there.posts
+    assert.equal(3, assert(create(app.accounts.school)).id)
+    assert.equal(posts + 1, there.posts)
+    assert.is_nil(sql("SELECT body FROM intents")[1].body:find("Fee", 1, true))
+    now = now + 86401
+    assert(create(app.accounts.school))
     assert.equal(0, #sql "SELECT * FROM intents")
+  end)
+
+  it("are not given what was there before, where nobody looked", function()
+    there.make(fee)
+    crash(start(), function(client) return create(client, { settle_timeout = 0 }) end)
+    local app = start()
+    assert(app:work())
+    assert.same({ "unknown_outcome invoices.create" }, log)
+    local _, err = create(app.accounts.school)
+    assert.equal("unknown_outcome", err.kind)
+    assert.equal("an earlier call asked for the same, and what became of it is unknown: nothing was"
+      .. " sent", err.message)
+    now = now + 86401
+    assert.equal(2, assert(create(app.accounts.school)).id)
   end)
 
   it("leave alone what belongs to another intent", function()

@@ -7,7 +7,10 @@ local function server(on_post)
   local self = { invoices = {}, next_id = 1, posts = 0, looks = 0, lag = 0 }
   function self.make(sent, id)
     local invoice = { id = id or self.next_id, currency = sent.currency, items = {},
-      deadline = sent.deadline, payer = sent.payer, smallprint = sent.smallprint }
+      deadline = sent.deadline, payer = sent.payer, smallprint = sent.smallprint,
+      instructions = sent.instructions, type = sent.type,
+      serie = sent.serie_ID and { id = sent.serie_ID, name = "A" },
+      course = sent.course_ID and "/api/v9/courses/" .. sent.course_ID }
     for i, item in ipairs(sent.items or {}) do
       invoice.items[i] = { item = item.item, price = item.price .. ".00", qty = "1.00" }
     end
@@ -23,6 +26,7 @@ local function server(on_post)
         map[tostring(self.invoices[i].id)] = self.invoices[i]
       end
     end
+    if self.as_array then map = json.array(self.invoices) end
     return { status = 200, body = json.encode(map) }
   end
   function self.handler(request)
@@ -144,8 +148,12 @@ describe("a create whose outcome is unknown", function()
         { items = { { item = "Fee", price = "26", qty = 1 } } },
         { items = { { item = "Fee", price = "25", qty = 1 }, { item = "B", price = "1",
           qty = 1 } } },
-        { items = { { item = "Fee II", price = "25", qty = 1 } } } } do
-      local asked = with { deadline = "2026-09-01", payer = { name = "J", email = "j@x.org" } }
+        { items = { { item = "Fee II", price = "25", qty = 1 } } },
+        { smallprint = "Order 882" }, { instructions = "Pay later" }, { type = "Receipt" },
+        { serie_ID = 3 }, { course_ID = 21 } } do
+      local asked = with { deadline = "2026-09-01", payer = { name = "J", email = "j@x.org" },
+        smallprint = "Order 881", instructions = "Pay now", type = "Invoice", serie_ID = 2,
+        course_ID = 20 }
       local s = server(function(s, sent)
         for k, v in pairs(other) do sent[k] = v end
         s.make(sent)
@@ -153,6 +161,67 @@ describe("a create whose outcome is unknown", function()
       end)
       assert.equal("unknown_outcome", select(2, new(s).invoices:create(123, asked)).kind)
     end
+  end)
+
+  it("is found, however the answer spells what was asked for", function()
+    local asked = with { smallprint = "one\ntwo", instructions = " Pay now ", type = "Invoice",
+      serie_ID = 2, course_ID = 20 }
+    for _, change in ipairs { { smallprint = "one\r\ntwo" }, { instructions = "Pay now. Thanks." },
+        { serie = { id = "2" } }, { serie = false }, { course = false }, { type = false },
+        { smallprint = false }, { id = "1" } } do
+      local s = server(function(s, sent)
+        local made = s.make(sent)
+        for k, v in pairs(change) do made[k] = v or nil end
+        return nil, lost
+      end)
+      local found = assert(new(s).invoices:create(123, asked))
+      assert.same({ id = 1, location = "/api/v9/invoices/1", how = "found" }, found)
+    end
+  end)
+
+  it("is found where it is listed twice", function()
+    local s = server(function(s, sent)
+      s.invoices[2] = s.make(sent)
+      return nil, lost
+    end)
+    s.as_array = true
+    assert.equal(1, assert(new(s).invoices:create(123, fee)).id)
+  end)
+
+  it("is no id's that is none, nor lines that are none", function()
+    for _, change in ipairs { { id = "1.5" }, { id = 1.5 }, { id = 0 }, { id = -1 }, { id = " 1" },
+        { id = "0x10" }, { id = ("9"):rep(19) }, { id = true }, { id = {} },
+        { items = json.array { 5 } }, { items = json.array { json.null } }, { items = "Fee" },
+        { items = json.array { { item = "Fee", price = {}, qty = true } } } } do
+      local s = server(function(s, sent)
+        local made = s.make(sent)
+        for k, v in pairs(change) do made[k] = v end
+        return nil, lost
+      end)
+      s.as_array = true
+      local client = new(s)
+      assert.equal("unknown_outcome", select(2, client.invoices:create(123, fee)).kind)
+      -- and nobody is shut out
+      local _, err = client.invoices:create(123, fee)
+      assert.is_true(err.kind == "unknown_outcome" or err.kind == "decode", tostring(err))
+    end
+  end)
+
+  it("leaves time for the last look, where one hangs", function()
+    local s = server(function(s, sent)
+      s.make(sent)
+      return nil, lost
+    end)
+    local client, transport = new(s)
+    s.on_look = function(n)
+      if n == 2 then
+        transport.passed = transport.requests[#transport.requests].timeout
+        return nil, { kind = "timeout" }
+      end
+    end
+    assert.equal("found", assert(client.invoices:create(123, fee)).how)
+    assert.equal(3, s.looks)
+    assert.is_true(transport.passed < 8)
   end)
 
   it("is not the first that comes into sight, where a second one follows", function()
@@ -212,6 +281,29 @@ describe("a create whose outcome is unknown", function()
     local _, err = client.invoices:create(123, fee, { settle_timeout = 0 })
     assert.equal("unknown_outcome", err.kind)
     assert.equal(0, s.looks)
+    -- later neither: nobody knows what was there before
+    local none, later = client:settle(err.intent)
+    assert.is_nil(none)
+    assert.equal("there is no way to look it up", later.message)
+    -- but for a reference, which is nobody else's
+    client = new(s)
+    _, err = client.invoices:create(123, fee, { settle_timeout = 0,
+      reference = { field = "smallprint", value = "order-881" } })
+    assert.equal(0, s.looks)
+    assert.equal(2, assert(client:settle(err.intent)).id)
+  end)
+
+  it("is not another call's, though that one did not want to look", function()
+    local s = server(function(s, sent, n)
+      if n == 1 then return created(s.make(sent)) end
+      return nil, lost
+    end)
+    s.visible = 2
+    local client = new(s)
+    assert(client.invoices:create(123, fee, { settle_timeout = 0 }))
+    local _, err = client.invoices:create(123, fee)
+    assert.equal("unknown_outcome", err.kind)
+    assert.same({}, err.candidates)
   end)
 
   it("is not sent where the place can't be looked at", function()
@@ -225,6 +317,22 @@ describe("a create whose outcome is unknown", function()
     s.on_look = function() return nil, { kind = "network" } end
     assert.equal("network", select(2, new(s).invoices:create(123, fee)).kind)
     assert.equal(0, s.posts)
+    -- what calls itself a success is no list for that
+    for body, message in pairs {
+      ['{"error":"the database is away"}'] = "an error came as a success: the database is away",
+      ['{"message":"the database is away"}'] = "the list has something without an id in it",
+      ['{"invoices":[{"id":1}]}'] = "the list has something without an id in it",
+      ['[{"nr":"1"}]'] = "the list has something without an id in it",
+      ['null'] = "an object was expected",
+    } do
+      s.on_look = function() return { status = 200, body = body } end
+      none, err = new(s).invoices:create(123, fee)
+      assert.is_nil(none)
+      assert.equal("decode", err.kind)
+      assert.equal(message, err.message)
+      assert.equal(1, err.attempts)
+      assert.equal(0, s.posts)
+    end
   end)
 
   it("goes on looking where a look fails", function()
@@ -268,6 +376,25 @@ describe("a create whose outcome is unknown", function()
       assert(new(s).invoices:create(123, fee)))
     s = server(function() return { status = 201 } end)
     assert.same({ how = "created" }, assert(new(s).invoices:create(123, fee)))
+    -- nor is one that was there before its id
+    s = server(function(it, sent)
+      it.make(sent)
+      return created(it.invoices[1])
+    end)
+    s.make(fee)
+    assert.same({ id = 2, location = "/api/v9/invoices/2", how = "created" },
+      assert(new(s).invoices:create(123, fee)))
+  end)
+
+  it("has one trace, its looks too", function()
+    local s = server(function() return nil, lost end)
+    local client, transport = new(s)
+    local trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    client.invoices:create(123, fee, { traceparent = trace })
+    assert.equal(6, #transport.requests)
+    for _, request in ipairs(transport.requests) do
+      assert.equal(trace, request.headers.traceparent)
+    end
   end)
 end)
 
@@ -357,7 +484,9 @@ describe("client:settle", function()
     assert.same({ id = 1, location = "/api/v9/invoices/1", how = "found" },
       assert(client:settle(intent)))
     assert.equal(1, s.posts)
-    -- once: what it found is claimed
+    -- asked once more it says the same; another's it is not
+    assert.equal(1, assert(client:settle(intent, { settle_timeout = 1 })).id)
+    intent.id = "another"
     assert.is_nil((client:settle(intent, { settle_timeout = 1 })))
   end)
 
@@ -398,6 +527,41 @@ describe("the quota", function()
     local client = new(s, { quota = 6 })
     assert.equal("found", assert(client.invoices:create(123, fee)).how)
     assert.equal(0, client:quota().left)
+  end)
+
+  it("is not spent by repeating, where looking needs it", function()
+    local s = server(function(s, sent, n)
+      if n < 3 then return nil, { kind = "network", sent = false } end
+      s.make(sent)
+      return nil, lost
+    end)
+    s.visible = 7 -- the last look
+    s.on_look = function(n)
+      if n < 3 then return { status = 503 } end
+    end
+    local client = new(s, { quota = 10 })
+    assert.equal("found", assert(client.invoices:create(123, fee)).how)
+    assert.equal(7, s.looks)
+    assert.equal(0, client:quota().left)
+    -- what looking needs is there before anything is sent, so others go without
+    s = server(function(it, sent)
+      it.make(sent)
+      return nil, lost
+    end)
+    s.visible = 5
+    client = new(s, { quota = 7 })
+    s.on_look = function(n)
+      if n == 1 then
+        assert(client.series:list())
+        assert.equal("rate_limited", select(2, client.series:list { timeout = 1 }).kind)
+      end
+    end
+    local handler = s.handler
+    function s.handler(request)
+      if request.url:find "series" then return { body = "[]" } end
+      return handler(request)
+    end
+    assert.equal("found", assert(client.invoices:create(123, fee)).how)
   end)
 end)
 
@@ -441,6 +605,46 @@ describe("a Betterez invoice that may have been issued", function()
     assert.equal("unknown_outcome", select(2, client.invoices:retry { transactionId = id }).kind)
   end)
 
+  it("is found, whichever way its transaction is written", function()
+    local client = client_of(function(_, issue)
+      issue()
+      return nil, lost
+    end)
+    assert.equal("5", assert(client.invoices:retry { transactionId = id:upper() }).number)
+  end)
+
+  it("is not there where the answer is no invoice", function()
+    for _, body in ipairs { '{"code":"X","message":"failed"}', '{"error":"failed"}', "{}" } do
+      local client = client_of(function() return { body = body } end)
+      local _, err = client.invoices:retry { transactionId = id }
+      assert.equal("unknown_outcome", err.kind)
+      assert.equal("decode", err.cause.kind)
+      client = client_of(function(_, issue)
+        issue()
+        return { body = body }
+      end)
+      assert.equal("5", assert(client.invoices:retry { transactionId = id }).number)
+    end
+  end)
+
+  it("is looked for on every page", function()
+    local first = { _id = "616d7cf38fedff37e4492100", transactionId = id, number = "1" }
+    local issued = false
+    local client, transport = support.new("betterez", function(request)
+      if request.method == "POST" then
+        issued = true
+        return nil, lost
+      elseif request.url:find "page=2" then
+        return { body = json.encode { invoices = json.array { issued and invoice or nil },
+          next = "" } }
+      end
+      return { body = json.encode { invoices = { first },
+        next = "https://btrz.example/invoices/invoices?page=2" } }
+    end, { api_key = "btrz-key-pages" })
+    assert.equal("5", assert(client.invoices:retry { transactionId = id }).number)
+    assert.equal(7, #transport.requests)
+  end)
+
   it("is found where the server says that it was issued, after an unknown outcome", function()
     local refusal = { status = 400,
       body = '{"code":"TRANSACTION_ALREADY_INVOICED","message":"no"}' }
@@ -449,7 +653,7 @@ describe("a Betterez invoice that may have been issued", function()
       issue()
       return refusal
     end)
-    assert.is_nil((client.invoices:retry { transactionId = id }))
+    assert.is_nil((client.invoices:issue("infile", { transactionId = id })))
     assert.equal("5", assert(client.invoices:retry { transactionId = id }).number)
     -- and without one it is what the server says
     client = client_of(function() return refusal end)

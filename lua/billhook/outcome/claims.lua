@@ -12,11 +12,12 @@
 --       at `leave`, or after `lease` seconds, for an abandoned call must not block it for ever
 --   leave(place, token)
 --   begin(intent, token, lease)  -> true: it is about to be sent; false: the place is lost
---   close(intent, id, value)     -> true: its outcome is known, and the caller gets this value;
---       with an id, that is its own from now on; false: it is another call's already
+--   close(intent, id, value, settled)   -> true: its outcome is known, and the caller gets this
+--       value; with an id, that is its own from now on; false: it is another call's already.
+--       settled: long after the call; whoever asks once more is told the same
 --   open(intent)                 its outcome is unknown, and its caller knows that
---   known(place, ids, now)       -> { owned = set of those of the ids that have an owner, open = {
---       { intent, live, age }, ... } }; live: somebody is at it
+--   known(place, ids, now, id)   -> { owned = set of those of the ids that have another owner than
+--       the intent with this id, open = { { intent, live, age }, ... } }; live: somebody is at it
 
 local M = {}
 
@@ -77,26 +78,26 @@ function memory:begin(intent, token)
   return true
 end
 
-local function own(self, key)
+local function own(self, key, id)
   self.at = self.at % CLAIMS + 1
   local oldest = self.order[self.at]
   if oldest then
     self.owned[oldest] = nil
   end
   self.order[self.at] = key
-  self.owned[key] = true
+  self.owned[key] = id
 end
 
 function memory:close(intent, id)
   local key = id ~= nil and intent.place .. " " .. tostring(id)
   if key and self.owned[key] then
-    return false
+    return self.owned[key] == intent.id
   end
   if not intent.vague then
     forget(self, intent)
   end
   if key then
-    own(self, key)
+    own(self, key, intent.id)
   end
   return true
 end
@@ -105,10 +106,11 @@ function memory:open() -- luacheck: ignore 212/self
   return true
 end
 
-function memory:known(place, ids, now)
+function memory:known(place, ids, now, asking)
   local owned, open = {}, {}
   for _, id in ipairs(ids) do
-    owned[id] = self.owned[place .. " " .. id]
+    local owner = self.owned[place .. " " .. id]
+    owned[id] = owner ~= nil and owner ~= asking or nil
   end
   for _, intent in ipairs(self.intents[place] or {}) do
     local age = now - (intent.sent_at or now)

@@ -22,17 +22,18 @@ function M.unsent(err)
     sent = false, attempts = 0 }
 end
 
---- The result of an intent whose element was found: nil where that belongs to another one.
-function M.claim(state, intent, element, how)
+--- The result of an intent whose element was found: nil where that belongs to another one. `kept`:
+-- whoever asks about this intent once more is to be told the same.
+function M.claim(state, intent, element, how, kept)
   local value = search.result(state, intent, element, how)
-  return state.claims:close(intent, search.id(state, intent, element), value) and value or nil
+  return state.claims:close(intent, search.id(state, intent, element), value, kept) and value or nil
 end
 
 --- Has an open intent come to nothing? So it has where nothing like it can be seen after so long a
 -- time; what can't be looked up, a person has seen to by then.
 ---@param found table[]? the candidates; nil: nobody could look
 function M.is_nothing(state, one, found)
-  if state.vendor.looks[one.intent.operation] then
+  if state.vendor.looks[one.intent.operation] and not one.intent.blind then
     return found ~= nil and #found == 0 and one.age > claims.OPEN_FOR
   end
   return one.age > BLIND_FOR
@@ -80,7 +81,7 @@ local function adopt(state, plan, one)
     return answer.tag(state, plan, one.result)
   end
   local found
-  if plan.looks then
+  if plan.looks and not intent.blind then
     local element
     element, found = search.search(state, intent, plan.settle_timeout)
     local value = element and M.claim(state, intent, element, "found")
@@ -100,8 +101,8 @@ local function is_same(plan, intent)
   if plan.caller then
     return plan.caller == intent.caller
   end
-  return not intent.caller and not intent.vague
-    and json.encode(intent.params) == json.encode(plan.plain)
+  return not intent.caller and not intent.vague and intent.operation == plan.operation
+    and intent.params ~= nil and json.encode(intent.params) == json.encode(plan.plain)
 end
 
 --- What became of earlier calls that asked for the same as this plan: a value, or nil and a fault,

@@ -49,13 +49,13 @@ local function remains(intent)
     place = intent.place, operation = intent.operation })
 end
 
-function ledger:close(intent, id, value)
+function ledger:close(intent, id, value, settled)
   local how = { account = self.account, place = intent.place,
     claim = id ~= nil and tostring(id) or nil }
   local kept, result = pcall(json.encode, value)
-  if (intent.caller or intent.vague) and value ~= nil and kept then
+  if (intent.caller or intent.vague or settled) and value ~= nil and kept then
     how.state, how.result, how.body = "done", result, remains(intent)
-    how.keep = intent.caller and KEEP_NAMED or KEEP_VAGUE
+    how.keep = intent.caller and KEEP_NAMED or settled and KEEP or KEEP_VAGUE
   end
   return self.store:outcome(intent.id, how)
 end

@@ -48,7 +48,7 @@ end
 
 local function settle(state, one, report)
   local intent = one.intent
-  if not state.vendor.looks[intent.operation] then
+  if not state.vendor.looks[intent.operation] or intent.blind then
     return unknown(state, one, report)
   end
   local token = state.claims:enter(intent.place, LEASE, state.now())

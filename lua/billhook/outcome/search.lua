@@ -1,15 +1,17 @@
 --- Looking for the result of a call whose answer never came.
 --
 -- How to look belongs to the vendor (`looks` of billhook.vendor.*): { list = operation, params =
--- the parameters of the list from those of the call, place, matches = function(sent, candidate), id
--- = function }. What was not there before, what nobody else claims, and what is in everything what
--- was asked for, is the result. A call with a reference is matched by that too.
+-- the parameters of the list from those of the call, place, family = what the calls of one place
+-- have in common if not their name, matches = function(sent, candidate), id = function }. What was
+-- not there before, what nobody else claims, and what is in everything what was asked for, is the
+-- result. A call with a reference is matched by that too.
 --
 -- A state is a client's with `claims` in it; an intent is claims.lua's.
 
 local core = require "billhook.core"
 local answer = require "billhook.call.answer"
 local claims = require "billhook.outcome.claims"
+local each = require "billhook.call.each"
 local exchange = require "billhook.call.exchange"
 local plans = require "billhook.call.plan"
 
@@ -18,6 +20,7 @@ local M = {}
 -- When to look, in parts of the time: soon, for most outcomes are decided by then; late, for a
 -- server that is slow to commit; the last one leaves time for its own answer.
 local moments = { 0.04, 0.16, 0.4, 0.8 }
+local last = moments[#moments]
 
 --- So many looks at most.
 M.looks = #moments
@@ -26,29 +29,47 @@ local function rules_of(state, intent)
   return state.vendor.looks[intent.operation]
 end
 
---- The list of a place, as far as it can be read: whatever has an id.
+-- Every element of a list, of all its pages.
+local function elements(state, plan)
+  if not plan.paged then
+    local response, outcome = exchange.run(state, plan, "request")
+    if not response then
+      return nil, outcome
+    end
+    return answer.elements(state, plan, response)
+  end
+  local list, next_page = {}, each.pages(state, plan)
+  while true do
+    local page, fault = next_page()
+    if not page then
+      return not fault and list or nil, fault
+    end
+    for _, element in ipairs(page) do
+      list[#list + 1] = element
+    end
+  end
+end
+
+--- The list of a place. One that has anything without an id in it is none: it may be a failure that
+-- calls itself a success, and what is not seen before a call would be taken for its result.
 ---@return table[]? list
 ---@return table? fault
 function M.look(state, intent, deadline, settings)
   local rules = rules_of(state, intent)
+  settings.traceparent = state.traceparent
   local plan = plans.make(state, rules.list, rules.params(intent.params), settings, 2)
-  plan.deadline = deadline
-  local response, outcome = exchange.run(state, plan, "request")
-  if not response then
-    return nil, outcome
-  end
-  plan.invoices = false
-  local list, fault = answer.elements(state, plan, response)
-  if not list then
-    return nil, fault
-  end
-  local found = {}
-  for _, element in ipairs(list) do
-    if type(element) == "table" and rules.id(element) ~= nil then
-      found[#found + 1] = element
+  plan.deadline, plan.invoices = deadline, false
+  local list, fault = elements(state, plan)
+  for _, element in ipairs(list or {}) do
+    if type(element) ~= "table" or rules.id(element) == nil then
+      list, fault = nil, { kind = "decode", message = "the list has something without an id in it" }
+      break
     end
   end
-  return found
+  if fault then
+    fault.attempts = plan.attempts_made
+  end
+  return list, fault
 end
 
 --- Their ids, as text.
@@ -77,11 +98,13 @@ function M.fits(state, intent, element)
   return rules_of(state, intent).matches(intent.params, element)
 end
 
--- Those of a list that fit, were not there before, and have no owner.
+-- Those of a list that fit, were not there before, and have no owner. One that is listed twice is
+-- one all the same.
 local function candidates(state, intent, list, known)
-  local before, out = set_of(intent.before), {}
+  local seen, out = set_of(intent.before), {}
   for i, id in ipairs(M.ids(state, intent, list)) do
-    if not before[id] and M.fits(state, intent, list[i]) and not (known and known.owned[id]) then
+    if not seen[id] and M.fits(state, intent, list[i]) and not (known and known.owned[id]) then
+      seen[id] = true
       out[#out + 1] = list[i]
     end
   end
@@ -108,7 +131,8 @@ local function once(state, intent, deadline)
   if not found or #found == 0 then
     return found
   end
-  local known = state.claims:known(intent.place, M.ids(state, intent, found), state.wall())
+  local known = state.claims:known(intent.place, M.ids(state, intent, found), state.wall(),
+    intent.id)
   if not known then
     return nil
   end
@@ -128,7 +152,9 @@ function M.search(state, intent, seconds)
   local id_of = rules_of(state, intent).id
   for _, moment in ipairs(moments) do
     exchange.pause(state, math.max(0, began + moment * seconds - state.now()))
-    local seen, one = once(state, intent, began + seconds)
+    -- one that hangs leaves the last one its time
+    local till = moment == last and 1 or last
+    local seen, one = once(state, intent, began + till * seconds)
     if seen then
       found = seen
       if one and before and id_of(one) == id_of(before) then

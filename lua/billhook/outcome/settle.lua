@@ -89,10 +89,23 @@ local function done_before(state, plan, intent, fault)
   end
 end
 
+-- An id that was there before the call is not what the call has made.
+local function is_old(intent, id)
+  for _, before in ipairs(intent.before) do
+    if before == tostring(id) then
+      return true
+    end
+  end
+  return false
+end
+
 local function after_sending(state, plan, intent, response, outcome)
   local value, fault = nil, outcome
   if response then
     value, fault = answer.read(state, plan, response, outcome)
+    if plan.answer == "location" and is_old(intent, value.id) then
+      value.id, value.location = nil, nil
+    end
     if type(value) == "table" and value.id ~= nil then
       state.claims:close(intent, value.id, value)
       return value
@@ -112,7 +125,10 @@ local function after_sending(state, plan, intent, response, outcome)
       return nil, fault
     end
   end
-  local element, found = search.search(state, intent, plan.settle_timeout)
+  local element, found
+  if plan.settle_timeout > 0 then
+    element, found = search.search(state, intent, plan.settle_timeout)
+  end
   local result = element and earlier.claim(state, intent, element, value and "created" or "found")
   if result then
     return result
@@ -124,24 +140,55 @@ local function after_sending(state, plan, intent, response, outcome)
   return unknown(state, plan, intent, fault, found or {})
 end
 
-local function alone(state, plan, token)
-  local value, fault = earlier.found(state, plan)
-  if value ~= nil or fault then
-    return value, fault
+-- What is there before the call: a value where that was made before, or nil and a fault; nothing
+-- where it is to be sent.
+local function look_before(state, plan, intent)
+  if plan.settle_timeout == 0 then
+    -- without it, what was there before would be taken for the result; a reference tells them apart
+    intent.blind = not plan.reference or nil
+    return nil
   end
-  local intent = new_intent(state, plan)
   local list, why = search.look(state, intent, plan.deadline,
     { attempts = plan.attempts, priority = plan.background and "background" or nil })
   if not list then
     why.open = false -- nothing was sent but a question
     return nil, why
   end
-  value, fault = earlier.made(state, plan, intent, list)
-  if value or fault then
+  local value, fault = earlier.made(state, plan, intent, list)
+  intent.before = search.ids(state, intent, list)
+  return value, fault
+end
+
+-- What looking will need is set aside first: an answer must not be out of reach for want of quota.
+local function set_aside(state, plan)
+  exchange.give_back(state)
+  if plan.settle_timeout == 0 then
+    return true
+  end
+  local purse, fault = exchange.reserve(state, plan, search.looks + 2, plan.settle_timeout)
+  state.purse = purse or {}
+  return purse ~= nil, fault
+end
+
+local function alone(state, plan, token)
+  local fine, value, fault, begun
+  fine, fault = set_aside(state, plan)
+  if not fine then
+    return nil, fault
+  end
+  value, fault = earlier.found(state, plan)
+  if value ~= nil or fault then
     return value, fault
   end
-  intent.before = search.ids(state, intent, list)
-  local begun
+  local intent = new_intent(state, plan)
+  fine, fault = set_aside(state, plan) -- looking for an earlier one has spent some
+  if not fine then
+    return nil, fault
+  end
+  value, fault = look_before(state, plan, intent)
+  if value ~= nil or fault then
+    return value, fault
+  end
   begun, fault = begin(state, plan, intent, token)
   if not begun then
     return nil, fault
@@ -151,25 +198,27 @@ local function alone(state, plan, token)
 end
 
 -- The state of one call: with its purse, and with what is known about the account.
-local function state_for(state)
+local function state_for(state, plan)
   local book, err = state:claims_of()
   if not book then
     return nil, earlier.unsent(err)
   end
-  return setmetatable({ claims = book, purse = {} }, { __index = state })
+  return setmetatable({ claims = book, purse = {}, traceparent = plan and plan.traceparent },
+    { __index = state })
 end
 
 -- What the call is done to: as the vendor looks it up, or by its path.
 local function place_of(state, plan)
   local rules = state.vendor.looks[plan.operation]
-  return plan.operation .. " " .. (rules and rules.place(plan.plain)
+  return (rules and rules.family or plan.operation) .. " " .. (rules and rules.place(plan.plain)
     or plan.url:match("^%a+://[^/]+([^?]*)"))
 end
 
---- Can the outcome of this call be looked up?
+--- Can the outcome of this call be looked up? Where nobody wants to (settle_timeout = 0), it is
+-- still one of those that could be mistaken for each other.
 function M.can(state, plan)
   local rules = not plan.idempotent and state.vendor.looks[plan.operation]
-  return rules and plan.settle_timeout > 0 and rules.place(plan.plain) ~= nil
+  return rules and rules.place(plan.plain) ~= nil
 end
 
 --- Carries out a call that must not happen twice: a value, or nil and a fault.
@@ -179,29 +228,25 @@ function M.carry_out(state, plan)
   plan.caller = earlier.name(plan)
   plan.deadline = state.now() + plan.timeout
   local value, fault, token
-  state, fault = state_for(state)
+  state, fault = state_for(state, plan)
   if state then
     token, fault = enter(state, plan)
   end
   if not token then
     return nil, fault
   end
-  -- what looking will need is set aside first: an answer must not be out of reach for want of quota
-  state.purse, fault = exchange.reserve(state, plan, search.looks + 2, plan.settle_timeout)
-  if state.purse then
-    value, fault = alone(state, plan, token)
-    exchange.give_back(state)
-  end
+  value, fault = alone(state, plan, token)
+  exchange.give_back(state)
   state.claims:leave(plan.place, token)
   return value, fault
 end
 
---- Carries out, by `send`, one that can't be looked up, or need not be: written down all the same
+--- Carries out, by `send`, one that can't be looked up: written down all the same
 -- where the client belongs to an app.
 function M.note(state, plan, send)
   local fault
   plan.deadline = state.now() + plan.timeout
-  state, fault = state_for(state)
+  state, fault = state_for(state, plan)
   if not state then
     return nil, fault
   elseif not state.claims.adopts then
@@ -236,7 +281,7 @@ local function kept_for(state, intent)
   local known = state.claims.adopts and state.claims:known(intent.place, {}, state.wall())
   for _, one in ipairs(known and known.open or {}) do
     if one.intent.id == intent.id and one.result ~= nil then
-      state.claims:close(intent, nil, one.result)
+      state.claims:close(intent, nil, one.result, true)
       return one.result
     end
   end
@@ -247,7 +292,7 @@ end
 ---@return table? fault
 function M.again(state, intent, settle_timeout)
   local rules = state.vendor.looks[intent.operation]
-  if not (rules and settle_timeout > 0 and intent.place) then
+  if not (rules and settle_timeout > 0 and intent.place) or intent.blind then
     return earlier.unknown(intent, "there is no way to look it up")
   end
   local fault
@@ -260,7 +305,7 @@ function M.again(state, intent, settle_timeout)
     return answer.tag(state, { invoices = rules.whole }, value)
   end
   local element, found = search.search(state, intent, settle_timeout)
-  value = element and earlier.claim(state, intent, element, "found")
+  value = element and earlier.claim(state, intent, element, "found", true)
   if value then
     return value
   end

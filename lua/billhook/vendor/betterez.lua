@@ -49,16 +49,19 @@ M.private = {
 local function transaction_of(sent)
   local nested = type(sent.retryData) == "table" and sent.retryData or {}
   local id = sent.transactionId or nested.transactionId
-  return type(id) == "string" and #id == 24 and not id:find("%X") and id or nil
+  return type(id) == "string" and #id == 24 and not id:find("%X") and id:lower() or nil
 end
 
 -- A transaction has one invoice: whatever issued it, it is the one.
 local look = {
+  family = "invoices.issue", -- of one place, whichever of the calls it is
   list = "invoices.list",
   params = function(sent) return { transactionId = transaction_of(sent) } end,
   place = transaction_of,
-  matches = function(sent, seen) return seen.transactionId == transaction_of(sent) end,
-  id = function(element) return element._id end,
+  matches = function(sent, seen)
+    return transaction_of { transactionId = seen.transactionId } == transaction_of(sent)
+  end,
+  id = function(element) return type(element._id) == "string" and element._id or nil end,
   already = "TRANSACTION_ALREADY_INVOICED",
   whole = true, -- the answer is the invoice itself
 }

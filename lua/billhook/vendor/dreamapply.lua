@@ -44,7 +44,7 @@ local function same_lines(sent, seen)
     return false
   end
   for i, line in ipairs(sent) do
-    local other = seen[i]
+    local other = type(seen[i]) == "table" and seen[i] or {}
     if line.item ~= other.item or not same_amount(line.price, other.price)
       or not same_amount(line.qty or 1, other.qty or 1) then
       return false
@@ -64,8 +64,54 @@ local function same_payer(sent, seen)
     or (type(seen) == "table" and sent.name == seen.name and sent.email == seen.email)
 end
 
+local function squeezed(text)
+  return (text:gsub("%s+", " "):gsub("^ ", ""):gsub(" $", ""))
+end
+
+-- An answer may spell white space its own way, and add to a text.
+local function says(seen, sent)
+  return squeezed(seen):find(squeezed(sent), 1, true) ~= nil
+end
+
+-- What else tells one invoice from another, where both sides say it.
+local others = {
+  type = function(sent, seen) return seen.type == nil or seen.type == sent end,
+  serie_ID = function(sent, seen)
+    local serie = type(seen.serie) == "table" and seen.serie.id
+    return not serie or tostring(serie) == tostring(sent)
+  end,
+  course_ID = function(sent, seen)
+    local course = type(seen.course) == "string" and seen.course:match("%d+$")
+    return not course or course == tostring(sent)
+  end,
+  smallprint = function(sent, seen)
+    return type(seen.smallprint) ~= "string" or says(seen.smallprint, sent)
+  end,
+  instructions = function(sent, seen)
+    return type(seen.instructions) ~= "string" or says(seen.instructions, sent)
+  end,
+}
+
+local function contradicts(sent, seen)
+  for name, agrees in pairs(others) do
+    if sent[name] ~= nil and not agrees(sent[name], seen) then
+      return true
+    end
+  end
+  return false
+end
+
+-- Ids come as numbers or as texts; what is no positive whole number is none.
 local function id_of(element)
-  return tonumber(element.id) and element.id or nil
+  local id = element.id
+  if type(id) == "number" then
+    id = id >= 1 and id < 2 ^ 62 and id % 1 == 0 and ("%d"):format(id) or nil
+  end
+  if type(id) ~= "string" or #id > 18 or not id:find("^[1-9]%d*$") then
+    return nil
+  end
+  local number = tonumber(id)
+  return ("%d"):format(number) == id and number or id
 end
 
 --- How the outcome of a call that must not happen twice is looked up (see outcome.settle).
@@ -77,6 +123,7 @@ M.looks = {
     matches = function(sent, seen)
       return sent.currency == seen.currency and same_lines(sent.items, seen.items)
         and same_day(sent.deadline, seen.deadline) and same_payer(sent.payer, seen.payer)
+        and not contradicts(sent, seen)
     end,
     id = id_of,
     read = "invoices.get",

@@ -67,6 +67,7 @@ end
 function M.run(args)
   local process = require "billhook.process"
   process.signals("TERM", "INT", "QUIT", "HUP")
+  io.stdout:setvbuf "line" -- what a rule prints is seen at once, also in a log
   local app, err = require("billhook.cli.rules").load(args.rules)
   if not app then return nil, err end
   if args.check then return check(app) end

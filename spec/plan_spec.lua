@@ -96,6 +96,25 @@ describe("the inbox's plans", function()
       "INDEX sqlite_autoindex_lanes_1 (account=? AND name=?)")
   end)
 
+  it("admit without a table that SQLite makes for the statement", function()
+    local list = {}
+    for i = 1, 40 do
+      list[i] = event("e" .. i, { invoice = tostring(i), key = "key " .. i })
+    end
+    assert(store:admit(list))
+    local seen = 0
+    for _, one in ipairs(asked) do
+      if one.text:find "^INSERT INTO events" or one.text:find "^INSERT INTO lanes" then
+        seen = seen + 1
+        local text = one.text:gsub("%$%d+", "1")
+        for _, step in ipairs(assert(real:query("EXPLAIN " .. text))) do
+          assert.are_not.equal("OpenEphemeral", step.opcode, one.text)
+        end
+      end
+    end
+    assert.is_true(seen > 1)
+  end)
+
   it("claim by what is due, and read a lane by its open events", function()
     assert(store:admit { event "a", event "b" })
     asked = {}

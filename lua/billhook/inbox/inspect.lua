@@ -22,11 +22,12 @@ local FILTERS = {
 }
 
 -- in the words of the indexes
+local KEPT = "(e.state = 'bad' OR e.state = 'dead' OR e.state = 'unhandled') AND "
 local STATES = {
   pending = "e.open = 1 AND e.state = 'pending'",
   done = "e.state = 'done'",
-  dead = "e.state IN ('bad', 'dead', 'unhandled') AND e.state IN ('bad', 'dead')",
-  unhandled = "e.state IN ('bad', 'dead', 'unhandled') AND e.state = 'unhandled'",
+  dead = KEPT .. "e.state IN ('bad', 'dead')",
+  unhandled = KEPT .. "e.state = 'unhandled'",
 }
 
 local OTHERS = {

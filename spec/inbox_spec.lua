@@ -101,7 +101,21 @@ describe("inbox sqlite: on a disk", function()
     sql "UPDATE meta SET value = '99' WHERE name = 'version'"
     local other, err = inbox.open("sqlite:" .. path)
     assert.is_nil(other)
-    assert.are.equal("the inbox has version 99, this billhook knows up to 4", err.message)
+    assert.are.equal("the inbox has version 99, this billhook knows up to 5", err.message)
+  end)
+
+  it("brings a file of the version before to this one", function()
+    store:admit { event("a", "1"), event("b") }
+    local now = sql "SELECT sql FROM sqlite_master WHERE name = 'events_kept'"
+    sql "DROP INDEX events_kept"
+    sql("CREATE INDEX events_kept ON events (state, seq) "
+      .. "WHERE state IN ('bad', 'dead', 'unhandled')")
+    sql "UPDATE meta SET value = '4' WHERE name = 'version'"
+    store:close()
+    store = assert(inbox.open("sqlite:" .. path))
+    assert.are.same(now, sql "SELECT sql FROM sqlite_master WHERE name = 'events_kept'")
+    assert.are.same({ { value = "5" } }, sql "SELECT value FROM meta WHERE name = 'version'")
+    assert.are.same({ "duplicate" }, store:admit { event("a", "1") })
   end)
 
   it("brings a file of the version before to this one", function()

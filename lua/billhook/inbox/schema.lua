@@ -25,7 +25,7 @@
 
 local M = {}
 
-M.VERSION = 4
+M.VERSION = 5
 
 -- one text a version; the statements end with ";" and a line break
 local STEPS = {
@@ -160,6 +160,12 @@ SELECT 0, 'contested ' || account, COUNT(*), 0 FROM events WHERE contested > 0 G
   -- for a set of more than two texts SQLite makes a table, whenever an event is admitted
   [[
 ALTER TABLE lanes ADD COLUMN began BIGINT;
+DROP INDEX events_kept;
+CREATE INDEX events_kept ON events (state, seq)
+  WHERE state = 'bad' OR state = 'dead' OR state = 'unhandled';
+]],
+  -- for a set of more than two texts SQLite makes a table, whenever an event is admitted
+  [[
 DROP INDEX events_kept;
 CREATE INDEX events_kept ON events (state, seq)
   WHERE state = 'bad' OR state = 'dead' OR state = 'unhandled';

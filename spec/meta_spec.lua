@@ -41,3 +41,130 @@ describe("lua/billhook/meta.lua", function()
     end
   end)
 end)
+
+-- --- what users call ---------------------------------------------------------------------------
+
+local function read(path)
+  local handle = assert(io.open(path))
+  local content = handle:read "*a"
+  handle:close()
+  return content
+end
+
+local function lines_of(path)
+  local found = {}
+  for line in io.lines(path) do found[#found + 1] = line end
+  return found
+end
+
+-- The comment that ends above a line.
+local function comment_above(lines, at)
+  local found = {}
+  for i = at - 1, 1, -1 do
+    if not lines[i]:find "^%-%-" then break end
+    table.insert(found, 1, lines[i])
+  end
+  return found[1] and found[1]:find "^%-%-%-" and table.concat(found, "\n") or ""
+end
+
+-- These give nothing: they write an answer, or keep what they are given.
+local silent = { receive = "host/openresty", healthz = "host/openresty",
+  metrics = "host/openresty", start = "host/openresty", use_store = "app" }
+
+-- What is wrong with the comment of a function with these parameters.
+local function fault_of(comment, parameters, quiet)
+  if comment == "" then return "no docstring" end
+  for name in parameters:gmatch "[%w_%.]+" do
+    if not comment:find("%-%-%-@param " .. (name == "..." and "%.%.%." or name) .. "%??%s") then
+      return "no @param " .. name
+    end
+  end
+  if not quiet and not comment:find "%-%-%-@return" then return "no @return" end
+end
+
+-- Public files, and the pattern of their public functions.
+local public = {
+  ["lua/billhook/init.lua"] = "^function M%.([%w_]+)%((.-)%)",
+  ["lua/billhook/client.lua"] = "^function client:([%w_]+)%((.-)%)",
+  ["lua/billhook/app.lua"] = "^function App:([%w_]+)%((.-)%)",
+  ["lua/billhook/event.lua"] = "^function Event:([%w_]+)%((.-)%)",
+  ["lua/billhook/invoice.lua"] = "^function M%.([%w_]+)%((.-)%)",
+  ["lua/billhook/json.lua"] = "^function M%.([%w_]+)%((.-)%)",
+  ["lua/billhook/error.lua"] = "^function M%.([%w_]+)%((.-)%)",
+  ["lua/billhook/call/map.lua"] = "^function M%.([%w_]+)%((.-)%)",
+  ["lua/billhook/delivery/webhook.lua"] = "^function M%.([%w_]+)%((.-)%)",
+  ["lua/billhook/transport/fake.lua"] = "^function M%.([%w_]+)%((.-)%)",
+  ["lua/billhook/host/openresty.lua"] = "^function M%.([%w_]+)%((.-)%)",
+  ["lua/billhook/api_meta.lua"] = "^function [%l_]+:([%w_]+)%((.-)%)",
+  ["lua/billhook/vendors_meta.lua"] = "^function [%l_]+:([%w_]+)%((.-)%)",
+}
+
+-- The names of design and documentation, and where each is.
+local wanted = {
+  ["lua/billhook/init.lua"] = "dreamapply dreamclass betterez calls",
+  ["lua/billhook/client.lua"] = "call ping quota settle can",
+  ["lua/billhook/app.lua"] = "on on_dead receive work poll",
+  ["lua/billhook/event.lua"] = "raw invoice once retry_after",
+  ["lua/billhook/invoice.lua"] = "total paid balance number currency due_date payer is_overdue tag",
+  ["lua/billhook/call/map.lua"] = "map",
+  ["lua/billhook/delivery/webhook.lua"] = "verify sign",
+  ["lua/billhook/host/openresty.lua"] = "receive healthz metrics start",
+}
+
+describe("a public function", function()
+  for path, pattern in pairs(public) do
+    it("of " .. path .. " says what it takes and gives", function()
+      local bad, seen, lines = {}, {}, lines_of(path)
+      for i, line in ipairs(lines) do
+        local name, parameters = line:match(pattern)
+        if name then
+          seen[name] = true
+          local quiet = silent[name] and path:find(silent[name], 1, true)
+          local fault = fault_of(comment_above(lines, i), parameters, quiet)
+          if fault then bad[#bad + 1] = ("%s:%d: %s: %s"):format(path, i, name, fault) end
+        end
+      end
+      assert.same({}, bad)
+      assert.is_truthy(next(seen))
+      for name in (wanted[path] or ""):gmatch "%S+" do assert.is_true(seen[name], name) end
+    end)
+  end
+
+  it("of a vendor is told to editors, and no other", function()
+    local billhook = require "billhook"
+    local declared = {}
+    for _, path in ipairs { "lua/billhook/api_meta.lua", "lua/billhook/vendors_meta.lua" } do
+      local class
+      for _, line in ipairs(lines_of(path)) do
+        class = line:match "^%-%-%-@class billhook%.(%l+%.[%l_]+)$" or class
+        local verb, parameters = line:match "^function [%l_]+:([%w_]+)%((.-)%)"
+        if verb then declared[class .. "." .. verb] = parameters end
+      end
+    end
+    for vendor, made in pairs {
+      dreamapply = billhook.dreamapply { base_url = "https://x.org", api_key = "abcdef" },
+      dreamclass = billhook.dreamclass { api_key = "abcdef" },
+      betterez = billhook.betterez { api_key = "abcdef" },
+    } do
+      for name, resource in pairs(made) do
+        local class = type(resource) == "table" and getmetatable(resource)
+        for verb in pairs(class and type(class.__index) == "table" and class.__index or {}) do
+          local whole = ("%s.%s.%s"):format(vendor, name, verb)
+          assert.is_truthy(declared[whole], whole)
+          declared[whole] = nil
+        end
+      end
+    end
+    assert.is_nil(next(declared))
+  end)
+
+  it("of a client has all options told to editors", function()
+    local text_of = read "lua/billhook/api_meta.lua"
+    for name in pairs(require("billhook.call.state").rules) do
+      assert.matches("\n---@field " .. name .. " ", text_of, 1, true)
+    end
+    for _, kind in ipairs(require("billhook.error").kinds) do
+      assert.matches('\n---| "' .. kind .. '"\n', text_of, 1, true)
+    end
+  end)
+end)

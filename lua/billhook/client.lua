@@ -43,6 +43,7 @@ local M = {}
 
 local states = setmetatable({}, { __mode = "k" })
 
+---@class billhook.client
 local client = {}
 local mt = { __index = client, __name = "billhook.client" }
 
@@ -80,7 +81,8 @@ function client:call(name, params, settings)
   return perform.call(state, plan)
 end
 
---- Is the vendor there, and does it know the key?
+--- Is the vendor there, and does it know the key? DreamApply alone has a call for it.
+---@param settings table? the options of this call
 ---@return any value
 ---@return table? err
 function client:ping(settings)

@@ -148,6 +148,7 @@ function M.new(fields)
 end
 
 --- Is it an error object?
+---@param value any
 ---@return boolean
 function M.is(value)
   return type(value) == "table" and getmetatable(value) == mt

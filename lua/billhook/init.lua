@@ -6,6 +6,17 @@
 -- The public door. Nothing happens here: each name loads what is behind it when it is first used,
 -- so that requiring this module costs next to nothing.
 
+---@class billhook
+---@field version string
+---@field app fun(options: table): table accounts, rules, an inbox: see billhook.app
+---@field verify function one delivery checked: see billhook.delivery.webhook
+---@field sign function and one made, for tests
+---@field map function calls side by side: see billhook.call.map
+---@field invoice table pure functions on invoices: see billhook.invoice
+---@field decimal fun(value: billhook.Amount): billhook.decimal raises for what is none
+---@field null userdata null where JSON has it in a list
+---@field json table see billhook.json
+---@field error table see billhook.error
 local M = { version = "0.1.0" }
 
 -- Why a value is no decimal, for whoever wrote or typed it: people write "1,50" and "1 000.00".
@@ -66,8 +77,8 @@ setmetatable(M, {
 
 --- A client of a DreamApply instance: see billhook.client and billhook.vendor.dreamapply for the
 -- options.
----@param options table
----@return table client
+---@param options billhook.ClientOptions wrong ones raise at the caller's line
+---@return billhook.DreamApply client
 function M.dreamapply(options)
   local client = require("billhook.client").new("dreamapply", options, 2)
   return client
@@ -75,8 +86,8 @@ end
 
 --- A client of a DreamClass school: see billhook.client and billhook.vendor.dreamclass for the
 -- options.
----@param options table
----@return table client
+---@param options billhook.DreamClassOptions wrong ones raise at the caller's line
+---@return billhook.DreamClass client
 function M.dreamclass(options)
   local client = require("billhook.client").new("dreamclass", options, 2)
   return client
@@ -84,16 +95,16 @@ end
 
 --- A client of a Betterez account: see billhook.client and billhook.vendor.betterez for the
 -- options.
----@param options table
----@return table client
+---@param options billhook.BetterezOptions wrong ones raise at the caller's line
+---@return billhook.Betterez client
 function M.betterez(options)
   local client = require("billhook.client").new("betterez", options, 2)
   return client
 end
 
---- The operations of a vendor, as data: what client:call takes.
----@param vendor string
----@return table[]
+--- The operations of a vendor, as data: what client:call takes. An unknown vendor raises.
+---@param vendor "dreamapply"|"dreamclass"|"betterez"
+---@return { name: string, method: string, path: string, params: table[], safe: boolean }[]
 function M.calls(vendor)
   local known = pcall(require, "billhook.vendor." .. tostring(vendor))
   if not known then

@@ -84,6 +84,7 @@ end
 
 --- Makes a transport that answers with what `handler` gives.
 ---@param handler fun(request: table, n: integer): table|nil, table|nil
+---@return table transport with `requests`, `slept`, and `chunk` (bytes of a stream's pieces, 1)
 function M.new(handler)
   if type(handler) ~= "function" then error("handler must be a function", 2) end
   return setmetatable({ handler = handler, requests = {}, slept = {}, chunk = 1 }, fake_mt)

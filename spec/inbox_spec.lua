@@ -118,21 +118,6 @@ describe("inbox sqlite: on a disk", function()
     assert.are.same({ "duplicate" }, store:admit { event("a", "1") })
   end)
 
-  it("brings a file of the version before to this one", function()
-    store:admit { event("a", "1"), event("b") }
-    local now = sql "SELECT sql FROM sqlite_master WHERE name = 'events_kept'"
-    sql "DROP INDEX events_kept"
-    sql("CREATE INDEX events_kept ON events (state, seq) "
-      .. "WHERE state IN ('bad', 'dead', 'unhandled')")
-    sql "ALTER TABLE lanes DROP COLUMN began"
-    sql "UPDATE meta SET value = '3' WHERE name = 'version'"
-    store:close()
-    store = assert(inbox.open("sqlite:" .. path))
-    assert.are.same(now, sql "SELECT sql FROM sqlite_master WHERE name = 'events_kept'")
-    assert.are.same({ { value = "4" } }, sql "SELECT value FROM meta WHERE name = 'version'")
-    assert.are.same({ "duplicate" }, store:admit { event("a", "1") })
-  end)
-
   it("says what it cannot open", function()
     for _, bad in ipairs { "/no/such/folder/a.db", folder } do
       local other, err = inbox.open("sqlite:" .. bad)

@@ -157,12 +157,8 @@ SELECT 0, 'state ' || CASE state WHEN 'bad' THEN 'dead' ELSE state END || ' ' ||
 INSERT INTO counters (shard, name, n, total)
 SELECT 0, 'contested ' || account, COUNT(*), 0 FROM events WHERE contested > 0 GROUP BY account;
 ]],
-  -- for a set of more than two texts SQLite makes a table, whenever an event is admitted
   [[
 ALTER TABLE lanes ADD COLUMN began BIGINT;
-DROP INDEX events_kept;
-CREATE INDEX events_kept ON events (state, seq)
-  WHERE state = 'bad' OR state = 'dead' OR state = 'unhandled';
 ]],
   -- for a set of more than two texts SQLite makes a table, whenever an event is admitted
   [[

@@ -207,8 +207,22 @@ describe("billhook trigger", function()
 
   it("says what is missing, and what cannot be reached", function()
     refused(command.run { "trigger", "dreamclass", "--secret", "s" }, "--to is missing")
-    refused(command.run { "trigger", "dreamclass", "--print" }, "'secret' is missing")
-    refused(command.run { "trigger", "dreamapply", "--print" }, "'authorization' is missing")
+    refused(command.run { "trigger", "dreamclass", "--print" },
+      "--secret (or BILLHOOK_SECRET) is missing")
+    refused(command.run { "trigger", "dreamapply", "--print" },
+      "--authorization (or BILLHOOK_AUTHORIZATION) is missing")
+    refused(command.run { "trigger", "dreamapply", "--print", "--authorization", "x", "--id", "a" },
+      "--id of a DreamApply event is a number")
+    for _, url in ipairs { "ftp://x", "example", "" } do
+      refused(command.run { "trigger", "dreamclass", "--secret", "s", "--to", url },
+        "--to must be an http:// or https:// URL")
+    end
+    refused(command.run { "trigger", "dreamclass", "--secret", "s", "--to", "http://a:b@c/" },
+      "--to must not have a user name")
+    for _, time in ipairs { "0", "-1", "x", "nan" } do
+      refused(command.run { "trigger", "dreamclass", "--secret", "s", "--to", "http://127.0.0.1",
+        "--timeout=" .. time }, "malformed argument")
+    end
     refused(command.run { "trigger", "dreamclass", "--print", "--basic", "x" },
       "--basic is user:password")
     local port = ("%d"):format((process.free_port()))

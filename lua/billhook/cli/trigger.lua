@@ -5,6 +5,11 @@ local M = {}
 
 M.summary = "Send a signed sample webhook."
 
+local function seconds(text)
+  local value = tonumber(text)
+  return value and value > 0 and value < 86400 and value or nil
+end
+
 function M.configure(command)
   command:argument("vendor", "Whose webhook."):choices { "dreamclass", "betterez", "dreamapply" }
   command:argument("event", "The vendor's name of the event, or ours (invoice.created)."):args "?"
@@ -18,7 +23,7 @@ function M.configure(command)
   command:option("--data", "A JSON file in place of the made-up invoice; - is stdin.")
     :argname "<file>"
   command:flag("--test", "Mark it as a test (livemode = false)."):target "test"
-  command:option("--timeout", "Seconds to wait for the answer.", "10"):convert(tonumber)
+  command:option("--timeout", "Seconds to wait for the answer.", "10"):convert(seconds)
   command:flag("--print", "Print headers and body in place of sending."):target "dry"
   command:flag("--json", "Print the answer as JSON.")
   command:epilog [[
@@ -79,15 +84,35 @@ local function report(args, response)
   return good and 0 or 1
 end
 
-function M.run(args)
+local needed = {
+  dreamapply = { "authorization", "--authorization (or BILLHOOK_AUTHORIZATION)" },
+  dreamclass = { "secret", "--secret (or BILLHOOK_SECRET)" },
+  betterez = { "secret", "--secret (or BILLHOOK_SECRET)" },
+}
+
+-- Wrong arguments end here, with a line; further down they would be a defect, with a trace.
+local function check(args, credentials)
   local cli = require "billhook.cli"
   if not args.to and not args.dry then cli.usage "trigger: --to is missing" end
+  local proof = needed[args.vendor]
+  if not credentials[proof[1]] then cli.usage("trigger: " .. proof[2] .. " is missing") end
+  local parts, why = require("billhook.options").parse_url(args.to or "http://localhost")
+  if not parts then cli.usage("trigger: --to " .. why) end
+  if args.vendor == "dreamapply" and args.id and not args.id:find "^%d+$" then
+    cli.usage "trigger: --id of a DreamApply event is a number"
+  end
+end
+
+function M.run(args)
+  local cli = require "billhook.cli"
+  local credentials = M.credentials(args)
+  check(args, credentials)
   local data, err = data_of(args.data)
   if err then return nil, err end
   local body = require("billhook.cli.samples").body(args.vendor, args.event or "invoice.created", {
     id = args.id, tenant = args.tenant, test = args.test, data = data,
   })
-  local headers, signed = cli.try(require("billhook").sign, args.vendor, body, M.credentials(args))
+  local headers, signed = cli.try(require("billhook").sign, args.vendor, body, credentials)
   if not headers then return nil, tostring(signed) end
   if args.dry then return show(headers, signed) end
   local response, failure = require("billhook.transport").pick("curl"):request {

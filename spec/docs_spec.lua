@@ -129,6 +129,55 @@ describe("README.md's first webhook", function()
   end)
 end)
 
+describe("docs/sandbox.md", function()
+  setup(function()
+    vendors = nginx.start { http = sandbox.conf { listen = "127.0.0.1:PORT2" } }
+  end)
+
+  teardown(function() vendors:stop() end)
+
+  it("has lines for the shell that do what they say", function()
+    local count = 0
+    for line in io.lines "docs/sandbox.md" do
+      if line:find "^curl " then
+        count = count + 1
+        local pipe = io.popen((line:gsub("127%.0%.0%.1:8081", "127.0.0.1:" .. vendors.ports[2])))
+        local answer = pipe:read "*a"
+        pipe:close()
+        local value = json.decode(answer)
+        assert.is_table(value, line .. "\n" .. answer)
+        assert.is_nil(value.error, line)
+      end
+    end
+    assert.is_true(count > 9)
+  end)
+
+  it("has the credentials that the sandbox asks for", function()
+    local page = command.read "docs/sandbox.md"
+    for vendor in pairs(suffix) do
+      for name, value in pairs(sandbox.defaults(vendor)) do
+        local told = type(value) == "table"
+          and ('`%s = { "%s", "%s" }`'):format(name, value[1], value[2])
+          or ('`%s = "%s"`'):format(name, tostring(value))
+        if type(value) ~= "number" and name ~= "shape" then
+          assert.matches(told, page, 1, true)
+        end
+      end
+    end
+  end)
+
+  it("has every call that steers it, and every fault", function()
+    local page = command.read "docs/sandbox.md"
+    local control_lua = command.read "lua/billhook/sandbox/control.lua"
+    for name in control_lua:gmatch '%["%u+ /sandbox/(%l+)"%]' do
+      assert.matches("/sandbox/" .. name, page, 1, true)
+    end
+    for name in command.read("lua/billhook/sandbox/faults.lua"):gmatch '\n%-%-   "([%l-]+)"' do
+      assert.matches('`"' .. name .. '"`', page, 1, true)
+    end
+  end)
+end)
+
 -- The anchor that GitHub makes of a heading.
 local function anchor(heading)
   return (heading:lower():gsub("[^%w%s_-]", ""):gsub("%s", "-"))

@@ -473,6 +473,8 @@ describe("the sandbox", function()
       local _, made = btrz("POST", "/gti", { transactionId = transaction })
       assert.same({ status = "OK" }, select(2, btrz("POST", "/emails",
         { invoiceId = made.invoice._id, emails = { "a@example.com" } })))
+      assert.equal("INVALID_EMAIL_TO_SEND", select(2, btrz("POST", "/emails",
+        { invoiceId = made.invoice._id, emails = { "nobody" } })).code)
       local status, pdf, headers = btrz("GET", "/pdfs?transactionId=" .. transaction)
       assert.equal(200, status)
       assert.equal("application/pdf", headers["content-type"])

@@ -262,48 +262,56 @@ end
 
 --- The sum of its lines, each rounded to the currency's digits, half away from zero.
 ---@param invoice table
----@return userdata? total, string? why
+---@return billhook.decimal? total
+---@return string? why
 function M.total(invoice)
   return answer(reader_of(invoice, "total").total, invoice)
 end
 
 --- What came in: captured payments and those recorded by hand.
 ---@param invoice table
----@return userdata? paid, string? why
+---@return billhook.decimal? paid
+---@return string? why
 function M.paid(invoice)
   return answer(reader_of(invoice, "paid").paid, invoice)
 end
 
 --- What is still to be paid; below zero where too much was.
 ---@param invoice table
----@return userdata? balance, string? why
+---@return billhook.decimal? balance
+---@return string? why
 function M.balance(invoice)
   return answer(reader_of(invoice, "balance").balance, invoice)
 end
 
 --- The number that people know it by.
 ---@param invoice table
----@return string? number, string? why
+---@return string? number
+---@return string? why
 function M.number(invoice)
   return answer(reader_of(invoice, "number").number, invoice)
 end
 
+--- Three letters, as the vendor says them; DreamClass does not.
 ---@param invoice table
----@return string? currency, string? why
+---@return string? currency
+---@return string? why
 function M.currency(invoice)
   return answer(reader_of(invoice, "currency").currency, invoice)
 end
 
 --- The day by which it is to be paid, as YYYY-MM-DD.
 ---@param invoice table
----@return string? day, string? why
+---@return string? day
+---@return string? why
 function M.due_date(invoice)
   return answer(reader_of(invoice, "due_date").due_date, invoice)
 end
 
 --- Who is to pay: { name, email }, either of which may be absent.
 ---@param invoice table
----@return table? payer, string? why
+---@return { name: string?, email: string? }? payer
+---@return string? why
 function M.payer(invoice)
   return answer(reader_of(invoice, "payer").payer, invoice)
 end
@@ -311,7 +319,8 @@ end
 --- Whether on that day its due date has passed and something is still to be paid.
 ---@param invoice table
 ---@param today string YYYY-MM-DD
----@return boolean? overdue, string? why
+---@return boolean? overdue
+---@return string? why
 function M.is_overdue(invoice, today)
   local reader = reader_of(invoice, "is_overdue")
   if type(today) ~= "string" or not today:find("^%d%d%d%d%-%d%d%-%d%d$") then

@@ -173,6 +173,11 @@ route("POST", "/emails", function(my, request, state)
   fields = type(fields.email) == "table" and fields.email or fields
   if type(fields.emails) ~= "table" then return failure(400, "WRONG_DATA") end
   if not my.by_id[fields.invoiceId] then return failure(404, "INVOICE_NOT_FOUND") end
+  for _, address in ipairs(fields.emails) do
+    if not tostring(address):find("^[^@%s]+@[^@%s]+$") then
+      return failure(400, "INVALID_EMAIL_TO_SEND")
+    end
+  end
   local mail = { from = "no-reply@example.com", to = json.array(fields.emails) }
   hook(state, "invoiceemail.created", mail, fields.invoiceId)
   return 200, { status = "OK" }

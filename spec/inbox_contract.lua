@@ -518,14 +518,34 @@ return function(open)
     end)
 
     it("raises where the filter is none", function()
-      for message, filter in pairs {
-        ["unknown field 'colour' of a filter"] = { colour = 1 },
-        ["unknown state 'blue'"] = { state = "blue" },
+      local age = "field 'older_than' of a filter must be seconds, up to 1e10"
+      local limit = "field 'limit' of a filter must be a whole number of at least 1"
+      for _, case in ipairs {
+        { "unknown field 'colour' of a filter", { colour = 1 } },
+        { "field 'state' of a filter must be pending, done, dead or unhandled",
+          { state = "blue" } },
+        { age, { older_than = 1 / 0 } }, { age, { older_than = 0 / 0 } },
+        { age, { older_than = "1" } }, { age, { older_than = 1.1e10 } },
+        { age, { older_than = math.maxinteger or 2 ^ 63 } }, { age, { older_than = -2e10 } },
+        { "field 'newer_than' of a filter must be seconds, up to 1e10", { newer_than = -1 / 0 } },
+        { limit, { limit = 0 } }, { limit, { limit = -1 } }, { limit, { limit = 1.5 } },
+        { limit, { limit = 1 / 0 } }, { limit, { limit = "7" } }, { limit, { limit = 0 / 0 } },
+        { "field 'invoice' of a filter must be a string", { invoice = 16 } },
+        { "field 'account' of a filter must be a string", { account = false } },
+        { "field 'id' of a filter must be a string", { id = 7 } },
+        { "field 'type' of a filter must be a string", { type = {} } },
+        { "field 'before' of a filter must be a whole number", { before = "x" } },
+        { "field 'contested' of a filter must be true or false", { contested = 1 } },
       } do
-        local ok, why = pcall(store.list, store, filter)
-        assert.is_false(ok)
-        assert.are.equal(message, why)
+        for _, what in ipairs { "list", "purge", "replay" } do
+          local ok, why = pcall(store[what], store, case[2])
+          assert.is_false(ok)
+          assert.are.equal(case[1], why)
+        end
       end
+      assert.are.equal(0, store:purge { older_than = 1e10 })
+      assert.are.equal(1, store:purge { older_than = -1e10 })
+      assert.are.equal(4, #store:list { newer_than = 1e10, contested = false, limit = 2 ^ 31 })
     end)
 
     it("has show say false for what is not there", function()

@@ -30,10 +30,45 @@ local STATES = {
   unhandled = KEPT .. "e.state = 'unhandled'",
 }
 
-local OTHERS = {
-  id = true, invoice = true, state = true, contested = true, older_than = true, newer_than = true,
-  limit = true,
+local AGE_MOST = 1e10 -- seconds: 300 years, and far from where an integer ends
+
+local function is_text(value)
+  return type(value) == "string", "must be a string"
+end
+
+-- below zero: a moment that is still to come
+local function is_age(value)
+  return type(value) == "number" and value >= -AGE_MOST and value <= AGE_MOST,
+    "must be seconds, up to 1e10"
+end
+
+local function is_count(value)
+  return type(value) == "number" and value >= 1 and value <= 2 ^ 31 and value % 1 == 0,
+    "must be a whole number of at least 1"
+end
+
+local CHECKS = {
+  account = is_text, type = is_text, id = is_text, invoice = is_text, limit = is_count,
+  older_than = is_age, newer_than = is_age,
+  before = function(value)
+    return type(value) == "number" and value % 1 == 0, "must be a whole number"
+  end,
+  contested = function(value) return type(value) == "boolean", "must be true or false" end,
+  state = function(value)
+    return STATES[value] ~= nil, "must be pending, done, dead or unhandled"
+  end,
 }
+
+-- A filter decides what is deleted: one that is none must not mean "everything".
+local function check(filter)
+  for name, value in pairs(filter) do
+    if not CHECKS[name] then
+      error(("unknown field '%s' of a filter"):format(tostring(name)), 0)
+    end
+    local fine, why = CHECKS[name](value)
+    if not fine then error(("field '%s' of a filter %s"):format(name, why), 0) end
+  end
+end
 
 -- few: a counter tells of each that has an event
 local ACCOUNTS = "SELECT DISTINCT SUBSTR(name, 7) AS account FROM counters "
@@ -55,6 +90,8 @@ local function of_invoice(query, invoice, account)
   return "e.lane IN (" .. table.concat(lanes, ", ") .. ")"
 end
 
+local function ago(now, seconds) return now - math.floor(seconds * 1000) end
+
 -- The condition of a filter and its values; `clause(text, ...)` adds more.
 local function conditions(query, filter, now)
   local parts, values = { "1 = 1" }, {}
@@ -65,24 +102,18 @@ local function conditions(query, filter, now)
     end
     parts[#parts + 1] = text
   end
-  for name, value in pairs(filter) do
-    if FILTERS[name] then
-      clause(FILTERS[name], value)
-    elseif not OTHERS[name] then
-      error("unknown field '" .. tostring(name) .. "' of a filter", 0)
-    end
+  for name, text in pairs(FILTERS) do
+    if filter[name] then clause(text, filter[name]) end
   end
   if filter.id then
-    local account, id = tostring(filter.id):match("^([^:]*):(.*)$")
+    local account, id = filter.id:match("^([^:]*):(.*)$")
     clause("e.account = ? AND e.id = ?", account or "", id or "")
   end
   if filter.invoice then clause(of_invoice(query, filter.invoice, filter.account)) end
-  if filter.state then
-    clause(STATES[filter.state] or error("unknown state '" .. tostring(filter.state) .. "'", 0))
-  end
+  if filter.state then clause(STATES[filter.state]) end
   if filter.contested then clause("e.contested > 0") end
-  if filter.older_than then clause("e.received_at < ?", now - filter.older_than * 1000) end
-  if filter.newer_than then clause("e.received_at >= ?", now - filter.newer_than * 1000) end
+  if filter.older_than then clause("e.received_at < ?", ago(now, filter.older_than)) end
+  if filter.newer_than then clause("e.received_at >= ?", ago(now, filter.newer_than)) end
   return parts, values, clause
 end
 
@@ -99,9 +130,11 @@ local function where(parts, filter, limit)
 end
 
 function Inspect:list(filter)
+  filter = filter or {}
+  check(filter)
   return self:read(function(query, now)
-    local parts, values = conditions(query, filter or {}, now)
-    local text = where(parts, filter or {}, filter and filter.limit or LIMIT)
+    local parts, values = conditions(query, filter, now)
+    local text = where(parts, filter, filter.limit or LIMIT)
     local events = query("SELECT e.* FROM events e" .. text, unpack(values))
     for i, row in ipairs(events) do events[i] = rows.event(row) end
     return events
@@ -133,6 +166,7 @@ local SOME = "SELECT b.seq FROM bodies b JOIN events e ON e.seq = b.seq WHERE %s
 -- fn(query, now, rows, tally) gives how many it was done with. They are looked for without a lock,
 -- and changed a few in a transaction, in the order of their admission.
 local function each_batch(self, filter, extra, fn)
+  check(filter)
   local all, last, left = 0, 0, filter.limit or math.huge
   while left > 0 do
     local found, why = self:read(function(query, now)

@@ -106,6 +106,9 @@ describe("billhook inbox", function()
     for _, case in ipairs {
       { "not an age such as 30d", "list", "--older-than", "soon" },
       { "not a whole number above 0", "list", "--limit", "0" },
+      { "or too large: 99999999999", "list", "--limit", "99999999999" },
+      { "longer ago than 300 years: 999999999999d", "purge", "--older-than", "999999999999d" },
+      { "longer ago than 300 years", "purge", "--older-than", ("9"):rep(400) .. "d" },
       { "not a whole number above 0", "retry", "--all", "--limit", "x" },
       { "must be one of", "list", "--state", "lost" },
       { "an id, or --all", "retry" },

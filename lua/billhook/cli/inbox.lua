@@ -6,11 +6,13 @@ local M = {}
 M.summary = "Look into the inbox; run deliveries again; purge."
 
 local units = { s = 1, m = 60, h = 3600, d = 86400 }
+local OLDEST = 1e10 -- seconds, as the inbox has it
 
 -- Seconds ago, from an age or from a moment.
 local function ago(text)
   local number, unit = text:match "^(%d+)([smhd]?)$"
-  if number then return tonumber(number) * units[unit == "" and "s" or unit] end
+  local age = number and tonumber(number) * 1.0 * units[unit == "" and "s" or unit]
+  if age then return age <= OLDEST and age or nil, "longer ago than 300 years: " .. text end
   local text_of = require("billhook.core").text
   local moment = text_of.datetime(text)
   if moment then return math.max(0, text_of.now() - moment) end
@@ -20,8 +22,8 @@ end
 
 local function whole(text)
   local number = tonumber(text:match "^%d+$")
-  if number and number > 0 then return number end
-  return nil, "not a whole number above 0: " .. text
+  if number and number > 0 and number <= 2 ^ 31 then return number end
+  return nil, "not a whole number above 0, or too large: " .. text
 end
 
 local function where(command)

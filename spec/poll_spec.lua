@@ -102,6 +102,22 @@ describe("app:poll", function()
     assert.is_truthy(asked[1]:find("bySince=1970-01-01", 1, true))
   end)
 
+  it("waits for the quota behind people and rules", function()
+    local billhook, asked_for = require "billhook", {}
+    d = desk.new { accounts = { apply = billhook.dreamapply { base_url = "https://apply.test",
+      api_key = "key", webhook = { authorization = desk.AUTHORIZATION },
+      quota = { store = { slots = function(_, _, question)
+        if question.ask ~= "take" then return {} end
+        asked_for[#asked_for + 1] = question.background
+        return { slots = { 1 } }
+      end } },
+      transport = require("billhook.transport.fake").new(function()
+        return { status = 200, headers = { ["content-type"] = "application/json" }, body = "{}" }
+      end) } } }
+    assert.are.equal(0, d.app:poll "apply")
+    assert.are.same({ true }, asked_for)
+  end)
+
   it("reads page after page", function()
     local at = 0
     d.answer = function()

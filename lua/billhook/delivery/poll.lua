@@ -19,6 +19,7 @@ local M = {}
 
 local PAGE = 1024 -- of the journal, the most that it gives
 local PAGES = 200 -- a poll; the next one goes on
+local BEHIND = { priority = "background" } -- people and rules come first
 
 local ENTRIES = {
   "Invoice was created: ?", "Invoice was edited: ?", "Invoice was deleted: ?",
@@ -73,7 +74,7 @@ local vendors = {}
 
 -- One page; gives how many were new, and whether there may be more.
 local function journal_page(app, account, store, params, name)
-  local items, why = app.accounts[account]:call("journal.list", params)
+  local items, why = app.accounts[account]:call("journal.list", params, BEHIND)
   if not items then return nil, why end
   local events, new
   events, why = journal_events(app, account, without(items, params.bySince))
@@ -116,7 +117,7 @@ local function failure_event(app, account, failure)
 end
 
 function vendors.betterez(app, account, store)
-  local failures, why = app.accounts[account]:call("invoices.failures", {})
+  local failures, why = app.accounts[account]:call("invoices.failures", {}, BEHIND)
   if not failures then return nil, why end
   local events = {}
   for _, failure in ipairs(failures) do

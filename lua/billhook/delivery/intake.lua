@@ -117,6 +117,20 @@ local function events_of(app, account, delivery, body)
   return events
 end
 
+---Counts and logs what is refused.
+---@param app table
+---@param account any
+---@param status integer
+---@param code string a word
+---@param message? string
+function M.refused(app, account, status, code, message)
+  local name = app.accounts[account or ""] and account or "?"
+  metrics.add(app, "delivery refused " .. name)
+  metrics.add(app, "refusal " .. code .. " " .. name)
+  app.log(status == 503 and "error" or "warn", "refused",
+    { account = name, status = status, code = code, message = message })
+end
+
 ---Events of a delivery; or a status, a reply and its headers.
 ---@param app table
 ---@param account any
@@ -125,12 +139,7 @@ end
 ---@return table|integer, string|nil, table|nil
 function M.examine(app, account, headers, body)
   local function refuse(status, code, message)
-    local name = app.accounts[account] and account or "?"
-    metrics.add(app, "delivery refused " .. name)
-    metrics.add(app, "refusal " .. code .. " " .. name)
-    app.log(status == 503 and "error" or "warn", "refused",
-      { account = name, status = status, code = code,
-        message = message })
+    M.refused(app, account, status, code, message)
     return M.refusal(status)
   end
   local client = type(account) == "string" and app.accounts[account] or nil

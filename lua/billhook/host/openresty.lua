@@ -15,13 +15,14 @@ local intake = require "billhook.delivery.intake"
 local metrics = require "billhook.delivery.metrics"
 local store = require "billhook.host.store"
 
--- luacheck: globals ngx.status ngx.header
+-- luacheck: globals ngx.status ngx.header ngx.ctx
 
 local M = {}
 
 local default_limit = 8 * 1024 * 1024
 local chains = 4 -- rules side by side in one nginx worker
 local idle = 1 -- seconds between two looks for due deliveries
+local looking = 5 -- seconds between two looks for rules that take too long
 local handing_over = 10 -- seconds between two times at which counts go into the inbox
 
 local started = setmetatable({}, { __mode = "k" }) -- app -> what this worker keeps about it
@@ -86,6 +87,12 @@ local function admit(app, state, events)
   return app:not_stored(events, err)
 end
 
+-- What the app has counted itself is not counted again when nginx logs the request.
+local function told(status, ...)
+  if status >= 400 then ngx.ctx.billhook_told = true end
+  return say(status, ...)
+end
+
 local function handle(app, account)
   if ngx.req.get_method() ~= "POST" then
     return say(405, '{"error":"method not allowed"}', { Allow = "POST" })
@@ -103,8 +110,8 @@ local function handle(app, account)
   if why then log(ngx.ERR, "body file: ", why) end
   if not body then return say(intake.refusal(status)) end
   local events, reply, headers = app:examine(account, ngx.req.get_headers(0, true), body)
-  if type(events) == "number" then return say(events, reply, headers) end
-  return say(admit(app, state, events))
+  if type(events) == "number" then return told(events, reply, headers) end
+  return told(admit(app, state, events))
 end
 
 --- Content handler: receives a delivery of an account. Never raises.
@@ -125,7 +132,7 @@ function M.healthz(app)
   if state then well, err = app:health() end
   if well then return say(200, '{"ok":true}') end
   log(ngx.ERR, "healthz: ", tostring(err))
-  return say(intake.refusal(503))
+  return told(intake.refusal(503))
 end
 
 --- Content handler: what delivery.metrics tells, as Prometheus text.
@@ -135,12 +142,27 @@ function M.metrics(app, extra)
   local state, err = adopt(app)
   if not state then
     log(ngx.ERR, tostring(err))
-    return say(intake.refusal(503))
+    return told(intake.refusal(503))
   end
   local text
   text, err = metrics.text(app, extra)
   if err then log(ngx.ERR, "metrics: ", tostring(err)) end
   say(200, text, { ["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8" })
+end
+
+local codes = {
+  [400] = "request", [404] = "path", [405] = "method", [408] = "slow", [413] = "size",
+  [499] = "gone", [503] = "host",
+}
+
+--- Log handler (log_by_lua), where wanted: counts and logs what was refused before the app saw it:
+--- by nginx itself, or since the client was too slow, or left.
+---@param app table
+function M.count(app)
+  local status = ngx.status
+  if status < 400 or ngx.ctx.billhook_told then return end
+  local account = (ngx.var.uri or ""):match("^/webhooks/([^/]+)$")
+  intake.refused(app, account, status, codes[status] or tostring(status))
 end
 
 -- Also when nginx quits: what was counted since is not lost.
@@ -185,6 +207,20 @@ local function first_timer(premature)
   end)
 end
 
+-- Rules that only wait for what nginx waits for can be watched from here.
+local function watch_over(app)
+  local name = require("billhook.inbox.owner").name() .. "/"
+  local watch = require("billhook.delivery.watch").new(app, function(holder)
+    return holder:sub(1, #name) == name
+  end)
+  local function look(premature)
+    if premature then return end
+    watch:round() -- where the inbox fails, those who work say so
+    assert(ngx.timer.at(looking, look))
+  end
+  assert(ngx.timer.at(looking, look))
+end
+
 local known_options = { work = "boolean", pool = "string", vms = "number" }
 
 --- In init_worker: makes the worker VMs, and runs rules from timers.
@@ -207,6 +243,7 @@ function M.start(app, options)
   if options.work == false or state.works then return end
   state.works = true
   for _ = 1, chains do assert(ngx.timer.at(0, work, app, state)) end
+  watch_over(app)
 end
 
 return M

@@ -3,6 +3,7 @@
 local desk = require "spec.support.inbox"
 local errors = require "billhook.error"
 local metrics = require "billhook.delivery.metrics"
+local prometheus = require "spec.support.prometheus"
 
 local d
 before_each(function() d = desk.new() end)
@@ -21,30 +22,67 @@ local function values(expected)
 end
 
 describe("metrics", function()
-  it("are Prometheus text: each family once, with its help and type before it", function()
-    d.app:on("*", { name = 'a "rule"\\' }, function() end)
+  it("are Prometheus text, whatever rules are called", function()
+    for _, name in ipairs { 'a "rule"\\', "{}", "a=b, c", "r\195\164ge \226\130\172", "x y",
+      "\\n" } do
+      d.app:on("*", { name = name }, function() end)
+    end
+    d.app:on("*", { name = "bad" }, function() return nil, "no" end)
+    d:school()
+    d:school { data = '{"id":16,"amount":1}' }
+    d:apply "{"
+    d:apply(desk.item(1, "Invoice was edited: ?", 200))
+    d:work()
+    local page = prometheus.read(text())
+    assert.are.equal(2, page.value [[billhook_rule_runs_total{rule="a \"rule\"\\",result="done"}]])
+    assert.are.equal(2, page.value
+      'billhook_rule_seconds_count{rule="r\195\164ge \226\130\172"}')
+    local names = {}
+    for name in pairs(page.families) do names[#names + 1] = name:gsub("^billhook_", "") end
+    table.sort(names)
+    assert.are.same({ "api_quota_left", "api_quota_limit", "contested_events", "dead_letters",
+      "deliveries_total", "events", "inbox_up", "queue_due", "queue_leased",
+      "queue_oldest_seconds", "queue_pending", "refusals_total", "rule_runs_total",
+      "rule_seconds" }, names)
+  end)
+
+  it("are read by a reader that would see what is wrong", function()
+    local head = "# HELP billhook_x A thing.\n# TYPE billhook_x gauge\n"
+    assert.are.equal(1, prometheus.read(head .. 'billhook_x{a="b"} 1\n').value 'billhook_x{a="b"}')
+    local hist = "# HELP billhook_h A thing.\n# TYPE billhook_h histogram\n"
+    for _, wrong in ipairs {
+      "billhook_x 1\n", head, head .. "billhook_x 1", head .. "billhook_x  1\n",
+      head .. "billhook_x 0x1\n", head .. "billhook_x nan(1)\n", head .. "billhook_y 1\n",
+      head .. 'billhook_x{} 1\n', head .. 'billhook_x{a="\\x"} 1\n',
+      head .. 'billhook_x{a="b} 1\n',
+      head .. 'billhook_x{a="1",a="2"} 1\n', head .. 'billhook_x{1="b"} 1\n',
+      head .. 'billhook_x{a="b" c="d"} 1\n', head .. "billhook_x 1\nbillhook_x 1\n",
+      head .. 'billhook_x{a="\255"} 1\n', head .. "billhook_x 1\n\n",
+      head .. head .. "billhook_x 1\n",
+      "# HELP billhook_x A.\nbillhook_x 1\n", "# TYPE billhook_x gauge\nbillhook_x 1\n",
+      "# HELP billhook_x A.\n# TYPE billhook_x counter\nbillhook_x 1\n",
+      "# HELP billhook_x_total A.\n# TYPE billhook_x_total counter\nbillhook_x_total -1\n",
+      "# HELP billhook_ms A.\n# TYPE billhook_ms gauge\nbillhook_ms 1\n",
+      hist .. 'billhook_h_bucket{le="1"} 1\nbillhook_h_sum 1\nbillhook_h_count 1\n',
+      hist .. 'billhook_h_bucket{le="1"} 2\nbillhook_h_bucket{le="+Inf"} 1\n'
+        .. "billhook_h_sum 1\nbillhook_h_count 1\n",
+      hist .. 'billhook_h_bucket{le="+Inf"} 1\nbillhook_h_sum 1\nbillhook_h_count 2\n',
+      hist .. 'billhook_h_bucket{le="+Inf"} 1\nbillhook_h_count 1\n',
+    } do
+      assert.is_false(pcall(prometheus.read, wrong), wrong)
+    end
+  end)
+
+  it("tell for how long a rule has been running", function()
+    local seen
+    d.app:on("*", { name = "slow" }, function()
+      d.now = d.now + 30
+      seen = value 'billhook_rule_running_seconds{rule="slow"}'
+    end)
     d:school()
     d:work()
-    local known, current = {}, nil
-    for line in text():gmatch "[^\n]+" do
-      local name, kind = line:match "^# TYPE (%S+) (%l+)$"
-      local helped = line:match "^# HELP (%S+) %u"
-      if helped then
-        assert.is_nil(known[helped], helped)
-        known[helped], current = true, helped
-      elseif name then
-        assert.are.equal(current, name)
-        assert.is_truthy(({ counter = 1, gauge = 1, histogram = 1 })[kind])
-      else
-        local sample, labels, number = line:match "^([%w_]+)(.-) (%S+)$"
-        assert.is_truthy(sample and tonumber(number), line)
-        assert.are.equal(current, (sample:gsub("_bucket$", ""):gsub("_sum$", "")
-          :gsub("_count$", "")))
-        assert.is_truthy(labels == "" or labels:find '^{[%w_]+=".*"}$', line)
-      end
-    end
-    assert.is_truthy(text():find([[{rule="a \"rule\"\\",result="done"} 1]], 1, true))
-    assert.are.equal("\n", text():sub(-1))
+    assert.are.equal("30", seen)
+    assert.is_nil(value 'billhook_rule_running_seconds{rule="slow"}')
   end)
 
   it("count deliveries by account and result", function()

@@ -206,6 +206,17 @@ local function of_queue(page, stats)
   page:family("dead_letters", "gauge", "Events that gave up.", { { nil, stats.dead } })
 end
 
+-- A run that never ends is seen only while it runs.
+local function of_runs(page, runs)
+  local rules, samples = {}, {}
+  for _, run in ipairs(runs) do
+    if run.rule ~= "" then rules[run.rule] = math.max(rules[run.rule] or 0, run.seconds) end
+  end
+  for rule, seconds in pairs(rules) do samples[#samples + 1] = { { "rule", rule }, seconds } end
+  page:family("rule_running_seconds", "gauge",
+    "For how long the longest run of a rule has been under way.", by_labels(samples))
+end
+
 local function of_quotas(page, accounts)
   local left, limits = {}, {}
   for name, client in pairs(accounts) do
@@ -226,14 +237,16 @@ end
 ---@return string text, table|nil err
 function M.text(app, extra)
   local page = setmetatable({}, Page)
-  local stats, counted
+  local stats, counted, runs
   local flushed, why = M.flush(app)
   local store = flushed and app:open()
   if store then stats, why = store:stats() end
-  if stats then counted, why = store:counters() end
+  if stats then runs, why = store:running() end
+  if runs then counted, why = store:counters() end
   page:family("inbox_up", "gauge", "Does the inbox answer?", { { nil, counted and 1 or 0 } })
   if counted then
     of_queue(page, stats)
+    of_runs(page, runs)
     of_counters(page, counted)
     of_quotas(page, app.accounts)
   end

@@ -148,7 +148,7 @@ describe("billhook verify", function()
     assert.equal(1, late.code)
     assert.truthy(late.out:find("not authentic: stale", 1, true))
     assert.equal(0, verify("--at", ("%d"):format(t + 301), "--tolerance", "400").code)
-    refused(verify("--tolerance=-1"), "option 'tolerance' must not be negative")
+    refused(verify("--tolerance=-1"), "not a number of 0 or more: -1")
   end)
 end)
 
@@ -225,12 +225,25 @@ describe("billhook trigger", function()
     end
     refused(command.run { "trigger", "dreamclass", "--print", "--basic", "x" },
       "--basic is user:password")
+    refused(command.run { "verify", "dreamclass", "--secret", "" },
+      "billhook: --secret is empty")
+  end)
+
+  it("goes to serve's accounts, or to the very URL", function()
     local port = ("%d"):format((process.free_port()))
-    local url = "http://127.0.0.1:" .. port .. "/"
-    local result = command.run { "trigger", "dreamclass", "--secret", "s", "--to", url }
-    assert.equal(1, result.code)
-    assert.truthy(result.err:find("^billhook: " .. url:gsub("%p", "%%%0") .. ": "), result.err)
-    assert.is_nil(result.err:find("stack traceback", 1, true))
+    local base = "http://127.0.0.1:" .. port
+    for path, words in pairs {
+      ["/webhooks/school"] = { "dreamclass", "--to", base },
+      ["/webhooks/tickets"] = { "betterez", "--to", base .. "/" },
+      ["/webhooks/north"] = { "dreamclass", "--to", base, "--account", "north" },
+      ["/a/b?c"] = { "dreamclass", "--to", base .. "/a/b?c", "--account", "north" },
+    } do
+      local result = command.run { "trigger", "--secret", "s",
+        (table.unpack or rawget(_G, "unpack"))(words) }
+      assert.equal(1, result.code)
+      assert.equal("billhook: " .. base .. path .. ": ", result.err:match "^.-: .-: ")
+      assert.is_nil(result.err:find("stack traceback", 1, true))
+    end
   end)
 end)
 
@@ -302,7 +315,12 @@ describe("billhook sandbox and invoices", function()
     refused(invoices("get", "x"), "id expected")
     refused(command.run { "invoices", "list" }, "--vendor")
     refused(command.run { "invoices", "list", "--vendor", "dreamapply", "--api-key", "k" },
-      "'base_url'")
+      "billhook: --base-url is missing")
+    refused(command.run { "invoices", "list", "--vendor", "dreamclass" }, "--api-key is missing")
+    refused(command.run { "invoices", "list", "--vendor", "dreamapply", "--timeout", "x" },
+      "not a number of 0 or more: x")
+    refused(command.run { "invoices", "list", "--vendor", "dreamapply", "--api-key", "k",
+      "--base-url", "http://a.b" }, "billhook: --base-url must be https")
   end)
 
   it("never prints the key", function()
@@ -324,9 +342,18 @@ describe("billhook sandbox and invoices", function()
   it("says when it cannot listen", function()
     refused(command.run { "sandbox", "--listen", "nonsense" }, "not an address and port: nonsense")
     refused(command.run { "sandbox", "--listen", "127.0.0.1:65536" }, "not an address and port")
-    local result = command.run({ "sandbox" }, { env = { BILLHOOK_NGINX = "/none" } })
+    local free = ("%d"):format((process.free_port()))
+    local result = command.run({ "sandbox", "--listen", free },
+      { env = { BILLHOOK_NGINX = "/none" } })
     assert.equal(1, result.code)
     assert.equal("billhook: cannot run BILLHOOK_NGINX /none\n", result.err)
+    local server = require("socket").bind("127.0.0.1", 0)
+    local _, port = server:getsockname()
+    result = command.run { "sandbox", "--listen", ("%d"):format(port) }
+    server:close()
+    assert.same({ 1, ("billhook: 127.0.0.1:%d is taken\n"):format(port) },
+      { result.code, result.err })
+    refused(command.run { "sandbox", "--listen", free, "--to", "x" }, "--to is no URL: x")
   end)
 end)
 
@@ -408,7 +435,13 @@ describe("billhook inbox", function()
     local worked = command.run { "work", rules, "--once" }
     assert.equal(0, worked.code)
     assert.equal(1, json.decode(more({ "stats", "--json" }).out).dead)
-    assert.equal("0 to run again\n", more({ "retry", "school:none" }).out)
+    worked = more { "retry", "school:none", id .. "2", "x" }
+    assert.same({ 1, "1 to run again\n", "billhook: no delivery school:none, x\n" },
+      { worked.code, worked.out, worked.err })
+    worked = more { "purge", "x" }
+    assert.same({ 1, "0 purged\n", "billhook: no delivery x\n" },
+      { worked.code, worked.out, worked.err })
+    assert.equal(0, command.run({ "work", rules, "--once" }).code)
     refused(more { "purge" }, "--older-than or --invoice")
     assert.equal("1 purged\n", more({ "purge", "--invoice", "1" }).out)
     assert.truthy(more({ "show", id .. "1" }).out:find("(purged)", 1, true))

@@ -3,6 +3,7 @@
 
 local command = require "spec.support.command"
 local process = require "billhook.process"
+local prometheus = require "spec.support.prometheus"
 
 local wait, read = command.wait, command.read
 local unpack = table.unpack or rawget(_G, "unpack")
@@ -36,9 +37,11 @@ end
 
 local function launch(self, options)
   options = options or {}
-  self.child = command.start({ "serve", self.rules, "--listen", self.port }, {
-    env = { TMPDIR = self.folder, SERVE_SECRET = options.secret or false }, cwd = options.cwd,
-    script = options.script,
+  local argv = { "serve", self.rules, "--listen", self.port }
+  for _, word in ipairs(options.more or {}) do argv[#argv + 1] = word end
+  self.child = command.start(argv, {
+    env = { TMPDIR = options.tmp or self.folder, SERVE_SECRET = options.secret or false },
+    cwd = options.cwd, script = options.script,
   })
   wait("serve to listen", function()
     if process.wait(self.child.pid, "look") then error(self.child:errors(), 0) end
@@ -137,6 +140,45 @@ describe("billhook serve", function()
     large = ask("POST", "/webhooks/school", {}, ("x"):rep(1024 * 1024 + 1))
     assert.same({ 413, '{"error":"body too large"}' }, { large[1], large[2] })
     assert.same({ 200, '{"ok":true}' }, { ask("GET", "/healthz")[1], ask("GET", "/healthz")[2] })
+  end)
+
+  it("counts what nginx answers before the app sees it", function()
+    local server = new()
+    local function raw(text)
+      local peer = assert(require("socket").connect("127.0.0.1", tonumber(server.port)))
+      peer:send(text)
+      local answer = peer:receive "*a"
+      peer:close()
+      return answer:match "^HTTP/1.1 (%d+)"
+    end
+    assert.equal("400", raw "NOTHING\r\n\r\n")
+    assert.equal("400", raw "POST /webhooks/school HTTP/1.1\r\nContent-Length: x\r\n\r\n")
+    assert.equal("413", raw(("POST /webhooks/school HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n"
+      .. "\r\n"):format(1e9)))
+    assert.equal("413", raw(("POST /webhooks/school HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n"
+      .. "\r\n"):format(1024 * 1024 + 1)))
+    for _, path in ipairs { "/", "/webhooks/", "/webhooks/school/x?y" } do
+      assert.equal(404, (command.http("GET", server.url .. path)))
+    end
+    assert.equal(404, (command.http("POST", server.url .. "/webhooks/none", {}, "{}")))
+    assert.equal(405, (command.http("GET", server.url .. "/webhooks/school")))
+    assert.equal(401, (server:post("INVOICE_CREATED", 1, "124")))
+    assert.equal(200, (server:post("INVOICE_CREATED", 1)))
+    local page = prometheus.read(select(2, command.http("GET", server.url .. "/metrics")))
+    for sample, count in pairs {
+      ['billhook_refusals_total{code="request",account="?"}'] = 1,
+      ['billhook_refusals_total{code="request",account="school"}'] = 1,
+      ['billhook_refusals_total{code="size",account="school"}'] = 2,
+      ['billhook_refusals_total{code="path",account="?"}'] = 3,
+      ['billhook_refusals_total{code="account",account="?"}'] = 1,
+      ['billhook_refusals_total{code="method",account="school"}'] = 1,
+      ['billhook_refusals_total{code="mismatch",account="school"}'] = 1,
+      ['billhook_deliveries_total{result="refused",account="?"}'] = 5,
+      ['billhook_deliveries_total{result="refused",account="school"}'] = 5,
+      ['billhook_deliveries_total{result="admitted",account="school"}'] = 1,
+    } do assert.equal(count, page.value(sample), sample) end
+    assert.truthy(server.child:errors():find(
+      "billhook level=warn event=refused account=school code=size status=413\n", 1, true))
   end)
 
   it("passes the environment on to both sides", function()
@@ -273,6 +315,38 @@ describe("billhook serve", function()
     assert.equal("file", process.stat(folder .. "/inbox.db").type)
   end)
 
+  it("removes what killed ones have left, and nothing else", function()
+    local top = command.folder()
+    local function folder(name, owner)
+      process.mkdir(top .. "/" .. name)
+      if owner then command.write(top .. "/" .. name .. "/owner", owner .. "\n") end
+    end
+    local here = require("billhook.inbox.owner").name()
+    local gone = here:gsub("[^/]+/[^/]+$", "4194304/1")
+    folder("billhook.killed", gone)
+    process.mkdir(top .. "/billhook.killed/client_body")
+    folder("billhook.living", here)
+    folder("billhook.stranger", gone) -- a name that is none of ours
+    folder "billhook.nobody"
+    folder("billhook.shared", gone)
+    process.chmod(top .. "/billhook.shared", 511)
+    folder("elsewhere", gone)
+    os.execute(("ln -s elsewhere %s/billhook.linked"):format(top))
+    local server = new(nil, { tmp = top })
+    local kept, run = {}, nil
+    for _, name in ipairs(process.entries(top)) do
+      local ours = process.stat(top .. "/" .. name .. "/nginx.conf")
+      if ours then run = name end
+      kept[name] = not ours or nil
+    end
+    assert.same({ ["billhook.living"] = true, ["billhook.stranger"] = true,
+      ["billhook.nobody"] = true, ["billhook.shared"] = true, ["billhook.linked"] = true,
+      elsewhere = true }, kept)
+    server.child:signal "TERM"
+    server.child:wait()
+    assert.is_nil(process.stat(top .. "/" .. run))
+  end)
+
   it("keeps nginx's files where it is told", function()
     local server = new()
     server.child:signal "TERM"
@@ -305,6 +379,111 @@ describe("billhook serve", function()
       assert.equal(0, server.child:wait())
     end)
   end
+end)
+
+describe("billhook serve and a rule that does not return", function()
+  after_each(command.finish)
+
+  -- while it runs: `deaf` ones never look at the file that ends it
+  local stuck = [[app:on("invoice.updated", { name = "stuck", budget = 0.1 }, function(event)
+    say("began " .. event.attempt)
+    while not io.open("$FOLDER/go") do require("billhook.process").sleep(0.05, true) end
+    say "ended"
+  end)]]
+
+  local function still_running(server)
+    return server.child:errors():find("billhook level=warn event=still_running budget=0.1 "
+      .. "id=school:aa3a27d6%-05b5%-4fcd%-bd04%-%d+ rule=stuck seconds=%d+")
+  end
+
+  it("says so while it runs, in the log and in its metrics, and runs others beside", function()
+    local server = new(stuck, { more = { "--jobs", "2" } })
+    assert.equal(200, (server:post("INVOICE_UPDATED", 1)))
+    server:saying "began 1\n"
+    wait("a line about it:\n" .. server.child:errors(), function() return still_running(server) end)
+    wait("its metric", function()
+      local _, text = command.http("GET", server.url .. "/metrics")
+      return (prometheus.read(text).value 'billhook_rule_running_seconds{rule="stuck"}' or 0) > 1
+    end)
+    assert.equal(200, (server:post("INVOICE_CREATED", 2)))
+    server:saying "created 2\n"
+    command.write(server.folder .. "/go", "")
+    server:saying "ended\n"
+    wait("the end of the metric", function()
+      local _, page = command.http("GET", server.url .. "/metrics")
+      return page:find("billhook_queue_pending 0", 1, true) and not page:find "running_seconds{"
+    end)
+    assert.is_nil(server:said():find "began 2")
+    server.child:signal "TERM"
+    assert.equal(0, server.child:wait())
+  end)
+
+  it("reads the rules again beside it", function()
+    local server = new(stuck)
+    assert.equal(200, (server:post("INVOICE_UPDATED", 1)))
+    server:saying "began 1\n"
+    write_rules(server, "app:on('invoice.deleted', function() say 'new rule' end)")
+    server.child:signal "HUP"
+    wait("the reload", function()
+      return server.child:errors():find("billhook: reloaded", 1, true)
+    end)
+    wait("the new rule", function()
+      assert.equal(200, (server:post("INVOICE_DELETED", 2)))
+      return server:said():find("new rule", 1, true)
+    end)
+    assert.is_nil(server:said():find "ended")
+    local pids = server:pids()
+    server.child:signal "TERM" -- lets it end
+    command.write(server.folder .. "/go", "")
+    assert.equal(0, server.child:wait())
+    assert.truthy(server:said():find("ended\n", 1, true))
+    assert.is_nil(server:said():find "began 2")
+    all_gone(pids)
+  end)
+end)
+
+describe("billhook serve and who reads its log", function()
+  after_each(command.finish)
+
+  it("never waits for a reader that stops", function()
+    local server = setmetatable({ folder = command.folder() }, Server)
+    server.port = ("%d"):format((process.free_port()))
+    server.url = "http://127.0.0.1:" .. server.port
+    write_rules(server)
+    local pipe = server.folder .. "/pipe"
+    os.execute("mkfifo " .. pipe)
+    local reader = assert(process.spawn({ "/bin/sh", "-c", ("exec < %s; until [ -e %s/go ]; do "
+      .. "sleep 0.01; done; exec cat > %s/log"):format(pipe, server.folder, server.folder) },
+      { die = "KILL" }))
+    local pid = assert(process.spawn({ command.lua, "bin/billhook", "serve", server.rules,
+      "--listen", server.port }, { stderr = pipe, stdout = "/dev/null",
+      env = { TMPDIR = server.folder }, die = "KILL" }))
+    server.child = { pid = pid, errors = function() return "(nobody reads it)" end }
+    wait("serve to listen", function()
+      return command.http("GET", server.url .. "/healthz") == 200
+    end)
+    -- a refusal is a line of more than 100 bytes: twice what a pipe takes without a reader
+    for _ = 1, 1500 do assert.equal(401, (server:post("INVOICE_CREATED", 1, "124"))) end
+    assert.equal(200, (command.http("GET", server.url .. "/healthz")))
+    assert.equal(200, (server:post("INVOICE_CREATED", 1)))
+    server:saying "created 1\n"
+    command.write(server.folder .. "/go", "")
+    process.kill(server.child.pid, "TERM")
+    assert.same({ "exit", 0 }, { process.wait(server.child.pid) })
+    process.wait(reader)
+    local _, lines = read(server.folder .. "/log"):gsub("event=refused[^\n]*code=mismatch", "")
+    assert.equal(1500, lines)
+  end)
+
+  it("ends where nobody hands it on any more", function()
+    local server = new()
+    local pids = server:pids()
+    process.kill(assert(server:pid_of("serve", server.rules)), "KILL")
+    assert.equal(1, server.child:wait())
+    assert.truthy(server.child:errors():find(
+      "billhook: the process that hands on the log has ended\n", 1, true))
+    all_gone(pids)
+  end)
 end)
 
 describe("billhook serve, called in vain,", function()
@@ -348,8 +527,17 @@ describe("billhook serve, called in vain,", function()
     local text = good:gsub("%$F", folder)
     local server = new()
     local code, err = serve(text, "--listen", server.port)
-    assert.equal(1, code)
-    assert.truthy(err:find("Address already in use", 1, true), err)
+    assert.same({ 1, "billhook: 127.0.0.1:" .. server.port .. " is taken\n" }, { code, err })
+    code, err = serve(text, "--listen", "192.0.2.1:8080")
+    assert.same({ 1, "billhook: cannot listen on 192.0.2.1:8080: Cannot assign requested address"
+      .. "\n" }, { code, err })
+    for _, name in ipairs { "--workers", "--jobs" } do
+      for _, value in ipairs { "0", "1.5", "100000", "x", "" } do
+        local result = command.run { "serve", server.rules, name, value }
+        assert.equal(2, result.code)
+        assert.truthy(result.err:find("not a whole number from 1 to ", 1, true), result.err)
+      end
+    end
     local result = command.run { "serve", "/none.lua" }
     assert.same({ 1, "billhook: /none.lua: No such file or directory\n" },
       { result.code, result.err })

@@ -68,7 +68,7 @@ local function start_sandbox(self)
 end
 
 local function start(self)
-  local folder, err = nginx.folder()
+  local folder, err = require("billhook.cli.folder").make()
   if not folder then fail(err) end
   self.folder = folder
   self.log = not self.verbose and folder .. "/log" or nil
@@ -80,7 +80,8 @@ local function start(self)
   self.accounts = require("billhook.cli.sandbox").accounts(self.sandbox)
   start_serve(self)
   start_sandbox(self)
-  local status, why = nginx.await(self.serve, self.receiver .. "/healthz", interrupted)
+  local status, why = nginx.await(self.serve,
+    { url = self.receiver .. "/healthz", interrupted = interrupted })
   if status ~= 200 then fail("the receiver is not ready: " .. (why or tostring(status))) end
 end
 

@@ -6,13 +6,15 @@ local M = {}
 M.summary = "Look into the inbox; run deliveries again; purge."
 
 local units = { s = 1, m = 60, h = 3600, d = 86400 }
-local OLDEST = 1e10 -- seconds, as the inbox has it
+local oldest = 36500 * units.d
+local most = 1000000000
 
 -- Seconds ago, from an age or from a moment.
 local function ago(text)
   local number, unit = text:match "^(%d+)([smhd]?)$"
-  local age = number and tonumber(number) * 1.0 * units[unit == "" and "s" or unit]
-  if age then return age <= OLDEST and age or nil, "longer ago than 300 years: " .. text end
+  local seconds = number and tonumber(number) * units[unit == "" and "s" or unit]
+  if seconds and seconds > oldest then return nil, "more than 36500d ago: " .. text end
+  if seconds then return seconds end
   local text_of = require("billhook.core").text
   local moment = text_of.datetime(text)
   if moment then return math.max(0, text_of.now() - moment) end
@@ -20,10 +22,9 @@ local function ago(text)
     .. "2026-11-21T10:00:00Z: " .. text
 end
 
-local function whole(text)
-  local number = tonumber(text:match "^%d+$")
-  if number and number > 0 and number <= 2 ^ 31 then return number end
-  return nil, "not a whole number above 0, or too large: " .. text
+local function limit(command, default)
+  return command:option("--limit", "How many at most.", default):argname "<n>"
+    :convert(require("billhook.cli").whole(1, most))
 end
 
 local function where(command)
@@ -49,7 +50,7 @@ local function states(command)
 end
 
 local function listing(command)
-  command:option("--limit", "How many at most.", "100"):convert(whole):argname "<n>"
+  limit(command, "100")
   command:flag("--contested", "Only those whose id came with other contents as well.")
   return filters(command)
 end
@@ -64,7 +65,7 @@ function M.configure(command)
   local retry = states(filters(command:command("retry"):summary "Run again."))
   retry:argument("id"):args "*"
   retry:flag("--all", "All that the other options match; without --state, the dead ones.")
-  retry:option("--limit", "How many at most, the oldest first."):convert(whole):argname "<n>"
+  limit(retry):description "How many at most, the oldest first."
   retry:epilog [[
 Of a dead delivery the rules that gave up run again, of one that is done all its
 rules, and of a pending one those that wait for their next run, now. Unhandled
@@ -201,6 +202,18 @@ local function wanted(store, app, filter)
   return names
 end
 
+-- Those of the ids that no delivery has; the others were seen to.
+local function unknown(store, args)
+  local names = {}
+  for _, id in ipairs(args.id) do
+    local found, err = store:list { id = id, limit = 1 }
+    if not found then return nil, err end
+    if #found == 0 then names[#names + 1] = id end
+  end
+  if #names == 0 then return true end
+  return nil, "no delivery " .. table.concat(names, ", ")
+end
+
 -- One replay for all that match, or one for each id; the sum.
 local function each_id(args, fn)
   if #args.id == 0 then return fn(filter_of(args)) end
@@ -229,7 +242,7 @@ function actions.retry(store, args, app)
     return store:replay(filter, names)
   end)
   if not n then return nil, err end
-  return { again = n }, function() print(("%d to run again"):format(n)) end
+  return { again = n }, function() print(("%d to run again"):format(n)) end, unknown(store, args)
 end
 
 -- What a purge leaves since its rules have not run.
@@ -254,13 +267,13 @@ function actions.purge(store, args)
   return { purged = n, kept = left }, function()
     print(("%d purged"):format(n))
     if left > 0 then print(("%d kept: not finished"):format(left)) end
-  end
+  end, unknown(store, args)
 end
 
 function M.run(args)
   local store, app = open(args)
   if not store then return nil, tostring(app) end
-  local result, show = actions[args.action](store, args, app)
+  local result, show, fine, why = actions[args.action](store, args, app)
   if result ~= nil and args.json then
     require("billhook.cli.term").json(result, args.action == "list" or args.action == "dead")
   elseif result ~= nil then
@@ -268,6 +281,7 @@ function M.run(args)
   end
   store:close()
   if result == nil then return nil, tostring(show) end
+  if fine == nil and why then return nil, tostring(why) end
   return 0
 end
 

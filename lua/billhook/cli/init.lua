@@ -63,6 +63,14 @@ function M.usage(message)
   error({ code = 2, text = "billhook: " .. message }, 0)
 end
 
+-- An option of the library's, as the command spells it.
+local function in_our_words(message)
+  message = message:gsub("^[^%s:]+:%d+: ", "")
+  return (message:gsub("option '?([%w_]+)'?", function(name)
+    return "--" .. name:gsub("_", "-")
+  end, 1):gsub("^(%-%-[%w-]+) of billhook%.%w+", "%1"))
+end
+
 ---Calls what raises where it is called wrongly; then it was the command that was.
 ---@param fn function
 ---@param ... any
@@ -70,9 +78,30 @@ end
 function M.try(fn, ...)
   local function answer(ok, ...)
     if ok then return ... end
-    M.usage((tostring((...)):gsub("^[^%s:]+:%d+: ", "")))
+    M.usage(in_our_words(tostring((...))))
   end
   return answer(pcall(fn, ...))
+end
+
+---What reads an option as a whole number within bounds, for argparse.
+---@param least integer
+---@param most integer
+---@return fun(text: string): integer|nil, string|nil
+function M.whole(least, most)
+  return function(text)
+    local number = tonumber(text:match "^%d+$" or "")
+    if number and number >= least and number <= most then return number end
+    return nil, ("not a whole number from %d to %d: %s"):format(least, most, text)
+  end
+end
+
+---What reads an option as a number of at least 0, for argparse.
+---@param text string
+---@return number|nil, string|nil
+function M.number(text)
+  local number = tonumber(text:match "^%d+%.?%d*$" or "")
+  if number and number < 1e12 then return number end
+  return nil, "not a number of 0 or more: " .. text
 end
 
 ---An option's value, or that of an environment variable: so no secret need stand in `ps`.

@@ -19,7 +19,10 @@ local options = {
 
 local function common(command)
   command:option("--vendor", "Whose API."):choices(vendors)
-  for _, option in ipairs(options) do command:option(option[1], option[2]):argname(option[3]) end
+  for _, option in ipairs(options) do
+    local made = command:option(option[1], option[2]):argname(option[3])
+    if option[1] == "--timeout" then made:convert(require("billhook.cli").number) end
+  end
   command:flag("--json", "Print JSON.")
   return command
 end
@@ -57,7 +60,7 @@ local function client_of(args)
   if args.rules then return from_rules(args) end
   if not args.vendor then cli.usage "--vendor (or --rules and --account) is missing" end
   local settings = {
-    base_url = args.base_url, timeout = tonumber(args.timeout),
+    base_url = args.base_url, timeout = args.timeout,
     api_key = cli.secret(args.api_key, "BILLHOOK_API_KEY"),
   }
   if args.vendor == "betterez" then settings.token = cli.secret(args.token, "BILLHOOK_TOKEN") end

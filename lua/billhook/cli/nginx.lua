@@ -194,37 +194,49 @@ end
 
 local patience = 15 -- seconds for a first answer
 
----Waits for an answer: nginx listens before its workers have loaded what they run.
----@param child table
----@param url string
----@param interrupted (fun(): boolean)|nil asked meanwhile; true ends the waiting
----@return integer|nil status nil where it was interrupted, or with a message
----@return string|nil message
-function M.await(child, url, interrupted)
-  local transport = require("billhook.transport").pick "curl"
-  local deadline = process.monotonic() + patience
-  while process.monotonic() < deadline do
-    local answer = transport:request { method = "GET", url = url, headers = {}, timeout = 5,
-      connect_timeout = 1, limit = 65536 }
-    if answer then return answer.status end
-    if child:ended() then return nil, "nginx does not start, see above" end
-    process.sleep(0.01, true)
-    if interrupted and interrupted() then return nil end
-  end
-  return nil, "nginx does not answer at " .. url
+-- nginx writes it when it has got its addresses: before, another server may answer there
+local function bound(child, run)
+  if not run then return true end
+  local file = io.open(run .. "/nginx.pid")
+  local pid = file and tonumber(file:read "*l" or "")
+  if file then file:close() end
+  return pid == child.pid
 end
 
----A folder for nginx's files.
----@param given string|nil made where it is missing; a temporary one by default
----@return string|nil path
+local function ask(url)
+  local answer = require("billhook.transport").pick("curl"):request { method = "GET", url = url,
+    headers = {}, timeout = 5, connect_timeout = 1, limit = 65536 }
+  return answer and answer.status
+end
+
+---Waits for an answer: nginx listens before its workers have loaded what they run.
+---@param child table
+---@param options table `url` that is asked; `run`, its folder where it is nginx itself;
+---  `interrupted` (fun(): boolean), asked meanwhile: true ends the waiting
+---@return integer|nil status nil where it was interrupted, or with a message
 ---@return string|nil message
-function M.folder(given)
-  if not given then return process.mkdtemp((os.getenv "TMPDIR" or "/tmp") .. "/billhook") end
-  if not process.stat(given) then
-    local ok, err = process.mkdir(given)
-    if not ok then return nil, err end
+function M.await(child, options)
+  local deadline = process.monotonic() + patience
+  while process.monotonic() < deadline do
+    local status = bound(child, options.run) and ask(options.url)
+    if status then return status end
+    if child:ended() then return nil, "nginx does not start, see above" end
+    process.sleep(0.01, true)
+    if options.interrupted and options.interrupted() then return nil end
   end
-  return process.realpath(given)
+  return nil, "nginx does not answer at " .. options.url
+end
+
+---Could a server listen there? Asked before nginx is, which would try for seconds.
+---@param host string
+---@param port string
+---@return boolean|nil
+---@return string|nil message
+function M.vacant(host, port)
+  local ok, err = process.vacant(host ~= "*" and host:gsub("[%[%]]", "") or nil, port)
+  if ok then return true end
+  if err == "it is taken" then return nil, ("%s:%s is taken"):format(host, port) end
+  return nil, ("cannot listen on %s:%s: %s"):format(host, port, err)
 end
 
 ---Host and port of an address to listen on.

@@ -4,17 +4,21 @@
 local nginx = require "billhook.cli.nginx"
 local process = require "billhook.process"
 local term = require "billhook.cli.term"
+local trigger = require "billhook.cli.trigger"
 
 local M = {}
+
+local vendors = { "dreamapply", "dreamclass", "betterez" }
 
 M.summary = "Imitate the vendors on this machine."
 
 function M.configure(command)
   command:option("--listen", "Address and port.", "127.0.0.1:8081"):argname "<host:port>"
-  command:option("--to", "Where its webhooks go: a URL of `billhook serve`."):argname "<url>"
-  command:option("--dreamapply", "The account there.", "admissions"):argname "<account>"
-  command:option("--dreamclass", "The account there.", "school"):argname "<account>"
-  command:option("--betterez", "The account there.", "tickets"):argname "<account>"
+  trigger.to(command)
+  for _, vendor in ipairs(vendors) do
+    command:option("--" .. vendor, "The account there.", trigger.accounts[vendor])
+      :argname "<account>"
+  end
   command:flag("--json", "Print what it offers as JSON.")
   command:epilog [[
 Example: billhook sandbox --to http://127.0.0.1:8080
@@ -23,7 +27,6 @@ POST /sandbox/trigger {"vendor":"dreamclass","type":"invoice.created"} makes it
 send a webhook; GET /sandbox/deliveries tells what became of all.]]
 end
 
-local vendors = { "dreamapply", "dreamclass", "betterez" }
 local bases = { dreamapply = "", dreamclass = "/dreamclassapi/v1", betterez = "/invoices" }
 
 ---Starts the vendors.
@@ -34,13 +37,17 @@ function M.start(options)
   local text = require("billhook.sandbox").conf {
     listen = options.host .. ":" .. options.port, webhooks = options.webhooks,
   }
-  local child, err = nginx.start {
+  local ok, err = nginx.vacant(options.host, options.port)
+  if not ok then return nil, err end
+  local child
+  child, err = nginx.start {
     run = options.run, http = text, workers = 1, stderr = options.stderr,
     user = process.uid() == 0 and "root" or nil,
   }
   if not child then return nil, err end
   local status
-  status, err = nginx.await(child, nginx.url(options.host, options.port) .. "/api/version")
+  status, err = nginx.await(child, { run = options.run,
+    url = nginx.url(options.host, options.port) .. "/api/version" })
   if not status then
     child:stop("TERM", 2)
     return nil, err
@@ -97,7 +104,7 @@ end
 local function serve(args, run, host, port)
   local webhooks, url = {}, nginx.url(host, port)
   for _, vendor in ipairs(args.to and vendors or {}) do
-    webhooks[vendor] = args.to:gsub("/$", "") .. "/webhooks/" .. args[vendor]
+    webhooks[vendor] = trigger.target(args.to, args[vendor])
   end
   local child, err = M.start { run = run, host = host, port = port, webhooks = webhooks }
   if not child then return nil, err end
@@ -109,7 +116,7 @@ end
 function M.run(args)
   local host, port = nginx.address(args.listen)
   process.signals("TERM", "INT", "QUIT", "HUP", "CHLD")
-  local run, err = nginx.folder()
+  local run, err = require("billhook.cli.folder").make()
   if not run then return nil, err end
   local ok, code, message = pcall(serve, args, run, host, port)
   process.remove_tree(run)

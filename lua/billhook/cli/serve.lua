@@ -3,16 +3,20 @@
 --
 --   TERM, INT, QUIT   drain: nginx gets QUIT, work ends after its present rule
 --   the same again    at once
---   HUP               the rules file is read again, by both
+--   HUP               the rules file is read again, by both; what runs, runs to its end
+--                     beside what the new rules do
 --   CHLD              work is started again, later and later while it keeps failing;
 --                     without nginx there is nothing to serve: exit 1
 --
--- Killed with -9, it takes both with it (children.lua).
+-- Killed with -9, it takes both with it (children.lua). What all of them say goes through one more
+-- process, so that nobody ever waits for who reads the log.
 
 local children = require "billhook.cli.children"
+local folder = require "billhook.cli.folder"
 local nginx = require "billhook.cli.nginx"
 local paths = require "billhook.cli.paths"
 local process = require "billhook.process"
+local server = require "billhook.cli.server"
 local term = require "billhook.cli.term"
 
 local M = {}
@@ -23,55 +27,23 @@ local pauses = { first = 0.5, longest = 30, steady = 60 } -- before work is star
 local memory_inbox = "serve needs an inbox that two processes share, such as sqlite:billhook.db;"
   .. " %s has %s"
 
+local log_room = 4194304 -- bytes that are kept for a reader of the log who has stopped
+local log_patience = 2 -- seconds for what is left of it, at the end
+
 function M.configure(command)
+  local whole = require("billhook.cli").whole
   command:argument("rules", "The rules file.")
   command:option("--listen", "Address and port.", "127.0.0.1:8080"):argname "<host:port>"
   command:option("--run", "Folder for nginx's files; a temporary one by default."):argname "<dir>"
-  command:option("--workers", "How many nginx workers.", "1"):convert(tonumber):argname "<n>"
+  command:option("--workers", "How many nginx workers.", "1"):convert(whole(1, 256)):argname "<n>"
+  command:option("--jobs", "How many rules at once, in a process each.", "1")
+    :convert(whole(1, 64)):argname "<n>"
   command:epilog [[
 Each account of the rules file receives at /webhooks/<account>; there are also
 /healthz and /metrics. TERM, INT and QUIT end it when what is under way is
 done; a second one ends it at once; HUP reads the rules again.
 
 Example: billhook serve rules.lua --listen 127.0.0.1:8080]]
-end
-
-local server_text = [[
-  lua_shared_dict billhook 1m;
-  init_worker_by_lua_block {
-    local ffi = require "ffi" -- no worker outlives a master that was killed with -9
-    ffi.cdef "int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long);"
-    ffi.C.prctl(1, 9, 0, 0, 0)
-    require("billhook.openresty").start(
-      assert(require("billhook.cli.rules").load $RULES), { work = false })
-  }
-  server {
-    listen $LISTEN;
-    error_page 413 @large;
-    location ~ ^/webhooks/([^/]+)$ {
-      content_by_lua_block {
-        require("billhook.openresty").receive(
-          assert(require("billhook.cli.rules").load $RULES), ngx.var[1])
-      }
-    }
-    location = /healthz {
-      content_by_lua_block {
-        require("billhook.openresty").healthz(assert(require("billhook.cli.rules").load $RULES))
-      }
-    }
-    location = /metrics {
-      content_by_lua_block {
-        require("billhook.openresty").metrics(assert(require("billhook.cli.rules").load $RULES))
-      }
-    }
-    location / { return 404 '{"error":"not found"}'; }
-    location @large { return 413 '{"error":"body too large"}'; }
-  }
-]]
-
-local function http(rules, host, port)
-  local values = { RULES = "(" .. nginx.lua_quote(rules) .. ")", LISTEN = host .. ":" .. port }
-  return (server_text:gsub("%$(%u+)", values))
 end
 
 -- Reads the rules in a child: whatever they do on loading, they do not do it in here. Gives what
@@ -97,7 +69,7 @@ end
 local function start_work(self)
   if self.work then return end
   local err
-  self.work, err = children.start(paths.again("work", self.rules), {
+  self.work, err = children.start(paths.again("work", self.rules, "--jobs", self.jobs), {
     name = "work", user = self.user and self.user.uid ~= 0 and self.user.name or nil,
   })
   if not self.work then term.say(err) end
@@ -109,10 +81,6 @@ local function work_ended(self, how)
   local ran = self.work.ran
   self.work = nil
   if self.stopping then return end
-  if self.reloading then
-    self.reloading = false
-    return start_work(self)
-  end
   self.pause = ran > pauses.steady and pauses.first
     or math.min((self.pause or pauses.first / 2) * 2, pauses.longest)
   term.say(("work ended (%s); it starts again in %g s"):format(how, self.pause))
@@ -141,9 +109,23 @@ local function reload(self)
   self.conf.body_limit = body_limit(needs)
   nginx.write(self.conf)
   self.nginx:signal "HUP"
-  self.reloading = self.work ~= nil
-  if self.work then self.work:signal "TERM" else start_work(self) end
+  if self.work then
+    self.work:signal "TERM"
+    self.leaving[#self.leaving + 1], self.work = self.work, nil
+  end
+  start_work(self)
   term.say "reloaded"
+end
+
+-- Our own stderr again; what is still on its way there comes first.
+local function restore(self)
+  if not self.stderr then return end
+  process.restore(self.stderr)
+  self.stderr = nil
+  local till = process.monotonic() + log_patience
+  while process.wait(self.log, "poll") == false and process.monotonic() < till do
+    process.sleep(0.005, true)
+  end
 end
 
 local function reap(self)
@@ -157,12 +139,21 @@ local function reap(self)
   end
   how = self.work and self.work:ended()
   if how then work_ended(self, how) end
+  for i = #self.leaving, 1, -1 do
+    if self.leaving[i]:ended() then table.remove(self.leaving, i) end
+  end
+  if process.wait(self.log, "look") ~= false and not self.stopping then
+    restore(self)
+    term.say "the process that hands on the log has ended"
+    stop(self, 1)
+  end
 end
 
 local function by_force(self)
   term.say "stopped by force"
   if self.nginx then self.nginx:kill() end
   if self.work then self.work:kill() end
+  for _, child in ipairs(self.leaving) do child:kill() end
   self.deadline = process.monotonic() + 5
 end
 
@@ -188,7 +179,9 @@ end
 local function watch(self)
   while true do
     reap(self)
-    if self.stopping and not self.nginx and not self.work then return self.code end
+    if self.stopping and not self.nginx and not self.work and #self.leaving == 0 then
+      return self.code
+    end
     process.sleep(tick(self))
     obey(self)
   end
@@ -197,19 +190,19 @@ end
 local function launch(self, needs, args)
   self.user = owner(needs.inbox)
   local user = self.user or process.user(process.uid())
-  if self.user then process.chown(self.run, self.user.uid, self.user.gid) end
   local err, status
   self.conf = {
-    run = self.run, http = http(self.rules, self.host, self.port), workers = args.workers,
+    run = self.run, http = server.http(self.rules, self.host, self.port), workers = args.workers,
     user = process.uid() == 0 and user and user.name or nil, group = user and user.group,
     body_limit = body_limit(needs),
   }
   self.nginx, err = nginx.start(self.conf)
   if not self.nginx then return nil, err end
-  status, err = nginx.await(self.nginx, self.url .. "/healthz", function()
-    obey(self)
-    return self.stopping
-  end)
+  status, err = nginx.await(self.nginx, { url = self.url .. "/healthz", run = self.run,
+    interrupted = function()
+      obey(self)
+      return self.stopping
+    end })
   if status == 500 then return nil, "nginx could not load the rules, see above" end
   if status and status ~= 200 then term.say("the inbox does not answer; vendors are told 503") end
   return err == nil, err
@@ -236,17 +229,36 @@ local function serve(self, args)
   return watch(self)
 end
 
+-- What this process and its children say is read by one that never lets them wait.
+local function divert(self)
+  local err
+  self.log, self.stderr = process.divert(log_room)
+  if self.log then return true end
+  err, self.stderr = self.stderr, nil
+  return nil, err
+end
+
 function M.run(args)
   local host, port = nginx.address(args.listen)
   local found, err = process.stat(args.rules)
   if not found then return nil, err end
+  local ok
+  ok, err = nginx.vacant(host, port)
+  if not ok then return nil, err end
   process.signals("TERM", "INT", "QUIT", "HUP", "CHLD")
   local run
-  run, err = nginx.folder(args.run)
+  run, err = folder.make(args.run)
   if not run then return nil, err end
-  local self = { rules = args.rules, run = run, host = host, port = port }
-  self.url = nginx.url(host, port)
-  local ok, code, message = pcall(serve, self, args)
+  local self = { rules = args.rules, run = run, host = host, port = port, leaving = {},
+    jobs = ("%d"):format(args.jobs), url = nginx.url(host, port) }
+  local code, message
+  ok, err = divert(self)
+  if ok then
+    ok, code, message = pcall(serve, self, args)
+    restore(self)
+  else
+    ok, message = true, err
+  end
   if not args.run then process.remove_tree(run) end
   if not ok then error(code, 0) end
   return code, message

@@ -10,10 +10,33 @@ local function seconds(text)
   return value and value > 0 and value < 86400 and value or nil
 end
 
+-- The accounts of examples/rules.lua.
+M.accounts = { dreamapply = "admissions", dreamclass = "school", betterez = "tickets" }
+
+---The option --to.
+---@param command table
+function M.to(command)
+  command:option("--to", "Where `billhook serve` listens; or, with a path, the webhook's own URL.")
+    :argname "<url>"
+end
+
+---Where a webhook of an account goes.
+---@param to string what --to says
+---@param account string
+---@return string url
+function M.target(to, account)
+  local base, path = to:match "^(%a+://[^/?#]+)(.*)$"
+  if not base then require("billhook.cli").usage("--to is no URL: " .. to) end
+  if path ~= "" and path ~= "/" then return to end
+  return base .. "/webhooks/" .. account
+end
+
 function M.configure(command)
   command:argument("vendor", "Whose webhook."):choices { "dreamclass", "betterez", "dreamapply" }
   command:argument("event", "The vendor's name of the event, or ours (invoice.created)."):args "?"
-  command:option("--to", "Where it goes."):argname "<url>"
+  M.to(command)
+  command:option("--account", "The account there; that of the sandbox by default.")
+    :argname "<account>"
   command:option("--secret", "The webhook secret (or BILLHOOK_SECRET)."):argname "<secret>"
   command:option("--basic", "Basic credentials (or BILLHOOK_BASIC)."):argname "<user:password>"
   command:option("--authorization", "DreamApply's header value (or BILLHOOK_AUTHORIZATION).")
@@ -23,13 +46,14 @@ function M.configure(command)
   command:option("--data", "A JSON file in place of the made-up invoice; - is stdin.")
     :argname "<file>"
   command:flag("--test", "Mark it as a test (livemode = false)."):target "test"
-  command:option("--timeout", "Seconds to wait for the answer.", "10"):convert(seconds)
+  command:option("--timeout", "Seconds to wait for the answer.", "10")
+    :convert(seconds):argname "<seconds>"
   command:flag("--print", "Print headers and body in place of sending."):target "dry"
   command:flag("--json", "Print the answer as JSON.")
   command:epilog [[
 Example:
   billhook trigger dreamclass INVOICE_CREATED --secret 123 \
-    --to http://127.0.0.1:8080/webhooks/school]]
+    --to http://127.0.0.1:8080 --account school]]
 end
 
 local function read(path)
@@ -115,11 +139,12 @@ function M.run(args)
   local headers, signed = cli.try(require("billhook").sign, args.vendor, body, credentials)
   if not headers then return nil, tostring(signed) end
   if args.dry then return show(headers, signed) end
+  local url = M.target(args.to, args.account or M.accounts[args.vendor])
   local response, failure = require("billhook.transport").pick("curl"):request {
-    method = "POST", url = args.to, headers = headers, body = signed, timeout = args.timeout,
+    method = "POST", url = url, headers = headers, body = signed, timeout = args.timeout,
     connect_timeout = args.timeout, fresh = true, limit = 1048576,
   }
-  if not response then return nil, args.to .. ": " .. failure.message end
+  if not response then return nil, url .. ": " .. failure.message end
   return report(args, response)
 end
 

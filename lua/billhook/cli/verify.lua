@@ -13,9 +13,10 @@ function M.configure(command)
     :argname "<value>"
   command:option("-H --header", "A header of the delivery."):count "*":argname "<name: value>"
   command:option("--tenant", "The tenant that it must be for."):argname "<name>"
-  command:option("--tolerance", "Seconds that its clock may differ."):convert(tonumber)
+  local number = require("billhook.cli").number
+  command:option("--tolerance", "Seconds that its clock may differ."):convert(number)
     :argname "<seconds>"
-  command:option("--at", "Verify as if it had come then (epoch seconds)."):convert(tonumber)
+  command:option("--at", "Verify as if it had come then (epoch seconds)."):convert(number)
     :argname "<time>"
   command:flag("--json", "Print the result as JSON.")
   command:epilog [[

@@ -1,5 +1,6 @@
 -- cli/work.lua: `billhook work`: runs the rules of what has been received,
--- until it is told to stop. `serve` keeps one beside nginx.
+-- until it is told to stop. `serve` keeps one beside nginx. The rules run in
+-- processes of their own (jobs.lua), each of which is this command with --job.
 
 local M = {}
 
@@ -12,7 +13,12 @@ function M.configure(command)
   command:argument("rules", "The rules file.")
   command:flag("--check", "Load the rules, say what they need as JSON, and exit.")
   command:flag("--once", "Run what is due now, and exit.")
-  command:epilog "TERM, INT and QUIT end it after the rule that is running."
+  command:option("--jobs", "How many rules at once, in a process each.", "1")
+    :convert(require("billhook.cli").whole(1, 64)):argname "<n>"
+  command:flag "--job":hidden(true)
+  command:epilog [[
+TERM, INT and QUIT end it after the rules that are running; a second one ends it
+at once. A rule that takes longer than its budget is told of while it runs.]]
 end
 
 -- what serve has to know, without running the rules file in its own process
@@ -71,6 +77,9 @@ function M.run(args)
   local app, err = require("billhook.cli.rules").load(args.rules)
   if not app then return nil, err end
   if args.check then return check(app) end
+  if not (args.once or args.job) then
+    return require("billhook.cli.jobs").run(app, args.rules, args.jobs)
+  end
   local code = loop(app, watcher(process), process, args.once)
   require("billhook.delivery.metrics").flush(app)
   if app.store and app.store.close then app.store:close() end

@@ -1,0 +1,68 @@
+-- cli/folder.lua: folders for the files of a running nginx. Each names the
+-- process that it is for, so that what a killed one has left is removed by the
+-- next that needs one.
+
+local owner = require "billhook.inbox.owner"
+local process = require "billhook.process"
+
+local M = {}
+
+local OPEN = 457 -- 0711: nginx's workers, who may be another user, go through it to their folders
+local TEMPORARY = "^billhook%.%w%w%w%w%w%w$"
+
+local function first_line(path)
+  local file = io.open(path)
+  if not file then return nil end
+  local line = file:read "*l"
+  file:close()
+  return line
+end
+
+local function by_others(mode) return mode % 4 >= 2 or mode % 32 >= 16 end -- 0002, 0020
+
+-- Ours, written by nobody else, and of a process that is known to be gone.
+local function is_stale(path)
+  local found = process.stat(path, true)
+  if not found or found.type ~= "directory" or found.uid ~= process.uid()
+    or by_others(found.mode) then return false end
+  local mark = process.stat(path .. "/owner", true)
+  local name = mark and mark.type == "file" and first_line(path .. "/owner")
+  return name ~= nil and name ~= false and not owner.alive(name)
+end
+
+local function clean(top)
+  for _, name in ipairs(process.entries(top) or {}) do
+    local path = top .. "/" .. name
+    if name:find(TEMPORARY) and is_stale(path) then process.remove_tree(path) end
+  end
+end
+
+local function temporary()
+  local top = os.getenv "TMPDIR" or "/tmp"
+  clean(top)
+  local path, err = process.mkdtemp(top .. "/billhook")
+  if not path then return nil, err end
+  local file
+  file, err = io.open(path .. "/owner", "w")
+  if not file then return nil, err end
+  file:write(owner.name(), "\n")
+  file:close()
+  process.chmod(path, OPEN)
+  return path
+end
+
+---A folder for nginx's files.
+---@param given string|nil made where it is missing; a temporary one by default
+---@return string|nil path
+---@return string|nil message
+function M.make(given)
+  if not given then return temporary() end
+  if not process.stat(given) then
+    local ok, err = process.mkdir(given, OPEN)
+    if not ok then return nil, err end
+  end
+  os.remove(given .. "/nginx.pid") -- of an earlier one
+  return process.realpath(given)
+end
+
+return M

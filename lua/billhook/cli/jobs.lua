@@ -1,0 +1,115 @@
+-- cli/jobs.lua: the processes of `billhook work` that run rules, one rule at a
+-- time each. This one starts them, again where they have ended, and watches: a
+-- rule that blocks its process cannot say that it does.
+
+local children = require "billhook.cli.children"
+local owner = require "billhook.inbox.owner"
+local paths = require "billhook.cli.paths"
+local process = require "billhook.process"
+local term = require "billhook.cli.term"
+local watches = require "billhook.delivery.watch"
+
+local M = {}
+
+local Jobs = {}
+Jobs.__index = Jobs
+
+local LOOK = 1 -- seconds between two looks at what runs
+local pauses = { first = 0.5, longest = 30, steady = 60 } -- before a process is started again
+
+-- Under which names a process of ours holds lanes: its own and a number.
+local function mine(self)
+  return function(name)
+    for _, job in ipairs(self.list) do
+      if job.child and job.owner and name:sub(1, #job.owner) == job.owner then return true end
+    end
+    return false
+  end
+end
+
+local function start(self, job)
+  local err
+  job.due = nil
+  job.child, err = children.start(paths.again("work", self.rules, "--job"), { name = "work" })
+  if job.child then
+    job.owner = owner.name(job.child.pid) .. "/"
+  else
+    term.say(err)
+    job.due = process.monotonic() + pauses.longest
+  end
+end
+
+-- It has ended by itself: a rule may crash it again and again.
+local function ended(self, job, how)
+  local ran = job.child.ran
+  job.child = nil
+  if self.stopping then return end
+  job.pause = ran > pauses.steady and pauses.first
+    or math.min((job.pause or pauses.first / 2) * 2, pauses.longest)
+  term.say(("work ended (%s); it starts again in %g s"):format(how, job.pause))
+  job.due = process.monotonic() + job.pause
+end
+
+function Jobs:reap()
+  local left = 0
+  for _, job in ipairs(self.list) do
+    local how = job.child and job.child:ended()
+    if how then ended(self, job, how) end
+    if job.child then left = left + 1 end
+  end
+  return left
+end
+
+-- The first signal lets rules end, the second one does not.
+function Jobs:stop()
+  for _, job in ipairs(self.list) do
+    if job.child and self.stopping then
+      job.child:kill()
+    elseif job.child then
+      job.child:signal "TERM"
+    end
+  end
+  self.stopping = true
+end
+
+function Jobs:obey()
+  for name in process.caught do
+    if name ~= "CHLD" and name ~= "HUP" then self:stop() end
+  end
+end
+
+-- Starts what is due; gives the seconds to the next look.
+function Jobs:tick(watch)
+  local now = process.monotonic()
+  for _, job in ipairs(self.list) do
+    if job.due and now >= job.due and not self.stopping then start(self, job) end
+  end
+  if now >= self.look then
+    watch:round() -- where the inbox fails, those who work say so
+    self.look = process.monotonic() + LOOK
+  end
+  local till = self.look
+  for _, job in ipairs(self.list) do till = math.min(till, job.due or till) end
+  return math.max(0, till - process.monotonic())
+end
+
+---Runs rules until it is told to stop.
+---@param app table
+---@param rules string the file that it is from
+---@param count integer how many processes
+---@return integer exit_code
+function M.run(app, rules, count)
+  process.signals "CHLD"
+  local self = setmetatable({ list = {}, rules = rules, look = 0 }, Jobs)
+  for i = 1, count do self.list[i] = { due = 0 } end
+  local watch = watches.new(app, mine(self))
+  repeat
+    self:obey()
+    local left = self:reap()
+    if left > 0 or not self.stopping then process.sleep(self:tick(watch)) end
+  until self.stopping and self:reap() == 0
+  if app.store then app.store:close() end
+  return 0
+end
+
+return M

@@ -86,6 +86,7 @@ build = {
     ["billhook.cli.work"] = "lua/billhook/cli/work.lua",
     ["billhook.client"] = "lua/billhook/client.lua",
     ["billhook.delivery.attempt"] = "lua/billhook/delivery/attempt.lua",
+    ["billhook.delivery.doubts"] = "lua/billhook/delivery/doubts.lua",
     ["billhook.delivery.explain"] = "lua/billhook/delivery/explain.lua",
     ["billhook.delivery.intake"] = "lua/billhook/delivery/intake.lua",
     ["billhook.delivery.metrics"] = "lua/billhook/delivery/metrics.lua",

@@ -3,8 +3,9 @@
 --   lua5.4 spec/run.lua             all of it
 --   lua5.4 spec/run.lua luajit      only the suites whose name has that word
 --
--- Closes with one line "N passed, N failed" and exits 1 when anything failed,
--- was skipped, or when a suite did not run to its end.
+-- Closes with what suites have to note (lines that begin with "note: ", such as
+-- what they ran without) and one line "N passed, N failed"; exits 1 when anything
+-- failed, was skipped, or when a suite did not run to its end.
 
 local busted = "/usr/bin/busted -C . --helper=spec/helper.lua -o TAP -p _spec spec"
 
@@ -67,14 +68,21 @@ local function count(line)
   return 0, 0, 0
 end
 
+-- A line that a spec prints for whoever reads the end of it all: "note: ..." or, as the first
+-- words of a file's own, "spec/x_spec.lua: ...". Behind a failure such lines are a trace.
+local function noted(line)
+  return line:match("^note: .*$") or line:match("^spec/[%w_/]+%.lua: %a.*$")
+end
+
 local function run(suite)
-  local sum = { passed = 0, failed = 0, skipped = 0 }
+  local sum = { passed = 0, failed = 0, skipped = 0, notes = {} }
   local status, shown = "none", {}
   for line in lines_of(suite.command) do
     local passed, failed, skipped = count(line)
     sum.passed, sum.failed = sum.passed + passed, sum.failed + failed
     sum.skipped = sum.skipped + skipped
     status = line:match("^exit (%d+)$") or status
+    if noted(line) then sum.notes[#sum.notes + 1] = suite.name .. ": " .. noted(line) end
     if passed == 0 and not line:match("^1%.%.") then shown[#shown + 1] = line end
   end
   local broken = sum.failed == 0 and (status ~= "0" or sum.passed == 0)
@@ -86,12 +94,14 @@ local function run(suite)
 end
 
 local wanted = arg[1] or ""
-local passed, failed = 0, 0
+local passed, failed, notes = 0, 0, {}
 for _, suite in ipairs(suites()) do
   if suite.name:find(wanted, 1, true) then
     local sum = run(suite)
     passed, failed = passed + sum.passed, failed + sum.failed
+    for _, note in ipairs(sum.notes) do notes[#notes + 1] = note end
   end
 end
+if #notes > 0 then print(table.concat(notes, "\n")) end
 print(("%d passed, %d failed"):format(passed, failed))
 os.exit(failed == 0 and passed > 0 and 0 or 1)

@@ -3,7 +3,7 @@
 --
 --   local page = prometheus.read(text)
 --   page.families["billhook_events"].kind          "gauge"
---   page.value('billhook_events{account="a",state="done"}')    a number, or nil; labels in any order
+--   page.value('billhook_events{account="a",state="done"}')    a number, or nil
 
 local M = {}
 

@@ -72,6 +72,23 @@ end
 
 -- --- construction ------------------------------------------------------------------------------
 
+-- Tells equal secrets apart from others, in this process, and nothing else about them.
+local salt
+
+local function prints_of(given)
+  if not given then return nil end
+  if not salt then
+    local file = io.open "/dev/urandom"
+    salt = file and file:read(32) or tostring(given) .. os.time()
+    if file then file:close() end
+  end
+  local prints = {}
+  for i, secret in ipairs(type(given) == "table" and given or { given }) do
+    prints[i] = core.text.hex(core.verify.hmac(salt, secret))
+  end
+  return prints
+end
+
 -- The receiving side: keys that print as *** and are wiped, never the secrets themselves.
 local function webhook_of(vendor, given, settings, level)
   local out = { tenant = settings.tenant, limit = vendor.body_limit }
@@ -84,6 +101,8 @@ local function webhook_of(vendor, given, settings, level)
         error(("option 'webhook' of %s: %s"):format(vendor.title, tostring(keys)), level + 1)
       end
       out.keys = keys
+      out.prints = { secret = prints_of(hook.secret), authorization = prints_of(hook.authorization),
+        basic = prints_of(hook.basic and table.concat(hook.basic, ":")) }
     end
     out.tolerance = hook.tolerance
     out.limit = hook.limit or out.limit

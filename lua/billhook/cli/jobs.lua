@@ -102,6 +102,7 @@ function M.run(app, rules, count)
   process.signals "CHLD"
   local self = setmetatable({ list = {}, rules = rules, look = 0 }, Jobs)
   for i = 1, count do self.list[i] = { due = 0 } end
+  require("billhook.delivery.doubts").tell(app)
   local watch = watches.new(app, mine(self))
   repeat
     self:obey()

@@ -242,6 +242,7 @@ function M.start(app, options)
   assert(ngx.timer.every(handing_over, hand_over, app))
   if options.work == false or state.works then return end
   state.works = true
+  if ngx.worker.id() == 0 then require("billhook.delivery.doubts").tell(app) end
   for _ = 1, chains do assert(ngx.timer.at(0, work, app, state)) end
   watch_over(app)
 end

@@ -71,6 +71,10 @@ M.looks = { ["invoices.issue"] = look, ["invoices.retry"] = look }
 
 -- --- events ------------------------------------------------------------------------------------
 
+--- What its invoice system is known to send; more may come.
+M.natives = { "invoices.created", "invoices.updated", "invoice_providers.created",
+  "invoice_providers.updated", "invoice_providers.deleted", "invoiceemail.created" }
+
 local families = {
   invoices = "invoice", invoice_providers = "invoice_provider", invoiceemail = "invoice_email",
 }

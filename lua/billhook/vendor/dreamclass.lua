@@ -82,6 +82,15 @@ M.looks = {}
 
 -- --- events ------------------------------------------------------------------------------------
 
+--- What it is known to send; more may come.
+M.natives = {}
+for _, family in ipairs { "INVOICE", "PAYMENT", "STUDENT", "STUDENT_PERIOD", "STUDENT_CLASS",
+  "STUDENT_COURSE", "PERIOD", "CLASS", "COURSE" } do
+  for _, verb in ipairs { "CREATED", "UPDATED", "DELETED" } do
+    M.natives[#M.natives + 1] = family .. "_" .. verb
+  end
+end
+
 local verbs = { CREATED = "created", UPDATED = "updated", DELETED = "deleted" }
 
 --- The unified type: STUDENT_PERIOD_CREATED is student_period.created.

@@ -453,6 +453,14 @@ describe("billhook inbox", function()
     assert.same({ 1, "billhook: no inbox " .. path .. "\n" }, { result.code, result.err })
     assert.is_nil(process.stat(path))
     refused(command.run { "inbox", "list", "--inbox", "nosuch:x" }, "inbox must be")
+    result = command.run { "inbox", "list", "--inbox", "sqlite:" .. command.folder() }
+    assert.equal(1, result.code)
+    assert.truthy(result.err:find("^billhook: store: /tmp/billhook%-spec%.%w+ %(as [%w_-]+%): "
+      .. "unable to open database file\n$"), result.err)
+    path = command.write(command.folder() .. "/text.db", ("no database "):rep(1000))
+    result = command.run { "inbox", "list", "--inbox", "sqlite:" .. path }
+    assert.same({ 1, "billhook: store: " .. path .. ": file is not a database\n" },
+      { result.code, result.err })
   end)
 end)
 

@@ -590,9 +590,16 @@ describe("billhook work", function()
     local folder = server.folder .. "/inbox.db" -- a folder is no database
     process.mkdir(folder)
     server.child = command.start { "work", server.rules }
-    wait("a complaint", function() return server.child:errors():find "billhook: work: " end)
+    local complaint = ("billhook: work: store: %s (as %s): unable to open database file\n"):format(
+      folder, process.user(process.uid()).name)
+    wait("a complaint", function() return server.child:errors():find(complaint, 1, true) end)
+    process.sleep(1) -- two more rounds, or so: nothing new
+    assert.equal(complaint, server.child:errors())
     process.remove_tree(folder)
     wait("the inbox", function() return process.stat(folder) end)
+    wait("relief", function()
+      return server.child:errors() == complaint .. "billhook: work: the inbox answers again\n"
+    end)
     server.child:signal "INT"
     assert.equal(0, server.child:wait())
     process.remove_tree(folder)

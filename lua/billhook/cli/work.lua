@@ -8,6 +8,7 @@ M.summary = "Run rules for what has been received."
 
 local poll = 0.2 -- seconds between two looks at an inbox that has nothing due
 local longest = 10 -- seconds to wait at most while the inbox fails
+local again = 60 -- seconds after which the same complaint is heard once more
 
 function M.configure(command)
   command:argument("rules", "The rules file.")
@@ -51,12 +52,23 @@ local function round(app, stopped)
   return nil, tostring(ok and err or ran)
 end
 
+-- Says what is wrong, and that it is no more; not over and over.
+local function complainer(process)
+  local say, last, since = require("billhook.cli.term").say, nil, nil
+  return function(err)
+    local now = process.monotonic()
+    if err == last and (err == nil or now < since + again) then return end
+    say("work: " .. (err or "the inbox answers again"))
+    last, since = err, now
+  end
+end
+
 local function loop(app, stopped, process, once)
-  local pause = poll
+  local pause, complain = poll, complainer(process)
   repeat
     local ran, err = round(app, stopped)
+    complain(err)
     if not ran then
-      require("billhook.cli.term").say("work: " .. err)
       if once then return 1 end
       pause = math.min(pause * 2, longest)
     else

@@ -1,8 +1,8 @@
 -- doubts.lua: what in an app is allowed, and most probably not meant. Said once,
 -- at the start of whoever runs the rules:
 --
---   unheard_of        a rule whose pattern fits nothing that its accounts' vendors are known to send
---   shared_secret     two accounts that take each other's deliveries
+--   unheard_of       a rule whose pattern fits nothing that its accounts' vendors are known to send
+--   shared_secret    two accounts that take each other's deliveries
 
 local patterns = require "billhook.delivery.pattern"
 

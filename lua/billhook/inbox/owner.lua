@@ -44,6 +44,24 @@ function M.name(child)
   return ("%s/%d/%s/%s"):format(boot, namespace, pid, start)
 end
 
+---The user that this process acts as; its number where it has no name, nil where /proc is silent.
+---@return string|nil
+function M.user()
+  local file = io.open "/proc/self/status"
+  local id = file and file:read "*a":match "\nUid:%s+%d+%s+(%d+)"
+  if file then file:close() end
+  local users = id and io.open "/etc/passwd"
+  for entry in users and users:lines() or function() end do
+    local name, number = entry:match "^([^:]+):[^:]*:(%d+):"
+    if number == id then
+      users:close()
+      return name
+    end
+  end
+  if users then users:close() end
+  return id
+end
+
 ---@param name string
 ---@return boolean
 function M.alive(name)

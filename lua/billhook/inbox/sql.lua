@@ -6,6 +6,7 @@
 --   connect()      -> connection | nil, code, message   (query, exec, close as billhook.sqlite's)
 --   spell(text, version)  the tables of that version in its own types
 --   broken(code)   is a connection of no use after this?
+--   place(code)    which database it is, for messages, and as who it was asked; nil: they say so
 --   adrift(db)     has the connection lost sight of its database?
 --   departed(owner)  is the process of this name known to be gone?
 --   numbers(query) -> function that gives the numbers of new events, within a transaction
@@ -120,7 +121,8 @@ local function run(self, begin, fn)
     if not refused then return value end
     if not (self.dialect.again and self.dialect.again(refused.code)) then break end
   end
-  return nil, failure(refused.code, refused.message)
+  local place = self.dialect.place and self.dialect:place(refused.code)
+  return nil, failure(refused.code, (place and place .. ": " or "") .. refused.message)
 end
 
 ---Within one transaction: fn(query, now) -> value; query(sql, ...) gives rows and how many it has

@@ -63,6 +63,17 @@ function Dialect.broken(code)
   return BROKEN[code] or BROKEN[code:match("^SQLITE_[A-Z]+")] or false
 end
 
+-- where it may be a question of permissions
+local PERSONAL = { SQLITE_CANTOPEN = true, SQLITE_READONLY = true, SQLITE_PERM = true,
+  SQLITE_AUTH = true, SQLITE_IOERR = true }
+
+function Dialect:place(code)
+  local family = code:match "^SQLITE_[A-Z]+"
+  if self.volatile or not family then return nil end
+  local user = PERSONAL[family] and owner.user()
+  return user and ("%s (as %s)"):format(self.path, user) or self.path
+end
+
 -- secure_delete: what a purge deletes is overwritten, where that costs no further page
 local SETTINGS = "PRAGMA synchronous = FULL; PRAGMA cache_size = -16000; "
   .. "PRAGMA secure_delete = FAST; PRAGMA foreign_keys = OFF"

@@ -93,7 +93,7 @@ local function inside(show, name, start, ends)
   print("# " .. name)
   local part = { folder = show.folder .. "/" .. name, seconds = show.seconds / 2,
     seed = show.seed, say = function(ok, text) show.say(ok, name .. ": " .. text) end,
-    rules = process.realpath "spec/crash/rules.lua" }
+    rules = process.realpath "spec/crash/rules.lua", jobs = 2 }
   assert(process.mkdir(part.folder))
   part.inbox = "sqlite:" .. part.folder .. "/inbox.db"
   part.query = stage.ask(part.folder .. "/inbox.db")

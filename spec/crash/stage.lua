@@ -57,14 +57,15 @@ local Server = {}
 Server.__index = Server
 
 ---`billhook serve` in a process group of its own.
----@param stage table folder, inbox, rules
+---@param stage table folder, inbox, rules; workers and jobs, 1 each by default
 ---@param port integer
 function M.serve(stage, port)
   stage.serial = (stage.serial or 0) + 1
   local self = setmetatable({ port = port, errors = stage.folder .. "/serve" .. stage.serial,
     since = process.monotonic() }, Server)
   self.pid = assert(process.spawn({ lua, "bin/billhook", "serve", stage.rules, "--listen",
-    ("127.0.0.1:%d"):format(port), "--workers", ("%d"):format(stage.workers or 1) }, {
+    ("127.0.0.1:%d"):format(port), "--workers", ("%d"):format(stage.workers or 1),
+    "--jobs", ("%d"):format(stage.jobs or 1) }, {
     group = true, stdin = "/dev/null", stdout = self.errors, stderr = self.errors, die = "KILL",
     env = { CRASH_FOLDER = stage.folder, CRASH_INBOX = stage.inbox, CRASH_VENDOR = stage.vendor,
       TMPDIR = stage.folder } }))

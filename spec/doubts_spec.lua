@@ -44,7 +44,8 @@ describe("a pattern", function()
 
   it("that fits nothing is told of", function()
     for _, pattern in ipairs { "school:invoices.*", "tickets:payment.*", "INVOICE_CREATE",
-      "school:invoice.collected", "Invoice.*", "admissions:INVOICE_CREATED" } do
+      "school:invoice.collected", "Invoice.*", "invoic.*", "admissions:INVOICE_CREATED",
+      "admissions:invoices.created" } do
       assert.is_true(unheard(all, pattern), pattern)
     end
     assert.is_true(unheard({ school = all.school }, "offer.edited"))

@@ -451,6 +451,19 @@ describe("process.divert", function()
     assert.equal("here\nrestored\n", read(folder .. "/log"))
   end)
 
+  it("takes nothing else for stderr where there is none", function()
+    local out = run(([[exec 2>&-; exec %s -e 'package.cpath = "build/%s/?.so"
+      local process = require "billhook.process"
+      local file = io.open("%s/data", "w")
+      file:setvbuf "no"
+      io.stderr:write "lost"
+      assert(process.divert(4096))
+      io.stderr:write "lost"
+      file:write "kept"']]):format(lua, lua, folder))
+    assert.equal("", out)
+    assert.equal("kept", read(folder .. "/data"))
+  end)
+
   it("refuses too little room, and what is no stderr", function()
     assert.has_error(function() process.divert(100) end)
     assert.has_error(function() process.restore(2) end)

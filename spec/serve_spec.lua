@@ -475,6 +475,24 @@ describe("billhook serve and who reads its log", function()
     assert.equal(1500, lines)
   end)
 
+  it("serves without any stderr", function()
+    local server = setmetatable({ folder = command.folder() }, Server)
+    server.port = ("%d"):format((process.free_port()))
+    server.url = "http://127.0.0.1:" .. server.port
+    write_rules(server)
+    local pid = assert(process.spawn({ "/bin/sh", "-c", 'exec "$@" 2>&-', "sh", command.lua,
+      "bin/billhook", "serve", server.rules, "--listen", server.port },
+      { env = { TMPDIR = server.folder }, die = "KILL" }))
+    server.child = { pid = pid, errors = function() return "(there is none)" end }
+    wait("serve to listen", function()
+      return command.http("GET", server.url .. "/healthz") == 200
+    end)
+    assert.equal(200, (server:post("INVOICE_CREATED", 1)))
+    server:saying "created 1\n"
+    process.kill(pid, "TERM")
+    assert.same({ "exit", 0 }, { process.wait(pid) })
+  end)
+
   it("ends where nobody hands it on any more", function()
     local server = new()
     local pids = server:pids()

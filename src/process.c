@@ -488,9 +488,19 @@ static const luaL_Reg functions[] = {
     {"wait", l_wait},       {"divert", l_divert},
     {"restore", l_restore}, {NULL, NULL}};
 
+/* where stderr is closed, the next file to be opened would be taken for it */
+static void fill_standard_files(void) {
+  int fd;
+  do
+    fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd < 3);
+  if (fd >= 3) close(fd);
+}
+
 BILLHOOK_API int luaopen_billhook_process(lua_State *L);
 
 int luaopen_billhook_process(lua_State *L) {
+  fill_standard_files();
   luaL_newlib(L, functions); /* [process] */
   process_add_files(L);
   return 1;

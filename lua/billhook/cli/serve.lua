@@ -142,7 +142,7 @@ local function reap(self)
   for i = #self.leaving, 1, -1 do
     if self.leaving[i]:ended() then table.remove(self.leaving, i) end
   end
-  if process.wait(self.log, "look") ~= false and not self.stopping then
+  if self.stderr and process.wait(self.log, "look") ~= false and not self.stopping then
     restore(self)
     term.say "the process that hands on the log has ended"
     stop(self, 1)
@@ -229,13 +229,11 @@ local function serve(self, args)
   return watch(self)
 end
 
--- What this process and its children say is read by one that never lets them wait.
+-- What this process and its children say is read by one that never lets them wait. Where there is
+-- nothing to say it to, that is no reason not to serve.
 local function divert(self)
-  local err
-  self.log, self.stderr = process.divert(log_room)
-  if self.log then return true end
-  err, self.stderr = self.stderr, nil
-  return nil, err
+  local pid, stderr = process.divert(log_room)
+  if pid then self.log, self.stderr = pid, stderr end
 end
 
 function M.run(args)
@@ -251,14 +249,10 @@ function M.run(args)
   if not run then return nil, err end
   local self = { rules = args.rules, run = run, host = host, port = port, leaving = {},
     jobs = ("%d"):format(args.jobs), url = nginx.url(host, port) }
+  divert(self)
   local code, message
-  ok, err = divert(self)
-  if ok then
-    ok, code, message = pcall(serve, self, args)
-    restore(self)
-  else
-    ok, message = true, err
-  end
+  ok, code, message = pcall(serve, self, args)
+  restore(self)
   if not args.run then process.remove_tree(run) end
   if not ok then error(code, 0) end
   return code, message

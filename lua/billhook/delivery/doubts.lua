@@ -8,15 +8,19 @@ local patterns = require "billhook.delivery.pattern"
 
 local M = {}
 
--- A journal's sentences are not published: anything that is spelled like one may come.
-local function like_a_sentence(pattern)
-  local text = pattern.exact or pattern.family .. "x"
-  return text:find(" ", 1, true) ~= nil or text:find "^%l[%l%d_]*%.[%l%d_]+$" ~= nil
+-- Where only the families of types are known: a sentence of the vendor's own may be any.
+local function in_family(families, pattern)
+  if pattern.exact and pattern.exact:find(" ", 1, true) then return true end
+  local wanted = (pattern.family or pattern.exact):match "^([^.]*)%."
+  for _, family in ipairs(families) do
+    if family == wanted then return true end
+  end
+  return false
 end
 
 local function may_send(vendor, account, pattern)
   if pattern.all then return true end
-  if not vendor.natives then return like_a_sentence(pattern) end
+  if not vendor.natives then return in_family(vendor.families, pattern) end
   for _, native in ipairs(vendor.natives) do
     if patterns.matches(pattern, account, vendor.type_of(native), native) then return true end
   end

@@ -27,6 +27,8 @@ local handing_over = 10 -- seconds between two times at which counts go into the
 
 local started = setmetatable({}, { __mode = "k" }) -- app -> what this worker keeps about it
 
+local complaints = {} -- what was last complained about, by name
+
 local function log(level, ...) ngx.log(level, "billhook: ", ...) end
 
 local function say(status, body, headers)
@@ -124,6 +126,14 @@ function M.receive(app, account)
   if not ngx.headers_sent then say(intake.refusal(503)) end
 end
 
+-- What asks for health and metrics asks every few seconds.
+local function complain_once(app, name, message)
+  local last = complaints[name]
+  if last and last.message == message and ngx.now() < last.at + 60 then return end
+  complaints[name] = { message = message, at = ngx.now() }
+  app.log("error", name, { message = message })
+end
+
 --- Content handler: 200 while the inbox takes something, else 503.
 ---@param app table
 function M.healthz(app)
@@ -131,7 +141,7 @@ function M.healthz(app)
   local well
   if state then well, err = app:health() end
   if well then return say(200, '{"ok":true}') end
-  log(ngx.ERR, "healthz: ", tostring(err))
+  complain_once(app, "unhealthy", tostring(err))
   return told(intake.refusal(503))
 end
 
@@ -146,7 +156,7 @@ function M.metrics(app, extra)
   end
   local text
   text, err = metrics.text(app, extra)
-  if err then log(ngx.ERR, "metrics: ", tostring(err)) end
+  if err then complain_once(app, "no_metrics", tostring(err)) end
   say(200, text, { ["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8" })
 end
 

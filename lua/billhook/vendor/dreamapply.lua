@@ -155,6 +155,11 @@ local verbs = {
   overdue = "overdue",
 }
 
+--- What journal entries may be linked with, and so be about; more may come. The sentences
+--- themselves are not published.
+M.families = { "invoice", "transaction", "payment", "application", "applicant", "offer", "course",
+  "document", "institution", "administrator", "flag", "tracker" }
+
 -- A stranger's text may be long: what a type is read from is short, whatever the rest.
 local HEAD = 120
 local auxiliaries = { " was ", " has been ", " is " }

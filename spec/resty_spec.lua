@@ -1,157 +1,88 @@
--- The transports of nginx, over real sockets: worker always, resty where lua-resty-http is (in a
--- usual place, or in the folder that RESTY_HTTP names). Where it is not, this file says so, and
--- what is tried of the resty transport is its answers to a resty.http of the spec's own.
+-- The resty transport over real sockets, in a real nginx, where lua-resty-http is (in a usual
+-- place, or in the folder that RESTY_HTTP names). Where it is not, this file says so, and what is
+-- tried is how the transport treats a resty.http of the spec's own.
 
-local cjson = require "cjson"
-local nginx = require "spec.support.nginx"
 local peer = require "spec.support.peer"
+local remote = require "spec.support.remote"
 
-local folders = { os.getenv("RESTY_HTTP") or false, "/usr/share/lua/5.1",
-  "/usr/local/share/lua/5.1", "/usr/local/openresty/lualib", "/usr/local/openresty/site/lualib" }
+if remote.resty_http() then
+  local far
+  require "spec.support.conformance" {
+    name = "resty", describe = describe, it = it, before_each = before_each,
+    setup = function(fn)
+      setup(function()
+        far = far or remote.start "resty"
+        fn()
+      end)
+    end,
+    teardown = teardown,
+    request = function(request) return far:request(request) end,
+    drain = function(request, options) return far:drain(request, options) end,
+    trusts_test_authority = true,
+  }
+  teardown(function()
+    if far then far:stop() end
+  end)
 
-local function library()
-  for _, folder in ipairs(folders) do
-    local file = folder and io.open(folder .. "/resty/http.lua")
-    if file then
-      file:close()
-      return folder
-    end
-  end
-end
-
-local folder = library()
-
--- The transport as it is inside of nginx: a request and what became of it travel as JSON.
-local function remote(name)
-  local inner, names
-  local M = {}
-
-  function M.setup()
-    names = peer.name_server()
-    inner = nginx.start {
-      http = ([[
-        lua_ssl_trusted_certificate %s/ca.pem;
-        lua_ssl_verify_depth 3;
-        lua_ssl_protocols TLSv1.2 TLSv1.3;
-        resolver 127.0.0.1:%d ipv6=off;
-        client_body_buffer_size 64m;
-        init_by_lua_block { package.path = package.path .. ";%s/?.lua" }
-      ]]):format(peer.certificates(), names.port, folder or "/nowhere"),
-      server = ([[
-        location /call { content_by_lua_block {
-          local cjson = require("cjson").new()
-          cjson.encode_sparse_array(true)
-          ngx.req.read_body()
-          local request = cjson.decode(ngx.req.get_body_data())
-          local transport = require("billhook.transport").pick("%s")
-          local response, failure = transport:request(request)
-          ngx.print(cjson.encode { response = response, failure = failure })
-        } }
-        location /stream { content_by_lua_block {
-          local cjson = require("cjson").new()
-          ngx.req.read_body()
-          local request = cjson.decode(ngx.req.get_body_data())
-          local transport = require("billhook.transport").pick("%s")
-          local reader, failure = transport:stream(request)
-          if not reader then return ngx.print(cjson.encode { failure = failure }) end
-          local bytes, chunk = 0, nil
-          repeat
-            chunk, failure = reader:read()
-            bytes = bytes + #(chunk or "")
-          until not chunk
-          reader:close()
-          ngx.print(cjson.encode { status = reader.status, header = reader.headers["x-a"],
-            bytes = bytes, failure = failure })
-        } }
-      ]]):format(name, name),
-    }
-  end
-
-  function M.teardown()
-    inner:stop()
-    names:stop()
-  end
-
-  function M.ask(path, request)
-    local status, _, body = inner:request { path = path, method = "POST",
-      body = cjson.encode(request) }
-    if status ~= 200 then error(inner:log()) end
-    return cjson.decode(body)
-  end
-
-  function M.request(request)
-    local result = M.ask("/call", request)
-    return result.response, result.failure
-  end
-
-  return M
-end
-
-local function conform(name, more)
-  local far = remote(name)
-
-  local function streams()
-    local server
+  describe("the resty transport", function()
+    local there
 
     setup(function()
-      far.setup()
-      server = peer.start()
+      far = far or remote.start "resty"
+      there = peer.start()
     end)
-    teardown(function()
-      server:stop()
-      far.teardown()
-    end)
+    teardown(function() there:stop() end)
 
-    local function walk(fields)
-      fields.method = "GET"
-      return far.ask("/stream", fields)
-    end
-
-    it("a body to its end", function()
-      local seen = walk { limit = 2 ^ 31, url = server:url(
-        peer.answer(200, { ["X-A"] = "1" }, "", 20480000), peer.times(20000, ("x"):rep(1024))) }
-      assert.are.same({ status = 200, header = "1", bytes = 20480000 }, seen)
+    it("has as many calls under way as are asked for", function()
+      local calls = {}
+      for i = 1, 40 do
+        calls[i] = far:send("/request", { request = { method = "GET", timeout = 20,
+          url = there:url("wait=3000", peer.answer(200, {}, "slow")) } })
+      end
+      there:await("GET ", 40) -- before the first one has its answer
+      assert.equal("quick", (select(3, far.nginx:request { path = "/quick" })))
+      for _, one in ipairs(calls) do assert.equal("slow", far:answer(one).response.body) end
     end)
 
-    it("to where it tears", function()
-      local seen = walk { url = server:url(peer.answer(200, {}, "half", 100), "close") }
-      assert.are.equal("network", seen.failure.kind)
-      assert.is_true(seen.failure.sent)
+    it("holds a stream back that is not read", function()
+      there:forget()
+      local held = far:send("/drain", { options = { pause = 1, pieces = 2 }, request = {
+        method = "GET", limit = 2 ^ 31, url = there:url(peer.answer(200, {}, "", 102400000),
+          peer.times(100000, ("x"):rep(1024)), peer.note "all sent") } })
+      there:await("GET ", 1)
+      far:answer(held)
+      assert.equal(0, there:count "all sent")
     end)
 
-    it("to the limit", function()
-      local seen = walk { limit = 1000, url = server:url(
-        peer.answer(200, {}, "", 2000), peer.times(2000, "x")) }
-      assert.are.equal("too_large", seen.failure.kind)
+    it("ends a read that waits where another thread closes", function()
+      local own = remote.start("resty", { server = [[ location /closed { content_by_lua_block {
+        local reader = assert(transport:stream(given().request))
+        local said = { (reader:read()) }
+        local thread = ngx.thread.spawn(function() return reader:read() end)
+        reader:close()
+        local _, chunk, failure = ngx.thread.wait(thread)
+        said[2], said[3] = tostring(chunk), tostring(failure)
+        said[4] = tostring(reader:read())
+        ngx.print(json.encode(said))
+      } } ]] })
+      for _, body in ipairs { peer.answer(200, {}, "a", 10), peer.send("HTTP/1.1 200 OK\r\n"
+          .. "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n"), peer.answer(200, {}, "a", false) } do
+        assert.same({ "a", "nil", "nil", "nil" }, own:ask("/closed", { request = { method = "GET",
+          stall = 1, url = there:url(body, "wait=500", peer.send "2\r\nbc", "wait=20000") } }))
+      end
+      own:stop()
     end)
-  end
 
-  describe("The " .. name .. " transport streams", streams)
-
-  local transport = { name = name, describe = describe, it = it, before_each = before_each,
-    request = far.request }
-  function transport.setup(fn)
-    setup(function()
-      far.setup()
-      fn()
+    it("brings its calls to their end when nginx reloads", function()
+      remote.survives("resty", "HUP")
     end)
-  end
-  function transport.teardown(fn)
-    teardown(function()
-      fn()
-      far.teardown()
+
+    it("brings its calls to their end when nginx quits", function()
+      remote.survives("resty", "QUIT")
     end)
-  end
-  for field, value in pairs(more) do transport[field] = value end
-  require "spec.support.conformance"(transport)
-end
-
-conform("worker", {})
-
-if folder then
-  conform("resty", { keeps = true, ca_file = false, trusts_test_authority = true })
+  end)
 else
-  io.stderr:write("spec/resty_spec.lua: ran without lua-resty-http, which is not installed\n")
+  io.stderr:write("spec/resty_spec.lua: NOT RUN against lua-resty-http, which is not installed\n")
 end
 
 -- The resty transport against a resty.http and an ngx of ours, in plain Lua. What a step does is
@@ -167,13 +98,14 @@ describe("The resty transport by itself", function()
 
   local fake_ngx = {
     config = { subsystem = "http" }, socket = { tcp = print },
-    now = function() return 1000 end,
+    now = function() return 1000 end, update_time = function() end,
     sleep = function(seconds) seen.slept = seconds end,
     encode_base64 = function(text) return "base64(" .. text .. ")" end,
     thread = { spawn = thread_of, wait = function() return true end, kill = function() end },
   }
 
-  local function receiveuntil(self)
+  local socket = {}
+  function socket:receiveuntil()
     return function()
       self.at = self.at + 1
       local line = self.lines[math.ceil(self.at / 2)]
@@ -181,6 +113,8 @@ describe("The resty transport by itself", function()
       return self.at % 2 == 1 and line or nil
     end
   end
+  function socket:settimeout(ms) self.timeout = ms end
+  function socket:receiveany() return steps.receive(self) end
 
   local httpc = {
     set_timeout = function() end,
@@ -203,19 +137,14 @@ describe("The resty transport by itself", function()
     close = function() seen.ended = "closed" end,
   }
 
-  local function reader_of(...)
+  -- the parts that come, the last of which may be an error in a table
+  local function answers(headers, ...)
     local parts, at = { ... }, 0
-    return function()
+    steps.response = function() return { status = 200, headers = headers, has_body = true } end
+    function steps.receive()
       at = at + 1
       if type(parts[at]) == "table" then return nil, parts[at][1] end
       return parts[at]
-    end
-  end
-
-  local function answers(headers, ...)
-    local body = reader_of(...)
-    steps.response = function()
-      return { status = 200, headers = headers, has_body = true, body_reader = body }
     end
   end
 
@@ -223,7 +152,7 @@ describe("The resty transport by itself", function()
     real = { ngx = rawget(_G, "ngx"), http = package.loaded["resty.http"] }
     rawset(_G, "ngx", fake_ngx)
     package.loaded["resty.http"] = { new = function()
-      httpc.sock = { receiveuntil = receiveuntil, lines = steps.lines, at = 0 }
+      httpc.sock = setmetatable({ lines = steps.lines, at = 0 }, { __index = socket })
       return httpc
     end }
     package.loaded["billhook.transport.resty"] = nil
@@ -286,12 +215,17 @@ describe("The resty transport by itself", function()
       steps.connect = function() return nil, err end
       fails(kind, false, ask())
     end
+    steps.connect = function() error("assertion failed!") end
+    fails("tls", false, ask())
+    fails("network", false, ask { url = "http://a.example/" })
     steps.connect = function() coroutine.yield() end
     fails("timeout", false, ask())
   end)
 
   it("tells what went wrong later", function()
     steps.send = function() return nil, "broken pipe" end
+    fails("network", true, ask())
+    steps.send = function() error("no more room") end
     fails("network", true, ask())
     steps.send = function() coroutine.yield() end
     fails("timeout", true, ask())
@@ -325,11 +259,38 @@ describe("The resty transport by itself", function()
     fails("network", true, ask())
     answers({ ["Content-Length"] = "5" }, "hello")
     fails("too_large", true, ask { limit = 4 })
-    steps.response = function()
-      return { status = 200, headers = { ["Content-Length"] = "5" }, has_body = true,
-        body_reader = function() coroutine.yield() end }
-    end
+    answers({ ["Content-Length"] = "5" }, "he", { "timeout" })
     fails("timeout", true, ask())
+  end)
+
+  it("waits for a part no longer than for silence, and than there is time", function()
+    local waited = {}
+    for i, fields in ipairs { { stall = 7 }, { stall = 7, timeout = 5 }, { timeout = 5 } } do
+      answers({ ["Content-Length"] = "5" })
+      function steps.receive(sock)
+        waited[i] = sock.timeout
+        return nil, "timeout"
+      end
+      local _, failure = ask(fields)
+      waited[i] = waited[i] .. " " .. failure.message
+    end
+    assert.are.same({ "7000 nothing came for 7000 milliseconds", "5000 no whole answer in time",
+      "5000 no whole answer in time" }, waited)
+  end)
+
+  it("keeps no connection on which more came than was announced", function()
+    answers({ ["Transfer-Encoding"] = "chunked" }, "2\r\nhe\r\n", "0\r\n\r\n")
+    assert.are.equal("he", ask().body)
+    assert.are.equal("kept", seen.ended)
+    answers({ ["Transfer-Encoding"] = "chunked" }, "2\r\nhe\r\n0\r\n\r\nHTTP/1.1 200 OK")
+    assert.are.equal("he", ask().body)
+    assert.are.equal("closed", seen.ended)
+    answers({ ["Transfer-Encoding"] = "chunked", ["Content-Length"] = "2" }, "0\r\n\r\n")
+    assert.are.equal("", ask().body)
+    assert.are.equal("closed", seen.ended)
+    answers({}, "he", { "closed" })
+    assert.are.equal("he", ask().body)
+    assert.are.equal("closed", seen.ended)
   end)
 
   it("uses an http proxy that it is given, and no other", function()
@@ -346,6 +307,9 @@ describe("The resty transport by itself", function()
     package.loaded["billhook.transport.worker"] = worker
     assert.are.equal("worker", ask { ca_file = "/ca.pem" })
     assert.are.equal("worker", ask { proxy = "socks5://a:1" })
+    assert.are.equal("worker", ask { url = "https://127.0.0.1/" })
+    assert.are.equal("worker", ask { url = "https://[::1]:8443/" })
+    assert.are.equal("hello", ask { url = "http://127.0.0.1/" }.body)
     assert.are.equal("w", resty:stream { method = "GET", url = "http://a/", ca_file = "/c" })
   end)
 

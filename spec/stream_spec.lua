@@ -1,10 +1,12 @@
--- Streams over real sockets, down to `each`: what is there when they tear, and when silence ends
--- them.
+-- Streams over real sockets, down to `each`: when the first invoice is there, what is there when
+-- they tear, and when silence ends them. What all transports' streams do by themselves is in
+-- support/streaming.lua.
 
-local billhook = require "billhook"
 local curl = require "billhook.transport.curl"
 local peer = require "spec.support.peer"
+local remote = require "spec.support.remote"
 local rules = require "billhook.transport.request"
+local streams = require "spec.support.streams"
 
 local answer, send, times = peer.answer, peer.send, peer.times
 
@@ -38,33 +40,6 @@ describe("A stream", function()
     end
   end
 
-  it("gives all that came before its end, in whatever turn that came", function()
-    for _, how in ipairs { "close", "reset" } do
-      for _, script in ipairs { answer(200, {}, ("x"):rep(3000), 5000),
-        send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFFF\r\n" .. ("x"):rep(3000)) } do
-        -- at once with the head, or while nobody reads
-        local reader = assert(open({}, script, "wait=30", how))
-        transport:sleep(0.1)
-        local n, failure = drain(reader)
-        assert.same({ 3000, "network" }, { n, failure.kind })
-        n, failure = drain(assert(open({}, script, "wait=30", how)))
-        assert.same({ 3000, "network" }, { n, failure.kind })
-      end
-    end
-  end)
-
-  it("gives what its limit allows, then says so", function()
-    local n, failure = drain(assert(open({ limit = 1500 }, answer(200, {}, ("x"):rep(3000)))))
-    assert.same({ 1500, "too_large" }, { n, failure.kind })
-    assert.equal("the body is over the limit", failure.message)
-  end)
-
-  it("ends where nothing comes for too long, with what came", function()
-    local n, failure = drain(assert(open({ stall = 0.2 }, answer(200, {}, "ab", 10), "wait=20000")))
-    assert.same({ 2, "timeout", true, "nothing came for 200 milliseconds" },
-      { n, failure.kind, failure.sent, failure.message })
-  end)
-
   it("has a minute of silence where nobody says how much", function()
     assert.equal(60, rules.STALL)
     finally(function() rules.STALL = 60 end)
@@ -73,23 +48,6 @@ describe("A stream", function()
     assert.same({ 2, "nothing came for 200 milliseconds" }, { n, failure.message })
     assert.equal("late", transport:request({ method = "GET",
       url = far:url("wait=400", answer(200, {}, "late")) }).body)
-  end)
-
-  it("ends where not even a head comes", function()
-    local reader, failure = open({ stall = 0.2 }, "wait=20000")
-    assert.is_nil(reader)
-    assert.same({ "timeout", true }, { failure.kind, failure.sent })
-    local response
-    response, failure = transport:request { method = "GET", stall = 0.2,
-      url = far:url "wait=20000" }
-    assert.is_nil(response)
-    assert.equal("nothing came for 200 milliseconds", failure.message)
-  end)
-
-  it("goes on where something comes now and then", function()
-    local reader = open({ stall = 0.5 }, answer(200, {}, "", 5), send "a", "wait=200", send "b",
-      "wait=200", send "c", "wait=200", send "d", "wait=200", send "e")
-    assert.same({ 5 }, { drain(reader) })
   end)
 
   it("takes all the time its reader takes", function()
@@ -118,61 +76,98 @@ describe("A stream", function()
   end)
 end)
 
-describe("each over a stream that ends badly", function()
-  local far
+-- `each`, by every transport that is there.
+local function walks(name, begin)
+  describe("each by " .. name, function()
+    local far, there
 
-  setup(function() far = peer.start() end)
-  teardown(function() far:stop() end)
+    setup(function() there, far = peer.start(), begin() end)
+    teardown(function()
+      there:stop()
+      far.stop()
+    end)
 
-  -- the invoices that came, and the error
-  local function walk(fields, ...)
-    local transport = curl.new()
-    local url = far:url(...)
-    local client = billhook.dreamapply { base_url = "http://127.0.0.1:1", api_key = "a key of each",
-      quota = false, attempts = 1, transport = {
-        request = function() error "not asked for" end,
-        sleep = function() end,
-        stream = function(_, request)
-          request.url = url
-          for name, value in pairs(fields) do request[name] = value end
-          return transport:stream(request)
-        end,
-      } }
-    local n = 0
-    local fine, err = pcall(function()
-      for invoice in client.invoices:each() do
-        n = n + 1
-        assert(invoice.id == n)
+    local function head(bytes)
+      return answer(200, { ["Content-Type"] = "application/json" }, "", bytes)
+    end
+
+    it("gives the first invoice before a hundredth of 150 MB is sent", function()
+      for _, cut in ipairs { 1, 100, 100000 } do -- the last one is still on its way
+        there:forget()
+        local got = far.walk(there:url(head(150000000), send(invoices(2, cut < 200 and cut or 50)),
+          cut == 100000 and times(700, ("x"):rep(1000)) or "wait=0", "wait=20000",
+          peer.note "one in a hundred"), { stop = 1 })
+        assert.same({ 1, 1 }, { got.n, got.last, got.kind })
+        assert.equal(0, there:count "one in a hundred")
       end
     end)
-    assert.is_false(fine)
-    return n, err
-  end
 
-  local function head(body)
-    return answer(200, { ["Content-Type"] = "application/json" }, body, 9000000)
-  end
-
-  it("raises after the last whole invoice", function()
-    for _, n in ipairs { 1, 2, 20 } do
-      for _, how in ipairs { "close", "reset" } do
-        local got, err = walk({}, head(invoices(n + 1, 50)), "wait=30", how)
-        assert.same({ n, "network", "invoices.list" }, { got, err.kind, err.operation })
+    it("raises after the last whole invoice", function()
+      for _, n in ipairs { 1, 2, 20, 1000 } do
+        for _, how in ipairs { "close", "reset" } do
+          local body = invoices(n + 1, 50)
+          local file = os.tmpname()
+          local out = assert(io.open(file, "wb"))
+          out:write(body)
+          out:close()
+          local got = far.walk(there:url(head(9000000), peer.file(file), "wait=100", how))
+          os.remove(file)
+          assert.same({ n, n, "network", "invoices.list" },
+            { got.n, got.last, got.kind, got.operation })
+        end
       end
-    end
-  end)
+    end)
 
-  it("raises after what its limit allows", function()
-    local body = invoices(20)
-    local limit = #invoices(10)
-    local got, err = walk({ limit = limit }, answer(200, {}, body))
-    assert.same({ 10, "too_large" }, { got, err.kind })
-  end)
+    it("raises after what its limit allows", function()
+      local body = invoices(20)
+      local got = far.walk(there:url(answer(200, {}, body)),
+        { fields = { limit = #invoices(10) } })
+      assert.same({ 10, "too_large" }, { got.n, got.kind })
+    end)
 
-  it("raises after the last one where the server falls silent", function()
-    local got, err = walk({ stall = 0.2 }, head(invoices(5, 50)), "wait=20000")
-    assert.same({ 4, "timeout" }, { got, err.kind })
+    it("raises after the last one where the server falls silent", function()
+      local got = far.walk(there:url(head(9000000), send(invoices(5, 50)), "wait=20000"),
+        { fields = { stall = 0.2 } })
+      assert.same({ 4, "timeout" }, { got.n, got.kind })
+    end)
+
+    it("gives all of a list in chunks, to its end", function()
+      local body = invoices(200)
+      local chunks = {}
+      for at = 1, #body, 97 do
+        local part = body:sub(at, at + 96)
+        chunks[#chunks + 1] = ("%x\r\n%s\r\n"):format(#part, part)
+      end
+      local got = far.walk(there:url(send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        .. table.concat(chunks) .. "0\r\n\r\n")))
+      assert.same({ 200, 200 }, { got.n, got.last, got.kind })
+    end)
   end)
+end
+
+walks("curl", function()
+  local transport = curl.new()
+  return {
+    walk = function(url, options) return streams.walk(transport, url, options or {}) end,
+    stop = function() transport:close() end,
+  }
 end)
+
+local function inside(name)
+  walks(name, function()
+    local far = remote.start(name)
+    return {
+      walk = function(url, options) return far:walk(url, options) end,
+      stop = function() far:stop() end,
+    }
+  end)
+end
+
+inside "worker"
+if remote.resty_http() then
+  inside "resty"
+else
+  io.stderr:write("spec/stream_spec.lua: NOT RUN with lua-resty-http, which is not installed\n")
+end
 
 teardown(peer.clean)

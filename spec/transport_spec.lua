@@ -6,6 +6,7 @@ local fake = require "billhook.transport.fake"
 local peer = require "spec.support.peer"
 local pick = require("billhook.transport").pick
 local rules = require "billhook.transport.request"
+local streams = require "spec.support.streams"
 
 local shared = curl.new()
 
@@ -13,7 +14,8 @@ require "spec.support.conformance" {
   name = "curl",
   describe = describe, it = it, setup = setup, teardown = teardown, before_each = before_each,
   request = function(request) return shared:request(request) end,
-  keeps = true,
+  drain = function(request, options) return streams.drain(shared, request, options) end,
+  decodes = true, speaks_two = true,
 }
 
 teardown(peer.clean)

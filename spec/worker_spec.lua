@@ -1,31 +1,35 @@
 -- The transport that nginx uses where lua-resty-http is not installed: libcurl in worker threads.
--- Requests go in and out of a real nginx as JSON.
 
-local conformance = require "spec.support.conformance"
 local json = require "billhook.json"
 local nginx = require "spec.support.nginx"
 local peer = require "spec.support.peer"
+local remote = require "spec.support.remote"
 
-local server
+local far
+
+require "spec.support.conformance" {
+  name = "worker", describe = describe, it = it, before_each = before_each,
+  setup = function(fn)
+    setup(function()
+      far = far or remote.start "worker"
+      fn()
+    end)
+  end,
+  teardown = teardown,
+  request = function(request) return far:request(request) end,
+  drain = function(request, options) return far:drain(request, options) end,
+  decodes = true, speaks_two = true,
+}
+
+teardown(function()
+  if far then far:stop() end
+  peer.clean()
+end)
 
 local locations = [[
-  location /request { content_by_lua_block {
-    ngx.req.read_body()
-    local json = require "billhook.json"
-    local request = json.decode(ngx.req.get_body_data())
-    local response, failure = transport:request(request)
-    ngx.print(json.encode { response = response, failure = failure })
-  } }
-  location /stream { content_by_lua_block {
-    local reader, failure = transport:stream { method = "GET", url = ngx.var.arg_url }
-    if not reader then return ngx.print("failure ", failure.kind) end
-    ngx.print(reader.status, " ", reader.headers["x-one"], " ", reader:read(), " ",
-      tostring(reader:read()))
-    reader:close()
-  } }
-  location /drain { content_by_lua_block {
-    local json = require "billhook.json"
-    -- this process's open files of the kind, by the thread and by us
+  # one stream, read once, then looked at, then read to its end
+  location /held { content_by_lua_block {
+    local what = given()
     local function files()
       local n, named = 0, 0
       local pipe = io.popen("ls -l /proc/" .. ngx.worker.pid() .. "/fd")
@@ -36,168 +40,183 @@ local locations = [[
       pipe:close()
       return n, named
     end
-    local given = ngx.req.get_uri_args()
-    local reader = assert(transport:stream { method = "GET", stall = tonumber(given.stall),
-      url = ngx.var.request_uri:match("url=(.*)$"), limit = tonumber(given.limit) })
-    local out = { bytes = 0, largest = 0, more = 0, turns = 0 }
+    local reader = assert(transport:stream(what.request))
+    local out = { bytes = #reader:read() }
+    ngx.sleep(0.5)
     out.open, out.named = files()
-    local over = false
-    ngx.thread.spawn(function()
-      while not over do
-        out.turns = out.turns + 1
-        ngx.sleep(0)
-      end
-    end)
-    collectgarbage()
-    local before = collectgarbage "count"
-    for chunk in function()
-      local chunk, failure = reader:read()
-      out.kind = failure and failure.kind
-      return chunk
-    end do
-      out.bytes, out.largest = out.bytes + #chunk, math.max(out.largest, #chunk)
-      out.more = math.max(out.more, collectgarbage "count" - before)
-    end
-    over, out.left = true, files()
+    out.size = reader.file.file:seek "end"
+    for chunk in function() return reader:read() end do out.bytes = out.bytes + #chunk end
+    out.left = files()
     ngx.print(json.encode(out))
+  } }
+  location /dropped { content_by_lua_block {
+    local reader = assert(transport:stream(given().request))
+    if ngx.var.arg_how == "closed" then reader:close() reader:close() end
+    if ngx.var.arg_how == "read" then while reader:read() do end end
+    if ngx.var.arg_how == "exit" then ngx.exit(204) end
+    ngx.print(json.encode { tostring(reader:read()) })
+  } }
+  location /collect { content_by_lua_block { collectgarbage() collectgarbage() } }
+  location /nested { content_by_lua_block {
+    local what = given()
+    local reader = assert(transport:stream(what.stream))
+    local said = {}
+    while reader:read() do
+      said[#said + 1] = assert(transport:request(what.request)).body
+    end
+    ngx.print(json.encode(said))
   } }
   location /bad { content_by_lua_block {
     local _, a = pcall(transport.request, transport, { method = "GET" })
-    local _, b = pcall(transport.sleep, transport, -1)
-    ngx.say(a, "\n", b)
+    local _, b = pcall(transport.stream, transport, { method = "GET" })
+    local _, c = pcall(transport.sleep, transport, -1)
+    ngx.print(json.encode { a, b, c, early.kind, early.sent, early.message })
   } }
-  location /early { content_by_lua_block {
-    ngx.print(early.kind, " ", tostring(early.sent), " ", early.message)
-  } }
-  location /quick { content_by_lua_block { ngx.print("quick") } }
 ]]
 
-local function start(options)
-  options = options or {}
-  options.http = [[
-    init_worker_by_lua_block {
-      transport = require("billhook.transport").pick()
-      assert(transport.name == "worker")
-      early = select(2, transport:request { method = "GET", url = "http://127.0.0.1:1/" })
-    }
-  ]]
-  options.server = "client_body_buffer_size 4m;" .. locations
-  return nginx.start(options)
-end
-
-local function request(what)
-  local status, _, body = server:request { method = "POST", path = "/request",
-    body = json.encode(what) }
-  assert.equal(200, status, body)
-  local answer = assert(json.decode(body))
-  return answer.response, answer.failure
-end
-
-conformance {
-  name = "worker", describe = describe, it = it, before_each = before_each,
-  setup = function(fn)
-    setup(function()
-      server = start()
-      fn()
-    end)
-  end,
-  teardown = function(fn)
-    teardown(function()
-      server:stop()
-      fn()
-    end)
-  end,
-  request = request, decodes = true, keeps = true,
-}
-
 describe("the worker transport", function()
-  local far
+  local server, there
+
+  local function start(options)
+    options = options or {}
+    options.server = locations
+    options.init = (options.init or "") .. [[
+      early = select(2, transport:request { method = "GET", url = "http://127.0.0.1:1/" })
+    ]]
+    server, there = remote.start("worker", options), peer.start()
+  end
 
   after_each(function()
     if server then server:stop() end
-    if far then far:stop() end
-    server, far = nil, nil
+    if there then there:stop() end
+    server, there = nil, nil
+  end)
+
+  local function slow(ms, body) return there:url("wait=" .. ms, peer.answer(200, {}, body)) end
+
+  local function large(...)
+    return { method = "GET", limit = 2 ^ 31, url = there:url(peer.answer(200, {}, "", 40960000),
+      peer.times(40000, ("x"):rep(1024)), ...) }
+  end
+
+  it("is the one that nginx has without lua-resty-http", function()
+    server = remote.start("worker", { server = [[ location /which { content_by_lua_block {
+      package.loaded["resty.http"], package.preload["resty.http"] = nil, function() error "none" end
+      local pick = require("billhook.transport").pick
+      local _, why = pcall(pick, "resty")
+      ngx.print(json.encode { pick().name, why })
+    } } ]] })
+    local which = server:ask("/which", {})
+    assert.equal("worker", which[1])
+    assert.matches("transport \"resty\" needs lua%-resty%-http: ", which[2])
   end)
 
   it("carries more calls than there are VMs, and others meanwhile", function()
-    server, far = start(), peer.start()
-    local peers = {}
+    start()
+    local calls = {}
     for i = 1, 32 do
-      peers[i] = assert(nginx.send(server.port, { method = "POST", path = "/request",
-        body = json.encode { method = "GET", timeout = 20,
-          url = far:url("wait=100", peer.answer(200, {}, "slow")) } }))
+      calls[i] = server:send("/request", { request = { method = "GET", timeout = 20,
+        url = slow(100, "slow") } })
     end
-    assert.equal("quick", (select(3, server:request { path = "/quick" })))
-    for _, one in ipairs(peers) do
-      local _, _, body = nginx.answer(one)
-      assert.equal("slow", json.decode(body).response.body)
-    end
+    assert.equal("quick", (select(3, server.nginx:request { path = "/quick" })))
+    for _, one in ipairs(calls) do assert.equal("slow", server:answer(one).response.body) end
   end)
 
   it("counts the wait for a VM against the timeout: nothing was sent", function()
-    server, far = start { vms = 3 }, peer.start()
-    local slow = {}
+    start { vms = 3 }
+    local calls = {}
     for i = 1, 10 do
-      slow[i] = assert(nginx.send(server.port, { method = "POST", path = "/request",
-        body = json.encode { method = "GET", timeout = 20,
-          url = far:url("wait=1000", peer.answer(200, {}, "slow")) } }))
+      calls[i] = server:send("/request", { request = { method = "GET", timeout = 20,
+        url = slow(1000, "slow") } })
     end
-    nginx.wait("the slow calls", function() return far:connections() >= 3 end)
-    local _, failure = request { method = "POST", timeout = 0.1,
-      url = far:url(peer.answer(200, {}, "late")) }
-    assert.equal("timeout", failure.kind)
-    assert.is_false(failure.sent)
-    for _, one in ipairs(slow) do one:close() end
-    assert.equal(0, far:count("POST "))
+    nginx.wait("the slow calls", function() return there:connections() >= 1 end)
+    for path, name in pairs { ["/request"] = "response", ["/drain"] = "status" } do
+      local got = server:ask(path, { request = { method = "GET", timeout = 0.1,
+        url = there:url(peer.answer(200, {}, "late")) } })
+      local failure = got.failure or got
+      assert.same({ "timeout", false }, { failure.kind, failure.sent, got[name] })
+    end
+    for _, one in ipairs(calls) do one:close() end
+    assert.equal(0, there:count "GET /send")
   end)
 
-  it("streams what takes more memory than a piece, and gives others their turn", function()
-    server, far = start(), peer.start()
-    local large = far:url(peer.answer(200, {}, "", 20000000), peer.times(20000, ("x"):rep(1000)))
-    local function drained(url, query)
-      local _, _, body = server:request { path = "/drain?" .. (query or "") .. "&url=" .. url }
-      return json.decode(body)
+  it("holds a stream back that is not read, and needs no more than its spool", function()
+    start { init = [[ require("billhook.transport.spool").SIZE = 1048576 ]] }
+    local held = server:send("/held", { request = large(peer.note "all sent") })
+    there:await("GET ", 1)
+    for _ = 1, 10 do
+      assert.equal("quick", (select(3, server.nginx:request { path = "/quick" })))
     end
-    local got = drained(large)
-    assert.equal(20000000, got.bytes)
-    assert.equal(65536, got.largest)
-    assert.is_true(got.turns >= 300, got.turns) -- of 306 pieces
-    assert.is_true(got.more < 8192, got.more) -- KiB
-    assert.same({ 1, 0 }, { got.open, got.named })
-    assert.equal(0, got.left)
-    got = drained(far:url(peer.answer(200, {}, ("x"):rep(3000), 5000), "close"))
-    assert.same({ 3000, "network" }, { got.bytes, got.kind })
-    got = drained(far:url(peer.answer(200, {}, ("x"):rep(3000), 5000), "wait=20000"), "stall=0.2")
-    assert.same({ 3000, "timeout" }, { got.bytes, got.kind })
-    got = drained(large, "limit=100000")
-    assert.same({ 100000, "too_large" }, { got.bytes, got.kind })
-    assert.equal(0, got.left)
+    assert.equal(0, there:count "all sent")
+    local got = server:answer(held)
+    assert.same({ 40960000, 2, 0, 0 }, { got.bytes, got.open, got.named, got.left })
+    assert.is_true(got.size <= 1048576 + 4096, got.size)
+    assert.equal(1, there:count "all sent")
   end)
 
-  it("gives a stream's head and body", function()
-    server, far = start(), peer.start()
-    local url = far:url(peer.answer(200, { ["X-One"] = "1" }, "body"))
-    local _, _, body = server:request { path = "/stream?url=" .. url }
-    assert.equal("200 1 body nil", body)
-    _, _, body = server:request { path = "/stream?url=http://127.0.0.1:" .. peer.refused_port() }
-    assert.equal("failure network", body)
+  it("lets the thread go soon when nobody wants the rest", function()
+    start { vms = 3, init = [[ require("billhook.transport.spool").SIZE = 1048576 ]] }
+    for _, how in ipairs { "closed", "exit", "forgotten" } do
+      for _, request in ipairs { large(), { method = "GET",
+        url = there:url(peer.answer(200, {}, "a", 10), "wait=25000") } } do
+        local status, _, body = server.nginx:request { method = "POST",
+          path = "/dropped?how=" .. how, body = json.encode { request = request } }
+        assert.equal(how == "exit" and 204 or 200, status)
+        if how == "closed" then assert.equal('["nil"]', body) end
+        server.nginx:request { path = "/collect" }
+        local response, failure = server:request { method = "GET", timeout = 10,
+          url = there:url(peer.answer(200, {}, "free")) }
+        assert.equal("free", response and response.body, failure and failure.message)
+      end
+    end
+  end)
+
+  it("keeps VMs for the calls that are made between a stream's elements", function()
+    start { vms = 4, init = [[ require("billhook.transport.spool").SIZE = 65536 ]] }
+    local streams = {}
+    for i = 1, 3 do -- of which one at a time may go on
+      streams[i] = server:send("/nested", { stream = { method = "GET", url = there:url(
+          peer.answer(200, {}, "", 1024000), peer.times(1000, ("x"):rep(1024))) },
+        request = { method = "GET", timeout = 5, url = there:url(peer.answer(200, {}, "n")) } })
+    end
+    for _, one in ipairs(streams) do
+      local said = server:answer(one)
+      assert.is_true(#said >= 16)
+      assert.equal(("n"):rep(#said), table.concat(said))
+    end
+  end)
+
+  it("writes nothing into the log for a long stream", function()
+    start()
+    assert.equal(40960000, server:drain(large()).bytes)
+    assert.is_nil(server.nginx:log():find("[warn]", 1, true))
+    assert.is_nil(server.nginx:log():find("[error]", 1, true))
+  end)
+
+  it("brings its calls to their end when nginx reloads", function()
+    remote.survives("worker", "HUP")
+  end)
+
+  it("brings its calls to their end when nginx quits", function()
+    remote.survives("worker", "QUIT")
   end)
 
   it("raises at the caller's line, and cannot wait in init_worker", function()
-    server = start()
-    local _, _, body = server:request { path = "/bad" }
-    assert.matches("request.url is missing", body)
-    assert.matches("seconds must be a number of at least 0", body)
-    _, _, body = server:request { path = "/early" }
-    assert.equal("network false nginx cannot wait for an answer in init_worker", body)
+    start()
+    local bad = server:ask("/bad", {})
+    assert.matches("request.url is missing", bad[1])
+    assert.matches("request.url is missing", bad[2])
+    assert.matches("seconds must be a number of at least 0", bad[3])
+    assert.same({ "network", false, "nginx cannot wait for an answer in init_worker" },
+      { bad[4], bad[5], bad[6] })
   end)
 
   it("says what nginx.conf lacks", function()
-    server = start { threads = false }
-    local _, failure = request { method = "GET", url = "http://127.0.0.1:1/" }
+    start { threads = false }
+    local nowhere = { method = "GET", url = "http://127.0.0.1:1/" }
+    local _, failure = server:request(nowhere)
     assert.equal("network", failure.kind)
     assert.matches("thread pool billhook not found", failure.message)
+    assert.matches("thread pool billhook not found", server:drain(nowhere).message)
   end)
 end)
-
-teardown(peer.clean)

@@ -3,16 +3,23 @@
 --   require "spec.support.conformance" {
 --     name = "curl",
 --     describe = describe, it = it, setup = setup, teardown = teardown, before_each = before_each,
---     request = function(request) ... end,       --> response | nil, failure
---     ca_file = true,       can trust an authority a request
---     decodes = true,       asks for compressed answers and undoes them
---     keeps = true,         a second request uses the first one's connection
+--     request = function(request) ... end,          --> response | nil, failure
+--     drain = function(request, options) ... end,   --> see streams.lua
+--     trusts_test_authority = true,   by its configuration, without any ca_file
+--     decodes = true,                 asks for compressed answers and undoes them
+--     speaks_two = true,              uses HTTP/2 where the server does
 --   }
+--
+-- What a transport has no field for, it does not do, and says so: that is tested too.
 
 local assert = require "luassert"
+local codings = require "spec.support.codings"
+local mime = require "mime"
 local peer = require "spec.support.peer"
+local streaming = require "spec.support.streaming"
 
 local answer, send = peer.answer, peer.send
+local unpack = table.unpack or unpack
 
 -- In every request as a query and as a header; in no message ever.
 local SECRET = "hush-7f3a"
@@ -20,6 +27,11 @@ local SECRET = "hush-7f3a"
 return function(transport)
   local describe, it = transport.describe, transport.it
   local server
+
+  -- the ca_file to name where the authority is not trusted anyway
+  local function authority()
+    return not transport.trusts_test_authority and peer.certificates() .. "/ca.pem" or nil
+  end
 
   local function call(request)
     request.url = request.url .. "?token=" .. SECRET
@@ -134,6 +146,35 @@ return function(transport)
       assert.is_nil(response.headers["x-early"])
     end)
 
+    it("the answers of HTTP/1.0", function()
+      good("hello", get(send("HTTP/1.0 200 OK\r\n\r\nhello"), "close"))
+      good("hello", get(send("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello"), "close"))
+      good("hello", get(send("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
+        "wait=5000")) -- its length counts, not the end of the connection
+    end)
+
+    it("chunks with extensions, and trailers, which are no headers", function()
+      for _ = 1, 2 do
+        local response = good("hello world", get(send("HTTP/1.1 200 OK\r\nTrailer: X-Late\r\n"
+          .. "Transfer-Encoding: chunked\r\nX-Late: early\r\n\r\n5;a=b\r\nhello\r\n"
+          .. "06 \r\n world\r\n000;c=\"d\"\r\nX-Late: late\r\nContent-Length: 99\r\n\r\n")))
+        assert.are.equal("early", response.headers["x-late"])
+        assert.is_nil(response.headers["content-length"])
+      end
+      assert.is_true(server:connections() <= 1) -- all of the first one was read
+    end)
+
+    it("chunks of one byte, and bytes that come one by one", function()
+      local dripping = {}
+      local head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+      good(("x"):rep(5000), get(send(head), peer.times(5000, "1\r\nx\r\n"), send "0\r\n\r\n"))
+      for c in (head .. "5\r\nhello\r\n0\r\n\r\n"):gmatch "." do
+        dripping[#dripping + 1] = send(c)
+        dripping[#dripping + 1] = "wait=1"
+      end
+      good("hello", get(unpack(dripping)))
+    end)
+
     it("errors as answers", function()
       local response = good("<h1>Oops</h1>",
         get(answer(502, { ["Content-Type"] = "text/html" }, "<h1>Oops</h1>")))
@@ -225,6 +266,17 @@ return function(transport)
         .. "5\r\nhel"), "close"))
     end)
 
+    it("chunks that are none", function()
+      for _, body in ipairs { "hello\r\n", "5\r\nhello5\r\n", "-1\r\n",
+        ("f"):rep(17) .. "\r\nhello\r\n", ("0"):rep(20000) } do
+        local response, failure = get(send(
+          "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" .. body), "close")
+        assert.is_nil(response)
+        assert.is_true(failure.kind == "decode" or failure.kind == "network") -- as libcurl has it
+        assert.is_true(failure.sent)
+      end
+    end)
+
     it("an answer that is not HTTP", function()
       fails("decode", true, get(send("SSH-2.0-OpenSSH_9.2\r\n"), "close"))
       fails("decode", true, get(send("<html>hello</html>\r\n\r\n"), "close"))
@@ -282,20 +334,43 @@ return function(transport)
       assert.are.equal(3, server:connections())
     end)
 
-    if transport.keeps then
-      it("GETs on a connection that is kept", function()
-        for _ = 1, 5 do good("a", get(answer(200, {}, "a"))) end
-        assert.is_true(server:connections() <= 1) -- or one that an earlier test left
-      end)
-    end
+    it("GETs on a connection that is kept", function()
+      for _ = 1, 5 do good("a", get(answer(200, {}, "a"))) end
+      assert.is_true(server:connections() <= 1) -- or one that an earlier test left
+    end)
 
-    it("a POST after a GET on a kept connection, which dies unanswered", function()
+    it("a POST after a GET on a kept connection, committed and then reset", function()
       for _, how in ipairs { "close", "reset" } do
-        good("a", get(answer(200, {}, "a")))
-        server:forget()
-        fails("network", true, post(how))
-        assert.are.equal(1, server:count("POST "))
+        for _, script in ipairs { how, "wait=30/" .. how, send("HTTP/1.1 201 Cr") .. "/" .. how } do
+          for _ = 1, 3 do
+            good("a", get(answer(200, {}, "a")))
+            good("a", get(answer(200, {}, "a"))) -- it is kept
+            server:forget()
+            fails("network", true, post(script))
+            assert.are.equal(1, server:count("POST "))
+            assert.are.equal(1, server:connections())
+          end
+        end
       end
+    end)
+
+    it("the same over TLS", function()
+      local there = peer.start { tls = "good" }
+      local ca_file = authority()
+      for _, how in ipairs { "close", "reset" } do
+        for _ = 1, 2 do
+          good("a", call { method = "GET", ca_file = ca_file,
+            url = there:url(answer(200, {}, "a")) })
+        end
+        assert.is_true(there:connections() <= 1)
+        there:forget()
+        fails("network", true, call { method = "POST", body = "{}", ca_file = ca_file,
+          url = there:url(how) })
+        assert.are.equal(1, there:count("POST "))
+        assert.are.equal(1, there:connections())
+        there:forget()
+      end
+      there:stop()
     end)
 
     it("a GET on a kept connection, which dies unanswered", function()
@@ -323,33 +398,43 @@ return function(transport)
   end
 
   local function tls()
-    local function secure(options, authority)
+    -- `trusting` the authority of the tests; else that of the system, where there is a choice
+    local function secure(options, trusting)
       options.tls = options.tls or "good"
       local there = peer.start(options)
+      local ca_file = trusting and (options.host or not transport.trusts_test_authority)
       local response, failure = call { method = "POST", body = "{}", timeout = 10,
         url = there:url(answer(200, {}, "secret")),
-        ca_file = authority and peer.certificates() .. "/ca.pem" or nil }
+        ca_file = ca_file and peer.certificates() .. "/ca.pem" or nil }
       local seen = there:count("POST ")
       there:stop()
       return seen, response, failure
     end
 
-    local function refused(options, authority)
-      local seen, response, failure = secure(options, authority)
+    local function refused(options, trusting)
+      local seen, response, failure = secure(options, trusting)
       fails("tls", false, response, failure)
       assert.are.equal(0, seen)
     end
 
-    it("trusts who is vouched for by ca_file", function()
-      if transport.ca_file == false then return end
+    it("trusts whom its authority vouches for", function()
       local seen, response, failure = secure({}, true)
       assert.are.equal(1, seen)
       good("secret", response, failure)
     end)
 
+    it("does so by an address too", function()
+      for address, host in pairs { ["127.0.0.1"] = "127.0.0.1", ["::1"] = "[::1]" } do
+        local seen, response, failure = secure({ address = address, host = host }, true)
+        assert.are.equal(1, seen)
+        good("secret", response, failure)
+        refused({ address = address, host = host, tls = "wrong" }, true)
+      end
+    end)
+
     it("refuses an unknown authority", function()
-      if transport.trusts_test_authority then return end
-      refused({}, false)
+      refused({ tls = "stranger" }, true)
+      refused({ tls = transport.trusts_test_authority and "stranger" or "good" }, false)
     end)
 
     it("refuses another host's certificate", function() refused({ tls = "wrong" }, true) end)
@@ -394,11 +479,60 @@ return function(transport)
       wall:stop()
     end)
 
+    local function proxy_at(port)
+      return ("http://me:%s@127.0.0.1:%d"):format(SECRET, port)
+    end
+
+    local BASIC = "Proxy-Authorization: Basic " .. mime.b64("me:" .. SECRET)
+
+    it("tells the proxy's password to the proxy", function()
+      good("via", call { method = "POST", body = "{}", proxy = proxy_at(server.port),
+        url = "http://example.invalid/" .. answer(200, {}, "via") })
+      assert.are.equal(1, server:count(BASIC))
+    end)
+
+    it("tells it to nobody beyond the tunnel, and the key to nobody before its end", function()
+      local proxy, there = peer.start(), peer.start { tls = "good" }
+      local ca_file = authority()
+      for _, method in ipairs { "GET", "GET", "POST" } do
+        good("in", call { method = method, ca_file = ca_file, proxy = proxy_at(proxy.port),
+          url = there:url(answer(200, {}, "in")) })
+      end
+      assert.are.equal(2, proxy:count(("CONNECT localhost:%d"):format(there.port)))
+      assert.are.equal(2, proxy:count(BASIC))
+      assert.are.equal(0, proxy:count("Authorization"))
+      assert.are.equal(0, there:count("Proxy-"))
+      assert.are.equal(3, there:count("Authorization: DREAM"))
+      proxy:stop()
+      there:stop()
+    end)
+
+    it("trusts nobody more behind a tunnel", function()
+      local proxy, there = peer.start(), peer.start { tls = "wrong" }
+      local ca_file = authority()
+      fails("tls", false, call { method = "POST", body = "{}", ca_file = ca_file,
+        proxy = proxy_at(proxy.port), url = there:url(answer(200, {}, "in")) })
+      assert.are.equal(0, there:count "POST ")
+      proxy:stop()
+      there:stop()
+    end)
+
     it("keeps the proxy's password out of messages", function()
-      local _, failure = call { method = "GET", url = "http://example.invalid/",
-        proxy = ("http://user:%s@127.0.0.1:%d"):format(SECRET, peer.refused_port()) }
-      assert.are.equal("network", failure.kind)
-      assert.is_false(failure.sent)
+      fails("network", false, call { method = "GET", url = "http://example.invalid/",
+        proxy = proxy_at(peer.refused_port()) })
+      local wall = peer.start { instead = "eat=100/" .. answer(407, {}, "no") }
+      fails("network", false, call { method = "GET", url = "https://example.invalid/",
+        proxy = proxy_at(wall.port) })
+      wall:stop()
+    end)
+
+    it("keeps them for itself where it follows nothing", function()
+      local there = peer.start()
+      local response = call { method = "GET", proxy = proxy_at(server.port),
+        url = "http://example.invalid/" .. answer(302, { Location = there:url(answer(200)) }, "") }
+      assert.are.equal(302, response.status)
+      assert.are.equal(0, there:connections())
+      there:stop()
     end)
   end
 
@@ -412,5 +546,7 @@ return function(transport)
     describe("sends once", sending_once)
     describe("over TLS", tls)
     describe("through a proxy", proxies)
+    codings(transport, call)
+    streaming(transport)
   end)
 end

@@ -9,6 +9,7 @@
 **   send=TEXT  repeat=N,TEXT  send; each # in TEXT is the running number
 **   file=PATH                 send what is in a file
 **   wait=MS                   do nothing
+**   note=TEXT                 a line of the log
 **   eat=MS                    read, until nothing comes for so long
 **   close  reset              end the connection
 **   early                     anywhere: do not read the request's body first
@@ -127,6 +128,12 @@ static void eat(connection *c, int ms) {
   }
 }
 
+static void note(connection *c, const char *text) {
+  char line[256];
+  int n = snprintf(line, sizeof(line), "%s\n", text);
+  if (n > 0 && (size_t)n < sizeof(line)) record(c->of, line, (size_t)n);
+}
+
 static void end(connection *c, int reset) {
   struct linger now = {.l_onoff = 1, .l_linger = 0};
   if (reset)
@@ -174,6 +181,8 @@ static void act(connection *c, const char *action) {
     poll(NULL, 0, atoi(value));
   else if (strcmp(text, "eat") == 0)
     eat(c, atoi(value));
+  else if (strcmp(text, "note") == 0)
+    note(c, value);
   else
     end(c, 0);
 }

@@ -48,12 +48,13 @@ local kinds = {
   wrong = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile wrong.ext",
   expired = "-CA ca.pem -CAkey ca.key -CAcreateserial -days -1 -extfile good.ext",
   selfsigned = "-signkey selfsigned.key -days 2 -extfile good.ext",
+  stranger = "-CA other.pem -CAkey other.key -CAcreateserial -days 2 -extfile good.ext",
 }
 
 local folder
 
---- Makes an authority (ca.pem) and the certificates good, wrong (another host), expired and
---- selfsigned, each NAME.pem with NAME.key, in a folder. Gives the folder.
+--- Makes an authority (ca.pem) and the certificates good, wrong (another host), expired, selfsigned
+--- and stranger (another authority's), each NAME.pem with NAME.key, in a folder. Gives the folder.
 function M.certificates()
   if folder then return folder end
   local made = line_of("mktemp -d /tmp/billhook-tls.XXXXXX")
@@ -61,6 +62,7 @@ function M.certificates()
   local steps = {
     "cd " .. made,
     "openssl req -x509 " .. key .. " -keyout ca.key -out ca.pem -subj '/CN=authority' -days 2",
+    "openssl req -x509 " .. key .. " -keyout other.key -out other.pem -subj '/CN=other' -days 2",
     "echo 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1' > good.ext",
     "echo 'subjectAltName=DNS:elsewhere.example' > wrong.ext",
   }
@@ -89,6 +91,9 @@ function M.send(text) return "send=" .. encode(text) end
 
 --- The action that sends n times this text; each "#" in it is the running number.
 function M.times(n, text) return encode(("repeat=%d,%s"):format(n, text)) end
+
+--- The action that writes a line into the log.
+function M.note(text) return "note=" .. encode(text) end
 
 --- The action that sends a file.
 function M.file(path) return "file=" .. encode(path) end

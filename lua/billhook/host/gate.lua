@@ -9,6 +9,9 @@
 --   store   the inbox's other methods (one VM: SQLite has one writer)
 --   call    API calls through libcurl (the rest, 8 of 10)
 --
+-- A stream is a call that takes as long as its reader likes: of those there are half as many as of
+-- calls (4), so that what is asked for between two of its elements finds a VM.
+--
 -- Each call runs in a timer of its own, not in the coroutine that asked for it: a request can
 -- be killed while its thread works (client gone, ngx.exit), and with it the count would be
 -- lost. A sleeping light thread beside the call keeps a worker that was told to quit, or to
@@ -47,6 +50,7 @@ end
 --- How many calls of a class may be under way at once.
 function M.size(class)
   if class == "call" then return settings.vms - settings.store - 1 end
+  if class == "stream" then return math.max(1, math.floor(M.size "call" / 2)) end
   return class == "store" and settings.store or 1
 end
 
@@ -55,6 +59,7 @@ local function slot_of(class)
     commit = semaphore(M.size "commit"),
     store = semaphore(M.size "store"),
     call = semaphore(M.size "call"),
+    stream = semaphore(M.size "stream"),
   }
   return slots[class] or error("gate: no such class: " .. tostring(class), 3)
 end
@@ -97,43 +102,67 @@ local function enter(class, wait)
   return nil, err
 end
 
+-- A stream has its own slot when it comes here, and waits for a call's where nobody can kill it.
 local function detached(_, slot, job)
-  job.answer = perform(job)
+  local call, err = slot, nil
+  if job.class == "stream" then call, err = enter("call", math.max(job.deadline - ngx.now(), 0)) end
+  job.answer = call and perform(job) or { n = 3, false, err, "unstarted" }
   slot:post()
+  if call and call ~= slot then call:post() end
   job.done:post()
 end
 
-local function new_job(wait, module, fn, ...)
-  return { module = module, fn = fn, args = pack(...), deadline = ngx.now() + wait }
+local function new_job(class, wait, module, fn, ...)
+  return { class = class, module = module, fn = fn, args = pack(...), deadline = ngx.now() + wait }
 end
 
---- Calls a function of a module in a worker thread and waits for its results, which must be
---- plain data, as must be the arguments.
----@param class string "commit", "store" or "call"
+--- Calls a function of a module in a worker thread and gives a job at once, for `wait`. Arguments
+--- and results must be plain data.
+---@param class string "commit", "store", "call" or "stream"
 ---@param wait number seconds to wait for a free VM at most
 ---@param module string what is required in there
 ---@param fn string name of a function in that module's table
----@return boolean ok, any ... true and the results; or false, a message, and "unstarted" where
----  the function has not run
-function M.run(class, wait, module, fn, ...)
+---@return table|nil job
+---@return string|nil message
+---@return string|nil unstarted "unstarted" where the function has not run
+function M.start(class, wait, module, fn, ...)
   local slot, err = enter(class, wait)
-  if not slot then return false, err, "unstarted" end
-  local job = new_job(wait, module, fn, ...)
+  if not slot then return nil, err, "unstarted" end
+  local job = new_job(class, wait, module, fn, ...)
   job.done = semaphore(0)
   local ok, why = ngx.timer.at(0, detached, slot, job)
-  if not ok then
-    slot:post()
-    return false, "no timer: " .. tostring(why), "unstarted"
-  end
-  repeat until job.done:wait(hold_pause)
+  if ok then return job end
+  slot:post()
+  return nil, "no timer: " .. tostring(why), "unstarted"
+end
+
+--- Waits for a job's end, at most so many seconds.
+---@return boolean over
+function M.wait(job, seconds)
+  if not job.answer then job.done:wait(seconds) end
+  return job.answer ~= nil
+end
+
+--- What came of a job that is over: see `run`.
+function M.answer(job)
   return unpack(job.answer, 1, job.answer.n)
+end
+
+--- The same, with its end.
+---@return boolean ok, any ... true and the results; or false, a message, and "unstarted" where
+---  the function has not run
+function M.run(...)
+  local job, err, unstarted = M.start(...)
+  if not job then return false, err, unstarted end
+  repeat until M.wait(job, hold_pause)
+  return M.answer(job)
 end
 
 --- The same in the present coroutine: for a timer's own, which cannot be killed.
 function M.run_here(class, wait, module, fn, ...)
   local slot, err = enter(class, wait)
   if not slot then return false, err, "unstarted" end
-  local answer = perform(new_job(wait, module, fn, ...))
+  local answer = perform(new_job(class, wait, module, fn, ...))
   slot:post()
   return unpack(answer, 1, answer.n)
 end

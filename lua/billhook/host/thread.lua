@@ -82,42 +82,83 @@ function M.request(request, asked)
   return false, plain(failure)
 end
 
--- Reads all of a stream into a file. Gives a failure where one of them ends early.
-local function copy(reader, file)
-  while true do
-    local chunk, failure = reader:read()
-    if not chunk then return failure end
-    local ok, err = file:write(chunk)
-    if not ok then
-      reader:close()
-      return { kind = "too_large", sent = true, message = "no room for the answer: " .. err }
+-- The head as bytes, the first of a spool.
+local function head_of(reader)
+  local lines = { ("%d\n"):format(reader.status) }
+  for name, value in pairs(reader.headers) do lines[#lines + 1] = name .. ":" .. value .. "\n" end
+  local text = table.concat(lines)
+  return ("%08d"):format(#text) .. text
+end
+
+local CLOSED = {} -- what is raised where nobody wants the rest
+
+local pause, glance = 0.01, 0.1
+
+-- Writes all of it, waiting for room. Gives a failure where that is in vain.
+local function put(out, text, deadline)
+  local at = 1
+  while at <= #text do
+    local n, err = out:put(text, at)
+    if not n then return { kind = "too_large", sent = true, message = "no room: " .. err } end
+    if out.closed then error(CLOSED, 0) end
+    if n == 0 and require("billhook.core").text.monotonic() > deadline then
+      return { kind = "timeout", sent = true, message = "the answer was not read in time" }
     end
+    if n == 0 then transport:sleep(pause) end
+    at = at + n
   end
 end
 
---- The same, with the body in the file at `path`, which is there and open elsewhere, and whose name
---- is removed. Gives true and { status, headers, failure = how the body was torn }.
-function M.spool(request, asked, path)
-  local file, err = io.open(path, "wb")
-  os.remove(path)
-  if not file then return false, { kind = "network", sent = false, message = err } end
+-- A pool in which waiting ends soon after nobody wants the rest. What waits in the curl transport
+-- waits in `poll` of its pool.
+local function watched(pool, out)
+  local proxy = {}
+  function proxy.poll(_, seconds)
+    if out:is_closed() then error(CLOSED, 0) end
+    return pool:poll(math.min(seconds, glance))
+  end
+  return setmetatable(proxy, {
+    __index = function(_, name)
+      return function(_, ...) return pool[name](pool, ...) end
+    end,
+  })
+end
+
+-- Gives true, or nil and a failure where there was no head, or true and how the body was torn.
+local function carry(request, out, open)
+  local deadline = require("billhook.core").text.monotonic() + request.timeout
+  local reader, failure = transport:stream(request)
+  if not reader then return nil, failure end
+  open.reader = reader
+  local chunk, torn = head_of(reader), nil
+  while chunk do
+    failure = put(out, chunk, deadline)
+    if failure then return true, failure end
+    chunk, torn = reader:read()
+  end
+  return true, torn
+end
+
+--- The same, with head and body in the spool at `path` (see transport/spool.lua). Gives true and
+--- { failure = how the body was torn } when all is in there or nobody wants the rest.
+function M.spool(request, asked, path, size)
+  local out, err = require("billhook.transport.spool").writer(path, size)
+  if not out then return false, { kind = "network", sent = false, message = err } end
   local late = hurry(request, asked)
   if late then
-    file:close()
+    out:close()
     return false, late
   end
-  local reader, failure = curl():stream(request)
-  if not reader then
-    file:close()
-    return false, plain(failure)
-  end
-  failure = copy(reader, file)
-  local flushed, why = file:close()
-  if not flushed and not failure then
-    failure = { kind = "too_large", sent = true, message = "no room for the answer: " .. why }
-  end
-  return true, { status = reader.status, headers = reader.headers,
-    failure = failure and plain(failure) }
+  local pool, open = curl().pool, {}
+  transport.pool = watched(pool, out)
+  local fine, headed, failure = pcall(carry, request, out, open)
+  transport.pool = pool
+  out:close()
+  if open.reader then open.reader:close() end
+  if not fine and headed ~= CLOSED then error(headed, 0) end
+  if not fine then collectgarbage() end -- a transfer that nobody holds ends
+  if fine and not headed then return false, plain(failure) end
+  return true, { failure = failure and plain(failure) }
 end
 
 --- Loads what calls need and stays busy for some time.

@@ -16,7 +16,13 @@ local M = {}
 local makers = {
   curl = function() return require("billhook.transport.curl").shared() end,
   worker = function() return require "billhook.transport.worker" end,
-  resty = function() return require "billhook.transport.resty" end,
+  resty = function()
+    local found, why = pcall(require, "resty.http")
+    if not found then
+      error("transport \"resty\" needs lua-resty-http: " .. tostring(why):match "^[^\n]*", 0)
+    end
+    return require "billhook.transport.resty"
+  end,
 }
 
 local function in_nginx()
@@ -52,7 +58,9 @@ function M.pick(option, level)
   if not make then
     error("transport must be \"curl\", \"worker\", \"resty\" or a table", level or 2)
   end
-  return make()
+  local made, transport = pcall(make)
+  if not made then error(transport, level or 2) end
+  return transport
 end
 
 -- Phases of nginx that can have light threads.

@@ -2,21 +2,25 @@
 --
 -- What nginx's configuration decides here and no request can: the trusted authorities
 -- (lua_ssl_trusted_certificate), the TLS versions (lua_ssl_protocols, to be set to
--- "TLSv1.2 TLSv1.3") and the name server (resolver). A request with a `ca_file` or with another
--- proxy than an http:// one goes through the worker transport.
+-- "TLSv1.2 TLSv1.3") and the name server (resolver). What it cannot do goes through the worker
+-- transport: a request with a `ca_file`, with another proxy than an http:// one, or over TLS to an
+-- address in place of a name, for nginx looks for names only in a certificate. There is no HTTP/2,
+-- nothing compressed.
 --
--- lua-resty-http has no deadline over a whole call, no limits, and takes a head or a body that
--- breaks off for a whole one in places. So each step runs in a light thread with an alarm beside
--- it, the lines of a head are read and checked here, and so is a body without a length.
+-- lua-resty-http has no deadline over a whole call, no limits, takes a head or a body that breaks
+-- off for a whole one in places, and gives nothing of a piece of a body that is not all there. So
+-- connecting and asking run in a light thread with an alarm beside it, and heads and bodies are
+-- read here, from its socket.
 
 local http = require "resty.http"
+local framing = require "billhook.transport.framing"
+local turns = require "billhook.host.turns"
 local rules = require "billhook.transport.request"
 
 local M = { name = "resty" }
 
 local unpack = table.unpack or unpack
 
-local CHUNK = 65536
 local HEAD_BYTES, HEAD_LINES = 256 * 1024, 200
 
 -- Socket timeouts are this much (in ms) beyond the alarm: the alarm is to ring first.
@@ -31,18 +35,21 @@ local function failure_of(kind, message, sent)
   return { kind = kind, message = (message:gsub("[^\32-\126]", "?")), sent = sent }
 end
 
--- Runs fn(...) for at most so many seconds. Gives false when time was over.
+local RAISED = "lua-resty-http raised: "
+
+-- Runs fn(...) for at most so many seconds. Gives false when time was over. It may raise: in plain
+-- nginx a refused certificate can be a failed assertion of lua-resty-core.
 local function within(seconds, fn, ...)
   local results
   local arguments = { ... }
-  local work = ngx.thread.spawn(function() results = { fn(unpack(arguments)) } end)
+  local work = ngx.thread.spawn(function() results = { pcall(fn, unpack(arguments)) } end)
   local alarm = ngx.thread.spawn(function() ngx.sleep(seconds > 0 and seconds or 0) end)
-  local ok, err = ngx.thread.wait(work, alarm)
+  ngx.thread.wait(work, alarm)
   ngx.thread.kill(work)
   ngx.thread.kill(alarm)
-  if not ok then error(err, 0) end
   if not results then return false end
-  return true, unpack(results, 1, 4)
+  if not results[1] then return true, nil, RAISED .. tostring(results[2]) end
+  return true, results[2], results[3]
 end
 
 -- heads
@@ -103,15 +110,6 @@ local function headers_of(response)
   return headers
 end
 
--- Nothing of the body may be read before its framing is known to be sound.
-local function framing_fault(headers)
-  local length, coding = headers["content-length"], headers["transfer-encoding"]
-  if length and not length:find("^%d+$") then return "the length is no number" end
-  if coding and coding:lower() ~= "chunked" then return "the transfer coding is unknown" end
-  coding = headers["content-encoding"]
-  if coding and coding:lower() ~= "identity" then return "the body is compressed, unasked" end
-end
-
 -- connections
 
 local function tls_fault(err)
@@ -121,7 +119,7 @@ end
 
 local function kind_of(err)
   if err == TOO_LARGE then return "too_large" end
-  if err == NOT_HTTP or err:find("chunksize", 1, true) then return "decode" end
+  if err == NOT_HTTP or err == framing.MALFORMED then return "decode" end
   return err == "timeout" and "timeout" or "network"
 end
 
@@ -165,7 +163,9 @@ local function open_connection(request, deadline)
   in_time, ok, err = within(seconds, connect, httpc, request)
   if in_time and ok then return httpc end
   err = in_time and tostring(err) or "timeout"
-  local kind = tls_fault(err) and "tls" or kind_of(err)
+  local secure = request.url:find("^[Hh][Tt][Tt][Pp][Ss]:")
+  local tls = tls_fault(err) or secure and err:find(RAISED, 1, true)
+  local kind = tls and "tls" or kind_of(err)
   return give_up(httpc, kind, kind == "timeout" and "no connection in time" or err, false)
 end
 
@@ -183,10 +183,48 @@ local function set_time(httpc, left, stall)
   httpc:set_timeout(math.min(left * 1000 + SPARE, (stall or math.huge) * 1000))
 end
 
+local LATE = "no whole answer in time"
+
+local function silence(seconds)
+  return ("nothing came for %.0f milliseconds"):format(seconds * 1000)
+end
+
 local function exchange(httpc, params)
   local ok, err = httpc:send_request(params)
   if not ok then return nil, err end
   return read_head(httpc, params)
+end
+
+-- A response without its body, or nil and a failure.
+local function ask(httpc, request, deadline)
+  local left = deadline - ngx.now()
+  set_time(httpc, left, request.stall)
+  local in_time, response, err = within(left, exchange, httpc, params_of(request))
+  if not in_time then return give_up(httpc, "timeout", LATE, true) end
+  if response then return response end
+  local kind = kind_of(err)
+  return give_up(httpc, kind, err == "timeout" and silence(request.stall or left) or err, true)
+end
+
+-- Whatever is there, as soon as there is something. So here the socket's time is exact.
+local function receive(self, most)
+  if not self.httpc then return nil, "closed" end -- meanwhile, by another thread
+  local left = self.deadline - ngx.now()
+  if left <= 0 then return nil, LATE end
+  local sock = self.httpc.sock
+  sock:settimeout(math.ceil(math.min(left, self.stall) * 1000))
+  local part, err = sock:receiveany(most)
+  if err == "timeout" then err = left <= self.stall and LATE or silence(self.stall) end
+  return part, err
+end
+
+local function body_of(reader, response)
+  if not response.has_body then return framing.none() end
+  local coding = reader.headers["content-encoding"]
+  if coding and coding:lower() ~= "identity" then
+    return nil, "the body is compressed, unasked"
+  end
+  return framing.open(reader.headers, function(most) return receive(reader, most) end)
 end
 
 -- An answer's head, with a reader of its body.
@@ -194,58 +232,58 @@ local function begin(request)
   local deadline = ngx.now() + request.timeout
   local httpc, failure = open_connection(request, deadline)
   if not httpc then return nil, failure end
-  local left = deadline - ngx.now()
-  set_time(httpc, left, request.stall)
-  local in_time, response, err = within(left, exchange, httpc, params_of(request))
-  if not in_time then return give_up(httpc, "timeout", "no whole answer in time", true) end
-  if not response then return give_up(httpc, kind_of(err), err, true) end
-  local headers = headers_of(response)
-  local fault = response.has_body and framing_fault(headers)
-  if fault then return give_up(httpc, "decode", fault, true) end
-  return setmetatable({
-    status = response.status, headers = headers, httpc = httpc, deadline = deadline,
-    left = request.limit, stall = request.stall, keep = not request.fresh,
-    next_part = response.body_reader, ended = not response.has_body,
-    unbounded = not headers["content-length"] and not headers["transfer-encoding"],
+  local response
+  response, failure = ask(httpc, request, deadline)
+  if not response then return nil, failure end
+  local reader = setmetatable({
+    status = response.status, headers = headers_of(response), httpc = httpc, deadline = deadline,
+    left = request.limit, stall = request.stall or math.huge, keep = not request.fresh,
+    turn = turns.new(),
   }, reader_mt)
+  local fault
+  reader.body, fault = body_of(reader, response)
+  if not reader.body then return give_up(httpc, "decode", fault, true) end
+  return reader
 end
 
 -- bodies
 
-local function next_part(self)
-  if not self.unbounded then return self.next_part(CHUNK) end
-  local part, err, rest = self.httpc.sock:receive(CHUNK)
-  if err ~= "closed" then return part, err end
-  self.ended = true
-  return rest ~= "" and rest or nil
-end
-
 local function finish(self)
-  self.ended = true
-  if self.keep and not self.unbounded then self.httpc:set_keepalive() else self.httpc:close() end
+  local httpc = self.httpc
   self.httpc = nil
+  if self.keep and self.body:is_clean() then httpc:set_keepalive() else httpc:close() end
 end
 
 local function tear(self, ...)
-  self.httpc:close()
-  self.httpc, self.failure = nil, failure_of(...)
+  self:close()
+  self.failure = failure_of(...)
   return nil, self.failure
 end
 
---- The next bytes of the body; nil at its end; nil and a failure where it was torn.
+--- The next bytes of the body; nil at its end; nil and a failure where it was torn, after all that
+-- came before.
 ---@return string|nil chunk
 ---@return table|nil failure
 function Reader:read()
-  if not self.httpc then return nil, self.failure end
-  if self.ended then return finish(self) end
-  local left = self.deadline - ngx.now()
-  set_time(self.httpc, left, self.stall)
-  local in_time, part, err = within(left, next_part, self)
-  if not in_time then return tear(self, "timeout", "no whole answer in time", true) end
-  if err then return tear(self, kind_of(err), "the body broke off: " .. err, true) end
-  if not part then return finish(self) end
-  self.left = self.left - #part
+  if self.httpc then self.turn() end -- a socket that has something does not wait
+  local httpc = self.httpc
+  if not httpc then return nil, self.failure end
   if self.left < 0 then return tear(self, "too_large", "the body is over the limit", true) end
+  local part, err = self.body:read()
+  if not self.httpc then -- closed meanwhile, but not while a read waited
+    httpc:close()
+    return nil
+  end
+  if not part and not err then return finish(self) end
+  if not part then
+    local late = err == LATE or err == silence(self.stall)
+    return tear(self, late and "timeout" or kind_of(err), late and err or "the body broke off: "
+      .. err, true)
+  end
+  self.left = self.left - #part
+  if self.left >= 0 then return part end
+  part = part:sub(1, self.left - 1) -- as far as it is allowed
+  if part == "" then return self:read() end
   return part
 end
 
@@ -258,7 +296,9 @@ end
 -- the transport
 
 local function for_worker(request)
+  local scheme, host = rules.parts(request.url)
   return request.ca_file or (request.proxy and not request.proxy:find("^http://"))
+    or (scheme == "https" and (host:find(":", 1, true) or host:find("^[%d.]+$")))
 end
 
 --- Sends a request and waits for the head of the answer.
@@ -281,10 +321,11 @@ function M.request(_, request)
   if for_worker(copy) then return require("billhook.transport.worker"):request(copy) end
   local reader, failure = begin(copy)
   if not reader then return nil, failure end
-  local parts = {}
+  local parts, part = {}
   repeat
-    parts[#parts + 1], failure = reader:read()
-  until reader.httpc == nil
+    part, failure = reader:read()
+    parts[#parts + 1] = part
+  until not part
   if failure then return nil, failure end
   return { status = reader.status, headers = reader.headers, body = table.concat(parts) }
 end

@@ -1,17 +1,20 @@
 --- The transport for nginx without lua-resty-http: libcurl in a worker thread, so that the event
 -- loop never waits. Each worker VM keeps a curl transport, with its connections, of its own.
 --
--- At most host/gate.lua's number of calls (8) is under way in one nginx worker; others wait for
--- their turn, which counts against their timeout. A thread can hand nothing over before it is done:
--- `stream` has it write the body into a temporary file without a name, of which the reader gives
--- piece by piece. So it takes little memory, but nothing is there before all is.
+-- At most host/gate.lua's number of calls (8, of them 4 streams) is under way in one nginx worker;
+-- others wait for their turn, which counts against their timeout. A thread's results come when it
+-- is done: for `stream` it writes into a spool, a temporary file without a name, of which the
+-- reader takes what is there. A reader that is 64 MiB behind holds the transfer back.
 
 local checked = require("billhook.transport.request").check
 local gate = require "billhook.host.gate"
+local spool = require "billhook.transport.spool"
+local turns = require "billhook.host.turns"
 
 local M = { name = "worker" }
 
 local PIECE = 65536
+local SHORTEST, LONGEST = 0.001, 0.02 -- pauses between two looks into the spool, in seconds
 
 -- where a coroutine may wait
 local waiting = { rewrite = true, access = true, content = true, timer = true, ssl_cert = true,
@@ -32,14 +35,10 @@ local function result(ok, done, value)
   return nil, unsent(late and "timeout" or "network", "worker thread: " .. done)
 end
 
--- Has a function of host/thread.lua carry the request.
-local function carry(fn, request, ...)
+-- A failure where nginx cannot wait.
+local function unable()
   local phase = ngx.get_phase()
-  if not waiting[phase] then
-    return nil, unsent("network", "nginx cannot wait for an answer in " .. phase)
-  end
-  return result(gate.run("call", request.timeout, "billhook.host.thread", fn, request, ngx.now(),
-    ...))
+  return not waiting[phase] and unsent("network", "nginx cannot wait for an answer in " .. phase)
 end
 
 --- Sends a request and waits for the whole answer.
@@ -47,28 +46,74 @@ end
 ---@return table|nil response { status, headers, body }
 ---@return table|nil failure { kind, message, sent }
 function M.request(_, request)
-  return carry("request", checked(request, 2))
+  local copy = checked(request, 2)
+  local failure = unable()
+  if failure then return nil, failure end
+  return result(gate.run("call", copy.timeout, "billhook.host.thread", "request", copy, ngx.now()))
 end
 
 local Reader = {}
 Reader.__index = Reader
+
+-- What the spool has; nil when the thread is done and all was taken; nil and why not.
+local function next_bytes(self, most)
+  local pause = SHORTEST
+  while self.file.file do
+    local over = self.job.answer ~= nil -- before the look, for what came last
+    local bytes, err = self.file:take(most)
+    if bytes or err or over then return bytes, err end
+    gate.wait(self.job, pause)
+    pause = math.min(pause * 2, LONGEST)
+  end
+end
+
+-- So many bytes, or nil where the thread ended before.
+local function all_of(self, n)
+  local parts = {}
+  while n > 0 do
+    local bytes = next_bytes(self, n)
+    if not bytes then return nil end
+    parts[#parts + 1] = bytes
+    n = n - #bytes
+  end
+  return table.concat(parts)
+end
+
+local function read_head(self)
+  local length = all_of(self, 8)
+  local text = length and all_of(self, tonumber(length))
+  if not text then return nil end
+  self.status, self.headers = tonumber(text:match "^%d+"), {}
+  for name, value in text:gmatch "([^:\n]+):([^\n]*)\n" do self.headers[name] = value end
+  return self
+end
+
+-- For a reader that is dropped, or whose request is killed before it has one: the thread must know.
+local function guard(file)
+  local proxy = newproxy(true)
+  getmetatable(proxy).__gc = function() file:close() end
+  return proxy
+end
 
 --- The same, for whoever reads piece by piece.
 ---@return table|nil reader { status, headers, read, close }
 ---@return table|nil failure
 function M.stream(_, request)
   local copy = checked(request, 2)
-  local path = os.tmpname()
-  local file, why = io.open(path, "rb")
+  local failure = unable()
+  if failure then return nil, failure end
+  local file, why = spool.reader()
   if not file then return nil, unsent("network", "no temporary file: " .. why) end
-  local head, failure = carry("spool", copy, path)
-  if not head then
-    os.remove(path) -- where no thread has
-    file:close()
-    return nil, failure
-  end
-  return setmetatable({ status = head.status, headers = head.headers, torn = head.failure,
-    file = file }, Reader)
+  local self = setmetatable({ file = file, guard = guard(file), turn = turns.new() },
+    Reader)
+  local job, err, unstarted = gate.start("stream", copy.timeout, "billhook.host.thread", "spool",
+    copy, ngx.now(), file.path, file.size)
+  self.job = job
+  if job and read_head(self) then return self end
+  self:close()
+  os.remove(file.path) -- where no thread has
+  if not job then return result(false, err, unstarted) end
+  return nil, select(2, result(gate.answer(job)))
 end
 
 --- The next bytes; nil at the end; nil and a failure where the body was torn. Others have their
@@ -76,20 +121,24 @@ end
 ---@return string|nil chunk
 ---@return table|nil failure
 function Reader:read()
-  if not self.file then return nil, self.failure end
-  ngx.sleep(0)
-  if not self.file then return nil, self.failure end -- closed meanwhile
-  local chunk, why = self.file:read(PIECE)
+  if not self.file.file then return nil, self.failure end
+  self.turn()
+  local chunk, why = next_bytes(self, PIECE)
   if chunk then return chunk end
+  local asked = self.file.file ~= nil -- not closed meanwhile
   self:close()
-  self.failure = why and { kind = "network", message = why, sent = true } or self.torn
+  if why then
+    self.failure = { kind = "network", message = why, sent = true }
+  elseif asked then
+    local ended, failure = result(gate.answer(self.job))
+    self.failure = failure or ended.failure
+  end
   return nil, self.failure
 end
 
---- Lets the rest go.
+--- Lets the rest go: the thread ends the transfer soon.
 function Reader:close()
-  if self.file then self.file:close() end
-  self.file = nil
+  self.file:close()
 end
 
 --- Waits without holding up the event loop.

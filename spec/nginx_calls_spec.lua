@@ -1,16 +1,19 @@
 -- Calls of an app inside nginx: its quota and its intents go through the same inbox as everybody's,
--- in worker threads.
+-- in worker threads, and what else nginx does goes on.
 
 local fault_server = require "spec.support.fault_server"
+local json = require "billhook.json"
 local nginx = require "spec.support.nginx"
+local remote = require "spec.support.remote"
 local sqlite = require "billhook.sqlite"
 
 local http = [[
+  init_by_lua_block { package.path = package.path .. ";%s/?.lua" }
   init_worker_by_lua_block {
     local billhook = require "billhook"
     app = billhook.app { inbox = "sqlite:$PREFIX/inbox.db", log = function() end, accounts = {
-      school = billhook.dreamapply { base_url = "%s", api_key = "key of a school", timeout = 3,
-        settle_timeout = 2 } } }
+      school = billhook.dreamapply { base_url = "%s", api_key = "key of a school",
+        timeout = %d, settle_timeout = 2, transport = %s, webhook = { authorization = "Bearer h" } } } }
     if %s then require("billhook.openresty").start(app, { work = false }) end
   }
 ]]
@@ -22,17 +25,26 @@ local server = [[
     ngx.print(made and made.how .. " " .. made.id or tostring(err))
   } }
   location /left { content_by_lua_block { ngx.print(app.accounts.school:quota().left) } }
+  location /list { content_by_lua_block {
+    local list, err = app.accounts.school.invoices:list()
+    ngx.print(list and #list or tostring(err))
+  } }
+  location /hook { content_by_lua_block {
+    require("billhook.openresty").receive(app, "school")
+  } }
   location /quick { content_by_lua_block { ngx.print("quick") } }
 ]]
 
 describe("a call inside nginx", function()
   local faults, world, front
 
-  local function start(started, given)
+  local function start(started, given, options)
+    options = options or {}
     faults = fault_server.start()
     world = faults:world(given)
-    front = nginx.start { workers = 2, server = server,
-      http = http:format(world.url, tostring(started)) }
+    front = nginx.start { workers = options.workers or 2, server = server,
+      http = http:format(remote.resty_http() or "/nowhere", world.url, options.timeout or 3,
+        options.transport and ("%q"):format(options.transport) or "nil", tostring(started)) }
   end
 
   local function sql(text)
@@ -67,6 +79,40 @@ describe("a call inside nginx", function()
     assert.equal("created 1", get "/create")
     assert.equal(1, #sql "SELECT * FROM claims")
   end)
+
+  local function deliver(n)
+    local body = json.encode { id = ("delivery-%d"):format(n), type = "invoice", event = "created",
+      inserted = "2024-01-01T00:00:00+00:00" }
+    return (front:request { method = "POST", path = "/hook", body = body,
+      headers = { ["Content-Type"] = "application/json", Authorization = "Bearer h" } })
+  end
+
+  -- 32 slow calls, more than there are VMs, and a delivery for each
+  local function many(transport)
+    start(true, { latency = 1 }, { workers = 1, timeout = 30, transport = transport })
+    local calls = {}
+    for i = 1, 32 do calls[i] = assert(nginx.send(front.port, { path = "/list" })) end
+    nginx.wait("the first calls", function() return (world:state().requests.GET or 0) >= 4 end)
+    for i = 1, 32 do
+      assert.equal(200, deliver(i))
+      assert.equal("quick", get "/quick")
+    end
+    for i = 1, 32 do assert.equal("0", (select(3, nginx.answer(calls[i])))) end
+    assert.equal(32, world:state().requests.GET)
+    assert.equal(32, sql "SELECT count(*) AS n FROM events"[1].n)
+    assert.equal(148, tonumber(get "/left"))
+  end
+
+  it("is made when its turn comes, and holds up neither deliveries nor others", function()
+    many "worker"
+  end)
+
+  if remote.resty_http() then
+    it("does the same with lua-resty-http, all at once", function() many "resty" end)
+  else
+    io.stderr:write("spec/nginx_calls_spec.lua: NOT RUN with lua-resty-http, which is not",
+      " installed\n")
+  end
 
   it("waits for another process's without holding up nginx", function()
     start(true, { fates = { POST = { { at = "request", how = "stall", commit = 1 } } } })

@@ -52,20 +52,16 @@ local function write(path, text)
   file:close()
 end
 
--- An invoice of DreamApply's, 1 KB of JSON.
-local function invoice()
-  local line = '{"id":%d,"title":"Tuition fee, autumn term, part %d","price":"125.50",'
-    .. '"quantity":1,"amount":"125.50","vat":"0.00"}'
-  local items = {}
-  for i = 1, 5 do items[i] = line:format(i, i) end
-  local text = '{"id":123,"number":"A-2026-000123","currency":"EUR","status":"Issued","collected":'
-    .. 'false,"issued":"2026-11-01T09:30:00+00:00","deadline":"2026-12-01T00:00:00+00:00","total":'
-    .. '"627.50","paid":"0.00","balance":"627.50","application":"/api/v9/applications/881",'
-    .. '"applicant":"/api/v9/applicants/4711","payer":{"name":"Ada Example","address":"1 Example '
-    .. 'Street","country":"EE","email":"ada@example.org"},"smallprint":"%s","items":['
-    .. table.concat(items, ",") .. "]}"
-  return text:format(("x"):rep(1024 - #text + 2))
-end
+-- An invoice with the members that DreamApply's have, 1 KB of JSON.
+local invoice = [[{"id":123,"type":"Invoice","nr":"2026-123","serie":{"id":100,"name":"Tuition"},]]
+  .. [["applicant":"/api/v9/applicants/4711","application":"/api/v9/applications/881",]]
+  .. [["course":null,"deadline":"2026-12-15","issued":"2026-11-01T16:00:00+00:00",]]
+  .. [["delivered":"2026-11-01T16:00:00+00:00","reminder":true,"reminded":null,"collected":null,]]
+  .. [["currency":"EUR","items":[{"item":"Tuition fee","price":"1000.00","qty":"1.00",]]
+  .. [["unit":null,"inventory_item_ID":null}],"collections":{},"instructions":"Pay to:\r\n\r\n]]
+  .. [[EXAMPLE BANK\r\n\r\nIBAN: EE12 3456 7890 1234 5678","smallprint":"]]
+  .. ("Name the number of this invoice with the payment, please.\\r\\n"):rep(7)
+  .. [[","payer":{"name":"Ada Example","email":"ada@example.org"}}]]
 
 local conf = [[
 worker_processes 1;
@@ -102,7 +98,7 @@ local function serve(folder)
     "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes")
   run("(" .. text .. ")")
   local server = { http = (process.free_port()), tls = (process.free_port()) }
-  write(folder .. "/nginx.conf", (conf:gsub("%$(%u+)", { FOLDER = folder, INVOICE = invoice(),
+  write(folder .. "/nginx.conf", (conf:gsub("%$(%u+)", { FOLDER = folder, INVOICE = invoice:gsub("\\", "\\\\"),
     HTTP = ("%d"):format(server.http), TLS = ("%d"):format(server.tls),
     USER = process.uid() == 0 and "user root root;" or "" })))
   server.pid = assert(process.spawn({ "nginx", "-e", folder .. "/errors", "-c",

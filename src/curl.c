@@ -430,7 +430,7 @@ static CURLcode keep(char **to, const char *from) {
 ** of that kind, by the same way, need not set them all again. */
 static CURLcode set_kind(transfer *t, const order *o) {
   CURL *easy = t->easy;
-  int plain = strcmp(o->method, "GET") == 0 && !o->fresh;
+  int plain = strcmp(o->method, "GET") == 0 && !o->fresh && !o->stream;
   CURLcode code;
   if (t->primed && plain && same(t->ca_file, o->ca_file) &&
       same(t->proxy, o->proxy))
@@ -441,6 +441,7 @@ static CURLcode set_kind(transfer *t, const order *o) {
   set_connection(easy, o);
   code = curl_easy_setopt(easy, CURLOPT_SHARE, t->pool->share);
   if (code == CURLE_OK) code = set_rules(easy);
+  if (o->stream) curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, CURL_WINDOW / 4L);
   if (code == CURLE_OK) code = set_way(easy, o);
   if (code == CURLE_OK) code = set_method(easy, o);
   if (code == CURLE_OK) code = keep(&t->ca_file, o->ca_file);

@@ -15,7 +15,7 @@
 typedef struct reader {
   json_doc *doc;
   json_bytes text, end;
-  uint32_t depth;
+  uint32_t depth, most;
   uint32_t open[JSON_MAXDEPTH]; /* nodes of the containers around us */
 } reader;
 
@@ -257,7 +257,7 @@ static json_bytes read_after(reader *r, json_bytes p) {
 
 static json_bytes read_bracket(reader *r, json_bytes p) {
   int object = *p == '{';
-  if (r->depth == JSON_MAXDEPTH) return fail(r, p, "nested deeper than 64");
+  if (r->depth == r->most) return fail(r, p, "nested deeper than 64");
   r->open[r->depth] = r->doc->used;
   p = add(r, object ? JSON_OBJECT : JSON_ARRAY, p, p + 1, 0);
   if (p == NULL) return NULL;
@@ -286,14 +286,12 @@ static json_bytes read_value(reader *r, json_bytes p) {
 
 /* ======= the whole text ======= */
 
-static int parse(reader *r, json_bytes p) {
+/* one value from p on: to behind it */
+static json_bytes parse(reader *r, json_bytes p) {
   do
     p = read_value(r, p);
   while (p != NULL && r->depth > 0);
-  if (p == NULL) return 0;
-  p = skip_space(r, p);
-  if (p != r->end) return fail(r, p, "bytes after the value") != NULL;
-  return 1;
+  return p;
 }
 
 static int refuse(json_doc *doc, const char *error) {
@@ -302,19 +300,42 @@ static int refuse(json_doc *doc, const char *error) {
   return 0;
 }
 
-int json_parse(json_doc *doc, const char *text, size_t len) {
-  reader r;
+static int begin(reader *r, json_doc *doc, const char *text, size_t len) {
   doc->text = text;
   doc->len = len;
   doc->used = 0;
   doc->error = NULL;
   if (len == 0) return refuse(doc, "the text is empty");
   if (len > UINT32_MAX - 16) return refuse(doc, "the text is too long");
-  r.doc = doc;
-  r.text = (json_bytes)text;
-  r.end = r.text + len;
-  r.depth = 0;
-  return parse(&r, r.text);
+  r->doc = doc;
+  r->text = (json_bytes)text;
+  r->end = r->text + len;
+  r->depth = 0;
+  r->most = JSON_MAXDEPTH;
+  return 1;
+}
+
+int json_parse(json_doc *doc, const char *text, size_t len) {
+  reader r;
+  json_bytes p;
+  if (!begin(&r, doc, text, len)) return 0;
+  p = parse(&r, r.text);
+  if (p == NULL) return 0;
+  p = skip_space(&r, p);
+  if (p != r.end) return fail(&r, p, "bytes after the value") != NULL;
+  return 1;
+}
+
+size_t json_parse_first(json_doc *doc, const char *text, size_t len,
+                        unsigned level) {
+  reader r;
+  json_bytes p;
+  if (!begin(&r, doc, text, len)) return 0;
+  r.most = JSON_MAXDEPTH - level;
+  p = parse(&r, r.text);
+  if (p == NULL) return 0;
+  doc->len = (size_t)(p - r.text);
+  return doc->len;
 }
 
 void json_open(json_doc *doc) {

@@ -61,6 +61,11 @@ void json_close(json_doc *doc);
 ** called again with another text: the tape's room is used again. */
 int json_parse(json_doc *doc, const char *text, size_t len);
 
+/* The value that a text begins with, level brackets deep in another one: its
+** length, or 0 where it is cut off or wrong. */
+size_t json_parse_first(json_doc *doc, const char *text, size_t len,
+                        unsigned level);
+
 /* The value of one member of an object node: its index, JSON_NONE, or
 ** JSON_TWICE where the name comes twice or is spelt with an escape (such a
 ** name could be read differently by another reader). */
@@ -127,6 +132,10 @@ int json_stream_feed(json_stream *s, const char *bytes, size_t n);
 /* 1: out is the next whole element (good until the next call); 0: feed more,
 ** or the end; -1: broken (as an element over the limit), and stays so */
 int json_stream_next(json_stream *s, slice *out);
+
+/* The same, with the element parsed into doc: doc->error where it is wrong.
+** Faster than next and json_parse. */
+int json_stream_value(json_stream *s, json_doc *doc, slice *out);
 
 /* after the last byte, when next gave 0: 1 where the text was whole, else 0 */
 int json_stream_end(json_stream *s);

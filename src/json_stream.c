@@ -35,6 +35,7 @@ struct json_stream {
   uint8_t word;    /* it is a number or a word */
   unsigned depth;  /* its brackets that are open */
   json_doc doc;    /* for names and skipped values */
+  json_doc *into;  /* where elements are to be parsed, or NULL */
   char error[80];  /* empty: all is well */
   uint8_t whole;   /* no member: the list is the top value itself */
   size_t under_len;
@@ -241,14 +242,33 @@ static int read_frame(json_stream *s, char c) {
   }
 }
 
+/* An element that lies in the buffer as a whole need not be scanned first.
+** Where it is cut off, or wrong, or alone (a number's end is not its own),
+** scanning finds out. */
+static int take_whole(json_stream *s, slice *out) {
+  size_t n = 0, left = s->used - s->start;
+  if (s->depth > 0)
+    n = json_parse_first(s->into, s->buf + s->start, left, s->level);
+  if (n == 0 || n > s->limit) return AGAIN;
+  s->at = s->start + n;
+  s->piece = NONE;
+  s->expect = AFTER;
+  s->into = NULL; /* it is parsed */
+  *out = piece(s);
+  return READY;
+}
+
 static int step(json_stream *s, slice *out) {
+  int found;
   if (s->error[0] != '\0') return BROKEN;
   if (s->piece != NONE) return go_on(s, out);
   while (s->at < s->used && json_is_space((unsigned char)s->buf[s->at]))
     s->at++;
   s->start = s->at;
   if (s->at == s->used) return MORE;
-  return read_frame(s, s->buf[s->at]);
+  found = read_frame(s, s->buf[s->at]);
+  if (s->into != NULL && s->piece == ELEMENT) return take_whole(s, out);
+  return found;
 }
 
 /* ======= the outside ======= */
@@ -314,6 +334,15 @@ int json_stream_next(json_stream *s, slice *out) {
   do
     found = step(s, out);
   while (found == AGAIN);
+  return found;
+}
+
+int json_stream_value(json_stream *s, json_doc *doc, slice *out) {
+  int found;
+  s->into = doc;
+  found = json_stream_next(s, out);
+  if (found == READY && s->into != NULL) json_parse(doc, out->p, out->n);
+  s->into = NULL;
   return found;
 }
 

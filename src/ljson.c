@@ -11,6 +11,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "json.h"
 #include "sign.h"
@@ -221,16 +222,22 @@ static void push_value(decoder *d, uint32_t node) {
   }
 }
 
-static int l_decode(lua_State *L) {
-  slice text = check_text(L, 1);
-  scratch *s = take(L); /* [text ... scratch] */
+/* what was parsed, whose text must not move or go meanwhile: pushing can run
+** finalizers */
+static int push_doc(lua_State *L, scratch *s) {
   decoder d = {L, s};
-  if (!json_parse(&s->doc, text.p, text.n)) return refuse(L, s);
-  if (!json_unique(&s->doc)) return refuse(L, s);
+  if (s->doc.error != NULL || !json_unique(&s->doc)) return refuse(L, s);
   luaL_checkstack(L, 2 * JSON_MAXDEPTH + 8, "too many levels");
   push_value(&d, 0);
   give(s);
   return 1;
+}
+
+static int l_decode(lua_State *L) {
+  slice text = check_text(L, 1);
+  scratch *s = take(L); /* [text ... scratch] */
+  json_parse(&s->doc, text.p, text.n);
+  return push_doc(L, s);
 }
 
 /* ======= other texts ======= */
@@ -286,23 +293,29 @@ static int l_stringify(lua_State *L) {
 
 /* ======= streams ======= */
 
+typedef struct holder {
+  json_stream *stream;
+  int busy; /* one of its elements is being decoded, where it lies */
+} holder;
+
 static json_stream *check_stream(lua_State *L) {
-  json_stream **s = luaL_checkudata(L, 1, STREAM);
-  return *s;
+  holder *h = luaL_checkudata(L, 1, STREAM);
+  if (h->busy) luaL_error(L, "the stream is in use");
+  return h->stream;
 }
 
 static int l_stream(lua_State *L) {
   slice under = {NULL, 0};
   lua_Number limit = luaL_optnumber(L, 2, MAXELEMENT);
-  json_stream **s;
+  holder *h;
   if (!lua_isnoneornil(L, 1)) under = check_text(L, 1);
   luaL_argcheck(L, limit >= 1 && limit <= UINT32_MAX - 16, 2,
                 "limit out of range");
-  s = lua_newuserdatauv(L, sizeof *s, 0); /* [under limit stream] */
-  *s = NULL;
+  h = lua_newuserdatauv(L, sizeof *h, 0); /* [under limit stream] */
+  memset(h, 0, sizeof *h);
   luaL_setmetatable(L, STREAM);
-  *s = json_stream_open(under, (size_t)limit);
-  if (*s == NULL) return luaL_error(L, "not enough memory");
+  h->stream = json_stream_open(under, (size_t)limit);
+  if (h->stream == NULL) return luaL_error(L, "not enough memory");
   return 1;
 }
 
@@ -332,6 +345,23 @@ static int l_stream_next(lua_State *L) {
   return 1;
 }
 
+/* the next element, decoded; one that cannot be is nil and why, too */
+static int l_stream_value(lua_State *L) {
+  json_stream *stream = check_stream(L);
+  holder *h = lua_touserdata(L, 1);
+  scratch *s = take(L); /* [stream ... scratch] */
+  slice element;
+  int found = json_stream_value(stream, &s->doc, &element);
+  if (found <= 0) {
+    give(s);
+    return found < 0 ? broken(L, stream) : 0;
+  }
+  h->busy = 1; /* for good, where pushing raises */
+  found = push_doc(L, s);
+  h->busy = 0;
+  return found;
+}
+
 static int l_stream_finish(lua_State *L) {
   json_stream *s = check_stream(L);
   if (!json_stream_end(s)) return broken(L, s);
@@ -341,9 +371,9 @@ static int l_stream_finish(lua_State *L) {
 
 /* only the collector can call it: the metatable is hidden */
 static int l_stream_gc(lua_State *L) {
-  json_stream **s = luaL_checkudata(L, 1, STREAM);
-  json_stream_close(*s);
-  *s = NULL;
+  holder *h = luaL_checkudata(L, 1, STREAM);
+  json_stream_close(h->stream);
+  h->stream = NULL;
   return 0;
 }
 
@@ -372,6 +402,7 @@ static const luaL_Reg stream_meta[] = {
 static const luaL_Reg stream_methods[] = {
     {"feed", l_stream_feed},
     {"next", l_stream_next},
+    {"value", l_stream_value},
     {"finish", l_stream_finish},
     {NULL, NULL},
 };

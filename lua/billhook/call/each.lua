@@ -107,30 +107,20 @@ local function broken(walk, why)
     status = walk.reader.status, attempts = walk.plan.attempts_made })
 end
 
--- Reads on until there is another element: its text, or nil at the end.
-local function next_text(walk)
-  while true do
-    local text, why = walk.stream:next()
-    if text then
-      return text
-    elseif why then
-      broken(walk, why)
-    elseif walk.ended then
-      return nil
-    end
-    local chunk, failure = walk.reader:read()
-    local fine
-    if chunk then
-      fine, why = walk.stream:feed(chunk)
-    elseif failure then
-      give_up(walk, failure)
-    else
-      walk.ended = true
-      fine, why = walk.stream:finish()
-    end
-    if not fine then
-      broken(walk, why)
-    end
+-- Hands the stream what comes next, or the end.
+local function feed(walk)
+  local chunk, failure = walk.reader:read()
+  local fine, why
+  if chunk then
+    fine, why = walk.stream:feed(chunk)
+  elseif failure then
+    give_up(walk, failure)
+  else
+    walk.ended = true
+    fine, why = walk.stream:finish()
+  end
+  if not fine then
+    broken(walk, why)
   end
 end
 
@@ -138,15 +128,17 @@ local function next_streamed(walk)
   if not walk.reader then
     open(walk)
   end
-  local text = next_text(walk)
-  if not text then
-    return nil
+  while true do
+    local value, why = walk.stream:value()
+    if type(value) == "table" then
+      return answer.tag(walk.state, walk.plan, value)
+    elseif value ~= nil or why then
+      broken(walk, why or "a list of objects was expected")
+    elseif walk.ended then
+      return nil
+    end
+    feed(walk)
   end
-  local value, why = core.json.decode(text)
-  if type(value) ~= "table" then
-    broken(walk, why or "a list of objects was expected")
-  end
-  return answer.tag(walk.state, walk.plan, value)
 end
 
 local function next_paged(walk)

@@ -1,0 +1,168 @@
+#!/usr/bin/env lua5.4
+-- each.lua: `each` over 100,000 invoices (150 MB) from a real socket, beside decoding the same
+-- elements from memory; and the memory that it takes above an idle client's.
+--
+--   make && bench/each.lua
+--
+-- The list is DreamApply's map of invoices by id, which nginx sends from a file. Each side is a
+-- process of its own: from memory, 500 elements at a time are in a table as strings and are decoded
+-- one by one; nothing else is timed. (With all of them in memory it is much slower: the collector
+-- walks over them.) Rounds alternate, and the best one of each counts; memory is the worst of all.
+-- BENCH_COUNT (100000) is how many invoices, a multiple of 500, BENCH_ROUNDS (3) how many rounds.
+
+package.path = "lua/?.lua;lua/?/init.lua;./?.lua;" .. package.path
+package.cpath = (rawget(_G, "jit") and "build/luajit/?.so;" or "build/lua5.4/?.so;") .. package.cpath
+
+local COUNT = tonumber(os.getenv "BENCH_COUNT" or 100000)
+local ROUNDS = tonumber(os.getenv "BENCH_ROUNDS" or 3)
+local BLOCK = 500
+
+-- The n-th invoice: 1.5 KB of JSON.
+local function invoice(n)
+  local lines = {}
+  for i = 1, 6 do
+    lines[i] = ('{"item":"Tuition fee, part %d of %d","price":"%d.50","qty":"1.00","unit":null,'
+      .. '"inventory_item_ID":%d}'):format(i, n, n % 1000, n + i)
+  end
+  return (('{"id":%d,"type":"Invoice","nr":"2026-%d","serie":{"id":100,"name":"Tuition"},'
+    .. '"applicant":"/api/v9/applicants/%d","application":"/api/v9/applications/%d",'
+    .. '"course":null,"deadline":"2026-12-15","issued":"2026-11-01T16:00:00+00:00",'
+    .. '"delivered":"2026-11-01T16:00:00+00:00","reminder":true,"reminded":null,'
+    .. '"collected":null,"currency":"EUR","items":[%s],"collections":{},'
+    .. '"instructions":"%s","smallprint":"Name the number of this invoice, please.",'
+    .. '"payer":{"name":"Ada Example","email":"ada%d@example.org"}}'):format(n, n, n * 3, n * 2,
+    table.concat(lines, ","), ("Pay to EXAMPLE BANK, IBAN EE12 3456. "):rep(9), n))
+end
+
+local function memory(name)
+  for line in io.lines "/proc/self/status" do
+    local kilobytes = line:match("^" .. name .. ":%s+(%d+)")
+    if kilobytes then return tonumber(kilobytes) / 1024 end
+  end
+end
+
+-- --- the two sides, each in a process of its own -----------------------------------------------
+
+local sides = {}
+
+-- prints elements a second, processor seconds, and megabytes above the idle client
+function sides.each(url)
+  local billhook, core = require "billhook", require "billhook.core"
+  local client = billhook.dreamapply { base_url = url, api_key = "abc", quota = false }
+  assert(client.invoices:get(1)) -- libcurl and all modules are there
+  collectgarbage()
+  local idle, cpu, start, n = memory "VmRSS", os.clock(), core.text.monotonic(), 0
+  for one in client.invoices:each() do
+    assert(one.id)
+    n = n + 1
+  end
+  assert(n == COUNT)
+  print(n / (core.text.monotonic() - start), os.clock() - cpu, memory "VmHWM" - idle)
+end
+
+function sides.memory()
+  local core = require "billhook.core"
+  local took, cpu = 0, 0
+  for first = 1, COUNT, BLOCK do
+    local texts = {}
+    for i = 1, BLOCK do texts[i] = invoice(first + i - 1) end
+    collectgarbage()
+    local cpu_before, start = os.clock(), core.text.monotonic()
+    for i = 1, BLOCK do assert(core.json.decode(texts[i]).id) end
+    took, cpu = took + core.text.monotonic() - start, cpu + os.clock() - cpu_before
+  end
+  print(COUNT / took, cpu, 0)
+end
+
+if arg[1] then
+  sides[arg[1]](arg[2])
+  os.exit(0)
+end
+
+-- --- the server and the comparison -------------------------------------------------------------
+
+local process = require "billhook.process"
+
+local conf = [[
+worker_processes 1;
+daemon off;
+pid $FOLDER/nginx.pid;
+error_log $FOLDER/errors;
+$USER
+events { worker_connections 64; }
+http {
+  access_log off;
+  sendfile on;
+  client_body_temp_path $FOLDER/1; proxy_temp_path $FOLDER/2; fastcgi_temp_path $FOLDER/3;
+  uwsgi_temp_path $FOLDER/4; scgi_temp_path $FOLDER/5;
+  server {
+    listen 127.0.0.1:$PORT;
+    default_type application/json;
+    location = /api/v9/invoices { alias $FOLDER/list.json; }
+    location / { return 200 '{"id":1}'; }
+  }
+}
+]]
+
+local function write(path, parts)
+  local file = assert(io.open(path, "w"))
+  for part in parts do assert(file:write(part)) end
+  file:close()
+end
+
+-- the pieces of the list
+local function list()
+  local n = 0
+  return function()
+    n = n + 1
+    if n <= COUNT then return ('%s"%d":%s'):format(n == 1 and "{" or ",", n, invoice(n)) end
+    return n == COUNT + 1 and "}" or nil
+  end
+end
+
+local function serve(folder)
+  local port, given = (process.free_port()), false
+  local text = conf:gsub("%$(%u+)", { FOLDER = folder, PORT = ("%d"):format(port),
+    USER = process.uid() == 0 and "user root root;" or "" })
+  write(folder .. "/list.json", list())
+  write(folder .. "/nginx.conf", function()
+    local part = not given and text or nil
+    given = true
+    return part
+  end)
+  local pid = assert(process.spawn({ "nginx", "-e", folder .. "/errors", "-c",
+    folder .. "/nginx.conf" }, { stdin = "/dev/null", stderr = folder .. "/errors", die = "TERM" }))
+  while not process.stat(folder .. "/nginx.pid") do process.sleep(0.01, true) end
+  return pid, ("http://127.0.0.1:%d"):format(port)
+end
+
+local function measure(lua, side, url)
+  local pipe = io.popen(("%s bench/each.lua %s %s"):format(lua, side, url))
+  local rate, cpu, megabytes = pipe:read("n", "n", "n")
+  pipe:close()
+  assert(rate, lua .. " failed")
+  return rate, cpu, megabytes
+end
+
+local function compare(lua, url)
+  local best, cpus, most = { each = 0, memory = 0 }, {}, 0
+  for _ = 1, ROUNDS do
+    for side in pairs(best) do
+      local rate, cpu, megabytes = measure(lua, side, url)
+      best[side], most = math.max(best[side], rate), math.max(most, megabytes)
+      cpus[side] = math.min(cpus[side] or math.huge, cpu)
+    end
+  end
+  print(("%-8s each %6.0f/s, from memory %6.0f/s: %.2f (0.8); processor time %.2f; %.1f MB (32)")
+    :format(lua, best.each, best.memory, best.each / best.memory, cpus.memory / cpus.each, most))
+end
+
+local folder = assert(process.mkdtemp "/tmp/billhook-bench")
+local pid, url = serve(folder)
+local fine, why = xpcall(function()
+  print(("%d invoices, %.0f MB"):format(COUNT, process.stat(folder .. "/list.json").size / 1e6))
+  for _, lua in ipairs { "lua5.4", "luajit" } do compare(lua, url) end
+end, debug.traceback)
+process.kill(pid, "TERM")
+process.remove_tree(folder)
+if not fine then error(why, 0) end

@@ -45,12 +45,19 @@ end
 
 local sides = {}
 
+local core = require "billhook.core"
+
+-- with libcurl and all modules: the collector walks over them on both sides
+local function idle_client(url)
+  local client = require("billhook").dreamapply { base_url = url, api_key = "abc", quota = false }
+  assert(client.invoices:get(1))
+  collectgarbage()
+  return client
+end
+
 -- prints elements a second, processor seconds, and megabytes above the idle client
 function sides.each(url)
-  local billhook, core = require "billhook", require "billhook.core"
-  local client = billhook.dreamapply { base_url = url, api_key = "abc", quota = false }
-  assert(client.invoices:get(1)) -- libcurl and all modules are there
-  collectgarbage()
+  local client = idle_client(url)
   local idle, cpu, start, n = memory "VmRSS", os.clock(), core.text.monotonic(), 0
   for one in client.invoices:each() do
     assert(one.id)
@@ -60,9 +67,8 @@ function sides.each(url)
   print(n / (core.text.monotonic() - start), os.clock() - cpu, memory "VmHWM" - idle)
 end
 
-function sides.memory()
-  local core = require "billhook.core"
-  local took, cpu = 0, 0
+function sides.memory(url)
+  local client, took, cpu = idle_client(url), 0, 0
   for first = 1, COUNT, BLOCK do
     local texts = {}
     for i = 1, BLOCK do texts[i] = invoice(first + i - 1) end
@@ -71,7 +77,7 @@ function sides.memory()
     for i = 1, BLOCK do assert(core.json.decode(texts[i]).id) end
     took, cpu = took + core.text.monotonic() - start, cpu + os.clock() - cpu_before
   end
-  print(COUNT / took, cpu, 0)
+  print(COUNT / took, cpu, 0, client)
 end
 
 if arg[1] then

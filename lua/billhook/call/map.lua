@@ -11,7 +11,7 @@
 -- have an error of the kind "cancelled". Those that were go on to their end, for a call that is
 -- torn may have had its effect.
 --
--- Each item has a coroutine. While one waits for an answer, the others go on, over the connections
+-- Items run in coroutines. While one waits for an answer, the others go on, over the connections
 -- of the one transport that plain Lua's clients share. What waits in other ways (os.execute,
 -- another library) holds all of them up. In nginx there are light threads instead.
 
@@ -60,6 +60,10 @@ local ours = setmetatable({}, { __mode = "k" })
 -- the pool of the outermost map under way, see `sharing`
 local shared
 
+-- what a coroutine of ours yields before the seconds that it waits, and the ticket that it waits
+-- for; and before what came of an item
+local WAITS, DONE = {}, {}
+
 local function is_ours()
   return ours[coroutine.running() or false]
 end
@@ -68,9 +72,9 @@ end
 -- otherwise. What waits in the curl transport waits in these two functions of its pool.
 local function sharing(pool)
   local proxy = {}
-  function proxy.poll(_, seconds)
+  function proxy.poll(_, seconds, ticket)
     if is_ours() then
-      coroutine.yield(seconds)
+      coroutine.yield(WAITS, seconds, ticket)
       return true
     end
     return pool:poll(seconds)
@@ -99,48 +103,64 @@ local function sharing(pool)
   })
 end
 
--- Gives every coroutine a turn, in order. Gives those that go on, and the shortest wait among them.
-local function turns(run, running)
-  local left, shortest = {}, nil
-  for _, one in ipairs(running) do
-    local fine, value, err = coroutine.resume(one.thread, run.list[one.item], one.item, run.cancel)
-    if coroutine.status(one.thread) == "dead" then
-      keep(run, one.item, fine, value, err)
-    else
-      left[#left + 1] = one
-      shortest = math.min(shortest or math.huge, value or 0)
+-- A coroutine for one item after another: it yields what came of each, and is given the next one.
+local function worker(run)
+  local thread = coroutine.create(function(item)
+    caller.be(run.who)
+    while true do
+      item = coroutine.yield(DONE, run.fn(run.list[item], item, run.cancel))
     end
-  end
-  return left, shortest
+  end)
+  ours[thread] = true
+  return thread
 end
 
--- Begins items until there are `concurrency` of them.
-local function begin(run, running)
-  while #running < run.concurrency do
-    local item = next_item(run)
-    if not item then
-      return
+-- Goes on with an item, and with those after it, until one waits: true, or false at the end.
+local function go_on(run, one)
+  while one.item do
+    one.thread = one.thread or worker(run)
+    local fine, what, value, err = coroutine.resume(one.thread, one.item)
+    if not fine then
+      keep(run, one.item, false, what)
+      one.thread = nil -- it is dead
+    elseif what == DONE then
+      keep(run, one.item, true, value, err)
+    else -- fn may yield of itself
+      one.seconds, one.ticket = what == WAITS and value or 0, what == WAITS and err or nil
+      return true
     end
-    local thread = coroutine.create(function(...)
-      caller.be(run.who)
-      return run.fn(...)
-    end)
-    ours[thread] = true
-    running[#running + 1] = { thread = thread, item = item }
+    one.item = next_item(run)
   end
+  return false
+end
+
+-- Gives a turn to all that need not wait any more. Gives those that go on, and the shortest wait
+-- among them.
+local function turns(run, running)
+  local count, shortest = 0, math.huge
+  for i = 1, #running do
+    local one = running[i]
+    running[i] = nil
+    if one.ticket and not one.ticket:done() or go_on(run, one) then
+      count = count + 1
+      running[count] = one
+      shortest = math.min(shortest, one.seconds)
+    end
+  end
+  return shortest
 end
 
 local function take_turns(run, transport)
   local running = {}
-  repeat
-    local shortest
-    begin(run, running)
-    running, shortest = turns(run, running)
-    local full = #running == run.concurrency or run.at == run.results.n or run.cancelled
-    if shortest and transport.pool and full then
+  for i = 1, math.min(run.concurrency, run.results.n) do
+    running[i] = { item = next_item(run) }
+  end
+  while #running > 0 do
+    local shortest = turns(run, running)
+    if #running > 0 and transport.pool then
       transport.pool:poll(shortest)
     end
-  until #running == 0 and (run.at == run.results.n or run.cancelled)
+  end
 end
 
 -- Even an interrupt leaves the transport as it was.

@@ -232,6 +232,10 @@ describe("redact", function()
       core.redact('{ "key" : {"x":[1]}, "a":[{"secret":null}] }', { "key", "secret" }))
     assert.equal([[{"\u006bey":"***"}]], core.redact([[{"\u006bey":1}]], { "key" }))
     assert.equal(" [1] ", core.redact(" [1] ", {}))
+    assert.equal([[{"APIKEY":"***","api_key":"***","Api-Key":"***","apiKeys":1}]],
+      core.redact([[{"APIKEY":1,"api_key":1,"Api-Key":1,"apiKeys":1}]], { "apiKey" }))
+    local long = ("a"):rep(300)
+    assert.equal(('{"%s":1}'):format(long), core.redact(('{"%s":1}'):format(long), { "a" }))
   end)
 
   it("refuses what is not JSON", function()

@@ -104,7 +104,8 @@ long json_canonical(const json_doc *doc, uint32_t node, const slice *skip,
                     size_t n, char *out);
 
 /* The text with the value of every member that has one of these names, at
-** any depth, replaced by "***". Gives the length; out may be NULL. */
+** any depth, replaced by "***": apiKey is also APIKEY, api_key and Api-Key.
+** Gives the length; out may be NULL. */
 size_t json_redact(const json_doc *doc, const slice *names, size_t n,
                    char *out);
 

@@ -336,6 +336,9 @@ static void test_redact(void) {
       {"[{\"a\":{\"key\":[1,{\"key\":2}]}},{\"key\":null}]",
        "[{\"a\":{\"key\":\"***\"}},{\"key\":\"***\"}]"},
       {"{\"\\u006bey\":\"s\"}", "{\"\\u006bey\":\"***\"}"},
+      {"{\"KEY\":1,\"_k-e_Y\":2,\"ke\":3,\"k.ey\":4}",
+       "{\"KEY\":\"***\",\"_k-e_Y\":\"***\",\"ke\":3,\"k.ey\":4}"},
+      {"{\"\\u004b\\u0045Y\":\"s\"}", "{\"\\u004b\\u0045Y\":\"***\"}"},
       {"{\"a\":\"key\",\"keys\":1}", "{\"a\":\"key\",\"keys\":1}"},
       {"{\"signature\":\"x\",\"key\":\"y\"}",
        "{\"signature\":\"***\",\"key\":\"***\"}"},
@@ -344,7 +347,7 @@ static void test_redact(void) {
   const slice names[] = {slice_of("key"), slice_of("signature")};
   size_t i;
   for (i = 0; i < COUNT(cases); i++) {
-    char out[64];
+    char out[96];
     size_t n;
     parse(cases[i][0]);
     n = json_redact(&doc, names, 2, out);

@@ -147,6 +147,10 @@ describe("app:receive", function()
     d:tickets { id = 2, event = "invoice_providers.created", data = '{"_id":"p","params":{'
       .. '"signerKey":"s-e-c-r-e-t","key":"s-e-c-r-e-t","password":"s-e-c-r-e-t","name":"kept"}}' }
     d:tickets { id = 3, data = '{"_id":"q","apiKey":"s-e-c-r-e-t","key":"kept"}' }
+    d:tickets { id = 4, event = "INVOICE_PROVIDERS.created", data = '{"_id":"r","params":{'
+      .. '"signer_key":"s-e-c-r-e-t","KEY":"s-e-c-r-e-t","Access-Token":"s-e-c-r-e-t"}}' }
+    d:tickets { id = 5, data = '{"_id":"s","APIKEY":"s-e-c-r-e-t","x":{"api_key":"s-e-c-r-e-t",'
+      .. '"Authorization":"s-e-c-r-e-t"}}' }
     local text = {}
     for _, event in ipairs(stored()) do text[#text + 1] = d.app.store:show(event.id).body end
     text = table.concat(text, "\n")

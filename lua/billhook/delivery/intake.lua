@@ -40,10 +40,11 @@ function M.success() return 200, '{"ok":true}', JSON end
 local function secret_members(vendor, native)
   if vendor == "dreamclass" then return { "signature" } end
   if vendor ~= "betterez" then return nil end
-  if native:find("^invoice_provider") then
-    return { "apiKey", "signerKey", "key", "password", "token", "secret", "privateKey" }
+  if native:lower():find("^invoice_provider") then
+    return { "apiKey", "signerKey", "key", "password", "passwd", "token", "accessToken",
+      "refreshToken", "secret", "clientSecret", "privateKey", "authorization" }
   end
-  return { "apiKey" }
+  return { "apiKey", "authorization", "password" }
 end
 
 local function is_json(headers)

@@ -52,6 +52,36 @@ describe("billhook.error", function()
     assert.is_nil(err.secrets)
   end)
 
+  it("keeps nothing that a server calls a credential, nobody's", function()
+    for said, kept in pairs {
+      [ [[{"apiKey":"a","API_KEY" : "b\"c","key":"d","api-keys":1}]] ] =
+        [[{"apiKey":"***","API_KEY" : "***","key":"d","api-keys":1}]],
+      [ [[{"Password":"a b","token":123456,"x":{"client_secret":"e"}}]] ] =
+        [[{"Password":"***","token":***,"x":{"client_secret":"***"}}]],
+      [ [[{\"password\":\"abc\",\"b\":1}]] ] = [[{\"password\":\"***\",\"b\":1}]],
+      ["Authorization: Bearer abc.def-123\r\nHost: a"] = "Authorization: ***\r\nHost: a",
+      ["cookie: sid=abc; other=def"] = "cookie: ***",
+      ["GET /x?token=abc123&page=2"] = "GET /x?token=***&page=2",
+      ["x-api-key: abcdef0123"] = "x-api-key: ***",
+      [ [[{"password":"cut off amid]] ] = [[{"password":"***]],
+      ["token: expired or invalid"] = "token: expired or invalid",
+      ["apikey missing, expired or invalid"] = "apikey missing, expired or invalid",
+      [ [[{"token":"","password":null}]] ] = [[{"token":"","password":null}]],
+      ["password: " .. ("x"):rep(5000)] = "password: ***",
+    } do
+      local err = errors.new { kind = "server", message = said, body = said }
+      assert.equal(kept, err.message:sub(1, #kept))
+      assert.equal(kept, err.body:sub(1, #kept))
+    end
+  end)
+
+  it("is as quick with a text that is made to be slow", function()
+    local began = os.clock()
+    for _, text in ipairs { ("token:"):rep(1e5), ("token='\\'"):rep(1e5), ("a "):rep(1e5),
+      "token" .. (" "):rep(1e6), ("token: bearer "):rep(1e5) } do errors.blot(text) end
+    assert.is_true(os.clock() - began < 30) -- where it looks from everywhere to the end: hours
+  end)
+
   it("does not blot out what is too short to be a secret", function()
     assert.equal("a network error",
       errors.new { kind = "network", message = "a network error", secrets = { "net" } }.message)

@@ -20,6 +20,10 @@ M.kinds = {
 -- enough to see what a server said; more would fill logs with other people's data
 M.body_limit = 2048
 
+-- Of a body that is cut anyway only so much is looked through for credentials: what is replaced
+-- makes it shorter.
+local BLOTTED = 16 * M.body_limit
+
 -- Shorter ones are no secrets worth the name, and replacing them would make a text unreadable.
 local SHORTEST = 4
 
@@ -93,6 +97,83 @@ function M.redact(text, secrets)
   return text
 end
 
+-- --- by name -----------------------------------------------------------------------------------
+
+-- A server may show whose request it was, or another's: what is called so is no reader's business.
+-- The names without case, _ and -.
+local credentials = {}
+for _, name in ipairs { "apikey", "xapikey", "token", "accesstoken", "refreshtoken", "idtoken",
+  "shorttoken", "totptoken", "xelevationtoken", "jwt", "password", "passwd", "pwd", "secret",
+  "clientsecret", "privatekey", "signerkey", "signingkey" } do
+  credentials[name] = "word"
+end
+for _, name in ipairs { "authorization", "proxyauthorization", "cookie", "setcookie" } do
+  credentials[name] = "line"
+end
+
+-- A longer value is none; and looking further from every place would take for ever.
+local LONGEST = 4096
+
+-- The value in quotes that begins at `from`: its first and last byte. One without an end takes
+-- all there is.
+local function quoted_value(text, from)
+  local near = text:sub(from, from + LONGEST)
+  local _, opened, quote = near:find('^(\\*["\'])')
+  if not opened then
+    return nil
+  end
+  local at = opened + 1
+  while true do
+    local first, last = near:find(quote, at, true)
+    if not first then
+      return from + opened, #text
+    elseif #quote > 1 or near:sub(first - 1, first - 1) ~= "\\" then
+      return from + opened, from + first - 2
+    end
+    at = last + 1
+  end
+end
+
+-- One without: a word, or in a header's line all of it. Words of a sentence ("token: expired") are
+-- none.
+local function bare_value(text, from, whole_line)
+  local near = text:sub(from, from + LONGEST)
+  local value = near:match(whole_line and "^[^\r\n<]*" or "^[^%s&,;}%]<\"']*")
+  if value:find("%d") or value:find("=", 1, true) or value:find(("%S"):rep(16)) then
+    return from, from + #value - 1
+  end
+end
+
+--- The text without what it says to be a credential, in JSON, headers, forms and URLs.
+---@param text string
+---@return string
+function M.blot(text)
+  local parts, from, at = {}, 1, 1
+  while true do
+    local _, last, name, begins = text:find("%f[%w_%-]([%w_%-]+)[\\\"']*%s*[:=]%s*()", at)
+    if not last then
+      break
+    end
+    at = begins
+    local kind = credentials[name:lower():gsub("[_-]", "")]
+    if kind then
+      local first, till = quoted_value(text, begins)
+      if not first then
+        first, till = bare_value(text, begins, kind == "line")
+      end
+      if first and till >= first then
+        parts[#parts + 1] = text:sub(from, first - 1)
+        from, at = till + 1, till + 1
+      end
+    end
+  end
+  if from == 1 then
+    return text
+  end
+  parts[#parts + 1] = text:sub(from)
+  return table.concat(parts, "***")
+end
+
 -- not in the middle of a UTF-8 character
 local function cut(text, limit)
   if #text <= limit then
@@ -141,8 +222,9 @@ function M.new(fields)
       err[name] = clean(value, secrets, {})
     end
   end
+  err.message = M.blot(err.message)
   if type(err.body) == "string" then
-    err.body = cut(err.body, M.body_limit)
+    err.body = cut(M.blot(err.body:sub(1, BLOTTED)), M.body_limit)
   end
   return setmetatable(err, mt)
 end

@@ -280,6 +280,79 @@ describe("inbox sqlite: on a disk", function()
     assert.are.equal("pending", store:show("school:b").state)
   end)
 
+  describe("whose files are taken away", function()
+    local logged, other
+
+    before_each(function()
+      logged = {}
+      store:close()
+      store = assert(inbox.open("sqlite:" .. path, { log = function(level, name, fields)
+        logged[#logged + 1] = { level, name, fields.inbox }
+      end }))
+      store:admit { event("a", "1") }
+    end)
+
+    -- what a process sees that opens it now
+    local function seen()
+      other = assert(inbox.open("sqlite:" .. path))
+      local found = {}
+      for _, one in ipairs(other:list {}) do found[#found + 1] = one.id end
+      other:close()
+      table.sort(found)
+      return table.concat(found, " ")
+    end
+
+    local function told_once()
+      assert.are.same({ { "error", "inbox_moved", path } }, logged)
+    end
+
+    for _, ending in ipairs { "-wal", "-shm" } do
+      it(("keeps what it has said without its %s"):format(ending), function()
+        assert(os.remove(path .. ending))
+        assert.are.same({ "duplicate", "admitted" },
+          store:admit { event("a", "1"), event("b", "1") })
+        told_once()
+        assert.are.equal("school:a school:b", seen())
+        -- also where it is only looked at
+        assert(os.remove(path .. ending))
+        assert.are.equal(2, #store:list {})
+        assert.are.equal("school:a school:b", seen())
+      end)
+    end
+
+    for _, ending in ipairs { "", "-wal", "-shm" } do
+      it(("while it commits, does it once more: %q"):format(ending), function()
+        local real, done = store.db, false
+        store.db = setmetatable({ query = function(_, text, ...)
+          if text == "COMMIT" and not done then
+            done = true
+            if ending == "" then os.remove(path .. "-wal") os.remove(path .. "-shm") end
+            assert(os.remove(path .. ending))
+          end
+          return real:query(text, ...)
+        end }, { __index = function(_, name)
+          return function(_, ...) return real[name](real, ...) end
+        end })
+        local results = assert(store:admit { event("b", "1") })
+        assert.is_true(done)
+        assert.are.equal(ending == "" and "admitted" or "duplicate", results[1])
+        told_once()
+        assert.are.equal(ending == "" and "school:b" or "school:a school:b", seen())
+      end)
+    end
+
+    it("says so where there is no place for it any more", function()
+      assert(os.rename(folder, folder .. "x"))
+      local results, err = store:admit { event("b", "1") }
+      assert.is_nil(results)
+      assert.are.equal("SQLITE_CANTOPEN", err.code)
+      assert(os.rename(folder .. "x", folder))
+      assert.are.same({ "duplicate", "admitted" },
+        store:admit { event("a", "1"), event("b", "1") })
+      assert.are.equal("school:a school:b", seen())
+    end)
+  end)
+
   it("answers with an error while it may not write, and still reads", function()
     store:admit { event("a", "1") }
     store.db:exec "PRAGMA query_only = ON"

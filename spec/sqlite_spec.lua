@@ -126,6 +126,24 @@ describe("billhook.sqlite", function()
     assert.is_false(sqlite.open(":memory:"):moved())
   end)
 
+  for _, ending in ipairs { "-wal", "-shm" } do
+    it(("tells whether its %s is still in its place"):format(ending), function()
+      db:query "PRAGMA journal_mode = WAL"
+      db:exec "CREATE TABLE w (a INTEGER)"
+      local name = path "a.db" .. ending
+      -- a folder in which nothing has changed for long is not looked into again
+      local pid = assert(process.spawn { "touch", "-d", "@1000000000", folder })
+      assert.are.same({ "exit", 0 }, { process.wait(pid) })
+      for _ = 1, 2 do assert.is_false(db:moved()) end
+      assert(os.rename(name, name .. "x"))
+      assert.is_true(db:moved())
+      assert(io.open(name, "w")):close()
+      assert.is_true(db:moved())
+      assert(os.rename(name .. "x", name))
+      assert.is_false(db:moved())
+    end)
+  end
+
   it("says what a file that is no database is", function()
     local file = io.open(path "b.db", "w")
     file:write(("not a database "):rep(100))

@@ -6,7 +6,8 @@
 **   db:exec(sql)             true; any number of statements, no values
 **   db:query(sql, ...)       rows, and how many it has changed; one statement,
 **                            a value a parameter
-**   db:moved()               has its file been renamed, replaced or deleted?
+**   db:moved()               has its file, or one of the two that stand beside
+**                            it, been renamed, replaced or deleted?
 **   db:close()
 **
 ** A row is a table by column name, with NULL as absence. Integers stay
@@ -21,6 +22,8 @@
 ** close it (that would end the parent's locks).
 */
 #include "compat.h"
+#include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <sqlite3.h>
 #include <string.h>
@@ -39,6 +42,7 @@ typedef struct database {
   pid_t opener;
   int patience;            /* ms that a lock of another is waited for */
   struct timespec waiting; /* since when */
+  struct stat beside[2], folder; /* st_ino 0: not seen yet */
   sqlite3_stmt *kept[SLOTS];
 } database;
 
@@ -394,13 +398,59 @@ static int l_exec(lua_State *L) {
 }
 
 /* Such a file would take what is written to it, and nobody would find it. */
+static int same(const struct stat *a, const struct stat *b) {
+  return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* The log and its index are held open under names that others go by, too: who
+** finds them gone makes new ones, and neither sees what the other writes. They
+** keep their places for as long as anybody has the file open. */
+static int strayed(database *d, const char *name, int i) {
+  static const char *const ends[2] = {"-wal", "-shm"};
+  char path[PATH_MAX];
+  struct stat st;
+  int n = snprintf(path, sizeof(path), "%s%s", name, ends[i]);
+  if (n < 0 || (size_t)n >= sizeof(path)) return 0;
+  if (stat(path, &st) != 0)
+    return d->beside[i].st_ino != 0 && (errno == ENOENT || errno == ENOTDIR);
+  if (d->beside[i].st_ino == 0) d->beside[i] = st;
+  return !same(&d->beside[i], &st);
+}
+
+/* Is the folder as it was when it was looked into? What changed in it shortly
+** before could have changed again within the same tick of the clock. */
+static int untouched(database *d, const char *name) {
+  const char *end = strrchr(name, '/');
+  char path[PATH_MAX];
+  struct stat st, *seen = &d->folder;
+  struct timespec now;
+  if (end == NULL || (size_t)(end - name) >= sizeof(path) - 1) return 0;
+  memcpy(path, name, (size_t)(end - name) + 1);
+  path[end - name + 1] = '\0';
+  if (stat(path, &st) != 0) return 0;
+  if (same(seen, &st) && seen->st_mtim.tv_sec == st.st_mtim.tv_sec &&
+      seen->st_mtim.tv_nsec == st.st_mtim.tv_nsec)
+    return 1;
+  clock_gettime(CLOCK_REALTIME, &now);
+  memset(seen, 0, sizeof(*seen));
+  if (st.st_mtim.tv_sec + 1 < now.tv_sec) *seen = st;
+  return 0;
+}
+
 static int l_moved(lua_State *L) {
-  const char *why;
+  const char *why, *name;
   database *d = todb(L, &why);
   int moved = 0, code;
   if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
-  code = sqlite3_file_control(d->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-  lua_pushboolean(L, code == SQLITE_OK && moved);
+  name = sqlite3_db_filename(d->db, "main");
+  if (name != NULL && *name != '\0' && !untouched(d, name)) {
+    code =
+        sqlite3_file_control(d->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    moved = (code == SQLITE_OK && moved) || strayed(d, name, 0) ||
+            strayed(d, name, 1);
+    if (moved) d->folder.st_ino = 0;
+  }
+  lua_pushboolean(L, moved);
   return 1;
 }
 

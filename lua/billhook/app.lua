@@ -172,7 +172,7 @@ function App:use_store(store) self.store = store end
 ---@return table|nil store, table|nil err
 function App:open()
   if self.store then return self.store end
-  local store, why = inbox.open(self.inbox, { clock = self.clock })
+  local store, why = inbox.open(self.inbox, { clock = self.clock, log = self.log })
   self.store = store
   return store, why
 end

@@ -108,7 +108,8 @@ end
 
 ---Opens an inbox, and brings its tables to this version.
 ---@param url string "sqlite:billhook.db", "memory:", "postgresql://user@host/db"
----@param options? { busy_timeout?: number, clock?: fun(): number } clock: epoch seconds, for tests
+---@param options? { busy_timeout?: number, clock?: fun(): number, log?: function } clock: epoch
+---seconds, for tests; log: as an app's
 ---@return table|nil store, table|nil err
 function M.open(url, options)
   local ok, why = M.check(url)

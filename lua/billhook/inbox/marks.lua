@@ -22,7 +22,7 @@ local BOTH = "SELECT lane, token, owner, (SELECT e.lane FROM events e WHERE e.se
 -- The lane of the event, where it is held under this token. Where there are several writers, the
 -- lane of the next run is locked with it: lanes come in one order, and before everything else.
 local function fenced(self, query, token, seq, following)
-  if not (following and self.dialect.again) then
+  if not (following and self.dialect.alone) then
     local row = query(self.dialect.locking(HELD, "share"), seq, token)[1]
     return row and row.lane
   end

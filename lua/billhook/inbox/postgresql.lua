@@ -85,7 +85,7 @@ function Dialect.broken(code) return BROKEN[code] or false end
 
 function Dialect.again(code) return AGAIN[code] or false end
 
-function Dialect.adrift(db) return db:lost() end
+function Dialect.adrift(_, db) return db:lost() end
 
 -- Only of a process of this very machine can be said that it is gone.
 function Dialect.departed(name)

@@ -7,7 +7,7 @@
 --   spell(text, version)  the tables of that version in its own types
 --   broken(code)   is a connection of no use after this?
 --   place(code)    which database it is, for messages, and as who it was asked; nil: they say so
---   adrift(db)     has the connection lost sight of its database?
+--   adrift(db)     a method: has the connection lost sight of its database?
 --   departed(owner)  is the process of this name known to be gone?
 --   numbers(query) -> function that gives the numbers of new events, within a transaction
 --   token(query)   -> the number of a claim
@@ -15,11 +15,13 @@
 --   hold(query, lanes)   locks these lanes
 --   shard          which row of a counter is this connection's, in SQL
 --   begin          its word for it; now: a SELECT of the time, as `now`, and of the `noted` one
+--   again(code)    is the transaction to be run once more after this?
 --   volatile       true where closing the connection would lose everything
+--   kept(db)       a method: is what was committed where others find it? false, code, message;
+--                  nil: it is
 -- and, where there is more than one writer,
 --   current(query, version)  are the tables of that version there?
 --   alone          a statement that lets one at a time make them
---   again(code)    is the transaction to be run once more after this?
 --   ahead(query, events, now, describe)   see bulk.lua
 
 local clock = require "billhook.inbox.clock"
@@ -72,7 +74,7 @@ local function migrate(dialect, query)
 end
 
 local function connect(self)
-  if self.db and self.dialect.adrift(self.db) then disconnect(self) end
+  if self.db and self.dialect:adrift(self.db) then disconnect(self) end
   if self.db then return self.db end
   if self.closed then refuse("CLOSED", "the inbox is closed") end
   local db, code, message = self.dialect:connect()
@@ -92,6 +94,13 @@ local function time(self, query)
   return self.clock and math.floor(self.clock() * 1000) or row.now, tonumber(row.noted)
 end
 
+local function commit(dialect, db, query)
+  query("COMMIT")
+  if not dialect.kept then return end
+  local kept, code, message = dialect:kept(db)
+  if not kept then refuse(code, message) end
+end
+
 -- The one way to the database: fn(query) with everything in one transaction, or, where `begin` is
 -- nil, each statement by itself.
 local function attempt(self, begin, fn)
@@ -101,7 +110,7 @@ local function attempt(self, begin, fn)
     local query = query_of(db)
     if begin then query(begin) end
     local value = fn(query)
-    if begin then query("COMMIT") end
+    if begin then commit(self.dialect, db, query) end
     return value
   end)
   if ok then return value end
@@ -119,7 +128,7 @@ local function run(self, begin, fn)
   for _ = 1, ATTEMPTS do
     value, refused = attempt(self, begin, fn)
     if not refused then return value end
-    if not (self.dialect.again and self.dialect.again(refused.code)) then break end
+    if not self.dialect.again(refused.code) then break end
   end
   local place = self.dialect.place and self.dialect:place(refused.code)
   return nil, failure(refused.code, (place and place .. ": " or "") .. refused.message)

@@ -24,7 +24,7 @@ local TYPES = {
 -- after these the connection is of no more use: a new one may find a repaired file
 local BROKEN = {
   SQLITE_CANTOPEN = true, SQLITE_CORRUPT = true, SQLITE_IOERR = true, SQLITE_MISUSE = true,
-  SQLITE_NOTADB = true, SQLITE_READONLY = true,
+  SQLITE_MOVED = true, SQLITE_NOTADB = true, SQLITE_READONLY = true,
 }
 
 local Dialect = {
@@ -78,8 +78,24 @@ end
 local SETTINGS = "PRAGMA synchronous = FULL; PRAGMA cache_size = -16000; "
   .. "PRAGMA secure_delete = FAST; PRAGMA foreign_keys = OFF"
 
--- A file that was deleted or replaced takes what is written to it, and nobody ever sees it again.
-function Dialect.adrift(db) return db:moved() end
+local MOVED = "the file, or its -wal or -shm, was renamed, replaced or deleted while it was open"
+
+-- Then it takes what is written to it, and nobody else ever sees it. What stands in a log that has
+-- lost its name goes into the file, where that is still possible.
+function Dialect:adrift(db)
+  if not db:moved() then return false end
+  db:query "PRAGMA wal_checkpoint(PASSIVE)"
+  self.log("error", "inbox_moved", { inbox = self.path, message = MOVED .. ": opened again" })
+  return true
+end
+
+-- What was committed where nobody sees it is done once more.
+function Dialect:kept(db)
+  if self.volatile or not self:adrift(db) then return true end
+  return false, "SQLITE_MOVED", MOVED
+end
+
+function Dialect.again(code) return code == "SQLITE_MOVED" end
 
 -- Two processes that make the same file: the change to WAL does not wait for a lock by itself, so
 -- it waits in an empty transaction.
@@ -101,7 +117,10 @@ function Dialect:connect()
   local ok
   ok, code, message = db:exec(SETTINGS)
   if ok and self.path ~= ":memory:" then ok, code, message = to_wal(db) end
-  if ok then return db end
+  if ok then
+    db:moved() -- which notes what is beside it
+    return db
+  end
   db:close()
   return nil, code, message
 end
@@ -112,11 +131,12 @@ function Dialect.departed(name)
 end
 
 ---@param path string
----@param options { busy_timeout?: number, clock?: function }
+---@param options { busy_timeout?: number, clock?: function, log?: function }
 ---@return table|nil store, table|nil err
 function M.open(path, options)
   return sql.open(setmetatable({
     path = path,
+    log = options.log or require("billhook.log").default,
     volatile = path == ":memory:",
     busy_timeout = options.busy_timeout or BUSY_TIMEOUT,
   }, Dialect), options)

@@ -47,7 +47,7 @@ local function read(path)
   if not file then return "" end
   local text = file:read("*a")
   file:close()
-  return text
+  return text or "" -- nil: of a process that has just ended
 end
 
 local function trim(text) return (text:gsub("^%s+", ""):gsub("%s+$", "")) end

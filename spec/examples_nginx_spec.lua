@@ -152,6 +152,7 @@ describe("examples/nginx.conf", function()
   it("drains at QUIT, with nothing wrong in its log", function()
     server:signal "QUIT"
     server:wait_end(60)
+    assert.matches("billhook level=info event=admitted account=tickets", server:log(), 1, true)
     for line in server:log():gmatch "[^\n]+" do
       local wrong = line:find("%[error%]") or line:find("%[alert%]") or line:find("%[crit%]")
         or line:find("%[emerg%]")

@@ -489,7 +489,8 @@ describe("billhook demo", function()
     end
     assert.equal(rows, tonumber(deliveries))
     assert.is_true(tonumber(runs) >= 11)
-    for _, word in ipairs { "duplicate (200)", "refused (401)", "contested (200)", "id > api" } do
+    for _, word in ipairs { "duplicate (200)", "refused (401)", "contested (200)", "id > api",
+      "invoice 3, found after its answer was lost" } do
       assert.truthy(result.out:find(word, 1, true), word)
     end
     assert.equal("", leftovers(folder))

@@ -106,16 +106,16 @@ local function travel(tour)
   local calls = tour:calls()
   term.progress "the vendors send webhooks ..."
   tour:created()
-  tour:settle(6)
+  tour:settle(7)
   tour:updated()
-  tour:settle(9)
+  tour:settle(10)
   for _, row in ipairs(tour:delete()) do calls[#calls + 1] = row end
   tour:deleted()
-  tour:settle(11)
+  tour:settle(12)
   tour:again()
   tour:tamper()
   tour:forge()
-  tour:settle(14)
+  tour:settle(15)
   term.progress ""
   return calls
 end

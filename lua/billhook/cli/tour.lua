@@ -69,22 +69,35 @@ local function text_of(invoice)
     invoices.number(invoice))
 end
 
+-- One whose answer never comes: the client looks, and finds it. It is there once.
+local function create_unanswered(self, apply)
+  self:steer("fault", { next = "reset-after", method = "POST" })
+  local made = create(self, apply, 7, { line("Airport pickup", "25.00") })
+  self:expect("the invoice whose answer was lost was not found", made.how == "found")
+  return made
+end
+
+local function row_of_create(made)
+  return { "invoices:create(7, ...)", ("invoice %s%s"):format(made.id,
+    made.how == "found" and ", found after its answer was lost" or "") }
+end
+
 ---Calls the API; gives rows for a table.
 ---@return string[][]
 function Tour:calls()
   local apply = client_of(self)
   local first = create(self, apply, 7, { line("Tuition fee", "900.00"), line("Exam", "35.50") })
   local second = create(self, apply, 7, { line("Library card", "19.90") })
+  local third = create_unanswered(self, apply)
   local list = apply.invoices:list { application = 7 }
   local got = first.id and apply.invoices:get(first.id)
   local count = apply.invoices:count { byCollected = false }
-  self:expect("the list has not both invoices", list and #list == 2)
+  self:expect("the list has not all three invoices once", list and #list == 3)
   self:expect("the invoice is not what was created", got and text_of(got):find "^EUR 935.50")
-  self:expect("the count is wrong", count == 2)
+  self:expect("the count is wrong", count == 3)
   self.apply, self.kept, self.doomed = apply, first.id, second.id
   return {
-    { "invoices:create(7, ...)", ("invoice %s"):format(first.id) },
-    { "invoices:create(7, ...)", ("invoice %s"):format(second.id) },
+    row_of_create(first), row_of_create(second), row_of_create(third),
     { "invoices:list { application = 7 }", ("%d invoices"):format(list and #list or 0) },
     { ("invoices:get(%s)"):format(first.id), got and text_of(got) or "nothing" },
     { "invoices:count { byCollected = false }", ("%s"):format(count) },

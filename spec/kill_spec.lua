@@ -4,6 +4,7 @@
 local billhook = require "billhook"
 local command = require "spec.support.command"
 local fault_server = require "spec.support.fault_server"
+local inbox = require "billhook.inbox"
 
 local RULES = [[
 local billhook = require "billhook"
@@ -69,6 +70,29 @@ describe("billhook work, killed", function()
     return lines
   end
 
+  -- how many of the rule's runs have learned it
+  local function billed()
+    local seen, count = {}, 0
+    for _, line in ipairs(made()) do
+      local id = line:match "^%S+"
+      if not seen[id] then seen[id], count = true, count + 1 end
+    end
+    return count
+  end
+
+  -- What was killed after it was written down and before it was sent looks like one that is under
+  -- way: what is said of those.
+  local function doubted()
+    local store, messages = assert(inbox.open("sqlite:" .. folder .. "/inbox.db")), {}
+    for _, event in ipairs(assert(store:list { state = "pending", limit = 100 })) do
+      local mark = store:show(event.id).marks.bill
+      local message = mark and mark.message or ""
+      if message:find("^unknown_outcome") then messages[#messages + 1] = message end
+    end
+    store:close()
+    return messages
+  end
+
   after_each(function()
     command.finish()
     if server then server:stop() end
@@ -100,7 +124,7 @@ describe("billhook work, killed", function()
     assert.equal(1, #world:state().made)
   end)
 
-  -- at any moment, many times: referenced or not, each is billed once
+  -- at any moment, many times: referenced or not, none is billed twice
   local function many(referenced, seed)
     local function random(most)
       seed = seed * 16807 % 2147483647
@@ -119,17 +143,14 @@ describe("billhook work, killed", function()
     end
     work()
     local fine, why = pcall(command.wait, "all of it", function()
-      local seen, count = {}, 0
-      for _, line in ipairs(made()) do
-        local id = line:match "^%S+"
-        if not seen[id] then seen[id], count = true, count + 1 end
-      end
-      return count == 40
+      return billed() + #doubted() == 40
     end)
     assert.is_true(fine, ("%s\n%s\n%s"):format(tostring(why), worker:errors(),
       table.concat(made(), "\n")))
     local state, owners = world:state(), {}
-    assert.equal(40, #state.made)
+    for _, message in ipairs(doubted()) do assert.matches("nothing was sent", message) end
+    assert.is_true(#doubted() <= 25) -- one a kill
+    assert.is_true(#state.made >= billed() and #state.made <= billed() + #doubted())
     for _, line in ipairs(made()) do
       local key, _, invoice = line:match "^(%S+) (%S+) (%d+)$"
       assert.equal(owners[invoice] or key, key)
@@ -137,8 +158,8 @@ describe("billhook work, killed", function()
     end
     for _, one in ipairs(state.made) do
       local key = owners[("%d"):format(one.one.id)]
-      assert.is_string(key)
-      assert.equal(referenced and key or nil, one.one.smallprint)
+      assert.is_true(key ~= nil or #doubted() > 0)
+      if key then assert.equal(referenced and key or nil, one.one.smallprint) end
     end
   end
 

@@ -512,6 +512,15 @@ describe("nginx", function()
       end)
     end)
 
+    it("that wait for too long, and are told of meanwhile", function()
+      start { start = "{}", app = [[{ log = require("billhook.log").default, budget = 0.1,
+        rule = function() while not io.open("$PREFIX/go") do ngx.sleep(0.005) end end }]] }
+      post(1)
+      server:wait_log("event=still_running budget=0.1 id=tickets:" .. uuid(1) .. " rule=note")
+      io.open(server.prefix .. "/go", "w"):close()
+      nginx.wait("its end", function() return stored()[1].state == "done" end)
+    end)
+
     it("and finishes the one that runs when nginx quits", function()
       start { start = "{}", app = [[{ rule = function()
         while not io.open("$PREFIX/go") do ngx.sleep(0.005) end

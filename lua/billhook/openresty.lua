@@ -3,6 +3,9 @@
 --   http {
 --     init_worker_by_lua_block { require("billhook.openresty").start(require "rules") }
 --     server {
+--       log_by_lua_block { # counts what nginx itself refuses, where that is wanted
+--         require("billhook.openresty").count(require "rules")
+--       }
 --       location /webhooks/school {
 --         content_by_lua_block { require("billhook.openresty").receive(require "rules", "school") }
 --       }

@@ -21,7 +21,7 @@ return function(folder, options)
       school = billhook.dreamclass { tenant = "my-school", webhook = { secret = "123" } },
       admissions = billhook.dreamapply { webhook = { authorization = "Bearer hook" } },
     },
-    log = options.log or function() end,
+    log = options.log or function() end, budget = options.budget,
   }
   app:on("*", { name = "note" }, function(event)
     append(folder .. "/ran", event.id .. " " .. event.type)

@@ -17,7 +17,9 @@ local text = [[
     listen $LISTEN;
     error_page 413 @large;
     log_by_lua_block {
-      require("billhook.openresty").count(assert(require("billhook.cli.rules").load $RULES))
+      if ngx.status >= 400 then
+        require("billhook.openresty").count(assert(require("billhook.cli.rules").load $RULES))
+      end
     }
     location ~ ^/webhooks/([^/]+)$ {
       content_by_lua_block {

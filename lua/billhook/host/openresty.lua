@@ -22,7 +22,7 @@ local M = {}
 local default_limit = 8 * 1024 * 1024
 local chains = 4 -- rules side by side in one nginx worker
 local idle = 1 -- seconds between two looks for due deliveries
-local looking = 5 -- seconds between two looks for rules that take too long
+local looking = 2 -- seconds between two looks for rules that take too long
 local handing_over = 10 -- seconds between two times at which counts go into the inbox
 
 local started = setmetatable({}, { __mode = "k" }) -- app -> what this worker keeps about it
@@ -223,12 +223,13 @@ local function watch_over(app)
   local watch = require("billhook.delivery.watch").new(app, function(holder)
     return holder:sub(1, #name) == name
   end)
-  local function look(premature)
-    if premature then return end
-    watch:round() -- where the inbox fails, those who work say so
-    assert(ngx.timer.at(looking, look))
-  end
-  assert(ngx.timer.at(looking, look))
+  local busy = false
+  assert(ngx.timer.every(looking, function(premature)
+    if premature or busy then return end
+    busy = true
+    pcall(watch.round, watch) -- where the inbox fails, those who work say so
+    busy = false
+  end))
 end
 
 local known_options = { work = "boolean", pool = "string", vms = "number" }

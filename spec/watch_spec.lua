@@ -1,0 +1,89 @@
+-- watch_spec.lua: runs that take longer than they may, seen from outside.
+
+local desk = require "spec.support.inbox"
+local watches = require "billhook.delivery.watch"
+
+local d, watch
+
+-- What the watch of "us" says of a run of a rule at these times after its begin.
+local function at(times)
+  local began, said = d.now, {}
+  for _, seconds in ipairs(times) do
+    d.now = began + seconds
+    local before = #d:logged "still_running"
+    assert.is_true(watch:round())
+    if #d:logged "still_running" > before then said[#said + 1] = seconds end
+  end
+  return said
+end
+
+local function claim(owner)
+  return assert(d.app:open():claim { owner = owner or "us/1", lease = 70, limit = 1,
+    hold = 900000 })[1]
+end
+
+before_each(function()
+  d = desk.new { budget = 10 }
+  watch = watches.new(d.app, function(owner) return owner:sub(1, 3) == "us/" end)
+end)
+
+describe("a watch", function()
+  it("says nothing of what is in time, and then what and for how long", function()
+    d.app:on("*", { name = "slow" }, function() end)
+    d:school()
+    claim()
+    assert.same({}, at { 0, 1, 10 })
+    assert.same({ 1 }, at { 1 })
+    assert.same({ id = "school:" .. desk.uuid(1), rule = "slow", budget = 10, seconds = "11" },
+      d:logged("still_running")[1].fields)
+    assert.are.equal("warn", d:logged("still_running")[1].level)
+  end)
+
+  it("says it again after growing times, an hour at most", function()
+    d.app:on("*", function() end)
+    d:school()
+    claim()
+    local times = {}
+    for seconds = 1, 14000 do times[seconds] = seconds end
+    assert.same({ 11, 22, 44, 88, 176, 352, 704, 1408, 2816, 5632, 9232, 12832 }, at(times))
+  end)
+
+  it("goes by the rule's own budget", function()
+    d.app:on("*", { name = "long", budget = 100 }, function() end)
+    d:school()
+    claim()
+    assert.same({ 101 }, at { 50, 100, 101 })
+  end)
+
+  it("holds the lane as long as the run lasts: nobody does it a second time", function()
+    d.app:on("*", function() end)
+    d:school()
+    local lane = claim()
+    for _ = 1, 100 do
+      d.now = d.now + 30
+      assert.is_true(watch:round())
+      assert.same({}, d.app.store:claim { owner = "them", lease = 70, limit = 1 })
+    end
+    assert.is_true(d.app.store:done(lane.token, lane.events[1].seq, "*"))
+    assert.are.equal(1, d.app.store:show("school:" .. desk.uuid(1)).marks["*"].attempts)
+  end)
+
+  it("leaves the lanes of others alone, and what is not begun", function()
+    d.app:on("*", function() end)
+    d:school { id = 1, invoice = 1 }
+    claim "them/1"
+    d:school { id = 2, invoice = 2 }
+    assert(d.app.store:claim { owner = "us/1", lease = 70, limit = 1 }) -- nothing is begun in it
+    assert.same({}, at { 5, 11, 60 })
+    d.now = d.now + 11
+    assert.are.equal(2, #d.app.store:claim { owner = "me", lease = 70, limit = 5 })
+  end)
+
+  it("gives what is wrong with the inbox", function()
+    d = desk.new { inbox = "sqlite:/no/such/folder/a.db" }
+    watch = watches.new(d.app, function() return true end)
+    local ok, err = watch:round()
+    assert.is_nil(ok)
+    assert.are.equal("store", err.kind)
+  end)
+end)

@@ -58,6 +58,7 @@ build = {
     ["billhook.call.caller"] = "lua/billhook/call/caller.lua",
     ["billhook.call.each"] = "lua/billhook/call/each.lua",
     ["billhook.call.exchange"] = "lua/billhook/call/exchange.lua",
+    ["billhook.call.long"] = "lua/billhook/call/long.lua",
     ["billhook.call.map"] = "lua/billhook/call/map.lua",
     ["billhook.call.operations"] = "lua/billhook/call/operations.lua",
     ["billhook.call.perform"] = "lua/billhook/call/perform.lua",

@@ -157,6 +157,52 @@ describe("each over a map", function()
   end)
 end)
 
+describe("a long list on an event loop", function()
+  local turns
+
+  -- 5000 invoices, the last ones as given
+  local function listed(ending, options)
+    local parts = {}
+    for i = 1, 5000 do
+      parts[i] = ('"%d":{"id":%d,"title":"%s"}'):format(i, i, ("x"):rep(100))
+    end
+    local client, transport = support.new("dreamapply", function()
+      return { body = "{" .. table.concat(parts, ",") .. ending }
+    end, options)
+    turns = 0
+    transport.turns = function() return function() turns = turns + 1 end end
+    return client.invoices:list()
+  end
+
+  it("is decoded by its elements, with others' turns in between", function()
+    local list = assert(listed "}")
+    assert.equal(5000, #list)
+    assert.equal(5000, list[5000].id)
+    assert.equal("dreamapply", getmetatable(list[5000]).vendor)
+    assert.is_true(turns >= 9, turns) -- of 64 KiB each
+  end)
+
+  it("is what it is, in any order, with or without ids", function()
+    for ending, last in pairs { [',"7000":{"id":7000}}'] = 7000, [',"0":{"id":0}}'] = 5000,
+      [',"9000":{"title":"no id"}}'] = false } do
+      local list = assert(listed(ending))
+      assert.equal(5001, #list)
+      assert.equal(last or nil, list[5001].id)
+    end
+  end)
+
+  it("is refused for the same reasons as any other", function()
+    for ending, message in pairs { [",}"] = "", ["}x"] = "", [""] = "",
+      [',"1":{"id":1}}'] = "twice", [',"9000":5}'] = "a list of objects was expected",
+      [',"9000":{"id":9000,"id":9001}}'] = "twice" } do
+      local list, err = listed(ending)
+      assert.is_nil(list)
+      assert.equal("decode", err.kind)
+      assert.is_truthy(err.message:find(message, 1, true), err.message)
+    end
+  end)
+end)
+
 describe("pages", function()
   local three = {
     ["/invoices?" .. T .. "&page=1"] = '{"invoices":[{"_id":"a"},{"_id":"b"}],"next":'

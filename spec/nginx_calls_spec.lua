@@ -14,7 +14,7 @@ local http = [[
     app = billhook.app { inbox = "sqlite:$PREFIX/inbox.db", log = function() end, accounts = {
       school = billhook.dreamapply { base_url = "%s", api_key = "key of a school",
         timeout = %d, settle_timeout = 2, transport = %s,
-    webhook = { authorization = "Bearer h" } } } }
+        webhook = { authorization = "Bearer h" } } } }
     if %s then require("billhook.openresty").start(app, { work = false }) end
   }
 ]]

@@ -4,6 +4,7 @@
 
 local core = require "billhook.core"
 local errors = require "billhook.error"
+local long = require "billhook.call.long"
 
 local M = {}
 
@@ -193,7 +194,21 @@ function M.sorted(value)
   return list
 end
 
+-- A long map's elements in order, on nginx's event loop; or nil.
+local function long_map(state, plan, body)
+  local turns = #body > long.LONG and state.transport.turns
+  local list = turns and long.decode(body, plan.unwrap, turns())
+  for _, element in ipairs(list or {}) do
+    M.tag(state, plan, element)
+  end
+  return list
+end
+
 function readers.map(state, plan, response)
+  local list = long_map(state, plan, response.body)
+  if list then
+    return list
+  end
   local value, fault = decode(plan, response)
   if not value then
     return nil, fault

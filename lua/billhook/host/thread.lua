@@ -113,9 +113,9 @@ end
 -- waits in `poll` of its pool.
 local function watched(pool, out)
   local proxy = {}
-  function proxy.poll(_, seconds)
+  function proxy.poll(_, seconds, ...)
     if out:is_closed() then error(CLOSED, 0) end
-    return pool:poll(math.min(seconds, glance))
+    return pool:poll(math.min(seconds, glance), ...)
   end
   return setmetatable(proxy, {
     __index = function(_, name)

@@ -17,7 +17,7 @@ local framing = require "billhook.transport.framing"
 local turns = require "billhook.host.turns"
 local rules = require "billhook.transport.request"
 
-local M = { name = "resty" }
+local M = { name = "resty", turns = turns.new }
 
 local unpack = table.unpack or unpack
 

@@ -11,7 +11,7 @@ local gate = require "billhook.host.gate"
 local spool = require "billhook.transport.spool"
 local turns = require "billhook.host.turns"
 
-local M = { name = "worker" }
+local M = { name = "worker", turns = turns.new }
 
 local PIECE = 65536
 local SHORTEST, LONGEST = 0.001, 0.02 -- pauses between two looks into the spool, in seconds

@@ -476,7 +476,7 @@ describe("The curl transport", function()
     it("no faster than it is read", function()
       local before = peak()
       local reader = stream(answer(200, {}, "", 1024 * 200000), times(200000, ("x"):rep(1024)))
-      assert.is_string(reader:read())
+      assert.is_true(#reader:read() < 32768) -- the first bytes soon
       transport:sleep(0.3)
       within(8192, before)
       assert.is_true(#reader:read() < 600000)

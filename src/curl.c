@@ -252,9 +252,9 @@ static int reserve(transfer *t, size_t n) {
 static size_t on_body(char *data, size_t one, size_t n, void *user) {
   transfer *t = user;
   size_t fit = n < t->limit - t->total ? n : t->limit - t->total;
-  (void)one;
-  t->moved = 1;
-  if (t->stream && t->used >= CURL_WINDOW) {
+  size_t most = t->used < t->total ? CURL_WINDOW : CURL_FEW;
+  (void)one, t->moved = 1;
+  if (t->stream && t->used >= most) {
     t->paused = 1;
     return CURL_WRITEFUNC_PAUSE;
   }
@@ -469,8 +469,7 @@ void transfer_taken(transfer *t) {
   t->used = 0;
   if (!t->paused) return;
   t->paused = 0;
-  /* calls on_body at once with what waited; a refusal ends the transfer in
-  ** the next pool_poll */
+  /* calls on_body at once; a refusal ends the transfer in the next poll */
   if (t->running) curl_easy_pause(t->easy, CURLPAUSE_CONT);
 }
 

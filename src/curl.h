@@ -29,6 +29,7 @@
 #define CURL_HEAD_BYTES (256 * 1024) /* of all header lines of an answer */
 #define CURL_HEAD_LINES 200
 #define CURL_WINDOW     (256 * 1024) /* bytes that wait for a reader */
+#define CURL_FEW        (16 * 1024)  /* the same, before it took the first */
 
 typedef struct pool pool;
 

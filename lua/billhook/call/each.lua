@@ -93,6 +93,9 @@ local function give_up(walk, fault)
 end
 
 local function open(walk)
+  if walk.plan.invoices then -- what the first one needs is not to be loaded when it is there
+    require "billhook.invoice"
+  end
   local reader, fault = exchange.run(walk.state, walk.plan, "stream")
   if not reader then
     give_up(walk, fault)

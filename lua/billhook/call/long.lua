@@ -13,14 +13,17 @@ local PIECE = 64 * 1024
 -- Adds the elements that the stream has, and gives the last one's id; nil where they are not in the
 -- order of their ids or are no objects.
 local function take(stream, list, last)
-  for value in stream.value, stream do
+  while true do
+    local value, why = stream:value()
+    if value == nil then
+      return not why and last or nil
+    end
     local id = type(value) == "table" and tonumber(value.id)
     if not id or id <= last then
       return nil
     end
     list[#list + 1], last = value, id
   end
-  return last
 end
 
 --- The elements of a list in order of their ids, or nil where it is to be decoded as a whole, which

@@ -170,7 +170,7 @@ describe("a long list on an event loop", function()
       return { body = "{" .. table.concat(parts, ",") .. ending }
     end, options)
     turns = 0
-    transport.turns = function() return function() turns = turns + 1 end end
+    transport.turn = function() turns = turns + 1 end
     return client.invoices:list()
   end
 

@@ -86,6 +86,19 @@ describe("a body", function()
     assert.is_nil((framing.none():read()))
   end)
 
+  it("may be read whole, or not at all", function()
+    local function reader(...)
+      local parts, at = { ... }, 0
+      return { read = function()
+        at = at + 1
+        return parts[at] or nil, parts[at] == false and "torn" or nil
+      end }
+    end
+    assert.equal("hello", framing.whole(reader("he", "l", "lo")))
+    assert.equal("", framing.whole(reader()))
+    assert.same({ nil, "torn" }, { framing.whole(reader("he", false)) })
+  end)
+
   it("is not read where nobody knows its end", function()
     for _, length in ipairs { "-5", "5, 5", "5 ", "", "0x5" } do
       local _, fault = read({ ["content-length"] = length }, "", 1)

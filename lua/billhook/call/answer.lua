@@ -196,8 +196,8 @@ end
 
 -- A long map's elements in order, on nginx's event loop; or nil.
 local function long_map(state, plan, body)
-  local turns = #body > long.LONG and state.transport.turns
-  local list = turns and long.decode(body, plan.unwrap, turns())
+  local turn = #body > long.LONG and state.transport.turn
+  local list = turn and long.decode(body, plan.unwrap, turn)
   for _, element in ipairs(list or {}) do
     M.tag(state, plan, element)
   end

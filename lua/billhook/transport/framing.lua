@@ -140,6 +140,32 @@ function M.open(headers, receive)
   return body
 end
 
+-- Functions to keep a part, and to give them all in one. A table of parts only where nothing else
+-- is: long ones that are much alike, as of a list, take LuaJIT long to tell apart.
+local function gatherer()
+  local found, buffers = pcall(require, "string.buffer")
+  if found then
+    local buffer = buffers.new()
+    return function(part) buffer:put(part) end, function() return buffer:get() end
+  end
+  local parts = {}
+  return function(part) parts[#parts + 1] = part end, function() return table.concat(parts) end
+end
+
+--- All that a reader gives, in one; nil and its failure where that was torn.
+---@param reader table with `read`
+---@return string|nil body
+---@return any failure
+function M.whole(reader)
+  local keep, all = gatherer()
+  while true do
+    local part, failure = reader:read()
+    if failure then return nil, failure end
+    if not part then return all() end
+    keep(part)
+  end
+end
+
 --- The body of an answer that has none.
 function M.none()
   return setmetatable({ rest = "", at = 1, ended = true }, mt)

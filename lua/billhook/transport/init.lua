@@ -9,7 +9,7 @@
 --   request(self, request)        --> response | nil, failure
 --   stream(self, request)         --> reader | nil, failure       optional
 --   sleep(self, seconds)
---   turns()                       --> a function to call amid long work   on an event loop
+--   turn()                        to be called amid long work   on an event loop
 -- request, response and failure are plain data, as request.lua and curl.lua say.
 
 local M = {}

@@ -17,7 +17,7 @@ local framing = require "billhook.transport.framing"
 local turns = require "billhook.host.turns"
 local rules = require "billhook.transport.request"
 
-local M = { name = "resty", turns = turns.new }
+local M = { name = "resty", turn = turns.turn }
 
 local unpack = table.unpack or unpack
 
@@ -238,7 +238,6 @@ local function begin(request)
   local reader = setmetatable({
     status = response.status, headers = headers_of(response), httpc = httpc, deadline = deadline,
     left = request.limit, stall = request.stall or math.huge, keep = not request.fresh,
-    turn = turns.new(),
   }, reader_mt)
   local fault
   reader.body, fault = body_of(reader, response)
@@ -265,7 +264,7 @@ end
 ---@return string|nil chunk
 ---@return table|nil failure
 function Reader:read()
-  if self.httpc then self.turn() end -- a socket that has something does not wait
+  if self.httpc then turns.turn() end -- a socket that has something does not wait
   local httpc = self.httpc
   if not httpc then return nil, self.failure end
   if self.left < 0 then return tear(self, "too_large", "the body is over the limit", true) end
@@ -321,13 +320,10 @@ function M.request(_, request)
   if for_worker(copy) then return require("billhook.transport.worker"):request(copy) end
   local reader, failure = begin(copy)
   if not reader then return nil, failure end
-  local parts, part = {}
-  repeat
-    part, failure = reader:read()
-    parts[#parts + 1] = part
-  until not part
-  if failure then return nil, failure end
-  return { status = reader.status, headers = reader.headers, body = table.concat(parts) }
+  local body
+  body, failure = framing.whole(reader)
+  if not body then return nil, failure end
+  return { status = reader.status, headers = reader.headers, body = body }
 end
 
 --- Waits without holding up the event loop.

@@ -11,7 +11,7 @@ local gate = require "billhook.host.gate"
 local spool = require "billhook.transport.spool"
 local turns = require "billhook.host.turns"
 
-local M = { name = "worker", turns = turns.new }
+local M = { name = "worker", turn = turns.turn }
 
 local PIECE = 65536
 local SHORTEST, LONGEST = 0.001, 0.02 -- pauses between two looks into the spool, in seconds
@@ -104,8 +104,7 @@ function M.stream(_, request)
   if failure then return nil, failure end
   local file, why = spool.reader()
   if not file then return nil, unsent("network", "no temporary file: " .. why) end
-  local self = setmetatable({ file = file, guard = guard(file), turn = turns.new() },
-    Reader)
+  local self = setmetatable({ file = file, guard = guard(file) }, Reader)
   local job, err, unstarted = gate.start("stream", copy.timeout, "billhook.host.thread", "spool",
     copy, ngx.now(), file.path, file.size)
   self.job = job
@@ -122,7 +121,7 @@ end
 ---@return table|nil failure
 function Reader:read()
   if not self.file.file then return nil, self.failure end
-  self.turn()
+  turns.turn()
   local chunk, why = next_bytes(self, PIECE)
   if chunk then return chunk end
   local asked = self.file.file ~= nil -- not closed meanwhile

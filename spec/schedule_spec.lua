@@ -20,18 +20,29 @@ local function randoms(seed)
 end
 
 local fates = { "created", "created", "refused", "busy", "lost", "lost", "late", "late", "late",
-  "error", "error", "late error", "no location", "torn", "invalid" }
+  "error", "error", "late error", "no location", "odd location", "old location", "odd success",
+  "redirect", "torn", "slow", "invalid" }
 local deaths = { "dead before", "dead after", "dead after" } -- of an app's process
 local delays = { 0, 0, 0.3, 1, 3, 9, 30 }
 
+local paths = { invoices = "/api/applications/123/invoices/",
+  payments = "/api/invoices/123/transactions/" }
+
+-- How a list may come; the last three are none.
+local lists = { "map", "map", "map", "array", "twice", "texts", "error", "page", "html" }
+
 -- A DreamApply with a mind of its own. `posts[n]` is the fate of the n-th POST that came.
-local function world(seed, referenced, mortal)
+local function world(seed, referenced, mortal, pays)
   local random, one_of = randoms(seed)
   local self = { made = {}, posts = {}, looks = {}, next_id = 1, asked = "us" }
+  local path = paths[pays and "payments" or "invoices"]
 
   local function make(sent, at, maker)
     local invoice = { id = self.next_id, currency = sent.currency, smallprint = sent.smallprint,
-      items = { { item = "Fee", price = "25.00", qty = "1.00" } } }
+      type = sent.type, items = { { item = "Fee", price = "25.00", qty = "1.00" } } }
+    if pays then
+      invoice = { id = self.next_id, amount = sent.amount, payment = sent.payment }
+    end
     self.next_id = self.next_id + 1
     self.made[#self.made + 1] = { invoice = invoice, maker = maker,
       seen_from = at + (random() < 0.3 and one_of(delays) or 0) }
@@ -40,8 +51,9 @@ local function world(seed, referenced, mortal)
   local answers = {}
   function answers.refused() return nil, { kind = "network", sent = false } end
   function answers.busy()
-    return { status = 429, headers = { ["Retry-After"] = one_of { "1", "0", "",
-      "Thu, 01 Jan 1970 00:16:45 GMT" } } }
+    return { status = 429, headers = { ["Retry-After"] = one_of { "1", "0", "", "-5", "soon", "9",
+      "Thu, 01 Jan 1970 00:16:45 GMT", "Thu, 01 Jan 1970 00:00:01 GMT", "3600",
+      "99999999999999999999" } } }
   end
   function answers.torn(sent, now)
     make(sent, now, self.asked)
@@ -65,8 +77,30 @@ local function world(seed, referenced, mortal)
   end
   function answers.created(sent, now)
     make(sent, now, self.asked)
-    return { status = 201, headers = {
-      Location = "/api/applications/123/invoices/" .. self.next_id - 1 } }
+    return { status = 201, headers = { Location = path .. self.next_id - 1 } }
+  end
+  answers["odd location"] = function(sent, now)
+    make(sent, now, self.asked)
+    return { status = 201, headers = { Location = one_of { "https://elsewhere.example" .. path .. "1",
+      path, path .. "0", path .. "-1", "//x" .. path .. "1", "/api/other/1", "1", "?" } } }
+  end
+  answers["old location"] = function(sent, now)
+    local old = self.made[1]
+    make(sent, now, self.asked)
+    local id = old and self.listed[old.invoice.id] and old.invoice.id or self.next_id - 1
+    return { status = 201, headers = { Location = path .. id } }
+  end
+  answers["odd success"] = function(sent, now)
+    make(sent, now + one_of(delays), self.asked)
+    return { status = one_of { 200, 202, 204, 206 }, body = "<html>" }
+  end
+  function answers.redirect(sent, now)
+    if random() < 0.5 then make(sent, now, self.asked) end
+    return { status = one_of { 301, 302, 303, 307, 308 }, headers = { Location = path .. "1" } }
+  end
+  function answers.slow(sent, now)
+    self.transport.passed = self.transport.passed + 29
+    return answers.created(sent, now)
   end
   answers["no location"] = function(sent, now)
     make(sent, now, self.asked)
@@ -79,20 +113,39 @@ local function world(seed, referenced, mortal)
     if random() < 0.05 then return { status = 429 } end
     if random() < 0.05 then return { status = 200, body = '{"1":{"id":' } end
     if mortal and random() < 0.05 then error("killed", 0) end
-    local map = {}
+    local map, array, how = {}, json.array {}, one_of(lists)
+    self.listed = {} -- what the client may have seen
     for _, one in ipairs(self.made) do
-      if one.seen_from <= now then map[tostring(one.invoice.id)] = one.invoice end
+      if one.seen_from <= now then
+        local shown = {}
+        for name, value in pairs(one.invoice) do shown[name] = value end
+        if how == "texts" then shown.id = tostring(shown.id) end
+        map[tostring(one.invoice.id)] = shown
+        array[#array + 1] = shown
+        if how == "twice" then array[#array + 1] = shown end
+        self.listed[one.invoice.id] = true
+      end
     end
+    if how == "error" then return { status = 200, body = '{"error":"the database is away"}' } end
+    if how == "page" then return { status = 200, body = json.encode { invoices = array } } end
+    if how == "html" then return { status = 200, body = "<html><title>Log in</title>" } end
     self.looks[#self.looks + 1] = now
+    if how ~= "map" then return { status = 200, body = json.encode(array) } end
     return { status = 200, body = next(map) and json.encode(map) or "[]" }
   end
 
   function self.handler(request)
     local now = self.clock()
     -- others bill too: for other things, and for the same with a reference of theirs
-    if random() < 0.3 then make({ currency = "USD" }, now, "them") end
+    if random() < 0.3 then
+      make({ currency = "USD", amount = "26.00", type = "Invoice" }, now, "them")
+    end
+    if random() < 0.3 then
+      make({ currency = "EUR", amount = "25.00", payment = { status = "captured" },
+        type = "Receipt", smallprint = "order-of-theirs" }, now, "them")
+    end
     if referenced and random() < 0.5 then
-      make({ currency = "EUR", smallprint = "order-of-theirs" }, now, "them")
+      make({ currency = "EUR", smallprint = "order-of-theirs", type = "Invoice" }, now, "them")
     end
     self.transport.passed = (self.transport.passed or 0) + random()
     if request.method == "GET" then return look(now) end
@@ -124,8 +177,9 @@ end
 
 -- Runs a schedule: some creates of the same thing, one after the other. Gives what was wrong.
 local function run(seed, tally)
-  local referenced = seed % 3 == 0
-  local it, random = world(seed, referenced)
+  local pays = seed % 5 == 0
+  local referenced = seed % 3 == 0 and not pays
+  local it, random = world(seed, referenced, false, pays)
   add_clock(it)
   local client
   client, it.transport = support.new("dreamapply", it.handler,
@@ -134,10 +188,15 @@ local function run(seed, tally)
   for n = 1, 1 + math.floor(random() * 3) do
     local before = #ours(it)
     it.looks = {}
-    local value, err = client.invoices:create(123,
-      { currency = "EUR", items = { { item = "Fee", price = 25, qty = 1 } } },
-      { reference = referenced
+    local began, value, err = it.clock(), nil, nil
+    if pays then
+      value, err = client.transactions:create(123, { amount = "25.00", currency = "EUR" })
+    else
+      value, err = client.invoices:create(123, { currency = "EUR", type = "Invoice",
+        items = { { item = "Fee", price = 25, qty = 1 } } }, { reference = referenced
         and { field = "smallprint", value = ("order-%d-%d"):format(seed, n) } or nil })
+    end
+    if it.clock() - began > 42 then return "it took too long" end
     local made = ours(it)
     local kind = value and value.how or err.kind
     tally[kind] = (tally[kind] or 0) + 1
@@ -195,7 +254,8 @@ local function run_app(seed, tally)
         local leave = caller.enter(it.asked)
         local fine, value, err = pcall(function()
           return client.invoices:create(123,
-            { currency = "EUR", items = { { item = "Fee", price = 25, qty = 1 } } },
+            { currency = "EUR", type = "Invoice",
+              items = { { item = "Fee", price = 25, qty = 1 } } },
             { reference = referenced
               and { field = "smallprint", value = ("order-%d-%d"):format(seed, n) } or nil })
         end)

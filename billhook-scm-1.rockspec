@@ -100,6 +100,7 @@ build = {
     ["billhook.dispatch"] = "lua/billhook/dispatch.lua",
     ["billhook.error"] = "lua/billhook/error.lua",
     ["billhook.event"] = "lua/billhook/event.lua",
+    ["billhook.host.claims"] = "lua/billhook/host/claims.lua",
     ["billhook.host.commit"] = "lua/billhook/host/commit.lua",
     ["billhook.host.gate"] = "lua/billhook/host/gate.lua",
     ["billhook.host.openresty"] = "lua/billhook/host/openresty.lua",

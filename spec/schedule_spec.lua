@@ -81,7 +81,7 @@ local function world(seed, referenced, mortal, pays)
   end
   answers["odd location"] = function(sent, now)
     make(sent, now, self.asked)
-    return { status = 201, headers = { Location = one_of { "https://elsewhere.example" .. path .. "1",
+    return { status = 201, headers = { Location = one_of { "https://x.example" .. path .. "1",
       path, path .. "0", path .. "-1", "//x" .. path .. "1", "/api/other/1", "1", "?" } } }
   end
   answers["old location"] = function(sent, now)
@@ -188,7 +188,8 @@ local function run(seed, tally)
   for n = 1, 1 + math.floor(random() * 3) do
     local before = #ours(it)
     it.looks = {}
-    local began, value, err = it.clock(), nil, nil
+    local began = it.clock()
+    local value, err
     if pays then
       value, err = client.transactions:create(123, { amount = "25.00", currency = "EUR" })
     else

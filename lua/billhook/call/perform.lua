@@ -59,7 +59,7 @@ local function all_pages(state, plan)
 end
 
 local function plainly(state, plan)
-  plan.sent_at = plan.sent_at or state.wall()
+  plan.sent_at = plan.sent_at or math.floor(state.wall() * 1000) / 1000
   local response, outcome = exchange.run(state, plan, "request")
   if not response then
     return nil, outcome

@@ -35,9 +35,27 @@ local function lock(dict, name)
   return nil, "its lock is held"
 end
 
-local function failure(message)
+--- What went wrong with it, as an error.
+---@param message string
+---@return table
+function M.failure(message)
   return errors.new { kind = "store", code = "shared_dict", retryable = true,
     message = "lua_shared_dict " .. NAME .. ": " .. message }
+end
+
+--- Calls fn, which must not yield, while nobody else changes what has this name: what it gives, or
+-- nil and an error.
+---@param dict table
+---@param name string
+---@param fn fun(): any, table|nil
+---@return any value, table|nil err
+function M.locked(dict, name, fn)
+  local locked, why = lock(dict, "lock " .. name)
+  if not locked then return nil, M.failure(why) end
+  local done, answer, err = pcall(fn)
+  dict:delete("lock " .. name)
+  if not done then return nil, M.failure(tostring(answer)) end
+  return answer, err
 end
 
 local Dictionary = {}
@@ -48,27 +66,30 @@ local function change(dict, key, question)
   local line = window.read(dict:get(key))
   local answer = window.answer(line, require("billhook.core").text.monotonic(), question)
   local ok, err = dict:safe_set(key, window.text(line), KEEP)
-  if not ok then return nil, failure(err) end
+  if not ok then return nil, M.failure(err) end
   return answer
 end
 
 --- See window.lua.
 function Dictionary:slots(key, question)
-  local locked, why = lock(self.dict, "lock " .. key)
-  if not locked then return nil, failure(why) end
-  local done, answer, err = pcall(change, self.dict, "quota " .. key, question)
-  self.dict:delete("lock " .. key)
-  if not done then return nil, failure(tostring(answer)) end
-  return answer, err
+  return M.locked(self.dict, key, function()
+    return change(self.dict, "quota " .. key, question)
+  end)
 end
 
 local dictionary
 
---- The store of this nginx; nil where there is no nginx, or no such dictionary.
+--- The dictionary; nil where there is no nginx, or no such dictionary.
+---@return table|nil
+function M.dict()
+  local here = nginx()
+  return here and here.shared[NAME]
+end
+
+--- It, as a store of quotas.
 ---@return table|nil
 function M.dictionary()
-  local here = nginx()
-  local dict = here and here.shared[NAME]
+  local dict = M.dict()
   if dict and not dictionary then dictionary = setmetatable({ dict = dict }, Dictionary) end
   return dict and dictionary
 end

@@ -3,10 +3,11 @@
 --
 -- A place is an operation and what it is done to ("invoices.create 123"): calls of one place could
 -- be mistaken for each other. An intent is such a call as plain data: { id, vendor, account,
--- operation, place, params, reference, before, sent_at, caller, vague = it went well, but which id
--- is its own is not known }. All clients of an account share one of these objects: the one below,
--- in memory, or where they belong to an app, the inbox's (ledger.lua, with the same methods). Each
--- gives a value, or nil and an error of kind "store":
+-- operation, place, params, reference, before, sent_at, caller, blind = nobody looked before it,
+-- vague = it went well, but which id is its own is not known }. All clients of an account share one
+-- of these objects: the one below, in memory; that of all workers of an nginx (host/claims.lua); or
+-- where they belong to an app, the inbox's (ledger.lua). They have the same methods. Each gives a
+-- value, or nil and an error of kind "store":
 --
 --   enter(place, lease, now)     -> a token, or false while somebody else is in there; it is left
 --       at `leave`, or after `lease` seconds, for an abandoned call must not block it for ever

@@ -59,7 +59,7 @@ end
 
 -- Written down; false and a fault where that failed, or the place was lost while the process slept.
 local function begin(state, plan, intent, token)
-  plan.sent_at = state.wall()
+  plan.sent_at = math.floor(state.wall() * 1000) / 1000 -- so that it stays a number as JSON
   intent.sent_at = plan.sent_at
   local begun, err = state.claims:begin(intent, token, lease_of(state, plan))
   if begun then

@@ -1,0 +1,111 @@
+-- claims.lua - what is known about calls that must not happen twice (outcome/claims.lua), where the
+-- workers of one nginx share it: in lua_shared_dict billhook, for clients of no app. An app's are
+-- in its inbox.
+--
+-- A line a place: { busy = token, till, intents, owned = { id = intent's id } }. It is kept for a
+-- day where an outcome is open, else as long as a list may lag behind.
+
+local claims = require "billhook.outcome.claims"
+local core = require "billhook.core"
+local json = require "billhook.json"
+local quota = require "billhook.host.quota"
+
+local M = {}
+
+local KEEP, KEEP_OPEN = 600, 86400
+
+local Shared = {}
+Shared.__index = Shared
+
+local function name_of(self, place) return "calls " .. self.account .. " " .. place end
+
+local function read(text)
+  local line = text and core.json.decode(text)
+  return type(line) == "table" and line or { intents = {}, owned = {} }
+end
+
+-- Changes a place's line: what fn(line) gives, or nil and an error.
+local function change(self, place, fn)
+  local name = name_of(self, place)
+  return quota.locked(self.dict, name, function()
+    local line = read(self.dict:get(name))
+    local value = fn(line)
+    local text = json.encode { busy = line.busy, till = line.till, owned = line.owned,
+      intents = json.array(line.intents) }
+    local kept, why = self.dict:safe_set(name, text, #line.intents > 0 and KEEP_OPEN or KEEP)
+    if not kept then return nil, quota.failure(why) end
+    return value
+  end)
+end
+
+-- What was open for so long is not looked at any more either.
+local function forget(line, id)
+  local since = core.text.now() - KEEP_OPEN
+  for i = #line.intents, 1, -1 do
+    local intent = line.intents[i]
+    local sent_at = tonumber(intent.sent_at) or since
+    if intent.id == id or sent_at < since then table.remove(line.intents, i) end
+  end
+end
+
+function Shared:enter(place, lease)
+  local now, token = core.text.monotonic(), core.text.hex(core.text.random(8))
+  return change(self, place, function(line)
+    if line.busy and line.till > now then return false end
+    line.busy, line.till = token, math.ceil((now + lease) * 1000) / 1000 -- a number as JSON too
+    return token
+  end)
+end
+
+function Shared:leave(place, token)
+  return change(self, place, function(line)
+    if line.busy == token then line.busy, line.till = nil, nil end
+    return true
+  end)
+end
+
+function Shared:begin(intent, token)
+  return change(self, intent.place, function(line)
+    if line.busy ~= token then return false end
+    forget(line, intent.id)
+    line.intents[#line.intents + 1] = intent
+    return true
+  end)
+end
+
+function Shared:close(intent, id)
+  return change(self, intent.place, function(line)
+    local key = id ~= nil and tostring(id)
+    if key and line.owned[key] and line.owned[key] ~= intent.id then return false end
+    if not intent.vague then forget(line, intent.id) end
+    if key then line.owned[key] = intent.id end
+    return true
+  end)
+end
+
+function Shared:open() return true end -- luacheck: ignore 212/self
+
+function Shared:known(place, ids, now, asking)
+  local line, owned, open = read(self.dict:get(name_of(self, place))), {}, {}
+  for _, id in ipairs(ids) do
+    local owner = line.owned[id]
+    owned[id] = owner ~= nil and owner ~= asking or nil
+  end
+  for _, intent in ipairs(line.intents) do
+    local age = now - (intent.sent_at or now)
+    if age <= claims.OPEN_FOR then
+      open[#open + 1] = { intent = intent, age = age, live = false }
+    end
+  end
+  return { owned = owned, open = open }
+end
+
+--- Those of an account; nil where there is no nginx, or no such dictionary.
+---@param account string its digest
+---@return table|nil
+function M.of(account)
+  local dict = quota.dict()
+  return dict and setmetatable({ dict = dict, account = account }, Shared)
+end
+
+return M

@@ -1,0 +1,156 @@
+-- Calls of an nginx without an app that must not happen twice: its workers know of each other's,
+-- through the shared dictionary.
+
+local fault_server = require "spec.support.fault_server"
+local nginx = require "spec.support.nginx"
+
+local http = [[
+  lua_shared_dict billhook 1m;
+  lua_shared_dict marks 1m;
+  init_worker_by_lua_block {
+    local billhook = require "billhook"
+    client = billhook.dreamapply { base_url = "%s", api_key = "the key of this nginx",
+      settle_timeout = 1 }
+    claims = require("billhook.host.claims").of("account")
+    function create(timeout)
+      local made, err = client.invoices:create(5, { currency = "EUR",
+        items = { { item = "Fee", price = "25.00", qty = 1 } } }, { timeout = timeout })
+      ngx.print(made and made.how .. " " .. made.id or err.kind .. " " .. err.message)
+      return err
+    end
+  }
+]]
+
+-- The worker of /first and /settle is the first one; another than that answers /other, for while
+-- the first one is held up nobody else can.
+local server = [[
+  location /first { content_by_lua_block {
+    ngx.shared.marks:set("first", ngx.worker.pid())
+    create(20)
+  } }
+  location /settle { content_by_lua_block {
+    ngx.shared.marks:set("first", ngx.worker.pid())
+    local err = create(2)
+    while not ngx.shared.marks:get "go" do ngx.sleep(0.01) end
+    ngx.print(" ", tostring(client:settle(err.intent)))
+  } }
+  location /other { content_by_lua_block {
+    if ngx.worker.pid() == ngx.shared.marks:get "first" then
+      os.execute "sleep 0.05"
+      return ngx.print "same"
+    elseif not ngx.shared.marks:add("other", true) then
+      return ngx.print "same" -- one is enough
+    end
+    create(tonumber(ngx.var.arg_timeout))
+  } }
+  location /go { content_by_lua_block { ngx.print(ngx.shared.marks:set("go", true)) } }
+  location /claims { content_by_lua_block {
+    local got = { loadstring("return " .. ngx.unescape_uri(ngx.var.arg_call))() }
+    for i = 1, #got do got[i] = tostring(got[i]) end
+    ngx.print(table.concat(got, " "))
+  } }
+  location /fill { content_by_lua_block {
+    ngx.shared.billhook:flush_all()
+    for i = 1, 100000 do
+      if not ngx.shared.billhook:safe_add("x" .. i, ("x"):rep(500)) then break end
+    end
+    ngx.print("ok")
+  } }
+]]
+
+describe("the workers of an nginx without an app", function()
+  local faults, world, front
+
+  local function start(given)
+    faults = fault_server.start()
+    world = faults:world(given)
+    front = nginx.start { workers = 4, server = server, http = http:format(world.url) }
+  end
+
+  local function get(path)
+    local _, _, body = front:request { path = path }
+    return body
+  end
+
+  -- what any of the workers gives
+  local function call(text)
+    return get("/claims?call=" .. text:gsub("[^%w]", function(c)
+      return ("%%%02X"):format(c:byte())
+    end))
+  end
+
+  after_each(function()
+    if front then front:stop() end
+    if faults then faults:stop() end
+    front, faults = nil, nil
+  end)
+
+  -- what another worker than the first gives
+  local function other(timeout)
+    return nginx.wait("another worker", function()
+      local all = {}
+      for n = 1, 8 do
+        all[n] = assert(nginx.send(front.port, { path = "/other?timeout=" .. timeout }))
+      end
+      local said
+      for n = 1, 8 do
+        local _, _, body = nginx.answer(all[n])
+        said = body ~= "same" and body or said
+      end
+      return said
+    end)
+  end
+
+  it("do not send what could be mistaken for another's that is under way", function()
+    start { fates = { POST = { { at = "request", how = "stall", commit = false } } } }
+    assert(nginx.send(front.port, { path = "/first" }))
+    nginx.wait("the create", function() return world:state().requests.POST == 1 end)
+    assert.equal("timeout another call of the same place did not end before the deadline",
+      other(0.3))
+    assert.equal(1, world:state().requests.POST)
+  end)
+
+  it("know whose an invoice is", function()
+    start { fates = { POST = { { at = "request", how = "reset", commit = false } } } }
+    local lost = assert(nginx.send(front.port, { path = "/settle" }))
+    nginx.wait("the lost one", function() return world:state().requests.POST == 1 end)
+    assert.matches("^created %d+$", other(20))
+    get "/go"
+    local _, _, body = nginx.answer(lost)
+    assert.matches("^unknown_outcome .* nil$", body)
+  end)
+
+  it("keep the same book", function()
+    start {}
+    local token = call 'claims:enter("p", 30)'
+    assert.equal(16, #token)
+    for _ = 1, 8 do assert.equal("false", call 'claims:enter("p", 30)') end
+    assert.equal("false", call 'claims:begin({ id = "i", place = "p", sent_at = 1000 }, "other")')
+    assert.equal("true", call(('claims:begin({ id = "i", place = "p", sent_at = ngx.now() }, "%s")')
+      :format(token)))
+    assert.equal("true", call 'claims:leave("p", "other")')
+    assert.equal("false", call 'claims:enter("p", 30)')
+    assert.equal("true", call(('claims:leave("p", "%s")'):format(token)))
+    assert.equal("1 i", call('#claims:known("p", {}, ngx.now()).open, '
+      .. 'claims:known("p", {}, ngx.now()).open[1].intent.id'))
+    assert.equal("0", call '#claims:known("p", {}, ngx.now() + 3601).open')
+    assert.equal("true", call 'claims:close({ id = "i", place = "p" }, 7)')
+    assert.equal("true", call 'claims:close({ id = "i", place = "p" }, 7)')
+    assert.equal("false", call 'claims:close({ id = "j", place = "p" }, 7)')
+    assert.equal("true", call 'claims:close({ id = "j", place = "q" }, 7)')
+    assert.equal("0 nil true", call('#claims:known("p", {}, ngx.now()).open, '
+      .. 'claims:known("p", { "7" }, 1, "i").owned["7"] or "nil", '
+      .. 'claims:known("p", { "7" }, 1, "j").owned["7"]'))
+    assert.equal("true", call 'claims:enter("q", 0.01) ~= false')
+    nginx.wait("the end of the lease", function()
+      return call 'claims:enter("q", 0.01) ~= false' == "true"
+    end)
+  end)
+
+  it("send nothing where there is no room to write it down", function()
+    start {}
+    get "/fill"
+    assert.equal("store lua_shared_dict billhook: no memory", get "/other?timeout=2")
+    assert.is_nil(world:state().requests.POST)
+  end)
+end)

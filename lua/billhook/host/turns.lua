@@ -2,7 +2,8 @@
 
 local M = {}
 
-local SLICE = 0.0015 -- seconds of work in one round of the loop, whoever does it; nginx counts in ms
+-- Seconds of work in one round of the loop, whoever does it; nginx counts in ms.
+local SLICE = 0.0015
 
 -- Not ngx.sleep(0): where nginx lacks OpenResty's patch for it, each writes a warning into the log.
 local PAUSE = 0.001

@@ -99,6 +99,19 @@ case("create: 429 with Retry-After, then room", "create",
 case("create: 429 with Retry-After beyond the deadline", "create",
   once { status = 429, commit = false, headers = { ["Retry-After"] = "9" } },
   { "rate_limited", POST = 1, GET = 1, ours = 0, retry_after = 9 })
+for name, value in pairs { negative = "-5", past = "Thu, 01 Jan 1970 00:00:10 GMT",
+  malformed = "soon", absurd = "99999999999999999999" } do
+  case(("create: 429 with a %s Retry-After, then room"):format(name), "create",
+    once { status = 429, commit = false, headers = { ["Retry-After"] = value } },
+    { "created", POST = 2, GET = 1, ours = 1, timeout = 8 })
+end
+case("create: 429 with a Retry-After of a year", "create",
+  once { status = 429, commit = false, headers = { ["Retry-After"] = "31536000" } },
+  { "rate_limited", POST = 1, GET = 1, ours = 0, retry_after = 31536000 })
+case("create: 429 with a date by the server's clock, then room", "create",
+  once { status = 429, commit = false, headers = { Date = "Fri, 01 Jan 2027 00:00:00 GMT",
+    ["Retry-After"] = "Fri, 01 Jan 2027 00:00:01 GMT" } },
+  { "created", POST = 2, GET = 1, ours = 1, timeout = 8 })
 case("create: 429 for ever", "create",
   always { status = 429, commit = false, headers = { ["Retry-After"] = "0" } },
   { "rate_limited", POST = 3, GET = 1, ours = 0 })
@@ -109,6 +122,32 @@ case("create: the look before it fails", "create", always({ status = 503 }, "GET
   { "server", POST = 0, GET = 3, ours = 0 })
 case("create: the look before it is no list", "create", once({ body = "<html>" }, "GET"),
   { "decode", POST = 0, GET = 1, ours = 0 })
+case("create: the look before it is a failure that says 200", "create",
+  once({ body = '{"error":"the database is away"}' }, "GET"),
+  { "decode", POST = 0, GET = 1, ours = 0 })
+for _, status in ipairs { 200, 202, 204, 206, 301, 303, 307, 308 } do
+  case(("create: %d, carried out"):format(status), "create", once { status = status,
+    headers = { Location = "/elsewhere" } }, { "found", POST = 1, GET = 3, ours = 1 })
+end
+local shown = '{"id":"%d","currency":"EUR","items":[{"item":"Fee","price":25.0,"qty":"1"}]}'
+for name, body in pairs {
+  ["with ids as texts"] = "[" .. shown:format(1) .. "," .. shown:format(2) .. "]",
+  ["with everything twice"] = "[" .. (shown:format(2) .. ","):rep(2) .. shown:format(1) .. "]",
+  ["by odd keys"] = '{"x":' .. shown:format(2) .. "}",
+} do
+  case("create: no answer, the list comes " .. name, "create", { fates = {
+    POST = { { at = "request", how = "reset" } },
+    GET = { { body = "[" .. shown:format(1) .. "]" }, { body = body }, { body = body } } } },
+    { "found", POST = 1, GET = 3, ours = 1 })
+end
+case("create: no answer, the lists have what has no id", "create", { fates = {
+  POST = { { at = "request", how = "reset" } },
+  GET = { {}, { body = '[{"id":1.5}]' }, { body = '[{"id":0}]' }, { body = '["x"]' },
+    { body = '{"a":null,"b":{"nr":"1"}}' } } } },
+  { "unknown_outcome", POST = 1, GET = 5, ours = 1 })
+case("create: 201 with the Location of one that was there", "create", { seed = true,
+  fates = { POST = { { headers = { Location = "/api/applications/5/invoices/1" } } } } },
+  { "created", POST = 1, GET = 3, ours = 1 })
 case("create: the looks after it fail twice", "create", { fates = {
   POST = { { at = "request", how = "reset" } },
   GET = { {}, { status = 502 }, { at = "answer", how = "reset" } } } },
@@ -182,6 +221,8 @@ case("get: a body that is too large", "get", once({ body = large }, "GET"),
 case("get: a body that never ends", "get", once({ endless = true, body = "{" }, "GET"),
   { "too_large", GET = 1 })
 case("get: half a JSON", "get", once({ body = '{"id":' }, "GET"), { "decode", GET = 1 })
+case("get: a failure that says 200", "get", once({ body = '{"error":"away"}' }, "GET"),
+  { "decode", GET = 1 })
 case("get: an HTML page", "get",
   once({ body = "<html><title>Soon back</title>", headers = { ["Content-Type"] = "text/html" } },
     "GET"), { "decode", GET = 1 })
@@ -192,7 +233,7 @@ case("list: too large", "list", once({ body = large }, "GET"), { "too_large", GE
 
 local function run(server, one, n)
   local world = server:world(one.world)
-  if not one.world.empty then world:make("4", fee) end
+  if not one.world.empty then world:make(one.world.seed and "5" or "4", fee) end
   local client = billhook.dreamapply { base_url = world.url, api_key = "fault-key-" .. n,
     timeout = one.expected.timeout or 3, settle_timeout = 4, limit = LIMIT }
   local value, err = calls[one.call](client)

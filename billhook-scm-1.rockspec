@@ -109,6 +109,7 @@ build = {
     ["billhook.host.thread"] = "lua/billhook/host/thread.lua",
     ["billhook.host.turns"] = "lua/billhook/host/turns.lua",
     ["billhook.inbox.admit"] = "lua/billhook/inbox/admit.lua",
+    ["billhook.inbox.chunks"] = "lua/billhook/inbox/chunks.lua",
     ["billhook.inbox.clock"] = "lua/billhook/inbox/clock.lua",
     ["billhook.inbox.counters"] = "lua/billhook/inbox/counters.lua",
     ["billhook.inbox"] = "lua/billhook/inbox/init.lua",

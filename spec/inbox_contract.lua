@@ -104,6 +104,56 @@ return function(open)
       assert.are.equal("{\"data\":{}}", store:show("school:a").body)
     end)
 
+    it("takes a long list of known and new ones as if each came alone", function()
+      admit(event("old", { invoice = "old" }))
+      local list, results, lanes = {}, {}, { old = { "school:old" } }
+      local function add(result, id, changes, name)
+        local one = with(event(id), changes)
+        list[#list + 1], results[#results + 1] = one, result
+        if result == "duplicate" then return end
+        name = name or one.invoice
+        lanes[name] = lanes[name] or {}
+        table.insert(lanes[name], "school:" .. id)
+      end
+      for i = 1, 70 do
+        add("admitted", "a" .. i, { invoice = "new" .. i % 9 })
+        list[#list + 1], results[#results + 1] = event("b" .. i), "admitted"
+        list[#list].invoice, lanes["b" .. i] = nil, { "school:b" .. i }
+        if i % 5 == 0 then
+          add("duplicate", "a" .. i, { invoice = "new" .. i % 9 })
+          add("duplicate", "old", { invoice = "old" })
+          add("admitted", "c" .. i, { invoice = "old" })
+          add(i == 5 and "admitted" or "admitted again", "d" .. i, { invoice = "once",
+            key = "once", again = { type = "invoice.updated", rules = { "u" } } })
+        end
+      end
+      assert.are.same(results, assert(store:admit(list)))
+      local found = {}
+      for _, one in ipairs(assert(store:claim { owner = "me", lease = 60, limit = 200,
+        page = 100 })) do
+        local name = one.events[1].invoice or one.events[1].id:match ":(.*)"
+        assert.is_nil(found[name])
+        found[name] = ids(one.events)
+      end
+      assert.are.same(lanes, found)
+    end)
+
+    it("makes no lane for what it knows", function()
+      local function alone()
+        local one = event "a"
+        one.invoice = nil
+        return one
+      end
+      admit(alone())
+      local done = lane()
+      assert.is_true(store:done(done.token, done.events[1].seq, "r"))
+      assert.are.equal(1, release(done)) -- and it is gone
+      local list = {}
+      for i = 1, 20 do list[i] = i % 2 == 0 and alone() or event("b" .. i) end
+      assert(store:admit(list))
+      assert.are.equal(10, #lane().events)
+    end)
+
     it("takes ids with any text in them", function()
       local odd = { "a:b", "%", "'; --", "\xc3\xa9", "a b", ("x"):rep(128) }
       for _, id in ipairs(odd) do assert.are.same({ "admitted" }, admit(event(id))) end

@@ -83,7 +83,7 @@ local function insert(job, event, as)
   lane = lane and M.lane(job.store, query, event, seq, lane.due)
   local _, made = query(EVENT, seq, lane, unpack(columns, 1, COLUMNS))
   if made == 0 then -- it is known; or another transaction was quicker
-    if lane == seq then query("DELETE FROM lanes WHERE lane = $1", seq) end
+    if lane == seq then query(rows.DROP_EMPTY, seq, seq) end
     return nil
   end
   query("INSERT INTO bodies (seq, body, under) VALUES ($1, $2, $3)", seq, event.body,
@@ -121,10 +121,11 @@ local function admit(job, event)
   return again and "admitted again" or "admitted"
 end
 
--- A dialect may have admitted what is new already. The rest goes in the order of ids, in which
+-- The dialect admits what is new, all at once. The rest goes in the order of ids, in which
 -- others wait for them too, under the numbers that it was given.
-local function admit_rest(job, events, results)
-  local admitted, given = job.store.dialect.ahead(job.query, events, job.now, describe)
+local function admit_all(job, events, results)
+  local admitted, given = job.store.dialect.ahead(job.query, events, job.now, describe,
+    job.numbers)
   local rest = {}
   for i, event in ipairs(events) do
     if admitted[i] then
@@ -163,14 +164,7 @@ local COUNTED = { admitted = "delivery admitted ", ["admitted again"] = "deliver
 function Admit:admit(events)
   return self:write(function(query, now)
     local results, job = {}, job_of(self, query, now)
-    if self.dialect.ahead then
-      admit_rest(job, events, results)
-    else
-      for i, event in ipairs(events) do
-        -- most are new; what is not, the indexes tell
-        results[i] = insert(job, event, event) and "admitted" or admit(job, event)
-      end
-    end
+    admit_all(job, events, results)
     for i, event in ipairs(events) do
       job.tally:add(COUNTED[results[i]] .. event.account, 1)
     end

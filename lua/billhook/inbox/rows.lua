@@ -9,6 +9,10 @@ function M.hearsay_of(invoice) return "?" .. invoice end
 ---@return string|nil invoice
 function M.hearsay(name) return name:match("^%?(.*)$") end
 
+---A lane that was made for an event which was not admitted; twice its number.
+M.DROP_EMPTY = "DELETE FROM lanes WHERE lane = $1 "
+  .. "AND NOT EXISTS (SELECT 1 FROM events e WHERE e.lane = $2)"
+
 ---A row of events, with its body where it was joined.
 function M.event(row)
   local event = {

@@ -13,6 +13,7 @@
 --   token(query)   -> the number of a claim
 --   locking(text, how)   a SELECT that locks its rows ("share", "skip" locked ones; nil: waits)
 --   hold(query, lanes)   locks these lanes
+--   ahead(query, events, now, describe, number)   admits what is new: see chunks.lua, bulk.lua
 --   shard          which row of a counter is this connection's, in SQL
 --   begin          its word for it; now: a SELECT of the time, as `now`, and of the `noted` one
 --   again(code)    is the transaction to be run once more after this?
@@ -22,7 +23,6 @@
 -- and, where there is more than one writer,
 --   current(query, version)  are the tables of that version there?
 --   alone          a statement that lets one at a time make them
---   ahead(query, events, now, describe)   see bulk.lua
 
 local clock = require "billhook.inbox.clock"
 local err = require "billhook.error"

@@ -4,6 +4,7 @@
 -- is made with mode 0600. A worker process that died on this machine is found
 -- out by its id in /proc, so its lanes are free at once.
 
+local chunks = require "billhook.inbox.chunks"
 local owner = require "billhook.inbox.owner"
 local sql = require "billhook.inbox.sql"
 local sqlite = require "billhook.sqlite"
@@ -31,6 +32,7 @@ local Dialect = {
   name = "sqlite",
   begin = "BEGIN IMMEDIATE",
   shard = "0",
+  ahead = chunks.admit,
   now = "SELECT CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) AS now, "
     .. "(SELECT value FROM meta WHERE name = 'clock') AS noted",
 }

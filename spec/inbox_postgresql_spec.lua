@@ -555,6 +555,86 @@ describe("inbox postgresql: on a server", function()
     assert.are.same({ "admitted" }, store:admit { event("a", "1") })
   end)
 
+  it("that ends the connection once, is asked once more on another", function()
+    local ends = 0
+    local function ended(name)
+      local real = store.dialect[name]
+      store.dialect[name] = function(query, ...)
+        store.dialect[name], ends = real, ends + 1
+        pcall(query, "SELECT pg_terminate_backend(pg_backend_pid())")
+        return real(query, ...)
+      end
+    end
+    ended "numbers"
+    assert.are.same({ "admitted", "admitted" }, store:admit { event("a", "1"), event("b", "1") })
+    ended "token"
+    local lane = store:claim({ owner = "me", lease = 60, limit = 1 })[1]
+    assert.are.equal(2, #lane.events)
+    ended "hold"
+    assert.are.equal(1, store:release { { lane = lane.lane, token = lane.token, after = 0 } })
+    assert.are.equal(3, ends)
+    -- and where nobody has said a word yet that it has ended
+    server:sql [[SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      WHERE pid <> pg_backend_pid() AND application_name = 'billhook']]
+    assert.are.same({ "duplicate" }, store:admit { event("a", "1") })
+  end)
+
+  it("that ends the connection while it commits, is believed to have done so or not", function()
+    local real = store.db
+    local sent = 0
+    store.db = setmetatable({ query = function(_, text, ...)
+      if text ~= "COMMIT" then return real:query(text, ...) end
+      sent = sent + 1
+      assert(real:query(text))
+      return nil, "PG_CONNECTION", "server closed the connection unexpectedly"
+    end }, { __index = function(_, name)
+      return function(_, ...) return real[name](real, ...) end
+    end })
+    local results, err = store:admit { event("a", "1") }
+    assert.is_nil(results)
+    assert.are.equal("PG_CONNECTION", err.code)
+    assert.are.equal(1, sent) -- a mark that was made would count twice
+    assert.are.same({ "duplicate" }, store:admit { event("a", "1") })
+  end)
+
+  -- what a server says in trouble, raised by a real one
+  for state, code in pairs { ["53100"] = "PG_DISK_FULL", ["53200"] = "PG_OUT_OF_MEMORY",
+    ["58030"] = "PG_IO_ERROR", ["25006"] = "PG_READ_ONLY", XX001 = "PG_DATA_CORRUPTED",
+    ["53300"] = "PG_53300", ["57P02"] = "PG_CRASH_SHUTDOWN" } do
+    it(("that says %s, answers with an error and works on after"):format(code), function()
+      server:sql(([[CREATE FUNCTION billhook.trouble() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN RAISE EXCEPTION ''in trouble'' USING ERRCODE = ''%s''; END']]):format(state))
+      server:sql [[CREATE TRIGGER trouble BEFORE INSERT ON billhook.bodies
+        FOR EACH ROW EXECUTE FUNCTION billhook.trouble()]]
+      local results, err = store:admit { event("a", "1") }
+      assert.is_nil(results)
+      assert.are.same({ "store", code, "in trouble", true },
+        { err.kind, err.code, err.message, err.retryable })
+      assert.are.same({}, store:list {})
+      server:sql "DROP FUNCTION billhook.trouble CASCADE"
+      assert.are.same({ "admitted" }, store:admit { event("a", "1") })
+    end)
+  end
+
+  it("that takes no more connections, answers with an error and works on after", function()
+    server:sql "CREATE ROLE one LOGIN CONNECTION LIMIT 1"
+    server:sql "GRANT billhook TO one"
+    local url = server.url:gsub("billhook@", "one@")
+    local first = assert(pq.open(url))
+    local other, err = inbox.open(url)
+    assert.is_nil(other)
+    assert.are.equal("PG_CONNECTION", err.code)
+    assert.is_truthy(err.message:find('too many connections for role "one"', 1, true))
+    first:close()
+    eventually(function()
+      other = inbox.open(url)
+      return other
+    end)
+    other:close()
+    server:sql "REVOKE billhook FROM one"
+    eventually(function() return pcall(server.sql, server, "DROP ROLE one") end)
+  end)
+
   it("says nothing of the password", function()
     local url = ("postgresql://billhook:geheim@127.0.0.1:%d/nowhere"):format(server.port)
     for _, bad in ipairs { url, (url:gsub("%d+/", "1/")), (url:gsub("127", "[127")) } do

@@ -43,6 +43,9 @@ local BROKEN = {
   PG_DATA_CORRUPTED = true, PG_INDEX_CORRUPTED = true, PG_IO_ERROR = true,
 }
 
+-- a restart, a failover, somebody's pg_terminate_backend
+local ENDED = { PG_CONNECTION = true, PG_ADMIN_SHUTDOWN = true, PG_CRASH_SHUTDOWN = true }
+
 local AGAIN = { PG_DEADLOCK_DETECTED = true, PG_SERIALIZATION_FAILURE = true }
 
 local LOCKS = { share = " FOR SHARE", skip = " FOR UPDATE SKIP LOCKED" }
@@ -84,6 +87,8 @@ end
 function Dialect.broken(code) return BROKEN[code] or false end
 
 function Dialect.again(code) return AGAIN[code] or false end
+
+function Dialect.ended(code) return ENDED[code] or false end
 
 function Dialect.adrift(_, db) return db:lost() end
 

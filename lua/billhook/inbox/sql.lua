@@ -23,6 +23,8 @@
 -- and, where there is more than one writer,
 --   current(query, version)  are the tables of that version there?
 --   alone          a statement that lets one at a time make them
+--   ended(code)    has the server ended the connection? What was not committed by then is run
+--                  once more on another one
 
 local clock = require "billhook.inbox.clock"
 local err = require "billhook.error"
@@ -94,6 +96,8 @@ local function time(self, query)
   return self.clock and math.floor(self.clock() * 1000) or row.now, tonumber(row.noted)
 end
 
+local function ended(dialect, code) return dialect.ended ~= nil and dialect.ended(code) end
+
 local function commit(dialect, db, query)
   query("COMMIT")
   if not dialect.kept then return end
@@ -102,33 +106,38 @@ local function commit(dialect, db, query)
 end
 
 -- The one way to the database: fn(query) with everything in one transaction, or, where `begin` is
--- nil, each statement by itself.
+-- nil, each statement by itself. After a refusal: is it sure that nothing is committed?
 local function attempt(self, begin, fn)
-  local db
+  local db, committing
   local ok, value = pcall(function()
     db = connect(self)
     local query = query_of(db)
     if begin then query(begin) end
     local value = fn(query)
+    committing = begin ~= nil
     if begin then commit(self.dialect, db, query) end
     return value
   end)
   if ok then return value end
   local refused = getmetatable(value) == Refused
   if db and begin then db:query "ROLLBACK" end
-  if refused and self.dialect.broken(value.code) and not self.dialect.volatile then
+  if refused and not self.dialect.volatile
+    and (self.dialect.broken(value.code) or ended(self.dialect, value.code)) then
     disconnect(self)
   end
   if not refused then error(value, 0) end
-  return nil, value
+  return nil, value, db ~= nil and not committing
 end
 
 local function run(self, begin, fn)
-  local value, refused
+  local renewed = false
+  local value, refused, undone
   for _ = 1, ATTEMPTS do
-    value, refused = attempt(self, begin, fn)
+    value, refused, undone = attempt(self, begin, fn)
     if not refused then return value end
-    if not self.dialect.again(refused.code) then break end
+    local renew = undone and not renewed and ended(self.dialect, refused.code)
+    if not renew and not self.dialect.again(refused.code) then break end
+    renewed = renewed or renew
   end
   local place = self.dialect.place and self.dialect:place(refused.code)
   return nil, failure(refused.code, (place and place .. ": " or "") .. refused.message)

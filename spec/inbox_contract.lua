@@ -517,6 +517,23 @@ return function(open)
       assert.is_false(store:step(seq, "r", "other"))
     end)
 
+    it("tell who has lost the lane, before it begins a step", function()
+      admit(event "a")
+      local one = lane "one"
+      local seq = one.events[1].seq
+      assert.is_false(store:step(seq, "r", "mail", nil, one.token))
+      now = now + 61
+      local two = lane "two"
+      local kept, why = store:step(seq, "r", "mail", nil, one.token)
+      assert.is_nil(kept)
+      assert.are.same({ "store", "LANE_LOST" }, { why.kind, why.code })
+      -- what it has done all the same is kept, so that it is not done again
+      assert.are.equal("1", store:step(seq, "r", "mail", "1"))
+      assert.are.equal("1", store:step(seq, "r", "mail", nil, two.token))
+      release(two)
+      assert.is_nil(store:step(seq, "r", "mail", nil, two.token))
+    end)
+
     it("keep a cursor", function()
       assert.is_false(store:get "cursor")
       assert.is_true(store:set("cursor", "12"))
@@ -1099,6 +1116,19 @@ return function(open)
         { store:show("school:d").type, store:show("school:d").key })
       assert.are.equal("school:a", store:show("school:a").key)
       assert.are.same({ "duplicate" }, admit(forged "a"))
+    end)
+
+    it("that came to nothing does not keep it where nobody can be asked, either", function()
+      admit(created("a", { trust = "sender" }), created("b", { trust = "body", invoice = "17",
+        key = "invoice.created:17" }))
+      for _, one in ipairs(claim()) do
+        store:dead(one.token, one.events[1].seq, "r", "no")
+        release(one)
+      end
+      admit(created("c", { trust = "sender" }), created("d", { trust = "body", invoice = "17",
+        key = "invoice.created:17" }))
+      assert.are.equal("invoice.created", store:show("school:c").type)
+      assert.are.equal("invoice.updated", store:show("school:d").type)
     end)
 
     it("keeps that name where a rule has got through", function()

@@ -202,6 +202,24 @@ describe("inbox sqlite: on a disk", function()
     process.wait(pid)
   end)
 
+  it("takes nothing from a process that goes by no name of its own", function()
+    local owner, open_file = require "billhook.inbox.owner", io.open
+    io.open = function(place, ...) -- luacheck: ignore 122
+      if not place:find "^/proc/" then return open_file(place, ...) end
+    end
+    package.loaded["billhook.inbox.owner"] = nil
+    local other = require "billhook.inbox.owner"
+    local names = { owner.name(), other.name(), other.name() }
+    local alive = owner.alive(names[2])
+    io.open = open_file -- luacheck: ignore 122
+    package.loaded["billhook.inbox.owner"] = owner
+    assert.is_truthy(names[1]:find "^unknown%-%x+$")
+    assert.are_not.equal(names[1], names[2])
+    assert.are.equal(names[2], names[3])
+    assert.is_true(alive)
+    assert.is_true(owner.alive(names[2]))
+  end)
+
   it("takes over from a process of another boot, and from a process id that came again", function()
     local owner = require "billhook.inbox.owner"
     store:admit { event("a", "1") }

@@ -335,6 +335,40 @@ describe("a lane", function()
     assert.are.equal(1, renewed) -- 120 s hold two runs of 50 s that may take 60
   end)
 
+  it("is held from when that was asked for, however long the answer takes", function()
+    d = desk.new { budget = 60 }
+    local renewed, took_seconds = 0, { 61, 30, 0 }
+    local store = d.app:open()
+    local renew = store.renew
+    function store:renew(...)
+      renewed = renewed + 1
+      local answer = renew(self, ...)
+      d.now = d.now + 50
+      return answer
+    end
+    rule("slow", function() d.now = d.now + table.remove(took_seconds, 1) end)
+    for i = 1, 3 do d:school { id = i } end
+    d.app:work()
+    assert.are.equal("slow 1, slow 2, slow 3", took())
+    assert.are.equal(2, renewed)
+  end)
+
+  it("that was lost begins no step of a rule", function()
+    local steps = 0
+    d.app:on("*", function(event)
+      event:once("first", function() steps = steps + 1 end)
+      d.now = d.now + 1000
+      assert.are.equal(1, #d.app.store:claim { owner = "another", lease = 60 })
+      event:once("second", function() steps = steps + 1 end)
+    end)
+    d:school()
+    d.app:work()
+    assert.are.equal(1, steps)
+    assert.are.equal(1, #d:logged "lane_lost")
+    assert.is_truthy(d:logged("failed")[1].fields.message
+      :find("the lane was lost: another worker has it", 1, true))
+  end)
+
   it("is left alone when another worker has taken it over", function()
     rule("slow", function()
       -- more than the lease goes by, and another process takes the lane

@@ -51,7 +51,7 @@ function M.is_invoice(row)
 end
 
 ---@param row table as the inbox gives it
----@param context { client: table?, store: table, rule: string?, attempt: integer?,
+---@param context { client: table?, store: table, rule: string?, attempt: integer?, token: integer?,
 ---  after_failure: boolean?, fetched: table? }
 ---@return table event
 function M.new(row, context)
@@ -148,7 +148,7 @@ function Event:once(name, fn)
   if type(fn) ~= "function" then error("once: 'fn' must be a function", 2) end
   local store, row, rule = my.context.store, my.row, my.context.rule
   if not rule then error("once: only a rule can have steps", 2) end
-  local text, why = store:step(row.seq, rule, name)
+  local text, why = store:step(row.seq, rule, name, nil, my.context.token)
   if text == nil then error(why, 0) end
   if not text then
     local value, reason = fn()

@@ -49,6 +49,7 @@ end
 function Round:object(step)
   return events.new(step.row, {
     client = self.app.accounts[step.row.account], store = self.store, rule = step.name,
+    token = step.token,
     attempt = step.attempts, after_failure = step.after_failure, fetched = self:answer(step),
   })
 end
@@ -137,11 +138,12 @@ end
 function Round:join(step, event)
   local want = self:want()
   want.asking = self.app.dispatch:asking()
+  local began = self.clock()
   local lane, why = self.store:join(step.walk.lane, step.token, want)
   if not kept(self, step.row, step.name, lane, why) then return self:drop(step) end
   self.walk, self.begun = nil, nil
   if lane.lane then
-    self:take(lane)
+    self:take(lane, began)
     self.fetched = { seq = step.row.seq, answer = events.fetched(event) }
   end
   return self:advance()
@@ -181,19 +183,18 @@ end
 function Round:hold(step)
   local walk = step.walk
   if self.clock() + step.rule.budget <= walk.till then return true end
+  local began = self.clock() -- the lease is no longer than from here
   local renewed, why = self.store:renew(walk.lane, walk.token, self.lease)
-  if not renewed then
-    return kept(self, { id = "lane " .. walk.lane }, nil, renewed, why)
-  end
-  walk.till = self.clock() + self.lease
+  if not renewed then return kept(self, { id = "lane " .. walk.lane }, nil, renewed, why) end
+  walk.till = began + self.lease
   return true
 end
 
--- A lane to walk through next.
-function Round:take(lane)
+-- A lane to walk through next, that was claimed then.
+function Round:take(lane, began)
   local walk = steps.start(lane)
   walk.lane, walk.token, walk.hearsay = lane.lane, lane.token, lane.hearsay
-  walk.till = self.clock() + self.lease
+  walk.till = began + self.lease
   self.walk, self.begun = walk, lane.first or self.begun
   return walk
 end
@@ -235,7 +236,7 @@ function Round:next_lane()
   if self:over() or self.clock() - self.claimed_at > self.lease / 4 then
     self:give_back(lane, 0, 0)
   else
-    self:take(lane).till = self.claimed_at + self.lease
+    self:take(lane, self.claimed_at)
   end
   return true
 end

@@ -98,11 +98,14 @@ UPDATE events SET key = NULL WHERE seq = $1 AND state = 'dead'
   AND NOT EXISTS (SELECT 1 FROM marks m WHERE m.seq = events.seq AND m.state = 'done')]]
 
 -- The event that has a key already. What nobody has confirmed and no rule has got through does not
--- keep it: the true news may come after the forged.
+-- keep it: the true news may come after the forged. Where nobody can be asked, that is in the
+-- invoice's lane.
 local function holder(query, event)
   local old = event.key and query(known.BY_KEY, event.account, event.key)[1]
   if not old or not event.invoice then return old end
-  local _, void = query(VOID, old.seq, event.account, rows.hearsay_of(event.invoice))
+  local hearsay = event.unproven or known.proven(event)
+  local _, void = query(VOID, old.seq, event.account,
+    hearsay and rows.hearsay_of(event.invoice) or event.invoice)
   if void == 0 then return old end
 end
 

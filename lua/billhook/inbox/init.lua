@@ -56,7 +56,8 @@
 --   release(list of { lane, token, seen, after }) -> how many of them were still held
 --       due again `after` ms from now, or not at all (nil); at once where an event later than
 --       `seen` has come meanwhile
---   step(seq, rule, name)         -> the text kept under this name, or false
+--   step(seq, rule, name [, nil, token])  -> the text kept under this name, or false; an error
+--       where the token is old
 --   step(seq, rule, name, text)   -> the text kept: this one, or the one that was there first
 --   get(name), set(name, text)    -> a text of the store's own (a cursor), or false; true
 --   list(filter)                  -> events without bodies, newest first (limit default 100)

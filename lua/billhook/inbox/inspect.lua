@@ -236,16 +236,21 @@ local function rules_again(query, row, names)
   return count(rules), rules
 end
 
+-- Locked: a lane of one event goes when it is given back.
 local function lane_of(self, query, row, now)
-  local lane = row.lane and query("SELECT lane FROM lanes WHERE lane = $1", row.lane)[1]
+  local lane = row.lane
+    and query(self.dialect.locking("SELECT lane FROM lanes WHERE lane = $1"), row.lane)[1]
   if not lane then return admit.lane(self, query, row, row.seq, now) end
   query(HURRY, now, row.lane)
   return row.lane
 end
 
 local function replay(self, query, now, seq, names, tally)
-  local row = query("SELECT * FROM events WHERE seq = $1", seq)[1]
+  local row = query(self.dialect.locking("SELECT * FROM events WHERE seq = $1"), seq)[1]
+  if not row then return 0 end
   if row.open == 1 then return hurry(query, now, row) end
+  -- it may have been purged meanwhile
+  if not query("SELECT 1 AS one FROM bodies WHERE seq = $1", seq)[1] then return 0 end
   local left, rules = rules_again(query, row, names)
   if left == 0 then return 0 end
   query(REOPEN, left, rules, lane_of(self, query, row, now), seq)
@@ -267,9 +272,10 @@ end
 -- --- retention --------------------------------------------------------------
 
 -- Bodies, evidence, the results of steps and error texts are a person's data; ids are kept.
-local function forget(query, seq)
+local function forget(self, query, seq)
+  local event = query(self.dialect.locking("SELECT open FROM events WHERE seq = $1"), seq)[1]
   -- it may have been replayed meanwhile
-  if query("SELECT open FROM events WHERE seq = $1", seq)[1].open == 1 then return 0 end
+  if not event or event.open == 1 then return 0 end
   query("DELETE FROM bodies WHERE seq = $1", seq)
   query("DELETE FROM evidence WHERE seq = $1", seq)
   query("DELETE FROM steps WHERE seq = $1", seq)
@@ -280,7 +286,7 @@ end
 function Inspect:purge(filter)
   return each_batch(self, filter, "e.open = 0", function(query, _, found)
     local purged = 0
-    for _, row in ipairs(found) do purged = purged + forget(query, row.seq) end
+    for _, row in ipairs(found) do purged = purged + forget(self, query, row.seq) end
     return purged
   end)
 end

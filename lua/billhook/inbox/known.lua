@@ -49,6 +49,7 @@ local function contest(job, account, row)
 end
 
 local function proven(row) return trust(row) >= TRUST.body end
+M.proven = proven
 
 -- --- the same news --------------------------------------------------------------
 

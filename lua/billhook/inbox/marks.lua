@@ -3,6 +3,7 @@
 -- under the token that it comes with.
 
 local counters = require "billhook.inbox.counters"
+local err = require "billhook.error"
 local lanes = require "billhook.inbox.lanes"
 local log = require "billhook.log"
 
@@ -99,18 +100,27 @@ function Marks:dead(token, seq, rule, message, how)
   end)
 end
 
-function Marks:step(seq, rule, name, text)
-  local read = "SELECT value FROM steps WHERE seq = $1 AND rule = $2 AND name = $3"
-  if text == nil then
-    return self:read(function(query)
-      local row = query(read, seq, rule, name)[1]
-      return row and row.value or false
-    end)
-  end
+local STEP = "SELECT value FROM steps WHERE seq = $1 AND rule = $2 AND name = $3"
+
+-- Who has lost the lane meanwhile must not begin what another may be doing.
+local function look(self, seq, rule, name, token)
+  local found, why = self:read(function(query)
+    if token and not query(HELD, seq, token)[1] then return {} end
+    local row = query(STEP, seq, rule, name)[1]
+    return { text = row and row.value or false }
+  end)
+  if not found then return nil, why end
+  if found.text ~= nil then return found.text end
+  return nil, err.new { kind = "store", code = "LANE_LOST", retryable = true,
+    message = "the lane was lost: another worker has it" }
+end
+
+function Marks:step(seq, rule, name, text, token)
+  if text == nil then return look(self, seq, rule, name, token) end
   return self:write(function(query)
     query("INSERT INTO steps (seq, rule, name, value) VALUES ($1, $2, $3, $4) "
       .. "ON CONFLICT DO NOTHING", seq, rule, name, text)
-    return query(read, seq, rule, name)[1].value
+    return query(STEP, seq, rule, name)[1].value
   end)
 end
 

@@ -7,8 +7,10 @@
 -- Boot id, namespace of process ids, process id and start time (in ticks after
 -- boot): together they never come again. Where /proc says nothing, or the name
 -- is from another container, the process counts as alive: its lease will end.
--- "/" and a number may follow, where a process goes by several names.
+-- "/" and a number may follow, where a process goes by several names. A process that /proc says
+-- nothing of takes a name by lot: under a common one they would take each other's lanes.
 
+local core = require "billhook.core"
 local sqlite = require "billhook.sqlite"
 
 local M = {}
@@ -35,12 +37,19 @@ local function here()
   return line("/proc/sys/kernel/random/boot_id"), sqlite.namespace()
 end
 
+local drawn
+
+local function lot()
+  drawn = drawn or "unknown-" .. core.text.hex(core.text.random(16))
+  return drawn
+end
+
 ---@param child? integer a process id; this process by default
 ---@return string
 function M.name(child)
   local boot, namespace = here()
   local pid, _, start = stat(child and ("%d"):format(child) or "self")
-  if not (boot and namespace and start) then return "unknown" end
+  if not (boot and namespace and start) then return child and "unknown" or lot() end
   return ("%s/%d/%s/%s"):format(boot, namespace, pid, start)
 end
 

@@ -119,7 +119,7 @@ describe("README.md's first webhook", function()
     command.wait("serve to listen: " .. server:errors(), function()
       return server:errors():find("listening on", 1, true)
     end)
-    for i, word in ipairs(trigger) do trigger[i] = word:gsub(":8080/", ":" .. port .. "/") end
+    for i, word in ipairs(trigger) do trigger[i] = word:gsub(":8080$", ":" .. port) end
     local sent = command.run(trigger)
     assert.equal(0, sent.code, sent.err)
     assert.matches('^200 {"ok":true}', sent.out)

@@ -69,7 +69,8 @@ end
 
 -- These give nothing: they write an answer, or keep what they are given.
 local silent = { receive = "host/openresty", healthz = "host/openresty",
-  metrics = "host/openresty", start = "host/openresty", use_store = "app" }
+  metrics = "host/openresty", start = "host/openresty",
+  count = "host/openresty", use_store = "app" }
 
 -- What is wrong with the comment of a function with these parameters.
 local function fault_of(comment, parameters, quiet)

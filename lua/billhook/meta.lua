@@ -56,6 +56,11 @@ function stream:feed(chunk) end
 ---@return string? message
 function stream:next() end
 
+---The next whole element, decoded; nil: feed more, or a message where it cannot be.
+---@return any value
+---@return string? message
+function stream:value() end
+
 ---After the last byte: was the text whole?
 ---@return true? ok
 ---@return string? message
@@ -265,6 +270,16 @@ function curl.new() end
 ---@param request table see billhook.transport.request
 ---@return billhook.curl.ticket
 function pool:add(request) end
+
+---Adds a request and waits: gives what ticket:result gives, or a ticket where it is not over after
+---so many seconds. Other transfers go on meanwhile.
+---@param request table see billhook.transport.request
+---@param seconds number
+---@return integer|billhook.curl.ticket? status or nil, a kind, a message, and whether it was sent
+---@return table|string headers
+---@return string body
+---@return boolean? sent
+function pool:run(request, seconds) end
 
 ---@param seconds number
 ---@return boolean moved something finished, or a stream moved

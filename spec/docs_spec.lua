@@ -129,6 +129,26 @@ describe("README.md's first webhook", function()
   end)
 end)
 
+describe("README.md's list of commands", function()
+  after_each(command.finish)
+
+  it("is all of them, and no other", function()
+    local part = command.read("README.md"):match "## The command(.-)\n## "
+    local told, known = {}, {}
+    for name in part:gmatch "\n    billhook (%l+)" do told[#told + 1] = name end
+    local help = command.run { "--help" }
+    assert.equal(0, help.code)
+    for name in help.out:gmatch "\n   (%l+) +%u" do known[#known + 1] = name end
+    for _, name in ipairs(told) do
+      assert.equal(0, command.run({ name, "--help" }).code, name)
+    end
+    told[#told + 1] = "demo" -- which `make demo` is
+    table.sort(told)
+    table.sort(known)
+    assert.same(known, told)
+  end)
+end)
+
 describe("docs/sandbox.md", function()
   setup(function()
     vendors = nginx.start { http = sandbox.conf { listen = "127.0.0.1:PORT2" } }

@@ -177,13 +177,19 @@ describe("examples/billhook.service", function()
     assert.equal(0, child:wait())
   end)
 
-  it("is what systemd takes, where there is a systemd to ask", function()
+  local here = os.execute "command -v systemd-analyze >/dev/null"
+  if here ~= true and here ~= 0 then
+    print "note: examples_spec: no systemd-analyze here: billhook.service was not shown to systemd"
+    return
+  end
+
+  it("is what systemd takes", function()
     local folder = command.folder()
     local text = command.read("examples/billhook.service"):gsub("/usr/local/bin/billhook",
       "/bin/true")
     command.write(folder .. "/billhook.service", text)
-    local pipe = io.popen(("command -v systemd-analyze >/dev/null || exit 0; systemd-analyze verify"
-      .. " --man=no '%s/billhook.service' 2>&1"):format(folder))
+    local pipe = io.popen(("systemd-analyze verify --man=no '%s/billhook.service' 2>&1")
+      :format(folder))
     local said = pipe:read "*a"
     pipe:close()
     for problem in said:gmatch "[^\n]+" do

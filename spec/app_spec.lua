@@ -355,6 +355,21 @@ describe("billhook.app", function()
     assert.is_truthy(why:find("^" .. here .. ":%d+:"), why)
   end
 
+  it("raises at the caller's line where a method is called with a dot", function()
+    local app = billhook.app { inbox = "memory:", accounts = { school = billhook.dreamclass {
+      webhook = { secret = "123" } } } }
+    for _, name in ipairs { "on", "on_dead", "receive", "work", "poll" } do
+      for _, self in ipairs { "school", 5, {}, app.accounts.school } do
+        local fine, why = pcall(function()
+          app[name](self, {}, "{}")
+        end)
+        assert.is_false(fine)
+        assert.matches("^spec/app_spec.lua:%d+: " .. name .. " is a method: call it with a colon$",
+          why)
+      end
+    end
+  end)
+
   it("raises at the caller's line", function()
     local accounts = { school = client }
     raises("the options of billhook.app must be a table", 7)

@@ -138,6 +138,18 @@ describe("a client's construction", function()
     end
   end)
 
+  it("wants DreamApply's host without what the calls add to it", function()
+    for _, tail in ipairs { "/api/v9", "/api/v9/", "/api", "/x/api/v8" } do
+      local fine, why = pcall(billhook.dreamapply, with { base_url = "https://x.org" .. tail })
+      assert.is_false(fine)
+      assert.matches("option 'base_url' of billhook.dreamapply must end before /api", why, 1, true)
+      assert.matches("the calls add /api/v9", why, 1, true)
+    end
+    for _, fine in ipairs { "https://x.org/apix", "https://x.org/capi", "https://api.x.org" } do
+      assert.equal(fine, billhook.dreamapply(with { base_url = fine }).options.base_url)
+    end
+  end)
+
   it("copies the options", function()
     local given = with { webhook = { secret = "abcdef" } }
     local client = billhook.dreamapply(given)

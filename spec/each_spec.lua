@@ -322,6 +322,10 @@ describe("billhook.map", function()
     for message, fn in pairs {
       ["the list must be a table, not a nil"] = function() billhook.map() end,
       ["a function was expected, not a table"] = function() billhook.map({}, {}) end,
+      ["a list was expected, not an iterator: use list, or a loop over each"] = function()
+        local apply = billhook.dreamapply { base_url = "https://x.org", api_key = "abcdef" }
+        billhook.map(apply.invoices:each(), print)
+      end,
       ["unknown option 'concurency' of billhook.map"] = function()
         billhook.map({}, print, { concurency = 2 })
       end,

@@ -138,6 +138,11 @@ function M.new(given)
   return self
 end
 
+-- Every public method begins with it; a dot in place of the colon is raised at the caller's line.
+local function own(self, name)
+  if getmetatable(self) ~= App then error(name .. " is a method: call it with a colon", 3) end
+end
+
 -- --- rules ------------------------------------------------------------------
 
 ---Adds a rule.
@@ -146,6 +151,7 @@ end
 ---@param handler? fun(event: table): any, any fails by raising, or by nil and a reason
 ---@return table app
 function App:on(pattern, settings, handler)
+  own(self, "on")
   if type(settings) == "function" and handler == nil then settings, handler = {}, settings end
   if self.started then error("on: rules must be added before the first delivery", 2) end
   local rule, why = self.dispatch:add(pattern, settings, handler, self)
@@ -157,6 +163,7 @@ end
 ---@param handler fun(event: table, err: any)
 ---@return table app
 function App:on_dead(handler)
+  own(self, "on_dead")
   if type(handler) ~= "function" then error("on_dead: the handler must be a function", 2) end
   self.dead_handlers[#self.dead_handlers + 1] = handler
   return self
@@ -242,12 +249,13 @@ local function receive(self, account, headers, body)
   return self:not_stored(events, why)
 end
 
----Takes a delivery: verified, durably stored, answered. Never raises.
+---Takes a delivery: verified, durably stored, answered. Nothing that is sent makes it raise.
 ---@param account string
 ---@param headers table<string, string|string[]>
 ---@param body string the raw bytes
 ---@return integer status, string reply, table headers
 function App:receive(account, headers, body)
+  own(self, "receive")
   local ok, status, reply, reply_headers = pcall(receive, self, account, headers, body)
   if ok then return status, reply, reply_headers end
   self.log("error", "internal", { account = tostring(account), message = tostring(status) })
@@ -274,6 +282,7 @@ end
 ---@param settings? { limit?: integer, stop?: fun(): boolean } limit: runs of rules at most (64)
 ---@return integer|nil ran how many rules ran, table|nil err
 function App:work(settings)
+  own(self, "work")
   self.started = true
   local now = self.clock and self.clock() or core.text.monotonic()
   require("billhook.outcome.recover").due(self, now)
@@ -289,6 +298,7 @@ end
 ---@param settings? table see delivery.poll
 ---@return integer|nil found how many were not known yet, table|nil err
 function App:poll(account, settings)
+  own(self, "poll")
   self.started = true
   if type(account) ~= "string" or not self.accounts[account] then
     error(("poll: there is no account '%s'"):format(tostring(account)), 2)

@@ -200,6 +200,8 @@ end
 function M.map(list, fn, given)
   if type(list) ~= "table" then
     error("billhook.map: the list must be a table, not a " .. type(list), 2)
+  elseif (getmetatable(list) or {}).__call then
+    error("billhook.map: a list was expected, not an iterator: use list, or a loop over each", 2)
   elseif type(fn) ~= "function" then
     error("billhook.map: a function was expected, not a " .. type(fn), 2)
   end

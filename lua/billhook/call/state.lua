@@ -221,7 +221,8 @@ function M.new(vendor, given, level)
   end
   local url = settings.base_url or vendor.base_url or "https://unset.invalid"
   local base, why = options.base_url(url, settings.allow_http)
-  if not base then
+  why = why or vendor.doubt and vendor.doubt(base)
+  if why then
     error(("option 'base_url' of %s %s"):format(vendor.title, why), level + 1)
   end
   local state = {

@@ -20,6 +20,15 @@ M.options = {
   api_key = { "string", check = options.quotable, secret = true },
 }
 
+--- What is wrong with a base URL: people copy more of the documents' addresses than the host.
+---@param base table see options.base_url
+---@return string? why_not
+function M.doubt(base)
+  if base.path:find("/api/?v?%d*$") then
+    return "must end before " .. base.path:match("/api/?v?%d*$") .. ": the calls add /api/v9"
+  end
+end
+
 --- The headers of every request.
 function M.headers(settings)
   return { ["Authorization"] = ('DREAM apikey="%s"'):format(settings.api_key) }

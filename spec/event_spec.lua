@@ -380,6 +380,25 @@ describe("event:once", function()
     assert.are.equal(0, steps)
   end)
 
+  it("is not run again either where its result cannot be kept: what it did is done", function()
+    local steps, seen = 0, {}
+    d.app:on("*", { attempts = 5 }, function(event)
+      seen[#seen + 1] = { event:once("mail", function()
+        steps = steps + 1
+        return io.stdout
+      end) }
+    end)
+    school()
+    d:work()
+    d.now = d.now + 3600
+    d:work()
+    assert.are.equal(1, steps)
+    assert.are.same({ {} }, seen)
+    assert.are.equal(1, #d:logged "failed")
+    local message = d:logged("failed")[1].fields.message
+    assert.is_truthy(message:find("The step is not run again", 1, true))
+  end)
+
   it("raises at its caller's line", function()
     local ok, why = with(school, {}, function(event)
       for message, arguments in pairs {

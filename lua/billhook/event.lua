@@ -138,7 +138,8 @@ function Event:retry_after(seconds)
 end
 
 ---A step of a rule whose result is kept: it is not run again when the rule is. What it gives must
----be what JSON can hold. A step that raises or gives nil and a reason is not kept.
+---be what JSON can hold; a step whose result is not is not run again either, and gives nil then.
+---One that raises or gives nil and a reason is not kept.
 ---@param name string
 ---@param fn fun(): any
 ---@return any value, any err
@@ -154,9 +155,13 @@ function Event:once(name, fn)
     local value, reason = fn()
     if value == nil and reason ~= nil then return nil, reason end
     local fine, encoded = pcall(require("billhook.json").encode, { value = value })
-    if not fine then error(("once: the result of '%s': %s"):format(name, encoded), 2) end
-    text, why = store:step(row.seq, rule, name, encoded)
+    -- what it has done is done, whatever it gave: better no result than a second time
+    text, why = store:step(row.seq, rule, name, fine and encoded or "{}")
     if not text then error(why, 0) end
+    if not fine then
+      error(("once: the result of '%s' cannot be kept: %s. The step is not run again, and"
+        .. " gives nil"):format(name, encoded), 2)
+    end
   end
   return core.json.decode(text).value
 end

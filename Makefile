@@ -23,7 +23,7 @@ SRC_core := core.c json.c json_out.c json_stream.c ljson.c decimal.c ldecimal.c 
   scheme_dreamapply.c scheme_dreamclass.c lverify.c ltext.c call.c lcall.c lbody.c \
   dreamapply.c dreamclass.c betterez.c
 LIB_core := -lcrypto
-SRC_curl := curl.c lcurl.c
+SRC_curl := curl.c curl_head.c lcurl.c
 LIB_curl := -lcurl
 SRC_sqlite := sqlite.c
 LIB_sqlite := -lsqlite3

@@ -48,7 +48,10 @@ build = {
       },
       libraries = { "crypto" },
     },
-    ["billhook.curl"] = { sources = { "src/curl.c", "src/lcurl.c" }, libraries = { "curl" } },
+    ["billhook.curl"] = {
+      sources = { "src/curl.c", "src/curl_head.c", "src/lcurl.c" },
+      libraries = { "curl" },
+    },
     ["billhook.sqlite"] = { sources = { "src/sqlite.c" }, libraries = { "sqlite3" } },
     ["billhook.process"] = { sources = {
       "src/process.c", "src/lfiles.c", "src/relay.c", "src/tree.c",

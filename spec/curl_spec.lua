@@ -37,6 +37,30 @@ describe("billhook.curl", function()
     assert.are.equal("hello", body)
   end)
 
+  it("joins headers that are repeated or folded, and gives no trailers", function()
+    local status, headers, body = ended(pool, pool:add(request {
+      url = server:url(send("HTTP/1.1 100 Continue\r\nX-A: 0\r\n\r\n"), send(
+        "HTTP/1.1 200 OK\r\nX-A:  one \r\nx-b:\r\nX-a: two,\r\n \tthree\r\n"
+        .. "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-A: four\r\n\r\n")) }))
+    assert.are.equal(200, status)
+    assert.are.same({ ["x-a"] = "one, two, three", ["x-b"] = "",
+      ["transfer-encoding"] = "chunked" }, headers)
+    assert.are.equal("hello", body)
+  end)
+
+  it("runs a request for a while, and gives a ticket where that is too short", function()
+    local status, headers, body = pool:run(
+      request { url = server:url(answer(201, {}, "hello")) }, 20)
+    assert.are.same({ 201, "5", "hello" }, { status, headers["content-length"], body })
+    local none, kind, _, sent = pool:run(request { url = server:url("close") }, 20)
+    assert.are.same({ nil, "network", true }, { none, kind, sent })
+    local ticket = pool:run(request { url = server:url("wait=50", answer(200, {}, "late")) }, 0)
+    assert.are.equal("late", select(3, ended(pool, ticket)))
+    assert.has_error(function() pool:run(request { url = "x" }, 1) end,
+      "request.url must begin with https:// or http:// and a host")
+    assert.are.equal(201, (pool:run(request { url = server:url(answer(201, {}, "")) }, 20)))
+  end)
+
   it("gives nothing while a transfer runs", function()
     local ticket = pool:add(request { url = server:url("wait=20000") })
     pool:poll(0)

@@ -255,17 +255,17 @@ describe("stringify", function()
 end)
 
 describe("stream", function()
-  -- the elements of a text in two pieces, and the error
-  local function cut(text, at, under, limit)
+  -- the elements of a text in two pieces, by the stream's method, and the error
+  local function cut(text, at, under, limit, method)
     local stream, out = core.stream(under, limit or 1000), {}
     for _, piece in ipairs { text:sub(1, at), text:sub(at + 1) } do
       local fed, why = stream:feed(piece)
       if not fed then return out, why end
       local element
       repeat
-        element, why = stream:next()
+        element, why = stream[method](stream)
         out[#out + 1] = element
-      until not element
+      until element == nil
       if why then return out, why end
     end
     return out, select(2, stream:finish())
@@ -273,9 +273,15 @@ describe("stream", function()
 
   local function each_cut(text, under, want, error, limit)
     for at = 0, #text do
-      local elements, why = cut(text, at, under, limit)
+      local elements, why = cut(text, at, under, limit, "next")
       assert.same(want, elements)
       assert.equal(error, why)
+      local values, why_not = cut(text, at, under, limit, "value")
+      for i, element in ipairs(want) do
+        assert.same(core.decode(element), values[i])
+      end
+      assert.equal(#want, #values)
+      assert.equal(error, why_not)
     end
   end
 
@@ -305,6 +311,44 @@ describe("stream", function()
     each_cut('{"b":tru,"a":[]}', "a", {}, "a value was expected at byte 6")
     each_cut("<html>", nil, {}, "a list was expected at byte 1")
     each_cut(("["):rep(65), nil, {}, "nested deeper than 64 at byte 65")
+  end)
+
+  it("says what is wrong with an element, wherever the text is cut", function()
+    local deep = ("["):rep(64) .. ("]"):rep(64)
+    for text, message in pairs {
+      ['[{"a":1},{"a":2,}]'] = "a name was expected at byte 8",
+      ['[{"a":1},{"a":2,"\\u0061":3}]'] = "a member comes twice at byte 8",
+      ['[{"a":1},["\255"]]'] = "invalid UTF-8 at byte 3",
+      ['[{"a":1},' .. deep .. "]"] = "nested deeper than 64 at byte 73",
+    } do
+      for at = 0, #text do
+        local values, why = cut(text, at, nil, nil, "value")
+        assert.same({ { a = 1 } }, values)
+        assert.equal(message, why)
+      end
+    end
+  end)
+
+  it("is not used while an element of it is decoded", function()
+    local stream, inside, values = core.stream(), 0, 0
+    local function finalizer()
+      local _, message = pcall(stream.value, stream)
+      if message == "the stream is in use" then inside = inside + 1 end
+    end
+    local function lay() -- what calls it while tables are made
+      if newproxy then
+        getmetatable(newproxy(true)).__gc = finalizer
+      else
+        setmetatable({}, { __gc = finalizer })
+      end
+    end
+    stream:feed("[" .. ('{"a":["b"]},'):rep(5000))
+    while stream:value() do
+      values = values + 1
+      lay()
+    end
+    collectgarbage()
+    assert.is_true(inside > 0 and values > 0)
   end)
 
   it("holds elements to a limit", function()

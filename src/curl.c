@@ -56,12 +56,18 @@ int pool_forgotten(const pool *p) {
   return p->foreign;
 }
 
-static void destroy(transfer *t) {
-  curl_easy_cleanup(t->easy);
+/* what is not libcurl's: that of a parent stays the parent's */
+static void forget(transfer *t) {
   free(t->ca_file);
   free(t->proxy);
   free(t->bytes);
+  head_free(&t->head);
   free(t);
+}
+
+static void destroy(transfer *t) {
+  curl_easy_cleanup(t->easy);
+  forget(t);
 }
 
 void pool_drop(pool *p) {
@@ -203,28 +209,17 @@ static int on_send(void *user, char *ip, char *from, int port, int local) {
   return t->sends++ == 0 ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
-static int is_blank(const char *line, size_t n) {
-  return n == 0 || line[0] == '\r' || line[0] == '\n';
-}
-
-static int is_status(const char *line, size_t n) {
-  return n >= 5 && memcmp(line, "HTTP/", 5) == 0;
-}
-
-/* counts; the lines themselves are kept by libcurl */
 static size_t on_head(char *line, size_t one, size_t n, void *user) {
   transfer *t = user;
+  int end;
+  const char *wrong = head_add(&t->head, line, n, &end);
   (void)one;
-  t->head_bytes += n;
   t->moved = 1;
-  if (t->head_bytes > CURL_HEAD_BYTES)
-    return refuse(t, "the headers are over 256 KiB");
-  if (is_blank(line, n)) {
-    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->status);
-    if (t->status >= 200) t->headed = 1;
-    if (t->stream && t->headed) t->pool->news = 1;
-  } else if (!is_status(line, n) && ++t->head_lines > CURL_HEAD_LINES)
-    return refuse(t, "there are more than 200 headers");
+  if (wrong != NULL) return refuse(t, wrong);
+  if (!end) return n;
+  curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->status);
+  if (t->status >= 200) t->headed = t->head.whole = 1;
+  if (t->stream && t->headed) t->pool->news = 1;
   return n;
 }
 
@@ -370,7 +365,8 @@ static transfer *take_idle(pool *p) {
   p->idle = t->next;
   p->idles--;
   t->headers = NULL;
-  t->used = t->total = t->head_bytes = t->head_lines = 0;
+  head_clear(&t->head);
+  t->used = t->total = 0;
   t->paused = t->moved = t->headed = t->done = 0;
   t->quiet = 0;
   t->sends = 0;
@@ -483,6 +479,7 @@ static void give_idle(pool *p, transfer *t) {
     curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, NULL);
   else
     curl_easy_reset(t->easy);
+  if (t->head.room > KEEP) head_free(&t->head);
   if (t->room > KEEP) {
     free(t->bytes);
     t->bytes = NULL;
@@ -491,14 +488,6 @@ static void give_idle(pool *p, transfer *t) {
   t->next = p->idle;
   p->idle = t;
   p->idles++;
-}
-
-/* after a fork, what is libcurl's stays the parent's */
-static void forget(transfer *t) {
-  free(t->ca_file);
-  free(t->proxy);
-  free(t->bytes);
-  free(t);
 }
 
 void transfer_free(transfer *t) {

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <curl/curl.h>
+#include "curl_head.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -26,10 +27,8 @@
 #error "libcurl 7.87 or newer is needed"
 #endif
 
-#define CURL_HEAD_BYTES (256 * 1024) /* of all header lines of an answer */
-#define CURL_HEAD_LINES 200
-#define CURL_WINDOW     (256 * 1024) /* bytes that wait for a reader */
-#define CURL_FEW        (16 * 1024)  /* the same, before it took the first */
+#define CURL_WINDOW (256 * 1024) /* bytes that wait for a reader */
+#define CURL_FEW    (16 * 1024)  /* the same, before it took the first */
 
 typedef struct pool pool;
 
@@ -53,7 +52,7 @@ typedef struct transfer {
   struct curl_slist *headers;
   struct transfer *next, *prev; /* the pool's running ones */
   size_t limit, total;          /* body bytes allowed, and come so far */
-  size_t head_bytes, head_lines;
+  curl_head head;
   char *bytes; /* of the body: those that nobody took yet */
   size_t used, room;
   int stream, paused, running;

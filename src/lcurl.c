@@ -403,46 +403,26 @@ static int l_done(lua_State *L) {
   return 1;
 }
 
-static char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
-}
-
-static void push_lower(lua_State *L, const char *s) {
-  char name[64]; /* much faster than a buffer, and few are longer */
-  size_t i;
-  luaL_Buffer b;
-  for (i = 0; i < sizeof(name) && s[i] != '\0'; i++)
-    name[i] = lower(s[i]);
-  if (s[i] == '\0') {
-    lua_pushlstring(L, name, i);
-    return;
-  }
-  luaL_buffinit(L, &b);
-  for (; *s != '\0'; s++)
-    luaL_addchar(&b, lower(*s));
-  luaL_pushresult(&b);
-}
-
 /* [headers] -> [headers], with one more; repeated ones are joined */
-static void put_header(lua_State *L, const struct curl_header *h) {
-  push_lower(L, h->name); /* [headers name] */
-  lua_pushvalue(L, -1);   /* [headers name name] */
-  lua_rawget(L, -3);      /* [headers name old] */
+static void put_header(lua_State *L, const char *name, const char *value) {
+  lua_pushstring(L, name); /* [headers name] */
+  lua_pushvalue(L, -1);    /* [headers name name] */
+  lua_rawget(L, -3);       /* [headers name old] */
   if (lua_isnil(L, -1)) {
     lua_pop(L, 1);
-    lua_pushstring(L, h->value);
+    lua_pushstring(L, value);
   } else {
-    lua_pushfstring(L, ", %s", h->value);
+    lua_pushfstring(L, ", %s", value);
     lua_concat(L, 2);
   } /* [headers name value] */
   lua_rawset(L, -3);
 }
 
-static void push_headers(lua_State *L, transfer *t) {
-  struct curl_header *h = NULL;
-  lua_createtable(L, 0, (int)t->head_lines);
-  while ((h = curl_easy_nextheader(t->easy, CURLH_HEADER, -1, h)) != NULL)
-    put_header(L, h);
+static void push_headers(lua_State *L, const transfer *t) {
+  const char *name = NULL, *value = NULL;
+  lua_createtable(L, 0, (int)t->head.lines);
+  while (head_next(&t->head, &name, &value))
+    put_header(L, name, value);
 }
 
 static int l_head(lua_State *L) {

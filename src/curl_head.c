@@ -1,0 +1,89 @@
+/*
+** curl_head.c - see curl_head.h.
+*/
+#include "curl_head.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int is_blank(char c) {
+  return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+static int make_room(curl_head *h, size_t n) {
+  size_t room = h->room > 0 ? h->room : 1024;
+  char *bytes;
+  if (h->room - h->used >= n) return 1;
+  while (room - h->used < n)
+    room *= 2; /* ends: what is kept is less than HEAD_BYTES */
+  if ((bytes = realloc(h->bytes, room)) == NULL) return 0;
+  h->bytes = bytes;
+  h->room = room;
+  return 1;
+}
+
+/* a value without the blanks around it */
+static void put_value(curl_head *h, const char *from, const char *to) {
+  while (from < to && is_blank(*from))
+    from++;
+  while (from < to && is_blank(to[-1]))
+    to--;
+  memcpy(h->bytes + h->used, from, (size_t)(to - from));
+  h->used += (size_t)(to - from);
+  h->bytes[h->used++] = '\0';
+}
+
+static void put_name(curl_head *h, const char *from, const char *to) {
+  for (; from < to; from++) {
+    char c = *from;
+    h->bytes[h->used++] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+  }
+  h->bytes[h->used++] = '\0';
+}
+
+/* A line that begins with a blank goes on with the value before it. */
+static int keep(curl_head *h, const char *line, size_t n) {
+  const char *colon = memchr(line, ':', n), *end = line + n;
+  if (!make_room(h, n + 2)) return 0;
+  if (is_blank(*line)) {
+    if (h->used == 0) return 1;
+    h->bytes[h->used - 1] = ' ';
+    put_value(h, line, end);
+  } else if (colon != NULL) {
+    put_name(h, line, colon);
+    put_value(h, colon + 1, end);
+  }
+  return 1;
+}
+
+const char *head_add(curl_head *h, const char *line, size_t n, int *end) {
+  *end = n == 0 || line[0] == '\r' || line[0] == '\n';
+  h->total += n;
+  if (h->total > HEAD_BYTES) return "the headers are over 256 KiB";
+  if (*end) return NULL;
+  if (n >= 5 && memcmp(line, "HTTP/", 5) == 0) {
+    if (!h->whole) h->used = 0;
+    return NULL;
+  }
+  if (++h->lines > HEAD_LINES) return "there are more than 200 headers";
+  if (h->whole || keep(h, line, n)) return NULL;
+  return "there is no memory for the headers";
+}
+
+int head_next(const curl_head *h, const char **name, const char **value) {
+  const char *at = *name != NULL ? *value + strlen(*value) + 1 : h->bytes;
+  if (h->used == 0 || at >= h->bytes + h->used) return 0;
+  *name = at;
+  *value = at + strlen(at) + 1;
+  return *value < h->bytes + h->used; /* libcurl lets no NUL through */
+}
+
+void head_clear(curl_head *h) {
+  h->used = h->total = h->lines = 0;
+  h->whole = 0;
+}
+
+void head_free(curl_head *h) {
+  free(h->bytes);
+  memset(h, 0, sizeof *h);
+}

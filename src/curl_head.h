@@ -1,0 +1,36 @@
+/*
+** curl_head.h - the head of an answer as libcurl hands it over, line by line:
+** counted, and kept as names in lower case with their values.
+**
+** Every answer begins anew, so that what came before the last one (100, 103,
+** a proxy's) is forgotten. Nothing here knows libcurl.
+*/
+#ifndef BILLHOOK_CURL_HEAD_H
+#define BILLHOOK_CURL_HEAD_H
+
+#include <stddef.h>
+
+#pragma GCC visibility push(hidden)
+
+#define HEAD_BYTES (256 * 1024) /* of all header lines of an answer */
+#define HEAD_LINES 200
+
+typedef struct curl_head {
+  char *bytes; /* name, NUL, value, NUL, name, ... */
+  size_t used, room;
+  size_t total, lines; /* as they came, of all answers */
+  int whole;           /* the final one is there: what follows are trailers */
+} curl_head;
+
+/* NULL, or what is wrong; end: was it the empty line behind the others? */
+const char *head_add(curl_head *h, const char *line, size_t n, int *end);
+
+/* The next header, from *name = NULL on: 0 at the end. */
+int head_next(const curl_head *h, const char **name, const char **value);
+
+void head_clear(curl_head *h); /* its room stays */
+void head_free(curl_head *h);
+
+#pragma GCC visibility pop
+
+#endif

@@ -68,6 +68,19 @@ describe("a spool", function()
     assert.equal("hello", reader:take(10))
   end)
 
+  it("says that there is no room", function()
+    local real = writer.file
+    writer.file = assert(io.open("/dev/full", "r+b"))
+    writer.file:setvbuf "no"
+    local n, err = writer:put("hello", 1)
+    writer.file:close()
+    writer.file = real
+    assert.is_nil(n)
+    assert.matches("No space left", err)
+    assert.equal(5, writer:put("hello", 1)) -- nothing was counted
+    assert.equal("hello", reader:take(10))
+  end)
+
   it("says what is wrong with its file", function()
     local _, err = spool.writer("/nowhere/at/all", 100)
     assert.matches("No such file", err)

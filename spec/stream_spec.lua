@@ -76,6 +76,44 @@ describe("A stream", function()
   end)
 end)
 
+describe("a walk that is not walked to its end", function()
+  local there
+
+  setup(function() there = peer.start() end)
+  teardown(function() there:stop() end)
+
+  local ends = {
+    ["is closed"] = function(walk)
+      walk()
+      walk:close()
+    end,
+    ["is dropped"] = function(walk)
+      walk()
+      walk = nil -- luacheck: ignore
+    end,
+    ["has failed in its loop"] = function(walk)
+      pcall(function() for _ in walk do error "of the consumer" end end)
+    end,
+  }
+  if not rawget(_G, "jit") then
+    ends["is left by break"] = load "for _ in (...) do break end" -- closes only what `each` gave
+  end
+
+  for how, leave in pairs(ends) do
+    it("lets its transfer go when it " .. how, function()
+      there:forget()
+      local transport = curl.new()
+      streams.begin(transport, there:url(answer(200, {}, "", 9000), send(invoices(2, 50)),
+        "eat=30000", peer.note "eaten"), leave)
+      collectgarbage()
+      collectgarbage()
+      transport:sleep(0.01)
+      there:await("eaten", 1) -- the end of the connection ends eating, or its 30 seconds
+      transport:close()
+    end)
+  end
+end)
+
 -- `each`, by every transport that is there.
 local function walks(name, begin)
   describe("each by " .. name, function()

@@ -66,6 +66,26 @@ local locations = [[
     end
     ngx.print(json.encode(said))
   } }
+  # the spool's thread finds no room; there is no file for it
+  location /nofile { content_by_lua_block {
+    local real = os.tmpname
+    os.tmpname = function() return "/nowhere/at/all" end
+    local _, failure = transport:stream(given().request)
+    os.tmpname = real
+    ngx.print(json.encode(failure))
+  } }
+  location /full { content_by_lua_block {
+    local spool = require "billhook.transport.spool"
+    local real = spool.reader
+    function spool.reader()
+      local reader = real()
+      os.remove(reader.path)
+      os.execute("ln -s /dev/full " .. reader.path)
+      return reader
+    end
+    ngx.print(json.encode(streams.drain(transport, given().request)))
+    spool.reader = real
+  } }
   location /bad { content_by_lua_block {
     local _, a = pcall(transport.request, transport, { method = "GET" })
     local _, b = pcall(transport.stream, transport, { method = "GET" })
@@ -152,6 +172,28 @@ describe("the worker transport", function()
     assert.same({ 40960000, 2, 0, 0 }, { got.bytes, got.open, got.named, got.left })
     assert.is_true(got.size <= 1048576 + 4096, got.size)
     assert.equal(1, there:count "all sent")
+  end)
+
+  it("gives up where nobody reads until its time is over", function()
+    start { init = [[ require("billhook.transport.spool").SIZE = 65536 ]] }
+    local request = large()
+    request.timeout = 1
+    local got = server:drain(request, { pause = 0.7 })
+    assert.same({ "timeout", true }, { got.kind, got.sent })
+    assert.is_true(got.bytes > 0 and got.bytes < 10000000)
+    assert.is_truthy(got.message == "the answer was not read in time"
+      or got.message:find "timed out", got.message)
+  end)
+
+  it("tells where it has no file, or no room in it", function()
+    start()
+    local failure = server:ask("/nofile", { request = large() })
+    assert.same({ "network", false }, { failure.kind, failure.sent })
+    assert.matches("^no temporary file: .*No such file", failure.message)
+    local got = server:ask("/full", { request = large() })
+    assert.same({ "too_large", true }, { got.kind, got.sent })
+    assert.matches("no room for the answer: .*No space left", got.message)
+    assert.equal(0, there:count "POST ")
   end)
 
   it("lets the thread go soon when nobody wants the rest", function()

@@ -30,19 +30,29 @@ function M.drain(transport, request, options)
   return out
 end
 
--- The invoices that `each` gives from this URL, the first options.stop of them: { n (how many),
--- last (the id), kind, message, operation }. `fields` are those of the request.
-function M.walk(transport, url, options)
-  local client = require("billhook").dreamapply { base_url = "http://127.0.0.1:1",
+-- A client whose lists come from this URL. `fields` are those of the request.
+local function client_of(transport, url, fields)
+  return require("billhook").dreamapply { base_url = "http://127.0.0.1:1",
     api_key = "a key of each", quota = false, attempts = 1, transport = {
       request = function() error "not asked for" end,
       sleep = function() end,
       stream = function(_, request)
         request.url = url
-        for name, value in pairs(options.fields or {}) do request[name] = value end
+        for name, value in pairs(fields or {}) do request[name] = value end
         return transport:stream(request)
       end,
     } }
+end
+
+-- Calls fn with a walk.
+function M.begin(transport, url, fn)
+  fn(client_of(transport, url).invoices:each())
+end
+
+-- The invoices that `each` gives from this URL, the first options.stop of them: { n (how many),
+-- last (the id), kind, message, operation }.
+function M.walk(transport, url, options)
+  local client = client_of(transport, url, options.fields)
   local out = { n = 0 }
   local walk = client.invoices:each()
   local fine, err = pcall(function()

@@ -99,7 +99,9 @@ local function put(out, text, deadline)
   local at = 1
   while at <= #text do
     local n, err = out:put(text, at)
-    if not n then return { kind = "too_large", sent = true, message = "no room: " .. err } end
+    if not n then
+      return { kind = "too_large", sent = true, message = "no room for the answer: " .. err }
+    end
     if out.closed then error(CLOSED, 0) end
     if n == 0 and require("billhook.core").text.monotonic() > deadline then
       return { kind = "timeout", sent = true, message = "the answer was not read in time" }

@@ -2,8 +2,7 @@
 
 local M = {}
 
--- Seconds of work in one round of the loop, whoever does it; nginx counts in ms.
-local SLICE = 0.0015
+local SLICE = 0.0015 -- seconds of work in one round of the loop, whoever does it; a clock of ms
 
 -- Not ngx.sleep(0): where nginx lacks OpenResty's patch for it, each writes a warning into the log.
 local PAUSE = 0.001

@@ -88,6 +88,12 @@ local function read_head(self)
   return self
 end
 
+-- What the thread said of how it ended: nil where all is well.
+local function failure_of(job)
+  local ended, failure = result(gate.answer(job))
+  return failure or ended.failure
+end
+
 -- For a reader that is dropped, or whose request is killed before it has one: the thread must know.
 local function guard(file)
   local proxy = newproxy(true)
@@ -112,7 +118,7 @@ function M.stream(_, request)
   self:close()
   os.remove(file.path) -- where no thread has
   if not job then return result(false, err, unstarted) end
-  return nil, select(2, result(gate.answer(job)))
+  return nil, failure_of(job)
 end
 
 --- The next bytes; nil at the end; nil and a failure where the body was torn. Others have their
@@ -129,8 +135,7 @@ function Reader:read()
   if why then
     self.failure = { kind = "network", message = why, sent = true }
   elseif asked then
-    local ended, failure = result(gate.answer(self.job))
-    self.failure = failure or ended.failure
+    self.failure = failure_of(self.job)
   end
   return nil, self.failure
 end

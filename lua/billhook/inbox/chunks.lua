@@ -19,6 +19,8 @@ local EVENTS = { into = "events (seq, lane, " .. table.concat(COLUMNS, ", ") .. 
   width = #COLUMNS + 2, texts = {} }
 local BODIES = { into = "bodies (seq, body, under)", width = 3, texts = {} }
 
+-- FAIL: the transaction is over with what is refused, so nothing of a statement has to be undone
+-- by itself. Else SQLite would keep a copy of every page that one of several rows changes.
 local function text_for(what, many)
   local text = what.texts[many]
   if text then return text end
@@ -31,7 +33,7 @@ local function text_for(what, many)
     end
     list[i] = "(" .. table.concat(row, ", ") .. ")"
   end
-  text = "INSERT INTO " .. what.into .. " VALUES " .. table.concat(list, ", ")
+  text = "INSERT OR FAIL INTO " .. what.into .. " VALUES " .. table.concat(list, ", ")
     .. " ON CONFLICT DO NOTHING"
   what.texts[many] = text
   return text

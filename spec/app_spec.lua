@@ -151,6 +151,7 @@ describe("app:receive", function()
       .. '"signer_key":"s-e-c-r-e-t","KEY":"s-e-c-r-e-t","Access-Token":"s-e-c-r-e-t"}}' }
     d:tickets { id = 5, data = '{"_id":"s","APIKEY":"s-e-c-r-e-t","x":{"api_key":"s-e-c-r-e-t",'
       .. '"Authorization":"s-e-c-r-e-t"}}' }
+    d:tickets { id = 6, data = '{"_id":"t","a\\u0070iKey":"s-e-c-r-e-t"}' }
     local text = {}
     for _, event in ipairs(stored()) do text[#text + 1] = d.app.store:show(event.id).body end
     text = table.concat(text, "\n")

@@ -49,7 +49,8 @@ end
 
 local function is_json(headers)
   for name, value in pairs(headers) do
-    if type(name) == "string" and name:lower() == "content-type" then
+    if type(name) == "string" and #name == 12 and name:lower() == "content-type" then
+      if value == "application/json" then return true end
       if type(value) ~= "string" then return false end
       local kind = value:lower():match("^%s*([^%s;]+)%s*;?") or ""
       return kind == "application/json" or kind:find("^application/[%w.+-]+%+json$") ~= nil
@@ -74,6 +75,12 @@ function M.rules_of(app, account, found, type)
   return app.dispatch:select(account, type, found.native)
 end
 
+-- the unified type of a vendor's own
+local type_of = setmetatable({}, { __index = function(self, vendor)
+  self[vendor] = require("billhook.vendor." .. vendor).type_of
+  return self[vendor]
+end })
+
 ---One event for the inbox.
 ---@param app table
 ---@param account string
@@ -85,7 +92,7 @@ end
 function M.event(app, account, delivery, found, body, under)
   local vendor = delivery.vendor
   local type = "unknown" -- as is what a bad item is about
-  if found.native then type = require("billhook.vendor." .. vendor).type_of(found.native) end
+  if found.native then type = type_of[vendor](found.native) end
   local wanted = found.live or app.accounts[account].test_events
   local event = {
     account = account, id = found.id, source = "webhook", vendor = vendor, type = type,
@@ -112,7 +119,7 @@ local function events_of(app, account, delivery, body)
   for i, found in ipairs(delivery.events) do
     local kept = whole and body or found.data
     local members = secret_members(delivery.vendor, found.native or "")
-    kept = members and (core.json.redact(kept, members) or "null") or kept
+    if members then kept = core.json.redact(kept, members) or "null" end
     events[i] = M.event(app, account, delivery, found, kept, whole)
   end
   return events

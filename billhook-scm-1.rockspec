@@ -52,7 +52,10 @@ build = {
       sources = { "src/curl.c", "src/curl_head.c", "src/lcurl.c" },
       libraries = { "curl" },
     },
-    ["billhook.sqlite"] = { sources = { "src/sqlite.c" }, libraries = { "sqlite3" } },
+    ["billhook.sqlite"] = {
+      sources = { "src/sqlite.c", "src/gather.c" },
+      libraries = { "sqlite3" },
+    },
     ["billhook.process"] = { sources = {
       "src/process.c", "src/lfiles.c", "src/relay.c", "src/tree.c",
     } },

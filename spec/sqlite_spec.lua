@@ -167,6 +167,77 @@ describe("billhook.sqlite", function()
     pipe:close()
   end)
 
+  local function writes()
+    local file = io.open "/proc/self/io"
+    local n = file:read "*a":match "syscw: (%d+)"
+    file:close()
+    return tonumber(n)
+  end
+
+  local function fill(from, to)
+    assert(db:exec "BEGIN")
+    for n = from, to do
+      assert(db:query("INSERT INTO g (a) VALUES ($1)", n .. ("x"):rep(3000)))
+    end
+    local before = writes()
+    assert(db:exec "COMMIT")
+    return writes() - before
+  end
+
+  it("gathers what it writes to a log that is synced at every commit", function()
+    assert(db:exec "CREATE TABLE g (a)")
+    assert.is_false(db:gather())
+    assert(db:exec "PRAGMA synchronous = FULL")
+    assert.is_false(db:gather())
+    assert(db:exec "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
+    assert.is_false(db:gather())
+    assert(db:exec "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0")
+    local many = fill(1, 60)
+    assert.is_true(many > 100)
+    assert.is_true(db:gather())
+    assert.is_true(db:gather())
+    assert.is_true(fill(61, 120) < many / 10)
+  end)
+
+  it("is as right where the log is gathered", function()
+    assert(db:exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = 10; "
+      .. "CREATE TABLE g (a)"))
+    assert.is_true(db:gather())
+    local other = assert(sqlite.open(path "a.db"))
+    local function same(count)
+      for _, one in ipairs { db, other } do
+        assert.are.same({ { n = count, sum = count * (count + 1) / 2 } }, one:query(
+          "SELECT COUNT(*) AS n, SUM(CAST(substr(a, 1, instr(a, 'x') - 1) AS INTEGER)) AS sum "
+            .. "FROM g"))
+        assert.are.same({ { integrity_check = "ok" } }, one:query "PRAGMA integrity_check")
+      end
+    end
+    fill(1, 300) -- more pages than the cache has: they are written, and read, before the commit
+    same(300)
+    assert(db:exec "BEGIN; UPDATE g SET a = a || 'y'; DELETE FROM g WHERE rowid % 2 = 0")
+    assert(db:exec "SAVEPOINT s; UPDATE g SET a = 'x'; ROLLBACK TO s; UPDATE g SET a = a || 'z'")
+    assert.are.same({ { n = 300 } }, other:query "SELECT COUNT(*) AS n FROM g")
+    assert(db:exec "ROLLBACK")
+    same(300)
+    assert(db:exec "BEGIN; UPDATE g SET a = a || 'y'") -- the last pages first: just written
+    for i, row in ipairs(assert(db:query "SELECT a FROM g ORDER BY rowid DESC")) do
+      assert.are.equal(301 - i .. ("x"):rep(3000) .. "y", row.a)
+    end
+    assert(db:exec "UPDATE g SET a = a || 'z'; COMMIT")
+    same(300)
+    assert.are.equal(0, other:query("PRAGMA wal_checkpoint(TRUNCATE)")[1].busy)
+    fill(301, 700) -- the log from its start
+    same(700)
+    assert(other:query("INSERT INTO g (a) VALUES ('701x')"))
+    assert(db:exec "PRAGMA wal_checkpoint(RESTART)")
+    fill(702, 720)
+    same(720)
+    db:close()
+    db = assert(sqlite.open(path "a.db"))
+    same(720)
+    other:close()
+  end)
+
   it("keeps a transaction's locks when the file is opened once more", function()
     assert(db:exec "BEGIN IMMEDIATE")
     assert(sqlite.open(path "a.db")):close()
@@ -213,7 +284,7 @@ describe("billhook.sqlite", function()
     db:close()
     db:close()
     assert.are.equal("billhook.sqlite (closed)", tostring(db))
-    for _, call in ipairs { "query", "exec", "moved" } do
+    for _, call in ipairs { "query", "exec", "moved", "gather" } do
       local value, code, message = db[call](db, "SELECT 1")
       assert.is_nil(value)
       assert.are.equal("SQLITE_MISUSE", code)

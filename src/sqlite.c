@@ -6,6 +6,8 @@
 **   db:exec(sql)             true; any number of statements, no values
 **   db:query(sql, ...)       rows, and how many it has changed; one statement,
 **                            a value a parameter
+**   db:gather()              its log is written by few calls from now on;
+**                            false: it has none that is synced at commits
 **   db:moved()               has its file, or one of the two that stand beside
 **                            it, been renamed, replaced or deleted?
 **   db:close()
@@ -22,6 +24,7 @@
 ** close it (that would end the parent's locks).
 */
 #include "compat.h"
+#include "gather.h"
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
@@ -397,6 +400,14 @@ static int l_exec(lua_State *L) {
   return 1;
 }
 
+static int l_gather(lua_State *L) {
+  const char *why;
+  database *d = todb(L, &why);
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  lua_pushboolean(L, gather_log(d->db));
+  return 1;
+}
+
 /* Such a file would take what is written to it, and nobody would find it. */
 static int same(const struct stat *a, const struct stat *b) {
   return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
@@ -466,9 +477,9 @@ static int l_namespace(lua_State *L) {
 /* --- registration ----------------------------------------------------- */
 
 static const luaL_Reg methods[] = {
-    {"exec", l_exec},           {"query", l_query}, {"moved", l_moved},
-    {"close", l_close},         {"__gc", l_close},  {"__close", l_close},
-    {"__tostring", l_tostring}, {NULL, NULL},
+    {"exec", l_exec},     {"query", l_query},         {"gather", l_gather},
+    {"moved", l_moved},   {"close", l_close},         {"__gc", l_close},
+    {"__close", l_close}, {"__tostring", l_tostring}, {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {

@@ -120,6 +120,7 @@ function Dialect:connect()
   ok, code, message = db:exec(SETTINGS)
   if ok and self.path ~= ":memory:" then ok, code, message = to_wal(db) end
   if ok then
+    db:gather()
     db:moved() -- which notes what is beside it
     return db
   end

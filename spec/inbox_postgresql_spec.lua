@@ -215,6 +215,29 @@ describe("inbox postgresql: with others beside it", function()
     assert.is_true(store:stats().done > 0)
   end)
 
+  it("takes other news of an id once, whoever comes with it, and counts it once", function()
+    local pids = {}
+    for i = 1, 3 do
+      pids[i] = start(STORE .. ("math.randomseed(%d)"):format(i) .. [[
+        for n = 1, 150 do
+          local one = event("id" .. n % 15, tostring(math.random(4)))
+          one.digest = tostring(math.random(2))
+          if math.random(10) == 1 then one.trust, one.source = "api", "poll" end
+          assert(store:admit { one })
+        end]], folder .. "/out" .. i)
+    end
+    for i, pid in ipairs(pids) do finished(pid, folder .. "/out" .. i) end
+    local function number(text) return db:query("SELECT count(*) AS n FROM " .. text)[1].n end
+    assert.are.equal(0, number [[(SELECT split_part(id, '~', 1), invoice FROM events
+      GROUP BY 1, 2 HAVING count(*) > 1) twice]])
+    assert.are.equal(15, number "(SELECT DISTINCT split_part(id, '~', 1) FROM events) ids")
+    local stats = store:stats()
+    assert.are.same({ number "events", number "events WHERE contested > 0" },
+      { stats.pending, stats.contested })
+    assert.are.equal(0, number "evidence WHERE seq NOT IN (SELECT seq FROM events)")
+    assert.are.equal(number "events", number "bodies")
+  end)
+
   it("takes an id once, whoever comes with it, and nobody waits in a circle", function()
     local pids = {}
     for i = 1, 3 do

@@ -118,7 +118,7 @@ end
 local function admit(job, event)
   local old = job.query(known.BY_ID, event.account, event.id)[1]
   if not old and not event.again then old = holder(job.query, event) end
-  if old then return known.take(job, old, event) end
+  if old then return known.take(job, old, event) or admit(job, event) end
   local seq, again = fresh(job, event)
   if not seq then return admit(job, event) end
   return again and "admitted again" or "admitted"

@@ -24,11 +24,12 @@ local TRUST = { sender = 1, id = 2, body = 3, api = 4 }
 
 local function trust(row) return TRUST[row.trust] or 0 end
 
-local COLUMNS = "SELECT seq, id, lane, native, invoice, live, digest, trust, source, contested "
+local COLUMNS = "SELECT seq, id, lane, native, invoice, live, digest, trust, source "
   .. "FROM events WHERE account = $1 AND "
 
 M.BY_ID = COLUMNS .. "id = $2"
 M.BY_KEY = COLUMNS .. "key = $2"
+local BY_SEQ = COLUMNS .. "seq = $2"
 local BY_PREFIX = COLUMNS .. "id > $2 AND id < $3 ORDER BY id"
 
 local function millis(seconds) return seconds and math.floor(seconds * 1000) end
@@ -43,9 +44,10 @@ end
 local LAST = EVIDENCE .. "(seq) DO UPDATE SET digest = excluded.digest, body = excluded.body, "
   .. "trust = excluded.trust, received_at = excluded.received_at"
 
-local function contest(job, account, row)
-  job.query("UPDATE events SET contested = contested + 1 WHERE seq = $1", row.seq)
-  if row.contested == 0 then job.tally:add("contested " .. account, 1) end
+local CONTEST = "UPDATE events SET contested = contested + 1 WHERE seq = $1 RETURNING contested"
+
+local function contest(job, account, seq)
+  if job.query(CONTEST, seq)[1].contested == 1 then job.tally:add("contested " .. account, 1) end
 end
 
 local function proven(row) return trust(row) >= TRUST.body end
@@ -54,11 +56,11 @@ M.proven = proven
 -- --- the same news --------------------------------------------------------------
 
 -- What is better proven replaces what is there; where they differ, the old body is the evidence.
-local function supersede(job, old, event, differs)
+local function supersede(job, old, event, contested)
   local query = job.query
   local body = query("SELECT body FROM bodies WHERE seq = $1", old.seq)[1]
   if not body then return end
-  if differs then
+  if contested then
     evidence(job, old.seq, { digest = old.digest, trust = old.trust, body = body.body })
   end
   query("UPDATE bodies SET body = $1, under = $2 WHERE seq = $3", event.body,
@@ -68,16 +70,20 @@ local function supersede(job, old, event, differs)
     millis(event.occurred_at), old.seq)
 end
 
+local function differs(old, event)
+  return old.digest ~= event.digest and old.source == event.source
+end
+
 -- `other`: it is about something else than what is kept.
 local function same(job, old, event, other)
-  local differs = other or old.digest ~= event.digest and old.source == event.source
+  local contested = other or differs(old, event)
   if trust(event) > trust(old) and not other then
-    supersede(job, old, event, differs)
-  elseif differs then
+    supersede(job, old, event, contested)
+  elseif contested then
     evidence(job, old.seq, event)
   end
-  if not differs then return "duplicate" end
-  contest(job, event.account, old)
+  if not contested then return "duplicate" end
+  contest(job, event.account, old.seq)
   return "contested"
 end
 
@@ -91,7 +97,7 @@ end
 -- Takes an event back of which no rule has seen anything; false where one may have.
 local WITHDRAW = [[
 DELETE FROM events WHERE seq = $1 AND (open = 1 OR state = 'unhandled')
-  AND NOT EXISTS (SELECT 1 FROM marks m WHERE m.seq = events.seq) RETURNING state]]
+  AND NOT EXISTS (SELECT 1 FROM marks m WHERE m.seq = events.seq) RETURNING state, contested]]
 
 local function withdraw(job, account, old)
   local query = job.query
@@ -103,8 +109,8 @@ local function withdraw(job, account, old)
   query("DELETE FROM lanes WHERE lane = $1 AND name = $2", old.lane, "#" .. old.id)
   job.tally:add("event " .. account, -1)
   job.tally:state(account, row.state, -1)
-  if old.contested > 0 then job.tally:add("contested " .. account, -1) end
-  return query("DELETE FROM bodies WHERE seq = $1 RETURNING body", old.seq)[1] or {}
+  local body = query("DELETE FROM bodies WHERE seq = $1 RETURNING body", old.seq)[1]
+  return { contested = row.contested, body = body and body.body }
 end
 
 -- An event under another id, perhaps; its key may be another's.
@@ -115,16 +121,16 @@ end
 
 -- What is proven in the place of what somebody has said.
 local function replace(job, old, event)
-  local body = withdraw(job, event.account, old)
-  if not body then return nil end
+  local taken = withdraw(job, event.account, old)
+  if not taken then return nil end
   local seq, again
   repeat seq, again = job.insert(under(event.id, event)) until seq
   job.query("UPDATE evidence SET seq = $1 WHERE seq = $2", seq, old.seq)
-  if body.body then
-    evidence(job, seq, { digest = old.digest, trust = old.trust, body = body.body })
+  if taken.body then
+    evidence(job, seq, { digest = old.digest, trust = old.trust, body = taken.body })
   end
-  job.query("UPDATE events SET contested = $1 WHERE seq = $2", old.contested, seq)
-  contest(job, event.account, { seq = seq, contested = 0 })
+  job.query("UPDATE events SET contested = $1 WHERE seq = $2", taken.contested, seq)
+  contest(job, event.account, seq)
   return again and "contested again" or "contested new"
 end
 
@@ -132,14 +138,14 @@ end
 local function another(job, old, event, others)
   if #others >= OTHERS and not proven(event) then
     job.query(LAST, old.seq, event.digest, event.body, event.trust, job.now)
-    contest(job, event.account, old)
+    contest(job, event.account, old.seq)
     return "crowded"
   end
   local id = ("%s~%d"):format(event.id, #others + 2)
   local seq, again = job.insert(under(id, event))
   if not seq then return nil end
-  contest(job, event.account, old)
-  contest(job, event.account, { seq = seq, contested = 0 })
+  contest(job, event.account, old.seq)
+  contest(job, event.account, seq)
   return again and "contested again" or "contested new"
 end
 
@@ -160,9 +166,14 @@ end
 ---@param job table { query, now, tally, locking, insert = fun(event): seq, again; nil: is there }
 ---@param old table a row by BY_ID or BY_KEY
 ---@param event table
----@return string result
+---@return string|nil result nil: it is not there any more
 function M.take(job, old, event)
-  if old.id ~= event.id or same_news(old, event) then return same(job, old, event) end
+  local news = old.id ~= event.id or same_news(old, event)
+  if news and not differs(old, event) and trust(event) <= trust(old) then return "duplicate" end
+  -- as it is now, until the end
+  old = job.query(job.locking(BY_SEQ), event.account, old.seq)[1]
+  if not old then return nil end
+  if news then return same(job, old, event) end
   local open = not proven(old) or trust(event) > trust(old)
   if open and not event.reason then return differing(job, old, event) end
   return same(job, old, event, true)

@@ -41,7 +41,7 @@ local function postgresql()
       return server:sql((text:gsub("FROM " .. name, "FROM billhook." .. name)))
     end,
     -- a mark that the database does not take is made again by the same process
-    most = { same = true, away = { "^failed$", "^lane_lost$", "^not_%l+$" } },
+    most = { same = true, away = { "^failed$", "^lane_lost$", "^not_%l+$", "^unhealthy$" } },
   }
 end
 

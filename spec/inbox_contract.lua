@@ -162,6 +162,18 @@ return function(open)
       end
     end)
 
+    it("takes what happened at no time that anybody means, without that time", function()
+      local odd = { 9223372036854775807 / 1000, 1e300, 1 / 0, 0 / 0, -1, 1e12 }
+      for i, time in ipairs(odd) do
+        assert.are.same({ "admitted" }, admit(event("a" .. i, { occurred_at = time })))
+        assert.is_nil(store:show("school:a" .. i).occurred_at)
+        assert.are.same({ "duplicate" },
+          admit(event("a" .. i, { occurred_at = time, trust = "api", source = "poll" })))
+      end
+      admit(event("b", { occurred_at = 999999999999 }))
+      assert.are.equal(999999999999, store:show("school:b").occurred_at)
+    end)
+
     it("marks an id with another content as contested and keeps one such body", function()
       admit(event "a")
       assert.are.same({ "contested" }, admit(event("a", { digest = "x", body = "first" })))

@@ -43,8 +43,6 @@ function M.lane(self, query, event, seq, due)
   return row.lane
 end
 
-local function millis(seconds) return seconds and math.floor(seconds * 1000) end
-
 local function state_of(event, rules)
   if event.reason then return "bad" end
   return #rules > 0 and "pending" or "unhandled"
@@ -65,7 +63,7 @@ local function describe(event, as, now)
     and { account = event.account, name = lane_name(event), due = open and now or nil } or nil
   return { event.account, event.id, as.key, open and 1 or 0, state, #as.rules, event.source,
     event.vendor, as.type, event.native, event.invoice, event.tenant, event.live and 1 or 0,
-    event.trust, event.digest, millis(event.occurred_at), now, table.concat(as.rules, "\n"),
+    event.trust, event.digest, rows.millis(event.occurred_at), now, table.concat(as.rules, "\n"),
     event.reason or event.note }, lane
 end
 

@@ -16,6 +16,8 @@
 -- What the API says counts at once: where no rule has seen the other, it takes
 -- its place, lane and rules included.
 
+local rows = require "billhook.inbox.rows"
+
 local M = {}
 
 local OTHERS = 4 -- further events an id, for all that anybody has said of it
@@ -31,8 +33,6 @@ M.BY_ID = COLUMNS .. "id = $2"
 M.BY_KEY = COLUMNS .. "key = $2"
 local BY_SEQ = COLUMNS .. "seq = $2"
 local BY_PREFIX = COLUMNS .. "id > $2 AND id < $3 ORDER BY id"
-
-local function millis(seconds) return seconds and math.floor(seconds * 1000) end
 
 local EVIDENCE = "INSERT INTO evidence (seq, digest, body, trust, received_at) "
   .. "VALUES ($1, $2, $3, $4, $5) ON CONFLICT "
@@ -67,7 +67,7 @@ local function supersede(job, old, event, contested)
     event.under and 1 or 0, old.seq)
   query("UPDATE events SET source = $1, trust = $2, digest = $3, tenant = $4, occurred_at = $5 "
     .. "WHERE seq = $6", event.source, event.trust, event.digest, event.tenant,
-    millis(event.occurred_at), old.seq)
+    rows.millis(event.occurred_at), old.seq)
 end
 
 local function differs(old, event)

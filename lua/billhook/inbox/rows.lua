@@ -13,6 +13,15 @@ function M.hearsay(name) return name:match("^%?(.*)$") end
 M.DROP_EMPTY = "DELETE FROM lanes WHERE lane = $1 "
   .. "AND NOT EXISTS (SELECT 1 FROM events e WHERE e.lane = $2)"
 
+local LATEST = 1e12 -- seconds, 30,000 years: more is no time, and no integer in every database
+
+---When it happened, as it is stored; nil where that is no time that anybody means.
+---@param seconds number|nil
+---@return integer|nil
+function M.millis(seconds)
+  if seconds and seconds >= 0 and seconds < LATEST then return math.floor(seconds * 1000) end
+end
+
 ---A row of events, with its body where it was joined.
 function M.event(row)
   local event = {

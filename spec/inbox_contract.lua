@@ -1329,6 +1329,41 @@ return function(open)
       assert.are.same({ "duplicate", "duplicate" }, admit(asked "a", asked "b"))
     end)
 
+    it("are no creation where the API knows another one, and no rule has seen them", function()
+      admit(true_news "a")
+      assert.are.same({ "admitted" }, admit(asked "b"))
+      assert.are.same({ "invoice.updated", "school:a", "u" }, { store:show("school:a").type,
+        store:show("school:a").key, table.concat(store:show("school:a").rules) })
+      assert.are.same({ "invoice.created", "school:invoice.created:16", "new" },
+        { store:show("school:b").type, store:show("school:b").key,
+          table.concat(store:show("school:b").rules) })
+      assert.are.same({ "admitted again", "duplicate" }, admit(asked "c", true_news "a"))
+      for _, one in ipairs(claim()) do
+        for _, each in ipairs(one.events) do
+          assert.is_true(store:done(one.token, each.seq, each.rules[1]))
+        end
+        release(one)
+      end
+      assert.are.same({ 0, 3, 0, 0, 0 }, counts())
+    end)
+
+    it("stay the creation where a rule may have seen them, or none is there for what they would be",
+      function()
+        admit(true_news "a")
+        local one = lane()
+        assert.are.same({ "admitted again" }, admit(asked "b"))
+        store:done(one.token, one.events[1].seq, "new")
+        release(one)
+        assert.are.same({ "admitted again" }, admit(asked "c"))
+        assert.are.equal("invoice.created", store:show("school:a").type)
+        local quiet = { type = "invoice.updated", rules = {} }
+        admit(true_news("d", { invoice = "17", key = "invoice.created:17" }))
+        assert.are.same({ "admitted" }, admit(asked("e", { invoice = "17",
+          key = "invoice.created:17", again = quiet })))
+        assert.are.equal("unhandled", store:show("school:d").state)
+        assert.are.same({ 3, 1, 0, 1, 0 }, counts())
+      end)
+
     it("go to what is the same of them first", function()
       admit(forged "a", true_news "a")
       assert.are.same({ "duplicate" }, admit(asked "a"))

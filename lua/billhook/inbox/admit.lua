@@ -109,7 +109,8 @@ end
 
 -- As an event of its own, where its id is not taken: its number, and whether as its `again`.
 local function fresh(job, event)
-  local taken = holder(job.query, event) and event.again
+  local old = holder(job.query, event)
+  local taken = old and not known.yields(job, old, event) and event.again or nil
   return insert(job, event, taken or event), taken ~= nil
 end
 

@@ -4,15 +4,18 @@
 -- locked until the end; the events with their bodies. What is known already, or was admitted by
 -- somebody else in between, is left to admit.lua, one by one.
 
+local known_ones = require "billhook.inbox.known"
+
 local M = {}
 
 local KNOWN = [[
 SELECT given.n, (SELECT e.seq FROM events e WHERE e.account = given.account AND e.id = given.id)
     AS by_id,
-  -- a dead one may have to give its key away: admit.lua sees to that
+  -- a dead one may have to give its key away, and one that is not proven: admit.lua sees to that
   (SELECT e.seq FROM events e WHERE e.account = given.account AND e.key = given.key
-    AND e.state <> 'dead') AS by_key
-FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[]) AS given (n, account, id, key)]]
+    AND e.state <> 'dead' AND (given.proven = 0 OR e.trust IN ('body', 'api'))) AS by_key
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+  AS given (n, account, id, key, proven)]]
 
 -- An upsert locks what it finds, and waits where another transaction has done so.
 local LANES = [[
@@ -57,12 +60,13 @@ end)()
 
 -- What each event is to be admitted as; nil: it is none of what goes in here.
 local function sort(query, events)
-  local n, accounts, ids, keys, as, seen = {}, {}, {}, {}, {}, {}
+  local n, accounts, ids, keys, proven, as, seen = {}, {}, {}, {}, {}, {}, {}
   for i, event in ipairs(events) do
     n[i], accounts[i], ids[i], keys[i] = i, event.account, event.id, event.key or false
+    proven[i] = known_ones.proven(event) and 1 or 0
   end
   local known = {}
-  for _, row in ipairs(query(KNOWN, n, accounts, ids, keys)) do known[row.n] = row end
+  for _, row in ipairs(query(KNOWN, n, accounts, ids, keys, proven)) do known[row.n] = row end
   for i, event in ipairs(events) do
     local id = event.account .. "\n" .. event.id
     local key = event.key and event.account .. "\n\n" .. event.key

@@ -99,11 +99,16 @@ local WITHDRAW = [[
 DELETE FROM events WHERE seq = $1 AND (open = 1 OR state = 'unhandled')
   AND NOT EXISTS (SELECT 1 FROM marks m WHERE m.seq = events.seq) RETURNING state, contested]]
 
+-- A rule may be running, where somebody holds the lane.
+local function held(job, old)
+  local lane = old.lane
+    and job.query(job.locking("SELECT owner FROM lanes WHERE lane = $1"), old.lane)[1]
+  return lane ~= nil and lane.owner ~= nil
+end
+
 local function withdraw(job, account, old)
   local query = job.query
-  local lane = old.lane
-    and query(job.locking("SELECT owner FROM lanes WHERE lane = $1"), old.lane)[1]
-  if lane and lane.owner then return false end
+  if held(job, old) then return false end
   local row = query(WITHDRAW, old.seq)[1]
   if not row then return false end
   query("DELETE FROM lanes WHERE lane = $1 AND name = $2", old.lane, "#" .. old.id)
@@ -161,6 +166,25 @@ local function differing(job, old, event)
       or another(job, old, event, others)
   until result -- another transaction was quicker
   return result
+end
+
+local YIELD = [[
+UPDATE events SET key = NULL, type = $1, rules = $2, left_over = $3, state = $4, open = $5
+WHERE seq = $6 AND open = 1 AND state = 'pending'
+  AND NOT EXISTS (SELECT 1 FROM marks m WHERE m.seq = events.seq)]]
+
+---What is proven is the first of its name, whatever somebody has said before: where no rule has
+---seen that, it becomes what it would have been behind this one. Is the key free then?
+---@param old table a row by BY_KEY
+---@return boolean
+function M.yields(job, old, event)
+  if not proven(event) or proven(old) or not event.again or held(job, old) then return false end
+  local rules = event.again.rules
+  local state = #rules > 0 and "pending" or "unhandled"
+  local _, yielded = job.query(YIELD, event.again.type, table.concat(rules, "\n"), #rules, state,
+    #rules > 0 and 1 or 0, old.seq)
+  if yielded == 1 then job.tally:state(event.account, state, 1) end
+  return yielded == 1
 end
 
 ---@param job table { query, now, tally, locking, insert = fun(event): seq, again; nil: is there }

@@ -603,6 +603,39 @@ describe("billhook work", function()
     assert.equal(0, server.child:wait())
   end)
 
+  it("ends at once when it is told twice, and starts again what has crashed", function()
+    local server = prepared [[app:on("invoice.created", { name = "other" }, function()
+      say "began"
+      if not io.open("$FOLDER/crashed") then
+        io.open("$FOLDER/crashed", "w"):close()
+        os.execute "kill -SEGV $PPID"
+      end
+      require("billhook.process").sleep(1000, true)
+    end)]]
+    server.child = command.start { "work", server.rules, "--jobs", "2" }
+    local app = assert(require("billhook.cli.rules").load(server.rules))
+    app.log = function() end
+    local body = '{"id":"aa3a27d6-05b5-4fcd-bd04-505bfffacfc2","type":"INVOICE_CREATED",'
+      .. '"tenant":"my-school","timestamp":1,"data":{"id":5}}'
+    local headers, signed = require("billhook").sign("dreamclass", body, { secret = "123" })
+    assert.equal(200, (app:receive("school", headers, signed)))
+    app.store:close()
+    server:saying "began\nbegan\n"
+    local pids
+    wait("both of them", function()
+      pids = server:pids()
+      return #pids == 2
+    end)
+    server.child:signal "TERM"
+    wait("one of them to end", function() return command.gone(pids[1]) or command.gone(pids[2]) end)
+    assert.is_nil(process.wait(server.child.pid, "look") or nil)
+    server.child:signal "INT"
+    assert.equal(0, server.child:wait())
+    all_gone(pids)
+    assert.equal("billhook: work ended (signal SEGV); it starts again in 0.5 s\n",
+      server.child:errors():match "billhook: work ended[^\n]*\n")
+  end)
+
   it("goes on while the inbox fails", function()
     local server = prepared()
     local folder = server.folder .. "/inbox.db" -- a folder is no database

@@ -29,6 +29,7 @@ typedef struct relay {
   unsigned long dropped; /* lines, since it was last told */
   place at;              /* where in a line the input is */
   int out, is_socket;    /* out is -1 where the reader has gone */
+  int failing;           /* what was written last could not be: a full disk */
 } relay;
 
 static size_t least(size_t a, size_t b) {
@@ -51,7 +52,8 @@ static int has_room(const relay *r, size_t n) {
 static void tell(relay *r) {
   char text[MARGIN];
   int n;
-  if (r->dropped == 0 || r->at == KEEPING || r->count > r->size / 2) return;
+  if (r->dropped == 0 || r->failing) return;
+  if (r->at == KEEPING || r->count > r->size / 2) return;
   n = snprintf(text, sizeof text,
                "billhook level=warn event=log_dropped lines=%lu\n",
                r->dropped);
@@ -67,7 +69,7 @@ static void drop(relay *r) {
 /* a part of one line, up to its end where that has come */
 static void take(relay *r, const char *p, size_t n) {
   if (r->at == AT_START) {
-    if (r->dropped == 0 && has_room(r, n))
+    if ((r->dropped == 0 || r->failing) && has_room(r, n))
       r->at = KEEPING;
     else
       drop(r);
@@ -95,8 +97,10 @@ static int fill(relay *r, int in) {
   return n > 0;
 }
 
-/* what was kept can't be written: a full disk, say */
+/* what was kept can't be written; the next line is tried */
 static void lose(relay *r) {
+  r->failing = 1;
+  if (r->at == KEEPING) drop(r);
   for (; r->count > 0; r->count--) {
     if (r->ring[r->first] == '\n') r->dropped++;
     r->first = (r->first + 1) % r->size;
@@ -110,6 +114,7 @@ static void drain(relay *r) {
                   ? send(r->out, p, piece, MSG_DONTWAIT | MSG_NOSIGNAL)
                   : write(r->out, p, piece);
   if (n >= 0) {
+    r->failing = 0;
     r->first = (r->first + (size_t)n) % r->size;
     r->count -= (size_t)n;
   } else if (errno == EPIPE) {
@@ -150,14 +155,16 @@ static int unwaiting(int out, mode_t mode) {
 int relay_run(int in, int out, size_t room) {
   struct stat s;
   relay r;
+  int ours;
   memset(&r, 0, sizeof r);
   r.size = room + 2 * MARGIN;
   r.ring = malloc(r.size);
   if (r.ring == NULL) return -1;
   if (fstat(out, &s) != 0) s.st_mode = 0;
   r.is_socket = S_ISSOCK(s.st_mode);
-  r.out = unwaiting(out, s.st_mode);
+  r.out = ours = unwaiting(out, s.st_mode);
   run(&r, in);
+  if (ours != out) close(ours);
   free(r.ring);
   return 0;
 }

@@ -123,6 +123,8 @@ describe("the inbox's plans", function()
     local lane = assert(store:claim { owner = "me", lease = 60, limit = 8, fresh = true })[1]
     by(judged(), "INDEX lanes_due (due<?)", "INDEX lanes_owner",
       "INDEX events_lane (lane=? AND open=? AND seq>?)")
+    assert(store:running())
+    by(judged(), "INDEX lanes_owner", "INTEGER PRIMARY KEY (rowid=?)", "USING PRIMARY KEY")
     assert(store:renew(lane.lane, lane.token, 60))
     assert(store:retry(lane.token, lane.events[1].seq, "r", 0, "x"))
     assert(store:done(lane.token, lane.events[1].seq, "r"))

@@ -361,23 +361,30 @@ describe("billhook serve", function()
   end)
 
   if process.uid() == 0 then
-    it("runs as who owns the inbox, when it is started by root", function()
-      local server = setmetatable({ folder = command.folder() }, Server)
-      -- the checkout may lie where only root can read
-      os.execute(("cp -R bin lua build examples %s/"):format(server.folder))
-      local nobody = process.user "nobody"
-      server.port = ("%d"):format((process.free_port()))
-      server.url = "http://127.0.0.1:" .. server.port
-      write_rules(server)
-      process.chown(server.folder, nobody.uid, nobody.gid)
-      launch(server, { script = server.folder .. "/bin/billhook", cwd = server.folder })
-      assert.equal(200, (server:post("INVOICE_CREATED", 1)))
-      server:saying "created 1\n"
-      assert.equal(nobody.uid, process.stat(server.folder .. "/inbox.db").uid)
-      assert.equal(nobody.uid, process.stat(server.folder .. "/said").uid)
-      server.child:signal "TERM"
-      assert.equal(0, server.child:wait())
-    end)
+    for _, run in ipairs { "a temporary folder", "run" } do
+      it("runs as who owns the inbox, when it is started by root, in " .. run, function()
+        local server = setmetatable({ folder = command.folder() }, Server)
+        -- the checkout may lie where only root can read
+        os.execute(("cp -R bin lua build examples %s/"):format(server.folder))
+        local nobody = process.user "nobody"
+        server.port = ("%d"):format((process.free_port()))
+        server.url = "http://127.0.0.1:" .. server.port
+        write_rules(server)
+        process.chown(server.folder, nobody.uid, nobody.gid)
+        process.mkdir(server.folder .. "/run") -- root's alone
+        launch(server, { script = server.folder .. "/bin/billhook", cwd = server.folder,
+          more = run == "run" and { "--run", server.folder .. "/run" } or nil })
+        assert.equal(200, (server:post("INVOICE_CREATED", 1)))
+        -- what nginx puts into a file, under the same user
+        assert.equal(400, (command.http("POST", server.url .. "/webhooks/school", {},
+          ("x"):rep(200000))))
+        server:saying "created 1\n"
+        assert.equal(nobody.uid, process.stat(server.folder .. "/inbox.db").uid)
+        assert.equal(nobody.uid, process.stat(server.folder .. "/said").uid)
+        server.child:signal "TERM"
+        assert.equal(0, server.child:wait())
+      end)
+    end
   end
 end)
 

@@ -20,6 +20,7 @@
 #define PIECE    4096  /* written at once: a pipe that can take any takes it */
 #define MARGIN   128   /* room for the line that tells of dropped ones */
 #define PATIENCE 1000  /* ms for a reader that stands still, at the end */
+#define PAUSE    2000  /* us: who writes much is not woken for by each line */
 
 typedef enum { AT_START, KEEPING, DROPPING } place;
 
@@ -135,6 +136,7 @@ static void run(relay *r, int in) {
     if (p[0].revents != 0) more = fill(r, in);
     if (p[1].revents != 0) drain(r);
     if (r->at != KEEPING) tell(r);
+    if (p[0].revents != 0 && more) usleep(PAUSE);
   }
 }
 

@@ -189,6 +189,7 @@ end
 
 local function launch(self, needs, args)
   self.user = owner(needs.inbox)
+  if self.user and args.run then process.chown(self.run, self.user.uid, self.user.gid) end
   local user = self.user or process.user(process.uid())
   local err, status
   self.conf = {

@@ -239,6 +239,7 @@ describe("billhook serve", function()
       launch(server)
       server:saying "ended\n"
       assert.equal("began 1\nbegan 2\nended\n", server:said()) -- the run that was lost counts
+      assert.equal(1, select(2, server:leftovers():gsub("\n", ""))) -- its own folder
     end)
   end
 

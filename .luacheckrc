@@ -7,5 +7,6 @@ files["lua/billhook/host"].read_globals = { "ngx" }
 files["lua/billhook/sandbox"].read_globals = { "ngx" }
 files["lua/billhook/sandbox"].globals = { "ngx" }
 files["spec"].std = "lua54+luajit+busted"
+files["spec/support/standin"].read_globals = { "ngx" }
 files["bench"].ignore = { "111", "112", "113" } -- wrk's scripts work by globals
 files["lua/billhook/*meta.lua"].ignore = { "212" }

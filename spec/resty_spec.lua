@@ -1,89 +1,91 @@
--- The resty transport over real sockets, in a real nginx, where lua-resty-http is (in a usual
--- place, or in the folder that RESTY_HTTP names). Where it is not, this file says so, and what is
--- tried is how the transport treats a resty.http of the spec's own.
+-- The resty transport over real sockets, in a real nginx, with lua-resty-http where that is (in a
+-- usual place, or in the folder that RESTY_HTTP names). Where it is not, this file says so, and
+-- what is tried is the transport over a stand-in, which shows nothing of lua-resty-http itself.
 
 local peer = require "spec.support.peer"
 local remote = require "spec.support.remote"
 
-if remote.resty_http() then
-  local far
-  require "spec.support.conformance" {
-    name = "resty", describe = describe, it = it, before_each = before_each,
-    setup = function(fn)
-      setup(function()
-        far = far or remote.start "resty"
-        fn()
-      end)
-    end,
-    teardown = teardown,
-    request = function(request) return far:request(request) end,
-    drain = function(request, options) return far:drain(request, options) end,
-    trusts_test_authority = true,
-  }
-  teardown(function()
-    if far then far:stop() end
-  end)
+local installed = remote.resty_http()
+local name = installed and "resty" or "resty, over a stand-in,"
+if not installed then
+  io.stderr:write("spec/resty_spec.lua: NOT RUN with lua-resty-http, which is not installed\n")
+end
 
-  describe("the resty transport", function()
-    local there
-
+local far
+require "spec.support.conformance" {
+  name = name, describe = describe, it = it, before_each = before_each,
+  setup = function(fn)
     setup(function()
       far = far or remote.start "resty"
-      there = peer.start()
+      fn()
     end)
-    teardown(function() there:stop() end)
+  end,
+  teardown = teardown,
+  request = function(request) return far:request(request) end,
+  drain = function(request, options) return far:drain(request, options) end,
+  trusts_test_authority = true,
+}
+teardown(function()
+  if far then far:stop() end
+end)
 
-    it("has as many calls under way as are asked for", function()
-      local calls = {}
-      for i = 1, 40 do
-        calls[i] = far:send("/request", { request = { method = "GET", timeout = 20,
-          url = there:url("wait=3000", peer.answer(200, {}, "slow")) } })
-      end
-      there:await("GET ", 40) -- before the first one has its answer
-      assert.equal("quick", (select(3, far.nginx:request { path = "/quick" })))
-      for _, one in ipairs(calls) do assert.equal("slow", far:answer(one).response.body) end
-    end)
+describe("the transport " .. name, function()
+  local there
 
-    it("holds a stream back that is not read", function()
-      there:forget()
-      local held = far:send("/drain", { options = { pause = 1, pieces = 2 }, request = {
-        method = "GET", limit = 2 ^ 31, url = there:url(peer.answer(200, {}, "", 102400000),
-          peer.times(100000, ("x"):rep(1024)), peer.note "all sent") } })
-      there:await("GET ", 1)
-      far:answer(held)
-      assert.equal(0, there:count "all sent")
-    end)
-
-    it("ends a read that waits where another thread closes", function()
-      local own = remote.start("resty", { server = [[ location /closed { content_by_lua_block {
-        local reader = assert(transport:stream(given().request))
-        local said = { (reader:read()) }
-        local thread = ngx.thread.spawn(function() return reader:read() end)
-        reader:close()
-        local _, chunk, failure = ngx.thread.wait(thread)
-        said[2], said[3] = tostring(chunk), tostring(failure)
-        said[4] = tostring(reader:read())
-        ngx.print(json.encode(said))
-      } } ]] })
-      for _, body in ipairs { peer.answer(200, {}, "a", 10), peer.send("HTTP/1.1 200 OK\r\n"
-          .. "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n"), peer.answer(200, {}, "a", false) } do
-        assert.same({ "a", "nil", "nil", "nil" }, own:ask("/closed", { request = { method = "GET",
-          stall = 1, url = there:url(body, "wait=500", peer.send "2\r\nbc", "wait=20000") } }))
-      end
-      own:stop()
-    end)
-
-    it("brings its calls to their end when nginx reloads", function()
-      remote.survives("resty", "HUP")
-    end)
-
-    it("brings its calls to their end when nginx quits", function()
-      remote.survives("resty", "QUIT")
-    end)
+  setup(function()
+    far = far or remote.start "resty"
+    there = peer.start()
   end)
-else
-  io.stderr:write("spec/resty_spec.lua: NOT RUN against lua-resty-http, which is not installed\n")
-end
+  teardown(function() there:stop() end)
+
+  it("has as many calls under way as are asked for", function()
+    local calls = {}
+    for i = 1, 40 do
+      calls[i] = far:send("/request", { request = { method = "GET", timeout = 20,
+        url = there:url("wait=3000", peer.answer(200, {}, "slow")) } })
+    end
+    there:await("GET ", 40) -- before the first one has its answer
+    assert.equal("quick", (select(3, far.nginx:request { path = "/quick" })))
+    for _, one in ipairs(calls) do assert.equal("slow", far:answer(one).response.body) end
+  end)
+
+  it("holds a stream back that is not read", function()
+    there:forget()
+    local held = far:send("/drain", { options = { pause = 1, pieces = 2 }, request = {
+      method = "GET", limit = 2 ^ 31, url = there:url(peer.answer(200, {}, "", 102400000),
+        peer.times(100000, ("x"):rep(1024)), peer.note "all sent") } })
+    there:await("GET ", 1)
+    far:answer(held)
+    assert.equal(0, there:count "all sent")
+  end)
+
+  it("ends a read that waits where another thread closes", function()
+    local own = remote.start("resty", { server = [[ location /closed { content_by_lua_block {
+      local reader = assert(transport:stream(given().request))
+      local said = { (reader:read()) }
+      local thread = ngx.thread.spawn(function() return reader:read() end)
+      reader:close()
+      local _, chunk, failure = ngx.thread.wait(thread)
+      said[2], said[3] = tostring(chunk), tostring(failure)
+      said[4] = tostring(reader:read())
+      ngx.print(json.encode(said))
+    } } ]] })
+    for _, body in ipairs { peer.answer(200, {}, "a", 10), peer.send("HTTP/1.1 200 OK\r\n"
+        .. "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n"), peer.answer(200, {}, "a", false) } do
+      assert.same({ "a", "nil", "nil", "nil" }, own:ask("/closed", { request = { method = "GET",
+        stall = 1, url = there:url(body, "wait=500", peer.send "2\r\nbc", "wait=20000") } }))
+    end
+    own:stop()
+  end)
+
+  it("brings its calls to their end when nginx reloads", function()
+    remote.survives("resty", "HUP")
+  end)
+
+  it("brings its calls to their end when nginx quits", function()
+    remote.survives("resty", "QUIT")
+  end)
+end)
 
 -- The resty transport against a resty.http and an ngx of ours, in plain Lua. What a step does is
 -- the test's to say; a step that yields never ends.
@@ -175,7 +177,7 @@ describe("The resty transport by itself", function()
 
   local function ask(fields)
     local request = { method = "GET", url = "https://a.example/b?c=d" }
-    for name, value in pairs(fields or {}) do request[name] = value end
+    for field, value in pairs(fields or {}) do request[field] = value end
     return resty:request(request)
   end
 

@@ -7,6 +7,8 @@
 --   far:walk(url, options)
 --   far.nginx                             --> see nginx.lua
 --
+-- "resty" is over lua-resty-http where that is, else over a stand-in.
+--
 -- Options of start: those of nginx.start, `http` and `server` in addition to what is needed here.
 
 local assert = require "luassert"
@@ -20,6 +22,9 @@ Remote.__index = Remote
 
 local folders = { os.getenv "RESTY_HTTP" or false, "/usr/share/lua/5.1", "/usr/local/share/lua/5.1",
   "/usr/local/openresty/lualib", "/usr/local/openresty/site/lualib" }
+
+--- What takes the place of lua-resty-http where that is not.
+M.STANDIN = "spec/support/standin"
 
 --- The folder with lua-resty-http: that which RESTY_HTTP names, or a usual one; or nil.
 function M.resty_http()
@@ -81,7 +86,7 @@ function M.start(name, options)
   local all = {}
   for key, value in pairs(options or {}) do all[key] = value end
   local names = peer.name_server()
-  all.http = http:format(peer.certificates(), names.port, M.resty_http() or "/nowhere", name,
+  all.http = http:format(peer.certificates(), names.port, M.resty_http() or M.STANDIN, name,
     all.init or "") .. (all.http or "")
   all.server = locations .. (all.server or "")
   return setmetatable({ names = names, nginx = nginx.start(all) }, Remote)

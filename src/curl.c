@@ -347,9 +347,11 @@ static CURLcode set_method(CURL *easy, const order *o) {
 }
 
 /* A request that must not be repeated has a connection to itself, and one
-** without HTTP/2, whose streams can be refused and tried again. */
+** without HTTP/2, whose streams can be refused and tried again. Nor has it
+** what is read slowly: libcurl would keep its megabytes, to read others'. */
 static void set_connection(CURL *easy, const order *o) {
-  long version = o->fresh ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS;
+  int one = o->fresh || o->stream;
+  long version = one ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS;
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, version);
   curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, (long)o->fresh);
   curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, (long)o->fresh);

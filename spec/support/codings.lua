@@ -168,6 +168,11 @@ return function(transport, call)
       end
     end)
 
+    it("is asked in HTTP/1.1 for what may be read slowly", function()
+      assert.is_nil((select(2, call(ask { method = "GET" })))) -- a connection that might be used
+      assert.are.equal("HTTP/1.1", transport.drain(ask { method = "GET" }).text)
+    end)
+
     it("gives its streams whole, and to the limit", function()
       local got = transport.drain(ask { method = "GET", url = url .. "large", limit = 2 ^ 31 })
       assert.are.same({ 200, 20000000 }, { got.status, got.bytes, got.kind })

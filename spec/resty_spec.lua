@@ -49,6 +49,13 @@ describe("the transport " .. name, function()
     for _, one in ipairs(calls) do assert.equal("slow", far:answer(one).response.body) end
   end)
 
+  it("gives others their turn while it has something all the time", function()
+    local got = far:ask("/busy", { request = { method = "GET", limit = 2 ^ 31, url = there:url(
+      peer.answer(200, {}, "", 20480000), peer.times(20000, ("x"):rep(1024))) } })
+    assert.is_true(got.pieces >= 300)
+    assert.is_true(got.turns >= got.pieces / 10, got.turns)
+  end)
+
   it("holds a stream back that is not read", function()
     there:forget()
     local held = far:send("/drain", { options = { pause = 1, pieces = 2 }, request = {

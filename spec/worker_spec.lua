@@ -228,6 +228,14 @@ describe("the worker transport", function()
     end
   end)
 
+  it("gives others their turn while it has something all the time", function()
+    start()
+    local got = server:ask("/busy", { request = { method = "GET", limit = 2 ^ 31, url = there:url(
+      peer.answer(200, {}, "", 20480000), peer.times(20000, ("x"):rep(1024))) } })
+    assert.is_true(got.pieces >= 300)
+    assert.is_true(got.turns >= got.pieces / 10, got.turns)
+  end)
+
   it("writes nothing into the log for a long stream", function()
     start()
     assert.equal(40960000, server:drain(large()).bytes)

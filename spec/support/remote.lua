@@ -79,6 +79,24 @@ local locations = [[
     end))
     ngx.print(json.encode {})
   } }
+  # a stream whose reader works a millisecond on each piece; what others did meanwhile
+  location /busy { content_by_lua_block {
+    local reader = assert(transport:stream(given().request))
+    local out, over = { pieces = 0, turns = 0 }, false
+    ngx.thread.spawn(function()
+      while not over do
+        ngx.sleep(0.001)
+        out.turns = out.turns + 1
+      end
+    end)
+    while reader:read() do
+      out.pieces = out.pieces + 1
+      local till = os.clock() + 0.001
+      repeat until os.clock() > till
+    end
+    over = true
+    ngx.print(json.encode(out))
+  } }
   location /quick { content_by_lua_block { ngx.print "quick" } }
 ]]
 

@@ -3,12 +3,16 @@
 -- of an invoice of 1 KB, one after another and 32 at once, over http and TLS, on kept connections.
 -- All but libcurl decode it. Rounds alternate, and the best one of each counts.
 --
---   make && bench/client.lua [http] [tls] [sequential] [together] [peer ...]
+--   make && bench/client.lua [http] [tls] [sequential] [together] [a name of `peers` below ...]
 --
--- The server is one nginx with one process, which answers from its configuration. Peers are Debian's
--- lua-http (with lua-cjson), python3-requests, python3-aiohttp and python3-pycurl, Node, and undici
--- in a folder of your own: npm install --prefix FOLDER undici; UNDICI=FOLDER bench/client.lua
--- What is missing is named. BENCH_SECONDS (1) is one measurement's length, BENCH_ROUNDS (5) how many.
+-- The server is one nginx with one process, which answers from its configuration; how busy it was
+-- with libcurl is told. Peers are Debian's lua-http (with lua-cjson), python3-requests,
+-- python3-aiohttp and python3-pycurl, Node, and undici in a folder of your own:
+--
+--   npm install --prefix FOLDER undici; UNDICI=FOLDER bench/client.lua
+--
+-- What is missing is named. BENCH_SECONDS (1) is one measurement's length, BENCH_ROUNDS (5) how
+-- many there are. On a machine with other work, `chrt -r 1 bench/client.lua` keeps that away.
 
 package.path = "lua/?.lua;lua/?/init.lua;" .. package.path
 package.cpath = "build/lua5.4/?.so;" .. package.cpath
@@ -22,16 +26,15 @@ local UNDICI = os.getenv "UNDICI"
 -- --- who is measured ---------------------------------------------------------------------------
 
 local paths = "env LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='build/%s/?.so;;' %s %s"
-local function lua(folder, binary) return paths:format(folder, binary, "bench/peers/billhook.lua") end
+local function lua(name) return paths:format(name, name, "bench/peers/billhook.lua") end
 local python = "/usr/bin/python3 bench/peers/python.py "
 local node = "env NODE_NO_WARNINGS=1 NODE_EXTRA_CA_CERTS=$CA node bench/peers/node.mjs "
 
--- target: of libcurl's rate, sequential and together
 local peers = {
   { name = "libcurl", run = "build/bench-client", whole = true },
-  { name = "billhook, Lua 5.4", run = lua("lua5.4", "lua5.4"), ours = true },
-  { name = "billhook, LuaJIT", run = lua("luajit", "luajit"), ours = true },
-  { name = "lua-http", run = "lua5.4 bench/peers/lua-http.lua" },
+  { name = "billhook, Lua 5.4", run = lua "lua5.4", ours = true },
+  { name = "billhook, LuaJIT", run = lua "luajit", ours = true },
+  { name = "lua-http", run = "luajit bench/peers/lua-http.lua" },
   { name = "undici", run = UNDICI and node .. UNDICI, lacks = "no UNDICI folder was named" },
   { name = "fetch of Node", run = node .. "fetch" },
   { name = "pycurl", run = python .. "pycurl", only = "sequential" },
@@ -98,13 +101,24 @@ local function serve(folder)
     "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes")
   run("(" .. text .. ")")
   local server = { http = (process.free_port()), tls = (process.free_port()) }
-  write(folder .. "/nginx.conf", (conf:gsub("%$(%u+)", { FOLDER = folder, INVOICE = invoice:gsub("\\", "\\\\"),
+  write(folder .. "/nginx.conf", (conf:gsub("%$(%u+)", {
+    FOLDER = folder, INVOICE = invoice:gsub("\\", "\\\\"),
     HTTP = ("%d"):format(server.http), TLS = ("%d"):format(server.tls),
     USER = process.uid() == 0 and "user root root;" or "" })))
   server.pid = assert(process.spawn({ "nginx", "-e", folder .. "/errors", "-c",
     folder .. "/nginx.conf" }, { stdin = "/dev/null", stderr = folder .. "/errors", die = "TERM" }))
   while not process.stat(folder .. "/nginx.pid") do process.sleep(0.01, true) end
   return server
+end
+
+-- seconds of processor time of its one process
+local function spent(server)
+  local children = assert(io.open(("/proc/%d/task/%d/children"):format(server.pid, server.pid)))
+  local file = io.open(("/proc/%d/stat"):format(children:read "n"))
+  children:close()
+  local user, system = file:read("a"):match("%) " .. ("%S+ "):rep(11) .. "(%d+) (%d+)")
+  file:close()
+  return (user + system) / 100
 end
 
 -- --- measuring ---------------------------------------------------------------------------------
@@ -127,7 +141,9 @@ local function compare(how, scheme, server, ca_file, wanted)
       local mine = (wanted(peer.name) or peer.whole) and not (peer.only and peer.only ~= how)
       if mine and not missing[peer.name] then
         local rate, cpu
+        local before = spent(server)
         if peer.run then rate, cpu = measure(peer, how, url, ca_file) end
+        if peer.whole then best.busy = math.max(best.busy or 0, spent(server) - before) end
         local one = best[peer.name] or { rate = 0, cpu = math.huge, peer = peer }
         if rate then
           one.rate, one.cpu = math.max(one.rate, rate), math.min(one.cpu, cpu)
@@ -142,7 +158,9 @@ local function compare(how, scheme, server, ca_file, wanted)
 end
 
 local function report(how, scheme, best, missing)
-  print(("%s, %s"):format(how == "together" and "32 at once" or "one after another", scheme))
+  print(("%s, %s; the server is busy for %.0f%% of libcurl's time"):format(
+    how == "together" and "32 at once" or "one after another", scheme,
+    best.busy / (SECONDS + 0.2) * 100))
   local raw = best.libcurl
   for _, peer in ipairs(peers) do
     local one = best[peer.name]

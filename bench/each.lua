@@ -6,12 +6,15 @@
 --
 -- The list is DreamApply's map of invoices by id, which nginx sends from a file. Each side is a
 -- process of its own: from memory, 500 elements at a time are in a table as strings and are decoded
--- one by one; nothing else is timed. (With all of them in memory it is much slower: the collector
--- walks over them.) Rounds alternate, and the best one of each counts; memory is the worst of all.
--- BENCH_COUNT (100000) is how many invoices, a multiple of 500, BENCH_ROUNDS (3) how many rounds.
+-- one by one; nothing else is timed. (With all of them in memory it is much slower: memory that was
+-- never used before has to be fetched for all that is decoded, as the collector waits until there
+-- is as much garbage.) Rounds alternate, and the best one of each counts; memory is the worst of
+-- all. BENCH_COUNT (100000) is how many invoices, a multiple of 500; BENCH_ROUNDS (3) how many
+-- rounds.
 
 package.path = "lua/?.lua;lua/?/init.lua;./?.lua;" .. package.path
-package.cpath = (rawget(_G, "jit") and "build/luajit/?.so;" or "build/lua5.4/?.so;") .. package.cpath
+package.cpath = ("build/%s/?.so;"):format(rawget(_G, "jit") and "luajit" or "lua5.4")
+  .. package.cpath
 
 local COUNT = tonumber(os.getenv "BENCH_COUNT" or 100000)
 local ROUNDS = tonumber(os.getenv "BENCH_ROUNDS" or 3)

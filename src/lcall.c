@@ -186,6 +186,9 @@ static void put_query(lua_State *L, const call_request *r, call_out *out) {
   }
 }
 
+/* the fields of a request and of the plan that plan.lua makes of it */
+#define PLAN 32
+
 /* what most paths and queries have room in */
 #define ROOM 512
 
@@ -294,7 +297,7 @@ static int l_call_prepare(lua_State *L) {
   checkparams(L, request.op);
   choose(L, &request);
   checkgiven(L, &request);
-  lua_createtable(L, 0, 8); /* [t] */
+  lua_createtable(L, 0, PLAN); /* [t] */
   set_op(L, request.op, request.route);
   set_url(L, &request);
   lcall_set_body(L, &request);

@@ -1,7 +1,7 @@
--- lua-http.lua: the same with lua-http (Debian: lua-http, lua-cjson), on kept connections: its
--- request object would open one for every call.
+-- lua-http.lua: the same with lua-http (Debian: lua-http, lua-cjson; not for 5.4), on kept
+-- connections: its request object would open one for every call.
 --
---   lua5.4 bench/peers/lua-http.lua sequential|together BASE_URL CA_FILE SECONDS
+--   luajit bench/peers/lua-http.lua sequential|together BASE_URL CA_FILE SECONDS
 
 local cqueues = require "cqueues"
 local client = require "http.client"

@@ -1,6 +1,6 @@
 """The same with Python: requests (one session; 32 threads with one each), aiohttp, or pycurl.
 
-    python3 bench/peers/python.py requests|aiohttp|pycurl sequential|together BASE_URL CA_FILE SECONDS
+    python3 bench/peers/python.py LIBRARY sequential|together BASE_URL CA_FILE SECONDS
 
 Debian: python3-requests, python3-aiohttp, python3-pycurl.
 """

@@ -110,32 +110,27 @@ function M.make(state, name, params, given, level)
   if follow then
     params.page = 1 -- the server tells of a next page only to those who ask for one
   end
-  local known, prepared = pcall(core.call.prepare, vendor.name, name, params, defaults.paths)
+  local known, plan = pcall(core.call.prepare, vendor.name, name, params, defaults.paths)
   if not known then
-    error(tostring(prepared), level + 1)
+    error(tostring(plan), level + 1)
   end
-  local query = prepared.query
-  local plan = {
-    operation = name, params = params, method = prepared.method,
-    -- a dry run changes nothing
-    idempotent = prepared.idempotent or params.onlyValidateRequest == true,
-    dry = params.onlyValidateRequest == true,
-    answer = prepared.answer, unwrap = prepared.unwrap, reference = settings.reference,
-    traceparent = settings.traceparent, background = settings.priority == "background",
-    paged = paged, follow = follow,
-    timeout = settings.timeout or defaults.timeout,
-    connect_timeout = settings.connect_timeout or defaults.connect_timeout,
-    settle_timeout = settings.settle_timeout or defaults.settle_timeout,
-    attempts = settings.attempts or defaults.attempts,
-    limit = settings.limit or defaults.limit,
-    invoices = vendor.invoices[name], private = vendor.private and vendor.private[name],
-    accept = prepared.answer == "file" and "*/*" or nil,
-    url = state.base.url .. prepared.path .. (query and "?" .. query or ""),
-    -- set on the way
-    body = nil, plain = nil, deadline = nil, sent_at = nil, attempts_made = nil,
-  }
-  if prepared.body then
-    local encoded, text = pcall(require("billhook.json").encode, prepared.body)
+  plan.operation, plan.params, plan.paged, plan.follow = name, params, paged, follow
+  plan.dry = params.onlyValidateRequest == true
+  plan.idempotent = plan.idempotent or plan.dry -- a dry run changes nothing
+  plan.reference, plan.traceparent = settings.reference, settings.traceparent
+  plan.background = settings.priority == "background"
+  plan.timeout = settings.timeout or defaults.timeout
+  plan.connect_timeout = settings.connect_timeout or defaults.connect_timeout
+  plan.settle_timeout = settings.settle_timeout or defaults.settle_timeout
+  plan.attempts = settings.attempts or defaults.attempts
+  plan.limit = settings.limit or defaults.limit
+  plan.invoices = vendor.invoices[name]
+  plan.private = vendor.private and vendor.private[name]
+  plan.accept = plan.answer == "file" and "*/*" or nil
+  plan.url = state.base.url .. plan.path .. (plan.query and "?" .. plan.query or "")
+  local fields = plan.body
+  if fields then
+    local encoded, text = pcall(require("billhook.json").encode, fields)
     if not encoded then
       error(("the parameters of %s can't be written as JSON: %s"):format(name, tostring(text)),
         level + 1)
@@ -144,7 +139,7 @@ function M.make(state, name, params, given, level)
   end
   if not plan.idempotent then
     -- what was asked for, as plain data that can be kept and compared
-    plan.plain = prepared.body and core.json.decode(plan.body) or {}
+    plan.plain = fields and core.json.decode(plan.body) or {}
     for _, id in ipairs(operation.ids) do
       plan.plain[id] = id_text(params[id])
     end

@@ -61,6 +61,14 @@ describe("billhook.curl", function()
     assert.are.equal(201, (pool:run(request { url = server:url(answer(201, {}, "")) }, 20)))
   end)
 
+  it("gives what came of a stream in pieces of 16 KiB", function()
+    local ticket = pool:add(request { url = server:url(answer(200, {}, ("x"):rep(40000))) }, 60)
+    while not ticket:done() do pool:poll(1) end
+    assert.are.same({ 16384, 16384, 7232 }, { #ticket:read(), #ticket:read(), #ticket:read() })
+    assert.is_nil(ticket:read())
+    assert.are.equal("", select(3, ticket:result()))
+  end)
+
   it("gives nothing while a transfer runs", function()
     local ticket = pool:add(request { url = server:url("wait=20000") })
     pool:poll(0)

@@ -368,7 +368,7 @@ static transfer *take_idle(pool *p) {
   p->idles--;
   t->headers = NULL;
   head_clear(&t->head);
-  t->used = t->total = 0;
+  t->at = t->used = t->total = 0;
   t->paused = t->moved = t->headed = t->done = 0;
   t->quiet = 0;
   t->sends = 0;
@@ -463,8 +463,10 @@ CURLcode transfer_start(transfer *t, const order *o) {
   return code;
 }
 
-void transfer_taken(transfer *t) {
-  t->used = 0;
+void transfer_taken(transfer *t, size_t n) {
+  t->at += n;
+  if (t->at < t->used) return;
+  t->at = t->used = 0;
   if (!t->paused) return;
   t->paused = 0;
   /* calls on_body at once; a refusal ends the transfer in the next poll */

@@ -54,7 +54,7 @@ typedef struct transfer {
   size_t limit, total;          /* body bytes allowed, and come so far */
   curl_head head;
   char *bytes; /* of the body: those that nobody took yet */
-  size_t used, room;
+  size_t at, used, room; /* those before at were taken */
   int stream, paused, running;
   long stall;        /* milliseconds without a byte that end it; 0: none do */
   int64_t quiet;     /* such ones so far, of those that pool_poll waited */
@@ -91,7 +91,7 @@ int transfer_has(const transfer *t, const char *name); /* in any case */
 
 CURLcode transfer_start(transfer *t, const order *o); /* CURLE_OK: it runs */
 int transfer_wait(transfer *t, long ms); /* is it done by then? */
-void transfer_taken(transfer *t); /* what was in bytes has been read */
+void transfer_taken(transfer *t, size_t n); /* so many of bytes, from at */
 void transfer_free(transfer *t);  /* ends it if it still runs */
 
 #pragma GCC visibility pop

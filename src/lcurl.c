@@ -28,6 +28,10 @@
 #define POOL   "billhook.curl"
 #define TICKET "billhook.curl.ticket"
 
+/* the most bytes that read gives: larger strings come and go slowly, as they
+** are mapped into memory one by one */
+#define PIECE 16384
+
 typedef struct holder {
   pool *pool;
   transfer *t; /* of pool:run, while no ticket holds it */
@@ -435,9 +439,10 @@ static int l_head(lua_State *L) {
 
 static int l_read(lua_State *L) {
   transfer *t = to_transfer(L);
+  size_t n = t->used - t->at < PIECE ? t->used - t->at : PIECE;
   if (t->used == 0 || !t->stream || pool_foreign(t->pool)) return 0;
-  lua_pushlstring(L, t->bytes, t->used); /* may raise: then it is all there */
-  transfer_taken(t);
+  lua_pushlstring(L, t->bytes + t->at, n); /* may raise: they stay there */
+  transfer_taken(t, n);
   return 1;
 }
 

@@ -149,7 +149,8 @@ describe("a create whose outcome is unknown", function()
         { items = { { item = "Fee", price = "25", qty = 1 }, { item = "B", price = "1",
           qty = 1 } } },
         { items = { { item = "Fee II", price = "25", qty = 1 } } },
-        { smallprint = "Order 882" }, { instructions = "Pay later" }, { type = "Receipt" },
+        { smallprint = "Order 882" }, { smallprint = "Order 8812" }, { smallprint = "" },
+        { smallprint = "ReOrder 881" }, { instructions = "Pay later" }, { type = "Receipt" },
         { serie_ID = 3 }, { course_ID = 21 } } do
       local asked = with { deadline = "2026-09-01", payer = { name = "J", email = "j@x.org" },
         smallprint = "Order 881", instructions = "Pay now", type = "Invoice", serie_ID = 2,
@@ -167,6 +168,8 @@ describe("a create whose outcome is unknown", function()
     local asked = with { smallprint = "one\ntwo", instructions = " Pay now ", type = "Invoice",
       serie_ID = 2, course_ID = 20 }
     for _, change in ipairs { { smallprint = "one\r\ntwo" }, { instructions = "Pay now. Thanks." },
+        { instructions = "Dear\tPay nowadays: Pay\nnow" }, { instructions = "(Pay now)" },
+        { items = { { item = "Fee ", price = "25", qty = "1.0" } } },
         { serie = { id = "2" } }, { serie = false }, { course = false }, { type = false },
         { smallprint = false }, { id = "1" } } do
       local s = server(function(s, sent)

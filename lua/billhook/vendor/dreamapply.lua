@@ -48,13 +48,23 @@ local function same_amount(sent, seen)
   return a ~= nil and b ~= nil and a == b
 end
 
+-- An answer may spell white space its own way.
+local function squeezed(text)
+  return (text:gsub("%s+", " "):gsub("^ ", ""):gsub(" $", ""))
+end
+
+local function same_text(sent, seen)
+  return sent == seen or type(sent) == "string" and type(seen) == "string"
+    and squeezed(sent) == squeezed(seen)
+end
+
 local function same_lines(sent, seen)
   if type(seen) ~= "table" or #sent ~= #seen then
     return false
   end
   for i, line in ipairs(sent) do
     local other = type(seen[i]) == "table" and seen[i] or {}
-    if line.item ~= other.item or not same_amount(line.price, other.price)
+    if not same_text(line.item, other.item) or not same_amount(line.price, other.price)
       or not same_amount(line.qty or 1, other.qty or 1) then
       return false
     end
@@ -70,16 +80,22 @@ end
 
 local function same_payer(sent, seen)
   return sent == nil
-    or (type(seen) == "table" and sent.name == seen.name and sent.email == seen.email)
+    or (type(seen) == "table" and same_text(sent.name, seen.name)
+      and same_text(sent.email, seen.email))
 end
 
-local function squeezed(text)
-  return (text:gsub("%s+", " "):gsub("^ ", ""):gsub(" $", ""))
-end
-
--- An answer may spell white space its own way, and add to a text.
+-- An answer may add to a text; but "order 88" is not in "order 881".
 local function says(seen, sent)
-  return squeezed(seen):find(squeezed(sent), 1, true) ~= nil
+  local text, words, from = " " .. squeezed(seen) .. " ", squeezed(sent), 1
+  while true do
+    local first, last = text:find(words, from, true)
+    if not first then
+      return false
+    elseif not (text:find("^%w%w", first - 1) or text:find("^%w%w", last)) then
+      return true
+    end
+    from = first + 1
+  end
 end
 
 -- What else tells one invoice from another, where both sides say it.

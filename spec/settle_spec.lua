@@ -630,6 +630,20 @@ describe("a Betterez invoice that may have been issued", function()
     end
   end)
 
+  it("is another call's where that had an answer", function()
+    local client = support.new("betterez", function(request, n)
+      if request.method == "GET" then -- a list that lags behind
+        return { body = json.encode { invoices = json.array { n > 4 and invoice or nil } } }
+      elseif n == 2 then
+        return { body = json.encode { invoice = invoice } }
+      end
+      return nil, lost
+    end, { api_key = "btrz-key-answered" })
+    assert.equal("5", assert(client.invoices:issue("infile", { transactionId = id })).number)
+    local _, err = client.invoices:retry { transactionId = id }
+    assert.equal("unknown_outcome", err.kind)
+  end)
+
   it("is looked for on every page", function()
     local first = { _id = "616d7cf38fedff37e4492100", transactionId = id, number = "1" }
     local issued = false

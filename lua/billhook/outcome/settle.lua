@@ -99,6 +99,14 @@ local function is_old(intent, id)
   return false
 end
 
+-- An answer is its caller's, whoever else has found what it is about.
+local function answered(state, intent, id, value)
+  if not state.claims:close(intent, id, value) and id ~= nil then
+    state.claims:close(intent, nil, value)
+  end
+  return value
+end
+
 local function after_sending(state, plan, intent, response, outcome)
   local value, fault = nil, outcome
   if response then
@@ -106,12 +114,9 @@ local function after_sending(state, plan, intent, response, outcome)
     if plan.answer == "location" and is_old(intent, value.id) then
       value.id, value.location = nil, nil
     end
-    if type(value) == "table" and value.id ~= nil then
-      state.claims:close(intent, value.id, value)
-      return value
-    elseif value ~= nil and plan.answer ~= "location" then
-      state.claims:close(intent, nil, value)
-      return value
+    local id = value and (plan.looks.whole and plan.looks.id(value) or value.id)
+    if id ~= nil or value and plan.answer ~= "location" then
+      return answered(state, intent, id, value)
     elseif not value then
       fault.attempts, fault.open = plan.attempts_made, true
     end

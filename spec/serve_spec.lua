@@ -348,6 +348,21 @@ describe("billhook serve", function()
     assert.is_nil(process.stat(top .. "/" .. run))
   end)
 
+  it("takes the place of one that is just ending", function()
+    local socket = require("socket").bind("127.0.0.1", 0)
+    local _, port = socket:getsockname()
+    local server = setmetatable({ folder = command.folder() }, Server)
+    server.port = ("%d"):format(port)
+    server.url = "http://127.0.0.1:" .. server.port
+    write_rules(server)
+    server.child = command.start({ "serve", server.rules, "--listen", server.port },
+      { env = { TMPDIR = server.folder } })
+    process.sleep(0.3) -- it has looked by then, or not: both must be right
+    socket:close()
+    wait("serve to listen", function() return server.child:errors():find "listening on" end)
+    assert.equal(200, (server:post("INVOICE_CREATED", 1)))
+  end)
+
   it("keeps nginx's files where it is told", function()
     local server = new()
     server.child:signal "TERM"

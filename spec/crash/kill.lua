@@ -10,7 +10,7 @@ local BEHIND = 2000 -- runs that may be waiting before the sender has to
 
 -- what may be killed: each as often as it stands here
 local WHOLE = { "all", "all", "all", "serve", "serve", "master" }
-local PARTS = { "worker", "work" }
+local PARTS = { "worker", "work", "job" }
 
 -- what a sender sees of a server that dies
 local GONE = { refused = true, closed = true, torn = true }

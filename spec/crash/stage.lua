@@ -94,7 +94,7 @@ function Server:finish(family, seconds)
 end
 
 ---Kills a part of it, or all; gives what, or nil where there is none of it now.
----@param part "all"|"serve"|"master"|"worker"|"work"
+---@param part "all"|"serve"|"master"|"worker"|"work"|"job" job: what runs the rules for work
 function Server:kill(part)
   local family = M.family(self.pid)
   if part == "all" then
@@ -106,12 +106,13 @@ function Server:kill(part)
   elseif part == "serve" then
     process.kill(-self.pid, "KILL")
   else
-    local words = { master = "nginx: master", worker = "nginx: worker", work = "billhook work" }
+    local words = { master = "nginx: master", worker = "nginx: worker", work = "billhook work",
+      job = " --job " }
     local pid = member(self.pid, words[part])
     if not pid then return nil end
     process.kill(pid, "KILL")
   end
-  if part ~= "worker" and part ~= "work" then self:finish(family) end
+  if part ~= "worker" and part ~= "work" and part ~= "job" then self:finish(family) end
   return part
 end
 

@@ -227,14 +227,22 @@ function M.await(child, options)
   return nil, "nginx does not answer at " .. options.url
 end
 
----Could a server listen there? Asked before nginx is, which would try for seconds.
+local leaving = 3 -- seconds for a server that was killed, or told to end, to be gone
+
+---Could a server listen there? Asked before nginx is, which would tell in many words.
 ---@param host string
 ---@param port string
 ---@return boolean|nil
 ---@return string|nil message
 function M.vacant(host, port)
-  local ok, err = process.vacant(host ~= "*" and host:gsub("[%[%]]", "") or nil, port)
-  if ok then return true end
+  local address = host ~= "*" and host:gsub("[%[%]]", "") or nil
+  local deadline = process.monotonic() + leaving
+  local ok, err
+  repeat
+    ok, err = process.vacant(address, port)
+    if ok then return true end
+    process.sleep(0.02, true)
+  until err ~= "it is taken" or process.monotonic() > deadline
   if err == "it is taken" then return nil, ("%s:%s is taken"):format(host, port) end
   return nil, ("cannot listen on %s:%s: %s"):format(host, port, err)
 end

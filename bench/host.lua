@@ -94,7 +94,8 @@ local function milliseconds(text, name)
   return tonumber(number) * factor[unit]
 end
 
----Load on a path. Gives rate (a second), p50 and p99 (ms).
+---Load on a path. Gives rate (a second), p50 and p99 (ms), and of a load on /hook, cpu: the
+---processor seconds of the load itself.
 ---@param options table path, seconds, connections, requests (made before), delay (ms, mean)
 function Nginx:load(options)
   local script = options.path == "/hook" and "bench/receive.lua" or "bench/other.lua"
@@ -111,6 +112,7 @@ function Nginx:load(options)
     assert(not wrong, "wrong answers: " .. tostring(wrong) .. "\n" .. text)
     return { rate = tonumber(text:match "Requests/sec:%s+([%d.]+)"),
       count = tonumber(text:match "(%d+) requests in"),
+      cpu = tonumber(text:match "processor seconds: ([%d.]+)"),
       p50 = milliseconds(text, "50"), p99 = milliseconds(text, "99") }
   end
 end

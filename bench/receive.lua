@@ -52,6 +52,7 @@ function init()
 end
 
 function request()
+  if at == 0 then from = os.clock() end
   at = at + 1
   local text = ready[at]
   ready[at] = nil
@@ -71,4 +72,5 @@ function done()
   local sum = 0
   for _, thread in ipairs(threads) do sum = sum + thread:get("wrong") end
   print("answers other than 200: " .. sum)
+  print(("processor seconds: %.2f"):format(os.clock() - threads[1]:get("from")))
 end

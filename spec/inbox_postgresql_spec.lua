@@ -156,6 +156,14 @@ describe("inbox postgresql: with others beside it", function()
     assert.are.equal("dead", store:show("school:b").state)
   end)
 
+  it("locks lanes in the same order where it replays, and events after", function()
+    store:admit { event("a", "2") } -- its number is the lower one
+    store:admit { event("b", "1") }
+    local replays = [[assert(store:replay { state = "pending" } == 0)]]
+    in_order(locked "1", replays, locked "2")
+    in_order(locked "1", replays, "SELECT * FROM events FOR UPDATE")
+  end)
+
   it("admits ids in one order, and after the lanes", function()
     local function insert(id)
       return ([[INSERT INTO events (seq, account, id, open, state, left_over, source, vendor, type,
@@ -171,6 +179,30 @@ describe("inbox postgresql: with others beside it", function()
       [[local a, b = event("a"), event("b")
       a.digest, b.digest = "other", "other"
       assert(store:admit { b, a })]], "SELECT * FROM events WHERE id = 'b' FOR UPDATE")
+  end)
+
+  it("does not run again what is being purged, nor purge what is being run again", function()
+    local quiet = event("a", "1")
+    quiet.rules = {}
+    store:admit { quiet }
+    local names = [[{ ["school\ninvoice.updated\nINVOICE_UPDATED\nlive"] = { "r" } }]]
+    -- as a purge does it
+    assert(db:exec "BEGIN; SELECT open FROM events WHERE id = 'a' FOR UPDATE; DELETE FROM bodies")
+    local pid = start(STORE .. ("assert(store:replay({ id = 'school:a' }, %s) == 0)"):format(names),
+      folder .. "/out")
+    blocked()
+    assert(db:exec "COMMIT")
+    finished(pid, folder .. "/out")
+    assert.are.equal("unhandled", store:show("school:a").state)
+    -- as a replay does it
+    quiet.id = "b"
+    store:admit { quiet }
+    assert(db:exec "BEGIN; UPDATE events SET open = 1, state = 'pending' WHERE id = 'b'")
+    pid = start(STORE .. "assert(store:purge {} == 0)", folder .. "/out")
+    blocked()
+    assert(db:exec "COMMIT")
+    finished(pid, folder .. "/out")
+    assert.is_string(store:show("school:b").body)
   end)
 
   it("marks runs while others admit, and nobody waits in a circle", function()

@@ -159,7 +159,7 @@ end
 
 -- --- events one batch after the other ------------------------------------------
 
-local SOME = "SELECT b.seq FROM bodies b JOIN events e ON e.seq = b.seq WHERE %s "
+local SOME = "SELECT b.seq, e.lane FROM bodies b JOIN events e ON e.seq = b.seq WHERE %s "
   .. "ORDER BY %s LIMIT %d"
 
 -- Does something with all events of a filter that have a body and for which `extra` holds:
@@ -261,7 +261,9 @@ end
 
 function Inspect:replay(filter, names)
   return each_batch(self, filter, "1 = 1", function(query, now, found, tally)
-    local again = 0
+    local again, lanes = 0, {}
+    for _, row in ipairs(found) do lanes[#lanes + 1] = row.lane end
+    self.dialect.hold(query, lanes) -- before events, as everybody does
     for _, row in ipairs(found) do
       again = again + replay(self, query, now, row.seq, names, tally)
     end

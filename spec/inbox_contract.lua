@@ -1214,6 +1214,17 @@ return function(open)
       assert.are.equal("unhandled", store:show("school:a~4").state)
     end)
 
+    it("are none where the same type for the same rules is spelt in another way", function()
+      admit(true_news "a")
+      assert.are.same({ "duplicate" }, admit(asked("a", { native = "Invoice was created" })))
+      assert.are.equal("api", store:show("school:a").trust)
+      admit(forged "b")
+      for _, changes in ipairs { { native = "X", rules = { "x" } },
+        { native = "Y", type = "unknown" } } do
+        assert.are.same({ "contested new" }, admit(forged("b", changes)))
+      end
+    end)
+
     it("may be a second creation of an invoice", function()
       admit(true_news "z", forged "a")
       assert.are.same({ "contested again" }, admit(true_news "a"))

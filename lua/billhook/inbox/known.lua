@@ -26,7 +26,7 @@ local TRUST = { sender = 1, id = 2, body = 3, api = 4 }
 
 local function trust(row) return TRUST[row.trust] or 0 end
 
-local COLUMNS = "SELECT seq, id, lane, native, invoice, live, digest, trust, source "
+local COLUMNS = "SELECT seq, id, lane, type, native, invoice, live, rules, digest, trust, source "
   .. "FROM events WHERE account = $1 AND "
 
 M.BY_ID = COLUMNS .. "id = $2"
@@ -89,9 +89,12 @@ end
 
 -- --- other news -------------------------------------------------------------------
 
+-- What is spelt in another way, by a poll perhaps, is the same where it is of the same type and for
+-- the same rules.
 local function same_news(row, event)
-  return row.native == event.native and row.invoice == event.invoice
-    and row.live == (event.live and 1 or 0)
+  if row.invoice ~= event.invoice or row.live ~= (event.live and 1 or 0) then return false end
+  return row.native == event.native or event.type ~= "unknown" and row.type == event.type
+    and row.rules == table.concat(event.rules, "\n")
 end
 
 -- Takes an event back of which no rule has seen anything; false where one may have.

@@ -1243,6 +1243,12 @@ return function(open)
       assert.are.same({ "new" }, store:show("school:a~2").rules)
     end)
 
+    it("find an id also where another event has it by chance", function()
+      admit(forged "a~3", forged "a")
+      assert.are.same({ "contested new" }, admit(true_news "a"))
+      assert.are.equal("invoice.created", store:show("school:a~4").type)
+    end)
+
     it("keep what differs of the same news as evidence", function()
       admit(forged "a", true_news "a")
       assert.are.same({ "contested" }, admit(true_news("a", { digest = "x", body = "other" })))

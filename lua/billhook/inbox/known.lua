@@ -143,13 +143,13 @@ local function replace(job, old, event)
 end
 
 -- An event of its own, beside what is kept.
-local function another(job, old, event, others)
+local function another(job, old, event, others, tries)
   if #others >= OTHERS and not proven(event) then
     job.query(LAST, old.seq, event.digest, event.body, event.trust, job.now)
     contest(job, event.account, old.seq)
     return "crowded"
   end
-  local id = ("%s~%d"):format(event.id, #others + 2)
+  local id = ("%s~%d"):format(event.id, #others + 1 + tries)
   local seq, again = job.insert(under(id, event))
   if not seq then return nil end
   contest(job, event.account, old.seq)
@@ -159,14 +159,15 @@ end
 
 ---What becomes of a delivery of other news under an id that is known.
 local function differing(job, old, event)
-  local result
+  local result, tries = nil, 0
   repeat
+    tries = tries + 1
     local others = job.query(BY_PREFIX, event.account, event.id .. "~", event.id .. "\127")
     for _, one in ipairs(others) do
       if same_news(one, event) then return same(job, one, event) end
     end
     result = proven(event) and replace(job, old, event)
-      or another(job, old, event, others)
+      or another(job, old, event, others, tries)
   until result -- another transaction was quicker
   return result
 end

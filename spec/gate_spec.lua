@@ -79,6 +79,14 @@ describe("the gate before worker threads", function()
     server = nil
   end)
 
+  it("has half as many streams as calls, and one at least", function()
+    local gate = dofile "lua/billhook/host/gate.lua"
+    assert.same({ 8, 4, 1, 1 }, { gate.size "call", gate.size "stream", gate.size "store",
+      gate.size "commit" })
+    gate.configure { vms = 3 }
+    assert.same({ 1, 1 }, { gate.size "call", gate.size "stream" })
+  end)
+
   it("gives a function's results", function()
     start { server = locations }
     local status, body = get "/echo"

@@ -224,6 +224,14 @@ describe("The resty transport by itself", function()
       steps.connect = function() return nil, err end
       fails(kind, false, ask())
     end
+    for err, directive in pairs {
+      ["20: unable to get local issuer certificate"] = "lua_ssl_trusted_certificate",
+      ["22: certificate chain too long"] = "lua_ssl_verify_depth",
+    } do
+      steps.connect = function() return nil, err end
+      local _, failure = ask()
+      assert.are.equal(err .. " (nginx.conf: " .. directive .. ")", failure.message)
+    end
     steps.connect = function() error("assertion failed!") end
     fails("tls", false, ask())
     fails("network", false, ask { url = "http://a.example/" })

@@ -197,7 +197,10 @@ describe("the worker transport", function()
   end)
 
   it("lets the thread go soon when nobody wants the rest", function()
-    start { vms = 3, init = [[ require("billhook.transport.spool").SIZE = 1048576 ]] }
+    start { vms = 3, init = [[
+      require("billhook.host.gate").configure { vms = 3 } -- one for calls
+      require("billhook.transport.spool").SIZE = 1048576
+    ]] }
     for _, how in ipairs { "closed", "exit", "forgotten" } do
       for _, request in ipairs { large(), { method = "GET",
         url = there:url(peer.answer(200, {}, "a", 10), "wait=25000") } } do
@@ -214,7 +217,10 @@ describe("the worker transport", function()
   end)
 
   it("keeps VMs for the calls that are made between a stream's elements", function()
-    start { vms = 4, init = [[ require("billhook.transport.spool").SIZE = 65536 ]] }
+    start { vms = 4, init = [[
+      require("billhook.host.gate").configure { vms = 4 } -- two for calls
+      require("billhook.transport.spool").SIZE = 65536
+    ]] }
     local streams = {}
     for i = 1, 3 do -- of which one at a time may go on
       streams[i] = server:send("/nested", { stream = { method = "GET", url = there:url(

@@ -117,6 +117,13 @@ local function tls_fault(err)
     or err:find("[Ss][Ss][Ll]")
 end
 
+-- What nginx's configuration has to say where OpenSSL trusts nobody, or not that far.
+local function with_hint(err)
+  local directive = err:find("issuer", 1, true) and "lua_ssl_trusted_certificate"
+    or err:find("chain too long", 1, true) and "lua_ssl_verify_depth"
+  return directive and err .. " (nginx.conf: " .. directive .. ")" or err
+end
+
 local function kind_of(err)
   if err == TOO_LARGE then return "too_large" end
   if err == NOT_HTTP or err == framing.MALFORMED then return "decode" end
@@ -166,7 +173,8 @@ local function open_connection(request, deadline)
   local secure = request.url:find("^[Hh][Tt][Tt][Pp][Ss]:")
   local tls = tls_fault(err) or secure and err:find(RAISED, 1, true)
   local kind = tls and "tls" or kind_of(err)
-  return give_up(httpc, kind, kind == "timeout" and "no connection in time" or err, false)
+  local message = kind == "timeout" and "no connection in time" or with_hint(err)
+  return give_up(httpc, kind, message, false)
 end
 
 local function params_of(request)

@@ -40,11 +40,11 @@ describe("billhook.curl", function()
   it("joins headers that are repeated or folded, and gives no trailers", function()
     local status, headers, body = ended(pool, pool:add(request {
       url = server:url(send("HTTP/1.1 100 Continue\r\nX-A: 0\r\n\r\n"), send(
-        "HTTP/1.1 200 OK\r\nX-A:  one \r\nx-b:\r\nX-a: two,\r\n \tthree\r\n"
+        "HTTP/1.1 200 OK\r\nX-A:  one \r\nx-b:\r\nX-a: two,\r\n \tthree\r\n \r\nX-C:\r\n c\r\n"
         .. "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-A: four\r\n\r\n")) }))
     assert.are.equal(200, status)
     assert.are.same({ ["x-a"] = "one, two, three", ["x-b"] = "",
-      ["transfer-encoding"] = "chunked" }, headers)
+      ["x-c"] = "c", ["transfer-encoding"] = "chunked" }, headers)
     assert.are.equal("hello", body)
   end)
 

@@ -42,13 +42,21 @@ static void put_name(curl_head *h, const char *from, const char *to) {
 }
 
 /* A line that begins with a blank goes on with the value before it. */
+static void put_more(curl_head *h, const char *from, const char *to) {
+  size_t end = h->used - 1, start = end; /* of the value so far */
+  if (h->bytes[end - 1] != '\0') h->bytes[start++] = ' ';
+  h->used = start;
+  put_value(h, from, to);
+  if (h->used > start + 1) return;
+  h->bytes[end] = '\0'; /* there was nothing but blanks */
+  h->used = end + 1;
+}
+
 static int keep(curl_head *h, const char *line, size_t n) {
   const char *colon = memchr(line, ':', n), *end = line + n;
   if (!make_room(h, n + 2)) return 0;
   if (is_blank(*line)) {
-    if (h->used == 0) return 1;
-    h->bytes[h->used - 1] = ' ';
-    put_value(h, line, end);
+    if (h->used > 0) put_more(h, line, end);
   } else if (colon != NULL) {
     put_name(h, line, colon);
     put_value(h, colon + 1, end);

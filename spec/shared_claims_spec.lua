@@ -51,8 +51,12 @@ local server = [[
   } }
   location /fill { content_by_lua_block {
     ngx.shared.billhook:flush_all()
-    for i = 1, 100000 do
-      if not ngx.shared.billhook:safe_add("x" .. i, ("x"):rep(500)) then break end
+    ngx.shared.billhook:flush_expired()
+    for _, size in ipairs { 500, 50, 1 } do
+      for i = 1, 100000 do
+        if not ngx.shared.billhook:safe_add(size .. "x" .. i, ("x"):rep(size),
+          tonumber(ngx.var.arg_seconds)) then break end
+      end
     end
     ngx.print("ok")
   } }
@@ -149,8 +153,17 @@ describe("the workers of an nginx without an app", function()
 
   it("send nothing where there is no room to write it down", function()
     start {}
-    get "/fill"
+    get "/fill?seconds=600"
     assert.equal("store lua_shared_dict billhook: no memory", get "/other?timeout=2")
     assert.is_nil(world:state().requests.POST)
+  end)
+
+  it("take the room of what has had its time", function()
+    start {}
+    get "/fill?seconds=0.05"
+    nginx.wait("the end of it", function()
+      return call 'ngx.shared.billhook:get("500x1") == nil' == "true"
+    end)
+    assert.equal("created 1", get "/other?timeout=20")
   end)
 end)

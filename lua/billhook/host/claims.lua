@@ -12,7 +12,7 @@ local quota = require "billhook.host.quota"
 
 local M = {}
 
-local KEEP, KEEP_OPEN = 600, 86400
+local KEEP, KEEP_OPEN = 120, 86400
 
 local Shared = {}
 Shared.__index = Shared
@@ -32,8 +32,10 @@ local function change(self, place, fn)
     local value = fn(line)
     local text = json.encode { busy = line.busy, till = line.till, owned = line.owned,
       intents = json.array(line.intents) }
-    local kept, why = self.dict:safe_set(name, text, #line.intents > 0 and KEEP_OPEN or KEEP)
-    if not kept then return nil, quota.failure(why) end
+    local held = line.busy and line.till - core.text.monotonic() or 0
+    local seconds = #line.intents > 0 and KEEP_OPEN or math.max(KEEP, held)
+    local kept, err = quota.keep(self.dict, name, text, seconds)
+    if not kept then return nil, err end
     return value
   end)
 end

@@ -27,7 +27,10 @@ local waits = { rewrite = true, access = true, content = true, timer = true, ssl
 local function lock(dict, name)
   local patient = waits[ngx.get_phase()]
   for _ = 1, patient and TRIES or TRIES * 1000 do
-    local ok, err = dict:add(name, 1, LOCK_TIME)
+    local ok, err = dict:safe_add(name, 1, LOCK_TIME)
+    if err == "no memory" and dict:flush_expired() > 0 then
+      ok, err = dict:safe_add(name, 1, LOCK_TIME)
+    end
     if ok then return true end
     if err ~= "exists" then return nil, err end
     if patient then ngx.sleep(PAUSE) end
@@ -58,6 +61,23 @@ function M.locked(dict, name, fn)
   return answer, err
 end
 
+--- Keeps a text for so many seconds. Nothing that is still needed makes room for it, but all that
+-- has had its time.
+---@param dict table
+---@param name string
+---@param text string
+---@param seconds number
+---@return boolean|nil kept, table|nil err
+function M.keep(dict, name, text, seconds)
+  local kept, why = dict:safe_set(name, text, seconds)
+  if not kept and why == "no memory" then
+    dict:flush_expired()
+    kept, why = dict:safe_set(name, text, seconds)
+  end
+  if not kept then return nil, M.failure(why) end
+  return true
+end
+
 local Dictionary = {}
 Dictionary.__index = Dictionary
 
@@ -65,9 +85,8 @@ Dictionary.__index = Dictionary
 local function change(dict, key, question)
   local line = window.read(dict:get(key))
   local answer = window.answer(line, require("billhook.core").text.monotonic(), question)
-  local ok, err = dict:safe_set(key, window.text(line), KEEP)
-  if not ok then return nil, M.failure(err) end
-  return answer
+  local kept, err = M.keep(dict, key, window.text(line), KEEP)
+  return kept and answer, err
 end
 
 --- See window.lua.

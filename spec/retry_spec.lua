@@ -40,6 +40,26 @@ describe("billhook.retry", function()
     assert.is_number(of { kind = "rate_limited", processed = false })
   end)
 
+  it("is left to a chance that is another in every process", function()
+    local low, high, sum = 1, 0, 0
+    for _ = 1, 1000 do
+      local chance = retry.chance()
+      low, high, sum = math.min(low, chance), math.max(high, chance), sum + chance
+    end
+    assert.is_true(low >= 0 and low < 0.1 and high > 0.9 and high < 1)
+    assert.is_true(sum > 400 and sum < 600)
+    local seen = {}
+    for n = 1, 2 do
+      local pipe = assert(io.popen(([[LUA_PATH='lua/?.lua;lua/?/init.lua;%s' LUA_CPATH='%s' %s -e ]]
+        .. [['io.write(("%%.9f"):format(require("billhook.retry").chance()))']]):format(
+          package.path, package.cpath, require("spec.support.command").lua)))
+      seen[n] = pipe:read "*a"
+      pipe:close()
+      assert.matches("^0%.%d+$", seen[n])
+    end
+    assert.are_not.equal(seen[1], seen[2])
+  end)
+
   it("waits anything up to the backoff", function()
     assert.equal(0.2, retry.decide(state(), { kind = "server" }))
     assert.equal(0.4, retry.decide(state { attempt = 2 }, { kind = "server" }))

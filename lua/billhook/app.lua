@@ -93,7 +93,7 @@ local RULES = {
   retention = { { "number", "boolean" }, check = check_retention, default = 90 },
   log = { "function" },
   clock = { "function" },
-  random = { "function", default = math.random },
+  random = { "function", default = require("billhook.retry").chance },
 }
 
 -- What its processes have in common is in the inbox: what is left of an account's quota, and the

@@ -14,6 +14,14 @@ local core = require "billhook.core"
 
 local M = { attempts = 3, base = 0.2, cap = 10, budget = 100, refill = 0.2 }
 
+--- Chance, from 0 to 1. Not math.random, which on LuaJIT says the same in every process: a fleet
+-- would come back together after all.
+---@return number
+function M.chance()
+  local a, b, c, d = core.text.random(4):byte(1, 4)
+  return (((a * 256 + b) * 256 + c) * 256 + d) / 2 ^ 32
+end
+
 --- A budget, full.
 ---@return table
 function M.new_budget()

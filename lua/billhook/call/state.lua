@@ -235,7 +235,7 @@ function M.new(vendor, given, level)
     budget = retry.new_budget(),
     now = settings.clock or core.text.monotonic,
     wall = settings.clock or core.text.now,
-    random = settings.random or math.random,
+    random = settings.random or retry.chance,
     shared = shared, claims_of = claims_of,
   }
   state.headers["User-Agent"] = "billhook/" .. require("billhook").version

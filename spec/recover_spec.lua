@@ -51,14 +51,14 @@ describe("the calls of an app", function()
   after_each(command.finish)
 
   -- what a new process has
-  local function start(vendor)
+  local function start(vendor, key)
     local account
     if vendor == "dreamclass" then
       account = billhook.dreamclass { api_key = "recover-" .. n, tenant = "t", school_code = "s",
         transport = fake.new(there.handler), attempts = 1 }
     else
       account = billhook.dreamapply { base_url = "https://apply.example.edu",
-        api_key = "recover-" .. n, transport = fake.new(there.handler) }
+        api_key = key or "recover-" .. n, transport = fake.new(there.handler) }
     end
     return billhook.app { inbox = "sqlite:" .. path, accounts = { school = account },
       clock = function() return now end,
@@ -252,6 +252,20 @@ describe("the calls of an app", function()
     now = now + 86401
     assert(create(app.accounts.school))
     assert.equal(0, #sql "SELECT * FROM intents")
+  end)
+
+  it("are open still when the key was changed", function()
+    crash(start(), create, function(sent) there.make(sent) end)
+    local app = start(nil, "another key")
+    assert(app:work())
+    assert.same({ "settled 1" }, log)
+    assert.equal(1, assert(create(app.accounts.school)).id)
+    there.on_post = function() return nil, lost end
+    local _, err = create(app.accounts.school)
+    assert.equal("unknown_outcome", select(2, create(start().accounts.school)).kind)
+    assert.equal(2, there.posts)
+    there.make(fee)
+    assert.equal(2, assert(start(nil, "a third key").accounts.school:settle(err.intent)).id)
   end)
 
   it("are not given what was there before, where nobody looked", function()

@@ -183,7 +183,8 @@ local function run(seed, tally)
   add_clock(it)
   local client
   client, it.transport = support.new("dreamapply", it.handler,
-    { api_key = "schedule-" .. seed, random = random, clock = it.clock })
+    { api_key = "schedule-" .. seed,
+      base_url = ("https://apply-%d.example.edu"):format(seed), random = random, clock = it.clock })
   local doubt = false -- an earlier create's invoice is not known: a later one's may be taken for it
   for n = 1, 1 + math.floor(random() * 3) do
     local before = #ours(it)

@@ -2,8 +2,8 @@
 --
 -- The options stand in client.lua. Everything else in the client's folder works on such a state:
 -- { vendor, base, cannot = why it can't call, options, headers, secrets, account = a digest that
--- names the account without giving its key away, budget, quota, transport, now, wall, random,
--- shared() -> the store that an app's processes share, claims_of() -> see claims.lua }.
+-- names whose invoices they are, key = one that names the key, budget, quota, transport, now, wall,
+-- random, shared() -> the store that an app's processes share, claims_of() -> see claims.lua }.
 
 local core = require "billhook.core"
 local claims = require "billhook.outcome.claims"
@@ -128,7 +128,7 @@ local function quota_of(vendor, settings, state, level)
   if not quota.limit then
     error(("option 'quota' of %s needs a 'limit'"):format(vendor.title), level + 1)
   end
-  quota.key = state.account
+  quota.key = state.key
   quota.clock = state.now
   quota.shared = function() return state:shared() end
   return quotas.new(quota)
@@ -210,6 +210,12 @@ local function use_transport(state, given, level)
   end
 end
 
+-- A name that gives nothing away. Whose invoices they are has nothing to do with the key, where
+-- that can be known: keys are changed, and what is open under the old one is open still.
+local function digest(vendor, base, identity)
+  return core.text.sha256(table.concat({ vendor.name, base.url, identity or "" }, " "))
+end
+
 --- What a client of a vendor keeps; wrong options raise at `level`.
 ---@return table state
 ---@return table webhook
@@ -229,9 +235,8 @@ function M.new(vendor, given, level)
     vendor = vendor, base = base, cannot = missing, options = settings,
     headers = missing and {} or vendor.headers(settings),
     secrets = secrets_of(vendor, settings),
-    -- names the account without giving its key away
-    account = core.text.sha256(
-      table.concat({ vendor.name, base.origin, settings.api_key or "" }, " ")),
+    account = digest(vendor, base, vendor.identity(settings)),
+    key = digest(vendor, base, settings.api_key),
     budget = retry.new_budget(),
     now = settings.clock or core.text.monotonic,
     wall = settings.clock or core.text.now,

@@ -24,6 +24,12 @@ M.options = {
   token = { "string", check = options.header, secret = true },
 }
 
+--- What tells one account from another on the same host: its application's key. The token, which
+-- changes often, has no part in it.
+function M.identity(settings)
+  return settings.api_key
+end
+
 --- The headers of every request.
 function M.headers(settings)
   return {

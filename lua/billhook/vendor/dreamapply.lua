@@ -29,6 +29,11 @@ function M.doubt(base)
   end
 end
 
+--- What tells one account from another on the same host: an institution has a host of its own.
+function M.identity()
+  return nil
+end
+
 --- The headers of every request.
 function M.headers(settings)
   return { ["Authorization"] = ('DREAM apikey="%s"'):format(settings.api_key) }

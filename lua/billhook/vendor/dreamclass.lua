@@ -62,6 +62,14 @@ M.options = {
   paths = { "table", check = check_paths },
 }
 
+--- What tells one account from another on the same host.
+function M.identity(settings)
+  if settings.tenant or settings.school_code then
+    return (settings.tenant or "") .. " " .. (settings.school_code or "")
+  end
+  return settings.api_key
+end
+
 --- The headers of every request; their case is the one in the documents.
 function M.headers(settings)
   return {

@@ -41,6 +41,19 @@ describe("a table", function()
   end)
 end)
 
+describe("a message", function()
+  it("is written in one piece, for nginx and `work` write to the same place", function()
+    local stderr, pieces = io.stderr, {}
+    io.stderr = { write = function(_, ...)
+      for i = 1, select("#", ...) do pieces[#pieces + 1] = (select(i, ...)) end
+    end }
+    local ok, err = pcall(term.say, "listening")
+    io.stderr = stderr
+    assert.is_true(ok, err)
+    assert.same({ "billhook: listening\n" }, pieces)
+  end)
+end)
+
 describe("in a terminal", function()
   after_each(command.finish)
 

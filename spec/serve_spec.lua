@@ -272,6 +272,22 @@ describe("billhook serve", function()
     assert.equal(0, server.child:wait())
   end)
 
+  it("begins anew where a rule has broken the process that it runs in", function()
+    local server = new [[app:on("invoice.updated", { attempts = 1 }, function()
+      string.format = nil
+    end)]]
+    assert.equal(200, (server:post("INVOICE_UPDATED", 1)))
+    wait("its end", function()
+      return server.child:errors():find(
+        "billhook: work ended (exit 1); it starts again in 0.5 s", 1, true)
+    end)
+    assert.equal(200, (server:post("INVOICE_CREATED", 2)))
+    server:saying "created 2\n"
+    wait("the dead letter", function() return server.child:errors():find("event=dead", 1, true) end)
+    server.child:signal "TERM"
+    assert.equal(0, server.child:wait())
+  end)
+
   it("reads the rules again on HUP, unless they are broken", function()
     local server = new()
     assert.equal(200, (server:post("INVOICE_CREATED", 0)))

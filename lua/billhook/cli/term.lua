@@ -132,7 +132,7 @@ end
 ---A message for the person, on stderr.
 ---@param text string
 function M.say(text)
-  io.stderr:write("billhook: ", text, "\n")
+  io.stderr:write("billhook: " .. text .. "\n") -- in one piece: others write there too
 end
 
 ---What is going on, on stderr, only where somebody watches.

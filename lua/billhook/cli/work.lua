@@ -48,8 +48,8 @@ end
 
 local function round(app, stopped)
   local ok, ran, err = pcall(app.work, app, { limit = 64, stop = stopped })
-  if ok and ran then return ran end
-  return nil, tostring(ok and err or ran)
+  if not ok then return nil, tostring(ran), true end
+  return ran, not ran and tostring(err) or nil
 end
 
 -- Says what is wrong, and that it is no more; not over and over.
@@ -63,13 +63,15 @@ local function complainer(process)
   end
 end
 
+-- What the world does is waited for. What raises is no such thing (a rule has replaced
+-- a global that we need, say), and would hold its lanes for ever: a new process is clean.
 local function loop(app, stopped, process, once)
   local pause, complain = poll, complainer(process)
   repeat
-    local ran, err = round(app, stopped)
+    local ran, err, raised = round(app, stopped)
     complain(err)
     if not ran then
-      if once then return 1 end
+      if once or raised then return 1 end
       pause = math.min(pause * 2, longest)
     else
       pause = poll

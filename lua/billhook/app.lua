@@ -101,10 +101,14 @@ local RULES = {
 local function share(app)
   if app.inbox:find("^memory:") then return end
   local clients = require "billhook.client"
-  local weak = setmetatable({ app = app }, { __mode = "v" }) -- a client must not keep its app
+  -- A client must not keep its app. But where only the client is kept, it still needs the inbox:
+  -- without, it would know nothing of what is open.
+  local weak, url = setmetatable({ app = app }, { __mode = "v" }), app.inbox
   for _, account in pairs(app.accounts) do
     clients.share(account, function()
-      if weak.app then return require("billhook.host.quota").inbox_of(weak.app) end
+      local hosts = require "billhook.host.quota"
+      if weak.app then return hosts.inbox_of(weak.app) end
+      return hosts.inbox(url)
     end)
   end
 end

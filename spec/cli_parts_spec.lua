@@ -44,11 +44,11 @@ end)
 describe("a message", function()
   it("is written in one piece, for nginx and `work` write to the same place", function()
     local stderr, pieces = io.stderr, {}
-    io.stderr = { write = function(_, ...)
+    io.stderr = { write = function(_, ...) -- luacheck: ignore 122
       for i = 1, select("#", ...) do pieces[#pieces + 1] = (select(i, ...)) end
     end }
     local ok, err = pcall(term.say, "listening")
-    io.stderr = stderr
+    io.stderr = stderr -- luacheck: ignore 122
     assert.is_true(ok, err)
     assert.same({ "billhook: listening\n" }, pieces)
   end)

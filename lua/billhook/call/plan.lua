@@ -76,12 +76,63 @@ local function settings_of(state, operation, given, level)
   end
   local settings = options.read(operation.idempotent and rules or unsafe_rules, given,
     state.vendor.name .. " " .. operation.name, level + 1)
-  return settings
+  return settings -- no tail call: that would be a level less
 end
 
 -- an id as text, the same for 16, "16" and 16.0
 local function id_text(id)
   return type(id) == "number" and ("%.0f"):format(id) or tostring(id)
+end
+
+-- What this call's options say, else the client's.
+local function set(plan, settings, defaults)
+  plan.reference, plan.traceparent = settings.reference, settings.traceparent
+  plan.background = settings.priority == "background"
+  plan.timeout = settings.timeout or defaults.timeout
+  plan.connect_timeout = settings.connect_timeout or defaults.connect_timeout
+  plan.settle_timeout = settings.settle_timeout or defaults.settle_timeout
+  plan.attempts = settings.attempts or defaults.attempts
+  plan.limit = settings.limit or defaults.limit
+end
+
+-- The body as text.
+local function write(plan, level)
+  local encoded, text = pcall(require("billhook.json").encode, plan.body)
+  if not encoded then
+    error(("the parameters of %s can't be written as JSON: %s"):format(plan.operation,
+      tostring(text)), level + 1)
+  end
+  plan.body = text
+end
+
+-- What is asked for, as plain data that can be kept and compared.
+local function plain_of(plan, operation)
+  local plain = plan.body and core.json.decode(plan.body) or {}
+  for _, id in ipairs(operation.ids) do
+    plain[id] = id_text(plan.params[id])
+  end
+  return plain
+end
+
+-- The request, as C lays it out.
+local function prepare(state, operation, params, level)
+  local name = operation.name
+  local paged = operation.answer == "page"
+  local follow = paged and params.page == nil
+  if follow then
+    params.page = 1 -- the server tells of a next page only to those who ask for one
+  end
+  local known, plan = pcall(core.call.prepare, state.vendor.name, name, params,
+    state.options.paths)
+  if not known then
+    error(tostring(plan), level + 1)
+  end
+  plan.operation, plan.params, plan.paged, plan.follow = name, params, paged, follow
+  plan.dry = params.onlyValidateRequest == true
+  plan.idempotent = plan.idempotent or plan.dry -- a dry run changes nothing
+  plan.accept = plan.answer == "file" and "*/*" or nil
+  plan.url = state.base.url .. plan.path .. (plan.query and "?" .. plan.query or "")
+  return plan
 end
 
 --- Checks a call and gives its plan.
@@ -96,7 +147,7 @@ function M.make(state, name, params, given, level)
     error(state.cannot, level + 1)
   end
   params = params or {}
-  local vendor, defaults = state.vendor, state.options
+  local vendor = state.vendor
   local operation = operations.of(vendor.name)[name]
   if not operation then
     error(("unknown operation '%s' of %s"):format(tostring(name), vendor.name), level + 1)
@@ -105,44 +156,15 @@ function M.make(state, name, params, given, level)
   if settings.reference then
     refer(state, name, params, settings.reference, level + 1)
   end
-  local paged = operation.answer == "page"
-  local follow = paged and params.page == nil
-  if follow then
-    params.page = 1 -- the server tells of a next page only to those who ask for one
-  end
-  local known, plan = pcall(core.call.prepare, vendor.name, name, params, defaults.paths)
-  if not known then
-    error(tostring(plan), level + 1)
-  end
-  plan.operation, plan.params, plan.paged, plan.follow = name, params, paged, follow
-  plan.dry = params.onlyValidateRequest == true
-  plan.idempotent = plan.idempotent or plan.dry -- a dry run changes nothing
-  plan.reference, plan.traceparent = settings.reference, settings.traceparent
-  plan.background = settings.priority == "background"
-  plan.timeout = settings.timeout or defaults.timeout
-  plan.connect_timeout = settings.connect_timeout or defaults.connect_timeout
-  plan.settle_timeout = settings.settle_timeout or defaults.settle_timeout
-  plan.attempts = settings.attempts or defaults.attempts
-  plan.limit = settings.limit or defaults.limit
+  local plan = prepare(state, operation, params, level + 1)
+  set(plan, settings, state.options)
   plan.invoices = vendor.invoices[name]
   plan.private = vendor.private and vendor.private[name]
-  plan.accept = plan.answer == "file" and "*/*" or nil
-  plan.url = state.base.url .. plan.path .. (plan.query and "?" .. plan.query or "")
-  local fields = plan.body
-  if fields then
-    local encoded, text = pcall(require("billhook.json").encode, fields)
-    if not encoded then
-      error(("the parameters of %s can't be written as JSON: %s"):format(name, tostring(text)),
-        level + 1)
-    end
-    plan.body = text
+  if plan.body then
+    write(plan, level + 1)
   end
   if not plan.idempotent then
-    -- what was asked for, as plain data that can be kept and compared
-    plan.plain = fields and core.json.decode(plan.body) or {}
-    for _, id in ipairs(operation.ids) do
-      plan.plain[id] = id_text(params[id])
-    end
+    plan.plain = plain_of(plan, operation)
   end
   return plan
 end

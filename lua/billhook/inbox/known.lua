@@ -159,17 +159,17 @@ end
 
 ---What becomes of a delivery of other news under an id that is known.
 local function differing(job, old, event)
-  local result, tries = nil, 0
-  repeat
+  local tries = 0
+  while true do
     tries = tries + 1
     local others = job.query(BY_PREFIX, event.account, event.id .. "~", event.id .. "\127")
     for _, one in ipairs(others) do
       if same_news(one, event) then return same(job, one, event) end
     end
-    result = proven(event) and replace(job, old, event)
+    local result = proven(event) and replace(job, old, event)
       or another(job, old, event, others, tries)
-  until result -- another transaction was quicker
-  return result
+    if result then return result end -- else another transaction was quicker
+  end
 end
 
 local YIELD = [[

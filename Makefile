@@ -20,7 +20,7 @@ WARN := -std=gnu11 -Wall -Wextra -Wpedantic -Wshadow -Wcast-qual \
 OBJECTS := core curl sqlite pq process
 SRC_core := core.c json.c json_out.c json_stream.c ljson.c decimal.c ldecimal.c \
   text.c head.c sign.c verify.c scheme.c scheme_betterez.c \
-  scheme_dreamapply.c scheme_dreamclass.c lverify.c ltext.c call.c lcall.c lbody.c \
+  scheme_dreamapply.c scheme_dreamclass.c lverify.c ltext.c call.c lcall.c lparam.c lbody.c \
   dreamapply.c dreamclass.c betterez.c
 LIB_core := -lcrypto
 SRC_curl := curl.c curl_head.c lcurl.c
@@ -49,7 +49,7 @@ define rules # (lua)
 $(B)/$(1)/%.o: src/%.c Makefile
 	@mkdir -p $$(@D)
 	$$(CC) $$(CFLAGS) $$(WARN) -fPIC -fvisibility=hidden -I$$(INC_$(1)) \
-	  -MMD -c -o $$@ $$<
+	  -MMD -MP -c -o $$@ $$<
 endef
 
 all:

@@ -41,6 +41,7 @@ build = {
         "src/ltext.c",
         "src/call.c",
         "src/lcall.c",
+        "src/lparam.c",
         "src/lbody.c",
         "src/dreamapply.c",
         "src/dreamclass.c",

@@ -2,7 +2,8 @@
 ** lbody.c - the body of a call, as a table that json.lua encodes: fields that
 ** the operation's table names, or the caller's own table.
 */
-#include "lcall.h"
+#include "lbody.h"
+#include "lparam.h"
 #include "ldecimal.h"
 
 /* the one null, which open_json keeps there */
@@ -10,7 +11,7 @@ static void pushnull(lua_State *L) {
   lua_getfield(L, LUA_REGISTRYINDEX, "billhook.json.null");
 }
 
-void lcall_pushnumbers(lua_State *L) {
+void lbody_pushnumbers(lua_State *L) {
   luaL_newmetatable(L, "billhook.json.number");
 }
 
@@ -19,7 +20,7 @@ static void pushexact(lua_State *L, slice written) {
   lua_createtable(L, 1, 0);
   lua_pushlstring(L, written.p, written.n);
   lua_rawseti(L, -2, 1);
-  lcall_pushnumbers(L);
+  lbody_pushnumbers(L);
   lua_setmetatable(L, -2);
 }
 
@@ -30,7 +31,7 @@ static void pushscalar(lua_State *L, const call_op *op,
   call_out out = {text, 0, sizeof text};
   slice written = {text, 0};
   int64_t n;
-  lcall_put(L, op, param, name, i, 0, &out);
+  lparam_put(L, op, param, name, i, 0, &out);
   written.n = out.n;
   if (lua_isboolean(L, i) && param->type == CALL_BOOLEAN)
     lua_pushvalue(L, i);
@@ -68,8 +69,8 @@ static void checkfields(lua_State *L, const call_op *op,
     lua_pop(L, 1);
     if (isfield(L, fields, tuple)) continue;
     lua_pushvalue(L, -1);
-    lcall_fail(L, "unknown parameter '%s.%s' of %s", name, lua_tostring(L, -1),
-               op->name);
+    lparam_fail(L, "unknown parameter '%s.%s' of %s", name,
+                lua_tostring(L, -1), op->name);
   }
 }
 
@@ -90,7 +91,7 @@ static void setfield(lua_State *L, const call_op *op, const call_param *field,
   } else if (field->flags & CALL_NULL) {
     lua_setfield(L, value - 1, field->name);
   } else if (field->flags & CALL_REQUIRED) {
-    lcall_fail(L, "missing parameter '%s' of %s", path, op->name);
+    lparam_fail(L, "missing parameter '%s' of %s", path, op->name);
   }
   lua_settop(L, value - 1);
 }
@@ -100,7 +101,7 @@ static void pushrecord(lua_State *L, const call_op *op,
                        const call_param *param, const char *name, int i) {
   const call_param *fields = param->detail.fields;
   int at;
-  if (!lua_istable(L, i)) lcall_bad(L, op, name, "table expected", i);
+  if (!lua_istable(L, i)) lparam_bad(L, op, name, "table expected", i);
   checkfields(L, op, fields, name, i);
   lua_newtable(L); /* [t] */
   for (at = 0; fields[at].name != NULL; at++) {
@@ -119,7 +120,7 @@ static void pushone(lua_State *L, const call_op *op, const call_param *param,
     pushrecord(L, op, param, name, i);
   } else if (param->type == CALL_OBJECT) {
     if (!lua_istable(L, i) || lua_rawlen(L, i) > 0)
-      lcall_bad(L, op, name, "table with names expected", i);
+      lparam_bad(L, op, name, "table with names expected", i);
     lua_pushvalue(L, i);
   } else {
     pushscalar(L, op, param, name, i);
@@ -128,10 +129,10 @@ static void pushone(lua_State *L, const call_op *op, const call_param *param,
 
 static void pushlist(lua_State *L, const call_op *op, const call_param *param,
                      int i) {
-  int k, n = lcall_checklist(L, op, param->name, i);
+  int k, n = lparam_checklist(L, op, param->name, i);
   lua_createtable(L, n, 0); /* [list] */
   for (k = 1; k <= n; k++) {
-    const char *name = lcall_element(L, param->name, k); /* [list name] */
+    const char *name = lparam_element(L, param->name, k); /* [list name] */
     lua_rawgeti(L, i, k); /* [list name value] */
     pushone(L, op, param, name, lua_gettop(L));
     lua_rawseti(L, -4, k);
@@ -147,7 +148,7 @@ static void pushmember(lua_State *L, const call_op *op,
   } else if (lua_istable(L, i)) {
     pushlist(L, op, param, i);
   } else if (param->type == CALL_RECORD) {
-    lcall_bad(L, op, param->name, "list of tables expected", i);
+    lparam_bad(L, op, param->name, "list of tables expected", i);
   } else {
     lua_createtable(L, 1, 0); /* [list] */
     pushone(L, op, param, param->name, i);
@@ -161,9 +162,9 @@ static const call_param *in_place(const call_param *params, int place) {
   return params->name != NULL ? params : NULL;
 }
 
-void lcall_set_body(lua_State *L, const call_request *r) {
+void lbody_set(lua_State *L, const call_request *r) {
   const call_param *param = in_place(r->op->params, CALL_BODY);
-  if (param != NULL && lcall_given(L, param->name)) { /* [t value] */
+  if (param != NULL && lparam_given(L, param->name)) { /* [t value] */
     pushmember(L, r->op, param, lua_gettop(L));
     lua_setfield(L, -3, "body");
     lua_pop(L, 1);
@@ -172,7 +173,7 @@ void lcall_set_body(lua_State *L, const call_request *r) {
   if (in_place(r->op->params, CALL_FIELD) == NULL) return;
   lua_newtable(L); /* [t body] */
   for (param = r->op->params; param->name != NULL; param++) {
-    if (param->place != CALL_FIELD || !lcall_given(L, param->name)) continue;
+    if (param->place != CALL_FIELD || !lparam_given(L, param->name)) continue;
     pushmember(L, r->op, param, lua_gettop(L)); /* [t body value member] */
     lua_setfield(L, -3, param->name);
     lua_pop(L, 1);

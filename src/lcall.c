@@ -4,17 +4,8 @@
 ** lbody.c's.
 */
 #include "core.h"
-#include "lcall.h"
-#include "ldecimal.h"
-#include <stdarg.h>
-
-int lcall_fail(lua_State *L, const char *format, ...) {
-  va_list args;
-  va_start(args, format);
-  lua_pushvfstring(L, format, args);
-  va_end(args);
-  return lua_error(L);
-}
+#include "lbody.h"
+#include "lparam.h"
 
 static slice checkslice(lua_State *L, int i) {
   slice s;
@@ -24,15 +15,16 @@ static slice checkslice(lua_State *L, int i) {
 
 static const call_vendor *checkvendor(lua_State *L) {
   const call_vendor *vendor = call_find_vendor(checkslice(L, 1));
-  if (vendor == NULL) lcall_fail(L, "unknown vendor '%s'", lua_tostring(L, 1));
+  if (vendor == NULL)
+    lparam_fail(L, "unknown vendor '%s'", lua_tostring(L, 1));
   return vendor;
 }
 
 static const call_op *checkop(lua_State *L, const call_vendor *vendor) {
   const call_op *op = call_find(vendor, checkslice(L, 2));
   if (op == NULL)
-    lcall_fail(L, "unknown operation '%s' of %s", lua_tostring(L, 2),
-               vendor->name);
+    lparam_fail(L, "unknown operation '%s' of %s", lua_tostring(L, 2),
+                vendor->name);
   return op;
 }
 
@@ -54,93 +46,7 @@ static void set_number(lua_State *L, const char *name, int64_t n) {
   lua_setfield(L, -2, name);
 }
 
-/* --- values ----------------------------------------------------------- */
-
-/* room: of a decimal's text, which the value points into */
-static call_value tovalue(lua_State *L, int i, char *room) {
-  call_value value = {CALL_IS_OTHER, 0, {NULL, 0}};
-  decimal d;
-  if (lua_isnil(L, i)) {
-    value.kind = CALL_IS_NONE;
-  } else if (lua_isboolean(L, i)) {
-    value.kind = CALL_IS_BOOLEAN;
-    value.integer = lua_toboolean(L, i);
-  } else if (lua_type(L, i) == LUA_TSTRING) {
-    value.kind = CALL_IS_TEXT;
-    value.text.p = lua_tolstring(L, i, &value.text.n);
-  } else if (tointeger(L, i, &value.integer)) {
-    value.kind = CALL_IS_INTEGER;
-  } else if (todecimal(L, i, &d) == DECIMAL_OK) {
-    value.kind = CALL_IS_DECIMAL;
-    value.text.p = room;
-    value.text.n = decimal_text(d, room);
-  }
-  return value;
-}
-
-/* what a value is, for a message: short texts and numbers as they are */
-static const char *describe(lua_State *L, int i) {
-  size_t n;
-  if (lua_type(L, i) == LUA_TNUMBER) {
-    lua_pushvalue(L, i);
-    return lua_tostring(L, -1);
-  }
-  if (lua_type(L, i) != LUA_TSTRING) return luaL_typename(L, i);
-  lua_tolstring(L, i, &n);
-  return n > 40 ? "string" : lua_pushfstring(L, "\"%s\"", lua_tostring(L, i));
-}
-
-int lcall_bad(lua_State *L, const call_op *op, const char *name,
-              const char *expected, int i) {
-  return lcall_fail(L, "bad parameter '%s' of %s (%s, got %s)", name, op->name,
-                    expected, describe(L, i));
-}
-
-void lcall_put(lua_State *L, const call_op *op, const call_param *param,
-               const char *name, int i, int encoded, call_out *out) {
-  char room[DECIMAL_ROOM];
-  call_value value = tovalue(L, i, room);
-  const char *expected = call_write(param, &value, encoded, out);
-  decimal d;
-  if (expected == NULL) return;
-  if (value.kind == CALL_IS_OTHER && todecimal(L, i, &d) == DECIMAL_VAGUE)
-    expected = decimal_faults[DECIMAL_VAGUE];
-  else if (param->type != CALL_BOOLEAN)
-    lcall_bad(L, op, name, expected, i);
-  lcall_fail(L, "bad parameter '%s' of %s (%s, got %s)", name, op->name,
-             expected, luaL_typename(L, i));
-}
-
-int lcall_checklist(lua_State *L, const call_op *op, const char *name, int i) {
-  int n = (int)lua_rawlen(L, i), members = 0;
-  if (n == 0)
-    lcall_fail(L, "bad parameter '%s' of %s (list of one or more expected)",
-               name, op->name);
-  lua_pushnil(L);
-  while (lua_next(L, i) != 0) { /* [key value] */
-    lua_pop(L, 1);
-    members++;
-  }
-  if (members != n)
-    lcall_fail(
-        L, "bad parameter '%s' of %s (list without gaps or names expected)",
-        name, op->name);
-  return n;
-}
-
-const char *lcall_element(lua_State *L, const char *name, int n) {
-  return lua_pushfstring(L, "%s[%d]", name, n);
-}
-
 /* --- path and query --------------------------------------------------- */
-
-int lcall_given(lua_State *L, const char *name) {
-  lua_pushstring(L, name);
-  lua_rawget(L, ARG_PARAMS);
-  if (!lua_isnil(L, -1)) return 1;
-  lua_pop(L, 1);
-  return 0;
-}
 
 static void put_path(lua_State *L, const call_request *r, call_out *out) {
   slice path = r->path, literal, name;
@@ -149,8 +55,8 @@ static void put_path(lua_State *L, const call_request *r, call_out *out) {
     call_put(out, literal);
     if (name.p == NULL) continue;
     param = call_find_param(r->op->params, name);
-    lcall_given(L, param->name); /* it is: what a path names is required */
-    lcall_put(L, r->op, param, param->name, lua_gettop(L), 1, out);
+    lparam_given(L, param->name); /* it is: what a path names is required */
+    lparam_put(L, r->op, param, param->name, lua_gettop(L), 1, out);
     lua_pop(L, 1);
   }
 }
@@ -160,14 +66,14 @@ static void put_values(lua_State *L, const call_op *op,
                        const call_param *param, call_out *out) {
   int top = lua_gettop(L), i, n;
   if (!(param->flags & CALL_LIST) || !lua_istable(L, top)) {
-    lcall_put(L, op, param, param->name, top, 1, out);
+    lparam_put(L, op, param, param->name, top, 1, out);
   } else {
-    n = lcall_checklist(L, op, param->name, top);
+    n = lparam_checklist(L, op, param->name, top);
     for (i = 1; i <= n; i++) {
-      const char *name = lcall_element(L, param->name, i); /* [list name] */
+      const char *name = lparam_element(L, param->name, i); /* [list name] */
       if (i > 1) call_put(out, slice_of(","));
       lua_rawgeti(L, top, i); /* [list name value] */
-      lcall_put(L, op, param, name, lua_gettop(L), 1, out);
+      lparam_put(L, op, param, name, lua_gettop(L), 1, out);
       lua_settop(L, top);
     }
   }
@@ -178,7 +84,7 @@ static void put_query(lua_State *L, const call_request *r, call_out *out) {
   const call_param *param;
   size_t before = out->n;
   for (param = r->op->params; param->name != NULL; param++) {
-    if (param->place != CALL_QUERY || !lcall_given(L, param->name)) continue;
+    if (param->place != CALL_QUERY || !lparam_given(L, param->name)) continue;
     if (out->n > before) call_put(out, slice_of("&"));
     call_put(out, slice_of(param->name));
     call_put(out, slice_of("="));
@@ -222,18 +128,18 @@ static void checkparams(lua_State *L, const call_op *op) {
     lua_replace(L, ARG_PARAMS);
   }
   if (!lua_istable(L, ARG_PARAMS))
-    lcall_fail(L, "bad parameters of %s (table expected, got %s)", op->name,
-               luaL_typename(L, ARG_PARAMS));
+    lparam_fail(L, "bad parameters of %s (table expected, got %s)", op->name,
+                luaL_typename(L, ARG_PARAMS));
   lua_pushnil(L);
   while (lua_next(L, ARG_PARAMS) != 0) { /* [key value] */
     slice name = {NULL, 0};
     lua_pop(L, 1);
     if (lua_type(L, -1) != LUA_TSTRING)
-      lcall_fail(L, "unknown parameter [%s] of %s", describe(L, lua_gettop(L)),
-                 op->name);
+      lparam_fail(L, "unknown parameter [%s] of %s",
+                  lparam_describe(L, lua_gettop(L)), op->name);
     name.p = lua_tolstring(L, -1, &name.n);
     if (call_find_param(op->params, name) == NULL)
-      lcall_fail(L, "unknown parameter '%s' of %s", name.p, op->name);
+      lparam_fail(L, "unknown parameter '%s' of %s", name.p, op->name);
   }
 }
 
@@ -247,16 +153,16 @@ static slice ownpath(lua_State *L, const call_op *op) {
   if (lua_type(L, -1) == LUA_TSTRING) path.p = lua_tolstring(L, -1, &path.n);
   wrong = call_check_path(op, path, &name);
   if (wrong == NULL) return path;
-  if (name.n == 0) lcall_fail(L, "bad path of %s (%s)", op->name, wrong);
+  if (name.n == 0) lparam_fail(L, "bad path of %s (%s)", op->name, wrong);
   lua_pushlstring(L, name.p, name.n);
-  lcall_fail(L, "bad path of %s (%s: %s)", op->name, lua_tostring(L, -1),
-             wrong);
+  lparam_fail(L, "bad path of %s (%s: %s)", op->name, lua_tostring(L, -1),
+              wrong);
   return path;
 }
 
 static void choose(lua_State *L, call_request *r) {
   const call_route *route = r->op->routes;
-  while (route->param != NULL && !lcall_given(L, route->param))
+  while (route->param != NULL && !lparam_given(L, route->param))
     route++;
   if (route->param == NULL)
     r->path = ownpath(L, r->op);
@@ -270,13 +176,13 @@ static void checkgiven(lua_State *L, const call_request *r) {
   const call_param *param;
   for (param = r->op->params; param->name != NULL; param++) {
     int out = call_leaves_out(r->route, r->path, param);
-    if (lcall_given(L, param->name)) {
+    if (lparam_given(L, param->name)) {
       lua_pop(L, 1);
       if (out)
-        lcall_fail(L, "parameter '%s' of %s does not go with '%s'",
-                   param->name, r->op->name, r->route->param);
+        lparam_fail(L, "parameter '%s' of %s does not go with '%s'",
+                    param->name, r->op->name, r->route->param);
     } else if ((param->flags & CALL_REQUIRED) && !out) {
-      lcall_fail(L, "missing parameter '%s' of %s", param->name, r->op->name);
+      lparam_fail(L, "missing parameter '%s' of %s", param->name, r->op->name);
     }
   }
 }
@@ -300,7 +206,7 @@ static int l_call_prepare(lua_State *L) {
   lua_createtable(L, 0, PLAN); /* [t] */
   set_op(L, request.op, request.route);
   set_url(L, &request);
-  lcall_set_body(L, &request);
+  lbody_set(L, &request);
   return 1;
 }
 
@@ -426,7 +332,7 @@ static const luaL_Reg functions[] = {
 
 int open_call(lua_State *L) {
   luaL_newlib(L, functions);
-  lcall_pushnumbers(L); /* [call numbers] */
+  lbody_pushnumbers(L); /* [call numbers] */
   lua_setfield(L, -2, "number");
   return 1;
 }

@@ -1,0 +1,99 @@
+/*
+** lparam.c - the caller's parameters, one by one: from Lua's values to those
+** of call.c, and what is said of those that are none.
+*/
+#include "lparam.h"
+#include "ldecimal.h"
+#include <stdarg.h>
+
+int lparam_fail(lua_State *L, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  lua_pushvfstring(L, format, args);
+  va_end(args);
+  return lua_error(L);
+}
+
+int lparam_given(lua_State *L, const char *name) {
+  lua_pushstring(L, name);
+  lua_rawget(L, ARG_PARAMS);
+  if (!lua_isnil(L, -1)) return 1;
+  lua_pop(L, 1);
+  return 0;
+}
+
+/* room: of a decimal's text, which the value points into */
+static call_value tovalue(lua_State *L, int i, char *room) {
+  call_value value = {CALL_IS_OTHER, 0, {NULL, 0}};
+  decimal d;
+  if (lua_isnil(L, i)) {
+    value.kind = CALL_IS_NONE;
+  } else if (lua_isboolean(L, i)) {
+    value.kind = CALL_IS_BOOLEAN;
+    value.integer = lua_toboolean(L, i);
+  } else if (lua_type(L, i) == LUA_TSTRING) {
+    value.kind = CALL_IS_TEXT;
+    value.text.p = lua_tolstring(L, i, &value.text.n);
+  } else if (tointeger(L, i, &value.integer)) {
+    value.kind = CALL_IS_INTEGER;
+  } else if (todecimal(L, i, &d) == DECIMAL_OK) {
+    value.kind = CALL_IS_DECIMAL;
+    value.text.p = room;
+    value.text.n = decimal_text(d, room);
+  }
+  return value;
+}
+
+const char *lparam_describe(lua_State *L, int i) {
+  size_t n;
+  if (lua_type(L, i) == LUA_TNUMBER) {
+    lua_pushvalue(L, i);
+    return lua_tostring(L, -1);
+  }
+  if (lua_type(L, i) != LUA_TSTRING) return luaL_typename(L, i);
+  lua_tolstring(L, i, &n);
+  return n > 40 ? "string" : lua_pushfstring(L, "\"%s\"", lua_tostring(L, i));
+}
+
+int lparam_bad(lua_State *L, const call_op *op, const char *name,
+               const char *expected, int i) {
+  return lparam_fail(L, "bad parameter '%s' of %s (%s, got %s)", name,
+                     op->name, expected, lparam_describe(L, i));
+}
+
+void lparam_put(lua_State *L, const call_op *op, const call_param *param,
+                const char *name, int i, int encoded, call_out *out) {
+  char room[DECIMAL_ROOM];
+  call_value value = tovalue(L, i, room);
+  const char *expected = call_write(param, &value, encoded, out);
+  decimal d;
+  if (expected == NULL) return;
+  if (value.kind == CALL_IS_OTHER && todecimal(L, i, &d) == DECIMAL_VAGUE)
+    expected = decimal_faults[DECIMAL_VAGUE];
+  else if (param->type != CALL_BOOLEAN)
+    lparam_bad(L, op, name, expected, i);
+  lparam_fail(L, "bad parameter '%s' of %s (%s, got %s)", name, op->name,
+              expected, luaL_typename(L, i));
+}
+
+int lparam_checklist(lua_State *L, const call_op *op, const char *name,
+                     int i) {
+  int n = (int)lua_rawlen(L, i), members = 0;
+  if (n == 0)
+    lparam_fail(L, "bad parameter '%s' of %s (list of one or more expected)",
+                name, op->name);
+  lua_pushnil(L);
+  while (lua_next(L, i) != 0) { /* [key value] */
+    lua_pop(L, 1);
+    members++;
+  }
+  if (members != n)
+    lparam_fail(
+        L, "bad parameter '%s' of %s (list without gaps or names expected)",
+        name, op->name);
+  return n;
+}
+
+const char *lparam_element(lua_State *L, const char *name, int n) {
+  return lua_pushfstring(L, "%s[%d]", name, n);
+}

@@ -1,0 +1,45 @@
+/*
+** lparam.h - the caller's parameters, one by one, as the walk over them
+** (lcall.c) and the making of a body (lbody.c) ask for them.
+**
+** What is wrong with a call raises a message without a position: the client
+** adds that of its own caller.
+*/
+#ifndef BILLHOOK_LPARAM_H
+#define BILLHOOK_LPARAM_H
+
+#include "compat.h"
+#include "call.h"
+
+#pragma GCC visibility push(hidden)
+
+enum { ARG_PARAMS = 3, ARG_PATHS = 4 }; /* where prepare's stand */
+
+/* raises; the types are so that it can stand in a return */
+int lparam_fail(lua_State *L, const char *format, ...);
+
+/* raises: the value at i is not what was expected. name is as the caller
+** would write it, "items[2].price" */
+int lparam_bad(lua_State *L, const call_op *op, const char *name,
+               const char *expected, int i);
+
+/* what a value is, for a message: short texts and numbers as they are. May
+** push */
+const char *lparam_describe(lua_State *L, int i);
+
+/* checks and writes the value at i */
+void lparam_put(lua_State *L, const call_op *op, const call_param *param,
+                const char *name, int i, int encoded, call_out *out);
+
+/* a list at i without gaps, names or emptiness: its length */
+int lparam_checklist(lua_State *L, const call_op *op, const char *name, int i);
+
+/* pushes the name of a list's element */
+const char *lparam_element(lua_State *L, const char *name, int n);
+
+/* pushes the parameter of this name, if 1 */
+int lparam_given(lua_State *L, const char *name);
+
+#pragma GCC visibility pop
+
+#endif

@@ -391,6 +391,12 @@ describe("billhook.app", function()
     raises("option 'attempts' of billhook.app must be a whole number", with("attempts", 0))
     raises("option 'hold' of billhook.app must be above 0", with("hold", 0))
     raises("option 'budget' of billhook.app must be above 0", with("budget", -1))
+    raises("option 'hold' of billhook.app must be above 0, up to 2592000", with("hold", 2592001))
+    raises("option 'budget' of billhook.app must be above 0, up to 86400", with("budget", 86401))
+    for _, days in ipairs { 0, 36501, 1 / 0 } do
+      raises("option 'retention' of billhook.app must be days above 0, up to 36500, or false",
+        with("retention", days))
+    end
     raises("has an unknown field 'foo'", with("backoff", { foo = 1 }))
     raises("must have seconds in 'base'", with("backoff", { base = 0 }))
     raises("option 'log' of billhook.app must be a function", with("log", 7))

@@ -77,10 +77,17 @@ local function check_inbox(given)
 end
 
 local function check_retention(given)
-  if given == false or type(given) == "number" and given > 0 and given < math.huge then
+  if given == false or type(given) == "number" and given > 0 and given <= 36500 then
     return given
   end
-  return nil, "must be days above 0, or false"
+  return nil, "must be days above 0, up to 36500, or false"
+end
+
+local function seconds_up_to(most)
+  return function(value)
+    if value > 0 and value <= most then return value end
+    return nil, ("must be above 0, up to %d"):format(most)
+  end
 end
 
 local RULES = {
@@ -88,8 +95,8 @@ local RULES = {
   accounts = { "table", check = check_accounts },
   attempts = { "number", check = options.counting, default = 24 },
   backoff = { "table", check = check_backoff, default = { base = 5, cap = 3600 } },
-  hold = { "number", check = options.positive, default = 900 },
-  budget = { "number", check = options.positive, default = 60 },
+  hold = { "number", check = seconds_up_to(30 * 86400), default = 900 },
+  budget = { "number", check = seconds_up_to(86400), default = 60 },
   retention = { { "number", "boolean" }, check = check_retention, default = 90 },
   log = { "function" },
   clock = { "function" },

@@ -256,12 +256,31 @@ describe("The fake transport", function()
     assert.is_nil(reader:read())
   end)
 
-  it("minds the limit", function()
+  it("tears where it is told to, after what came before", function()
+    local transport = fake.new(function()
+      return { body = "hel", torn = { kind = "network", message = "torn" } }
+    end)
+    transport.chunk = 2
+    local failure = { kind = "network", message = "torn", sent = true }
+    assert.are.same({ nil, failure }, { transport:request(request()) })
+    local reader = transport:stream(request())
+    assert.are.equal("he", reader:read())
+    assert.are.equal("l", reader:read())
+    for _ = 1, 2 do assert.are.same({ nil, failure }, { reader:read() }) end
+    reader:close()
+    assert.is_nil((select(2, reader:read())))
+  end)
+
+  it("minds the limit, in a stream after what it allows", function()
     local transport = fake.new(function() return { body = "hello" } end)
     assert.are.equal("hello", transport:request(request { limit = 5 }).body)
     local response, failure = transport:request(request { limit = 4 })
     assert.is_nil(response)
     assert.are.equal("too_large", failure.kind)
+    transport.chunk = 10
+    local reader = transport:stream(request { limit = 4 })
+    assert.are.equal("hell", reader:read())
+    assert.are.equal("too_large", select(2, reader:read()).kind)
   end)
 
   it("raises where the handler is no good", function()

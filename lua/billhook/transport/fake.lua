@@ -3,6 +3,7 @@
 --   local fake = require "billhook.transport.fake"
 --   local transport = fake.new(function(request, n)      -- n: 1 for the first request
 --     if n == 1 then return { status = 503 } end         -- headers {} and body "" by default
+--     if n == 2 then return { body = "[{", torn = { kind = "network" } } end  -- breaks off there
 --     return nil, { kind = "timeout" }                   -- sent = true by default
 --   end)
 --   local client = billhook.dreamapply { transport = transport, ... }
@@ -46,15 +47,18 @@ local function answer(self, request)
   local response, failure = self.handler(request, #self.requests)
   if response == nil then return nil, failure_of(failure) end
   if type(response) ~= "table" then failure_of(response) end
-  local body = response.body or ""
+  local body, torn = response.body or "", response.torn and failure_of(response.torn)
   if #body > request.limit then
-    return nil, { kind = "too_large", message = "the body is over the limit", sent = true }
+    body = body:sub(1, request.limit)
+    torn = { kind = "too_large", message = "the body is over the limit", sent = true }
   end
-  return { status = response.status or 200, headers = lowered(response.headers), body = body }
+  return { status = response.status or 200, headers = lowered(response.headers), body = body }, torn
 end
 
 function Fake:request(request)
-  return answer(self, checked(request, 2))
+  local response, failure = answer(self, checked(request, 2))
+  if failure then return nil, failure end
+  return response
 end
 
 --- The body comes in pieces of `chunk` bytes (1 by default, the hardest for a parser).
@@ -63,19 +67,19 @@ function Fake:stream(request)
   if not response then return nil, failure end
   return setmetatable({
     status = response.status, headers = response.headers, body = response.body, at = 1,
-    chunk = self.chunk,
+    chunk = self.chunk, torn = failure,
   }, reader_mt)
 end
 
 function Reader:read()
   local from = self.at
-  if from > #self.body then return nil end
+  if from > #self.body then return nil, self.torn end
   self.at = from + self.chunk
   return self.body:sub(from, self.at - 1)
 end
 
 function Reader:close()
-  self.at = #self.body + 1
+  self.at, self.torn = #self.body + 1, nil
 end
 
 function Fake:sleep(seconds)

@@ -216,6 +216,21 @@ describe("the worker transport", function()
     end
   end)
 
+  it("looks for streams that were dropped where there is no room for another", function()
+    start { vms = 3, init = [[
+      require("billhook.host.gate").configure { vms = 3 } -- one stream
+      require("billhook.transport.spool").SIZE = 65536
+      collectgarbage "stop"
+    ]] }
+    for _, seconds in ipairs { 3600, 10 } do
+      local request = large()
+      request.timeout = seconds
+      local status, _, body = server.nginx:request { method = "POST", path = "/dropped",
+        body = json.encode { request = request } }
+      assert.equal(200, status, body)
+    end
+  end)
+
   it("keeps VMs for the calls that are made between a stream's elements", function()
     start { vms = 4, init = [[
       require("billhook.host.gate").configure { vms = 4 } -- two for calls

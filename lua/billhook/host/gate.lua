@@ -94,8 +94,16 @@ local function perform(job)
   return answer
 end
 
+-- A stream that was dropped unread holds its slot until the collector finds it.
+local function find_dropped(slot)
+  if slot:count() > 0 then return end
+  collectgarbage()
+  collectgarbage() -- what the first one's finalizers let go
+end
+
 local function enter(class, wait)
   local slot = slot_of(class)
+  if class == "stream" then find_dropped(slot) end
   local ok, err = slot:wait(wait)
   if ok then return slot end
   if err == "timeout" then err = ("no worker thread became free in %g s"):format(wait) end

@@ -254,6 +254,17 @@ describe("the calls of an app", function()
     assert.equal(0, #sql "SELECT * FROM intents")
   end)
 
+  it("are written down by a client that has outlived its app", function()
+    local client = start().accounts.school
+    collectgarbage()
+    collectgarbage()
+    there.on_post = function() return nil, lost end
+    assert.equal("unknown_outcome", select(2, create(client)).kind)
+    assert.equal(1, #sql "SELECT * FROM intents")
+    assert.equal("unknown_outcome", select(2, create(client)).kind)
+    assert.equal(1, there.posts)
+  end)
+
   it("are open still when the key was changed", function()
     crash(start(), create, function(sent) there.make(sent) end)
     local app = start(nil, "another key")
@@ -324,6 +335,38 @@ describe("the calls of an app", function()
     assert.equal("the place was lost", err.message)
     assert.equal(false, err.sent)
     assert.equal("another", sql("SELECT token FROM places")[1].token)
+  end)
+
+  it("keep what they have seen before each attempt, and their place", function()
+    local gets, stolen = 0, false
+    local function client()
+      return billhook.app { inbox = "sqlite:" .. path, log = function() end, accounts = {
+        school = billhook.dreamapply { base_url = "https://apply.example.edu", quota = false,
+          api_key = "recover-" .. n, transport = fake.new(function(request)
+            if request.method == "GET" then
+              gets = gets + 1
+              if stolen and gets > 1 then sql "UPDATE places SET token = 'another'" end
+              return { body = gets > 1 and '{"4":{"id":4}}' or "[]" }
+            end
+            there.posts = there.posts + 1
+            if there.posts == 1 then return { status = 429 } end
+            local body = json.decode(sql("SELECT body FROM intents")[1].body)
+            assert.same({ "4" }, body.before)
+            return nil, lost
+          end) } } }.accounts.school
+    end
+    local _, err = create(client())
+    assert.equal("unknown_outcome", err.kind)
+    assert.same({ "4" }, err.intent.before)
+    assert.equal(2, there.posts)
+    -- another call, which loses its place while it waits
+    sql "DELETE FROM intents"
+    there.posts, gets, stolen = 0, 0, true
+    _, err = create(client())
+    assert.equal("the place was lost", err.message)
+    assert.equal(1, err.attempts)
+    assert.equal(1, there.posts)
+    assert.equal(0, #sql "SELECT * FROM intents")
   end)
 
   describe("of a rule", function()

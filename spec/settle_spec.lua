@@ -371,6 +371,31 @@ describe("a create whose outcome is unknown", function()
     assert.equal(1, #s.invoices)
   end)
 
+  it("is not what others made while it waited to be sent again", function()
+    local s = server(function(s, sent, n)
+      if n == 1 then
+        s.make(sent) -- somebody else's
+        return { status = 429, headers = { ["Retry-After"] = "9" } }
+      end
+      return nil, lost
+    end)
+    local _, err = new(s).invoices:create(123, fee)
+    assert.equal("unknown_outcome", err.kind)
+    assert.same({ "1" }, err.intent.before)
+    assert.same({}, err.candidates)
+    assert.equal(2, err.attempts)
+    -- where nobody can look, it goes by what it knows
+    s = server(function(it, sent, n)
+      if n == 1 then return nil, { kind = "network", sent = false } end
+      return created(it.make(sent))
+    end)
+    s.on_look = function(n)
+      if n == 2 then return { status = 503 } end
+    end
+    assert.equal("created", assert(new(s).invoices:create(123, fee)).how)
+    assert.equal(2, s.looks)
+  end)
+
   it("gets its id by looking where the answer has none", function()
     local s = server(function(s, sent)
       s.make(sent)
@@ -539,13 +564,13 @@ describe("the quota", function()
       s.make(sent)
       return nil, lost
     end)
-    s.visible = 7 -- the last look
+    s.visible = 9 -- the last look
     s.on_look = function(n)
       if n < 3 then return { status = 503 } end
     end
-    local client = new(s, { quota = 10 })
+    local client = new(s, { quota = 12 })
     assert.equal("found", assert(client.invoices:create(123, fee)).how)
-    assert.equal(7, s.looks)
+    assert.equal(9, s.looks)
     assert.equal(0, client:quota().left)
     -- what looking needs is there before anything is sent, so others go without
     s = server(function(it, sent)

@@ -84,7 +84,7 @@ end
 local function slot_for(state, plan, attempt)
   if not state.quota then
     return false
-  elseif attempt == 1 and state.purse and #state.purse > 0 then
+  elseif attempt == 1 and not plan.unkept and state.purse and #state.purse > 0 then
     return spend(state, plan.deadline)
   end
   local slots, fault = take(state, plan, 1, plan.deadline, {})
@@ -243,7 +243,8 @@ local function judge(state, plan, response, unsure)
   return nil, refusal(state, plan, response, outcome)
 end
 
---- Sends until there is an answer or no sense in another attempt.
+--- Sends until there is an answer or no sense in another attempt. `plan.again()` comes before
+-- another one, and ends the call where it gives a fault.
 --
 -- `verb` is the transport's: "request", or "stream" for a reader as the response.
 -- Gives the response and the outcome, or nil and a fault with `attempts` and `open`: whether one of
@@ -274,6 +275,11 @@ function M.run(state, plan, verb)
       return nil, fault
     end
     M.pause(state, wait)
+    fault = plan.again and plan.again()
+    if fault then
+      fault.attempts, fault.open = attempt, unsure
+      return nil, fault
+    end
   end
 end
 

@@ -76,8 +76,10 @@ function Intents:intend(intent, token, lease)
     if token and (not row or row.token ~= token) then return false end
     sweep(query, now)
     query("INSERT INTO intents (id, account, place, state, owner, till, sent_at, body) "
-      .. "VALUES ($1, $2, $3, 'open', $4, $5, $6, $7)", intent.id, intent.account, intent.place,
-      owner.name(), now + millis(lease), now, intent.body)
+      .. "VALUES ($1, $2, $3, 'open', $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET "
+      .. "state = 'open', owner = excluded.owner, till = excluded.till, "
+      .. "sent_at = excluded.sent_at, body = excluded.body, result = NULL", intent.id,
+      intent.account, intent.place, owner.name(), now + millis(lease), now, intent.body)
     return true
   end)
 end

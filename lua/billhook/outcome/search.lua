@@ -52,13 +52,14 @@ end
 
 --- The list of a place. One that has anything without an id in it is none: it may be a failure that
 -- calls itself a success, and what is not seen before a call would be taken for its result.
+---@param unkept boolean? with slots of its own, not those that were set aside
 ---@return table[]? list
 ---@return table? fault
-function M.look(state, intent, deadline, settings)
+function M.look(state, intent, deadline, settings, unkept)
   local rules = rules_of(state, intent)
   settings.traceparent = state.traceparent
   local plan = plans.make(state, rules.list, rules.params(intent.params), settings, 2)
-  plan.deadline, plan.invoices = deadline, false
+  plan.deadline, plan.invoices, plan.unkept = deadline, false, unkept
   local list, fault = elements(state, plan)
   for _, element in ipairs(list or {}) do
     if type(element) ~= "table" or rules.id(element) == nil then

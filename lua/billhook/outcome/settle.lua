@@ -164,6 +164,18 @@ local function look_before(state, plan, intent)
   return value, fault
 end
 
+-- Before another attempt: none was carried out so far, so all that is there by now is somebody
+-- else's, however long the wait was. A fault where the place was lost in it.
+local function look_again(state, plan, intent, token)
+  local list = plan.settle_timeout > 0
+    and search.look(state, intent, plan.deadline, { attempts = 1 }, true)
+  if list then
+    intent.before = search.ids(state, intent, list)
+    local _, fault = begin(state, plan, intent, token)
+    return fault
+  end
+end
+
 -- What looking will need is set aside first: an answer must not be out of reach for want of quota.
 local function set_aside(state, plan)
   exchange.give_back(state)
@@ -198,6 +210,7 @@ local function alone(state, plan, token)
   if not begun then
     return nil, fault
   end
+  plan.again = function() return look_again(state, plan, intent, token) end
   local response, outcome = exchange.run(state, plan, "request")
   return after_sending(state, plan, intent, response, outcome)
 end

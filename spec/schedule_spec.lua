@@ -113,8 +113,7 @@ local function world(seed, referenced, mortal, pays)
     if random() < 0.05 then return { status = 429 } end
     if random() < 0.05 then return { status = 200, body = '{"1":{"id":' } end
     if mortal and random() < 0.05 then error("killed", 0) end
-    local map, array, how = {}, json.array {}, one_of(lists)
-    self.listed = {} -- what the client may have seen
+    local map, array, how, listed = {}, json.array {}, one_of(lists), {}
     for _, one in ipairs(self.made) do
       if one.seen_from <= now then
         local shown = {}
@@ -123,13 +122,13 @@ local function world(seed, referenced, mortal, pays)
         map[tostring(one.invoice.id)] = shown
         array[#array + 1] = shown
         if how == "twice" then array[#array + 1] = shown end
-        self.listed[one.invoice.id] = true
+        listed[one.invoice.id] = true
       end
     end
     if how == "error" then return { status = 200, body = '{"error":"the database is away"}' } end
     if how == "page" then return { status = 200, body = json.encode { invoices = array } } end
     if how == "html" then return { status = 200, body = "<html><title>Log in</title>" } end
-    self.looks[#self.looks + 1] = now
+    self.looks[#self.looks + 1], self.listed = now, listed -- what the client has seen
     if how ~= "map" then return { status = 200, body = json.encode(array) } end
     return { status = 200, body = next(map) and json.encode(map) or "[]" }
   end

@@ -975,6 +975,16 @@ return function(open)
       assert.are.same({ "school:b", "school:a" }, { lanes[1].events[1].id, lanes[2].events[1].id })
     end)
 
+    it("costs the other lanes of its process no turn", function()
+      admit(event "a", event("b", { invoice = "17" }), event("c", { invoice = "18" }))
+      assert.are.equal(3, #claim_as(GONE, { limit = 3 }))
+      admit(event("d", { invoice = "19" }))
+      now = now + 1
+      local order = {}
+      for i, one in ipairs(claim_as "me") do order[i] = one.events[1].id end
+      assert.are.same({ "school:b", "school:c", "school:d", "school:a" }, order)
+    end)
+
     it("may be the telling of a bad item", function()
       admit(event("a", { rules = {}, reason = "not an object" }))
       assert.are.equal("", claim_as(GONE)[1].first.rule)

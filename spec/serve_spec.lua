@@ -272,6 +272,18 @@ describe("billhook serve", function()
     assert.equal(0, server.child:wait())
   end)
 
+  it("lets no lane wait for the crashes of others", function()
+    local server = new [[app:on("invoice.updated", function()
+      os.execute "kill -SEGV $PPID"
+    end)]]
+    for i = 1, 4 do assert.equal(200, (server:post("INVOICE_UPDATED", i))) end
+    assert.equal(200, (server:post("INVOICE_CREATED", 5)))
+    server:saying "created 5\n"
+    server.child:signal "TERM"
+    assert.equal(0, server.child:wait())
+    assert.is_nil(server.child:errors():find("it starts again in [1-9]"))
+  end)
+
   it("begins anew where a rule has broken the process that it runs in", function()
     local server = new [[app:on("invoice.updated", { attempts = 1 }, function()
       string.format = nil

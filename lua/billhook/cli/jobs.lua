@@ -39,12 +39,21 @@ local function start(self, job)
   end
 end
 
+-- Whether a rule was running in it. That run is put off and counted, so the next process need not
+-- wait for longer and longer: other lanes would wait with it.
+local function in_a_run(self, job)
+  local store = self.app:open()
+  for _, run in ipairs(store and store:running() or {}) do
+    if run.owner:sub(1, #job.owner) == job.owner then return true end
+  end
+end
+
 -- It has ended by itself: a rule may crash it again and again.
 local function ended(self, job, how)
   local ran = job.child.ran
   job.child = nil
   if self.stopping then return end
-  job.pause = ran > pauses.steady and pauses.first
+  job.pause = (ran > pauses.steady or in_a_run(self, job)) and pauses.first
     or math.min((job.pause or pauses.first / 2) * 2, pauses.longest)
   term.say(("work ended (%s); it starts again in %g s"):format(how, job.pause))
   job.due = process.monotonic() + job.pause
@@ -100,7 +109,7 @@ end
 ---@return integer exit_code
 function M.run(app, rules, count)
   process.signals "CHLD"
-  local self = setmetatable({ list = {}, rules = rules, look = 0 }, Jobs)
+  local self = setmetatable({ app = app, list = {}, rules = rules, look = 0 }, Jobs)
   for i = 1, count do self.list[i] = { due = 0 } end
   require("billhook.delivery.doubts").tell(app)
   local watch = watches.new(app, mine(self))

@@ -32,8 +32,9 @@
 --       gives them, with `marks` by rule name: { state, attempts, message, wait (ms), held (ms
 --       since the first failure) }. `more`: there are further ones.
 --       `fresh`: the owner holds nothing: lanes in its name are left from a claim or release whose
---       answer was lost, and are free at once. They and those of dead owners come behind what is
---       due. `hearsay`: nothing here is confirmed.
+--       answer was lost, and are free at once, as those of dead owners are. The lane in which an
+--       owner died comes behind what is due; the others that it had keep their turn.
+--       `hearsay`: nothing here is confirmed.
 --       `hold` (ms, see steps.lua): the first run is noted as begun; its lane says which it is:
 --       `first` { lane, seq, rule }; rule "" is the telling of an event that cannot be run.
 --       A run that was begun in a lane that is taken over is counted as a failed one: repeated at

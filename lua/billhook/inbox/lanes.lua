@@ -81,15 +81,23 @@ local function count_lost(query, now, row, backoff)
     row.running, row.rule)
 end
 
-local OWNED = "SELECT lane, name, running, rule FROM lanes WHERE owner = $1"
+local OWNED = "SELECT lane, name, running, rule FROM lanes WHERE owner = $1 ORDER BY due, lane"
 
--- What dead processes have held is due now, behind what is due already; last, where one died.
+local function ran(owned)
+  for _, row in ipairs(owned) do if row.running then return true end end
+end
+
+-- What dead processes have held is due now. The lane in which one died comes behind what is due
+-- already; the others keep their turn and order. With many runs that end their process, those
+-- before it would put a lane back again and again, and it would never come to its own.
 local function take_over(self, query, now, want)
   for _, gone in ipairs(departed(self, query, want)) do
-    for _, row in ipairs(query(self.dialect.locking(OWNED, "skip"), gone)) do
+    local owned = query(self.dialect.locking(OWNED, "skip"), gone)
+    local turn = ran(owned)
+    for i, row in ipairs(owned) do
       count_lost(query, now, row, want.backoff)
       query("UPDATE lanes SET owner = NULL, running = NULL, due = $1 WHERE lane = $2",
-        row.running and now + 1 or now, row.lane)
+        row.running and now + 1 or turn and i or now, row.lane)
     end
   end
 end
@@ -116,9 +124,10 @@ function M.rest(query, lane)
   query("UPDATE lanes SET running = NULL WHERE lane = $1", lane)
 end
 
--- A claimed lane as it is given to its worker.
-local function hold(query, now, want, lane, name, token)
-  query(HOLD, want.owner, now + math.floor(want.lease * 1000), token, lane)
+-- A claimed lane as it is given to its worker. Its lease ends `i` ms late: the lanes of one claim
+-- keep their order by that.
+local function hold(query, now, want, lane, name, token, i)
+  query(HOLD, want.owner, now + math.floor(want.lease * 1000) + i, token, lane)
   local events, more = load(query, now, lane, 0, want.page or 32)
   return { lane = lane, token = token, events = events, more = more,
     hearsay = rows.hearsay(name) ~= nil or nil }
@@ -150,7 +159,7 @@ function Lanes:claim(want)
     local token = self.dialect.token(query)
     for i, row in ipairs(lanes) do
       if row.owner then count_lost(query, now, row, want.backoff) end
-      lanes[i] = hold(query, now, want, row.lane, row.name, token)
+      lanes[i] = hold(query, now, want, row.lane, row.name, token, i - 1)
     end
     note_first(query, now, want, lanes)
     return lanes
@@ -258,7 +267,7 @@ function Lanes:join(lane, token, want)
       query(STIR, to.lane)
       return {}
     end
-    local held = hold(query, now, want, to.lane, invoice, token)
+    local held = hold(query, now, want, to.lane, invoice, token, 0)
     note_first(query, now, want, { held })
     return held
   end)

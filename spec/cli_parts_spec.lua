@@ -46,7 +46,7 @@ describe("a message", function()
     local stderr, pieces = io.stderr, {}
     io.stderr = { write = function(_, ...) -- luacheck: ignore 122
       for i = 1, select("#", ...) do pieces[#pieces + 1] = (select(i, ...)) end
-    end })
+    end }
     local ok, err = pcall(term.say, "listening")
     io.stderr = stderr -- luacheck: ignore 122
     assert.is_true(ok, err)

@@ -27,6 +27,18 @@
 
 #define FOLDER "billhook.folder"
 
+int process_fault(lua_State *L, const char *what, int code) {
+  lua_pushnil(L);
+  lua_pushfstring(L, "%s: %s", what, strerror(code));
+  return 2;
+}
+
+int process_done(lua_State *L, const char *what, int result) {
+  if (result != 0) return process_fault(L, what, errno);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 /* for a failure between opening a folder and closing it */
 static int l_folder_gc(lua_State *L) {
   DIR **box = luaL_checkudata(L, 1, FOLDER);

@@ -1,6 +1,6 @@
 /*
-** lprocess.h - what the two bindings of billhook.process, process.c and
-** lfiles.c, share.
+** lprocess.h - what lfiles.c has for process.c, the other binding of
+** billhook.process.
 */
 #ifndef BILLHOOK_LPROCESS_H
 #define BILLHOOK_LPROCESS_H

@@ -26,18 +26,6 @@
 #include "lprocess.h"
 #include "process.h"
 
-int process_fault(lua_State *L, const char *what, int code) {
-  lua_pushnil(L);
-  lua_pushfstring(L, "%s: %s", what, strerror(code));
-  return 2;
-}
-
-int process_done(lua_State *L, const char *what, int result) {
-  if (result != 0) return process_fault(L, what, errno);
-  lua_pushboolean(L, 1);
-  return 1;
-}
-
 /* {=== signals =========================================================== */
 
 #define CAUGHT 5 /* the first of the list can be caught */

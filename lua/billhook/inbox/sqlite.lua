@@ -76,8 +76,11 @@ function Dialect:place(code)
   return user and ("%s (as %s)"):format(self.path, user) or self.path
 end
 
+-- wal_autocheckpoint: at 16 MB of pages the log goes into the file. Pages that many commits change
+-- go once; the commit in which it happens takes longer.
 -- secure_delete: what a purge deletes is overwritten, where that costs no further page
 local SETTINGS = "PRAGMA synchronous = FULL; PRAGMA cache_size = -16000; "
+  .. "PRAGMA wal_autocheckpoint = 4000; "
   .. "PRAGMA secure_delete = FAST; PRAGMA foreign_keys = OFF"
 
 local MOVED = "the file, or its -wal or -shm, was renamed, replaced or deleted while it was open"

@@ -291,6 +291,13 @@ describe("pages", function()
     local _, err = client.invoices:list(transaction)
     assert.equal("decode", err.kind)
     assert.equal("a list under 'invoices' was expected", err.message)
+    for _, body in ipairs { '{"a":{"_id":"a"}}', '["b"]', '[null]', '[],"next":2' } do
+      client = support.new("betterez", pages {
+        ["/invoices?" .. T .. "&page=1"] = '{"invoices":' .. body .. '}' })
+      _, err = client.invoices:list(transaction)
+      assert.equal(body:find "next" and "the link to the next page is no text"
+        or "a list of objects was expected", err.message)
+    end
   end)
 
   it("share one deadline in a list, and have their own in a walk", function()

@@ -222,6 +222,18 @@ function readers.map(state, plan, response)
   return M.sorted(value)
 end
 
+-- Nothing but objects: an object in place of the list would read as an empty list.
+local function is_list(value)
+  local count = 0
+  for _, element in pairs(value) do
+    if type(element) ~= "table" then
+      return false
+    end
+    count = count + 1
+  end
+  return count == #value
+end
+
 --- A page of a list: its elements in the server's order, and where the next page is (or nil).
 function M.page(state, plan, response)
   local value, fault = decode(plan, response)
@@ -234,12 +246,17 @@ function M.page(state, plan, response)
   end
   if type(list) ~= "table" then
     return nil, undecodable(plan, response, ("a list under '%s' was expected"):format(plan.unwrap))
+  elseif not is_list(list) then
+    return nil, undecodable(plan, response, "a list of objects was expected")
   end
   for _, element in ipairs(list) do
     M.tag(state, plan, element)
   end
-  local more = value.next
-  return { list = list, next = type(more) == "string" and more ~= "" and more or nil }
+  local more = value.next or ""
+  if type(more) ~= "string" then -- no end either: the rest would be missing
+    return nil, undecodable(plan, response, "the link to the next page is no text")
+  end
+  return { list = list, next = more ~= "" and more or nil }
 end
 
 -- where lists are found that nobody documented

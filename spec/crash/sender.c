@@ -229,6 +229,7 @@ static void obey(int number) {
 
 int main(int argc, char **argv) {
   struct sigaction act = {.sa_handler = obey, .sa_flags = SA_RESTART};
+  sigset_t ours;
   int log, threads, i, j;
   sender *all;
   if (argc < 6 || argc > 5 + PORTS) {
@@ -238,6 +239,13 @@ int main(int argc, char **argv) {
   sigaction(SIGTERM, &act, NULL);
   sigaction(SIGUSR1, &act, NULL);
   sigaction(SIGUSR2, &act, NULL);
+  /* for this thread alone: one that has a time-out on its socket would be
+  ** interrupted in connect or recv, restart or not, and tell of a fault */
+  sigemptyset(&ours);
+  sigaddset(&ours, SIGTERM);
+  sigaddset(&ours, SIGUSR1);
+  sigaddset(&ours, SIGUSR2);
+  pthread_sigmask(SIG_BLOCK, &ours, NULL);
   threads = atoi(argv[3]);
   log = open(argv[1], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   all = calloc((size_t)threads, sizeof *all);
@@ -255,6 +263,7 @@ int main(int argc, char **argv) {
     }
     if (pthread_create(&s->thread, NULL, work, s) != 0) return 1;
   }
+  pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
   for (i = 0; i < threads; i++)
     pthread_join(all[i].thread, NULL);
   return 0;

@@ -33,6 +33,17 @@ local server = [[
   location /hook { content_by_lua_block {
     require("billhook.openresty").receive(app, "school")
   } }
+  location /logged {
+    content_by_lua_block { ngx.print("") }
+    log_by_lua_block {
+      local invoices = app.accounts.school.invoices
+      local _, one = invoices:create(5, { currency = "EUR",
+        items = { { item = "Fee", price = "25.00", qty = 1 } } })
+      local _, two = pcall(invoices:each())
+      seen = tostring(one) .. "\n" .. tostring(two) .. "\n"
+    }
+  }
+  location /seen { content_by_lua_block { ngx.print(seen or "") } }
   location /quick { content_by_lua_block { ngx.print("quick") } }
 ]]
 
@@ -113,6 +124,23 @@ describe("a call inside nginx", function()
     io.stderr:write("spec/nginx_calls_spec.lua: NOT RUN with lua-resty-http, which is not",
       " installed\n")
   end
+
+  -- The log phase comes after the answer: what happened there is asked for afterwards.
+  local function cannot(transport)
+    start(true, nil, { workers = 1, transport = transport })
+    get "/logged"
+    local said = "network: nginx cannot wait for an answer in log (dreamapply invoices."
+    nginx.wait("the log phase", function() return get "/seen" ~= "" end)
+    assert.equal(said .. "create)\n" .. said .. "list)\n", get "/seen")
+    assert.equal("created 1", get "/create") -- nothing holds its place
+    assert.equal(178, tonumber(get "/left")) -- the look and the create
+  end
+
+  it("is an error where nginx cannot wait, and takes nothing", function()
+    cannot "worker"
+  end)
+
+  it("is so with the resty transport", function() cannot "resty" end)
 
   it("waits for another process's without holding up nginx", function()
     start(true, { fates = { POST = { { at = "request", how = "stall", commit = 1 } } } })

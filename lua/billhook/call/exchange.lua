@@ -243,6 +243,13 @@ local function judge(state, plan, response, unsure)
   return nil, refusal(state, plan, response, outcome)
 end
 
+--- The fault of a call where none can be made (some phases of nginx cannot wait), or nil. To be
+-- asked before a call takes anything that it could not wait for or give back.
+function M.unable(state)
+  local why = state.transport.unable and state.transport.unable()
+  return why and { kind = "network", message = why, sent = false, attempts = 0 } or nil
+end
+
 --- Sends until there is an answer or no sense in another attempt. `plan.again()` comes before
 -- another one, and ends the call where it gives a fault.
 --
@@ -251,7 +258,10 @@ end
 -- the attempts may have had its effect.
 function M.run(state, plan, verb)
   plan.deadline = plan.deadline or state.now() + plan.timeout
-  local attempt, unsure = 0, false
+  local attempt, unsure, none = 0, false, M.unable(state)
+  if none then
+    return nil, none
+  end
   while true do
     attempt = attempt + 1
     plan.attempts_made = attempt

@@ -78,6 +78,10 @@ end
 ---@return any value
 ---@return table? err
 function M.call(state, plan)
+  local none = exchange.unable(state)
+  if none then
+    return failed(state, plan, none)
+  end
   if plan.paged then
     return all_pages(state, plan)
   end
@@ -99,6 +103,10 @@ end
 
 --- Looks again at a call whose outcome was unknown.
 function M.settle(state, intent, settle_timeout)
+  local none = exchange.unable(state)
+  if none then
+    return failed(state, { operation = intent.operation }, none)
+  end
   local value, fault = settle.again(state, intent, settle_timeout)
   if value ~= nil then
     return value

@@ -1,4 +1,4 @@
---- The others' turn on nginx's event loop, for work that goes on without ever waiting.
+--- Waiting on nginx's event loop: where it can be done, and the others' turn amid long work.
 
 local M = {}
 
@@ -17,6 +17,17 @@ function M.turn()
   ngx.update_time()
   seen = ngx.now()
   if seen - began > SLICE then ngx.sleep(PAUSE) end
+end
+
+-- where a coroutine may wait
+local waiting = { rewrite = true, access = true, content = true, timer = true, ssl_cert = true,
+  server_rewrite = true }
+
+--- Why no call can be made here; nil where one can.
+---@return string?
+function M.unable()
+  local phase = ngx.get_phase()
+  return not waiting[phase] and "nginx cannot wait for an answer in " .. phase or nil
 end
 
 return M

@@ -10,6 +10,7 @@
 --   stream(self, request)         --> reader | nil, failure       optional
 --   sleep(self, seconds)
 --   turn()                        to be called amid long work   on an event loop
+--   unable()                      why no call can be made here, or nil          optional
 -- request, response and failure are plain data, as request.lua and curl.lua say.
 
 local M = {}

@@ -17,7 +17,7 @@ local framing = require "billhook.transport.framing"
 local turns = require "billhook.host.turns"
 local rules = require "billhook.transport.request"
 
-local M = { name = "resty", turn = turns.turn }
+local M = { name = "resty", turn = turns.turn, unable = turns.unable }
 
 local unpack = table.unpack or unpack
 

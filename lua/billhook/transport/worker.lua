@@ -11,14 +11,10 @@ local gate = require "billhook.host.gate"
 local spool = require "billhook.transport.spool"
 local turns = require "billhook.host.turns"
 
-local M = { name = "worker", turn = turns.turn }
+local M = { name = "worker", turn = turns.turn, unable = turns.unable }
 
 local PIECE = 65536
 local SHORTEST, LONGEST = 0.001, 0.02 -- pauses between two looks into the spool, in seconds
-
--- where a coroutine may wait
-local waiting = { rewrite = true, access = true, content = true, timer = true, ssl_cert = true,
-  server_rewrite = true }
 
 local function unsent(kind, message)
   return { kind = kind, message = message, sent = false }
@@ -37,8 +33,8 @@ end
 
 -- A failure where nginx cannot wait.
 local function unable()
-  local phase = ngx.get_phase()
-  return not waiting[phase] and unsent("network", "nginx cannot wait for an answer in " .. phase)
+  local why = turns.unable()
+  return why and unsent("network", why)
 end
 
 --- Sends a request and waits for the whole answer.

@@ -483,6 +483,23 @@ describe("hearsay", function()
       assert.is_truthy(found.marks.a.message:find "not_found")
     end)
 
+  it("that the API denies is asked for together, however many there are", function()
+    local turn = 0
+    d = desk.new { random = function()
+      turn = (turn + 7) % 10
+      return turn / 10
+    end }
+    rule("a", nil, { pattern = "apply:*", trust = "api" })
+    d.answer = missing
+    for id = 1, 30 do said(id) end
+    for _ = 1, 1200 do
+      d:work()
+      d.now = d.now + 0.25
+    end
+    assert.are.equal(30, d.app.store:stats().dead)
+    assert.is_true(d.calls <= 30, d.calls) -- not 30 times 6
+  end)
+
   it("runs in its order although the API lags behind", function()
     rule("a", nil, { pattern = "apply:*", trust = "api" })
     d.answer = missing

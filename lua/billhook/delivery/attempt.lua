@@ -1,6 +1,7 @@
 -- attempt.lua: one run of one rule: what it failed with, and when it may run again.
 
 local caller = require "billhook.call.caller"
+local core = require "billhook.core"
 local err = require "billhook.error"
 local events = require "billhook.event"
 local log = require "billhook.log"
@@ -42,6 +43,13 @@ function M.run(rule, event)
   if events.delay(event) then return { reason = "asked to run again" } end
 end
 
+-- What the API does not confirm meets at certain moments, so that it is asked once for all of a
+-- lane: who makes up many events of an invoice must not cost a request for every run of each.
+local function together(app, wait)
+  local now, apart = (app.clock or core.text.monotonic)(), app.backoff.base
+  return apart > 0 and math.ceil((now + wait) / apart) * apart - now or wait
+end
+
 ---Milliseconds to the next run: full jitter, or what the rule or the vendor has asked for.
 function M.pause(app, event, failed, attempts)
   local wait = events.delay(event)
@@ -52,7 +60,8 @@ function M.pause(app, event, failed, attempts)
       wait = math.max(wait, math.min(failed.reason.retry_after, 86400))
     end
   end
-  return math.max(wait, FLOOR) * 1000
+  wait = math.max(wait, FLOOR)
+  return (failed.unconfirmed and together(app, wait) or wait) * 1000
 end
 
 ---Seconds for which a lane is leased: longer than any run may take.

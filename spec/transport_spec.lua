@@ -202,6 +202,9 @@ describe("The choice of a transport", function()
     refused("transport must be \"curl\", \"worker\", \"resty\" or a table", 5)
     refused("transport must be a table with the functions request and sleep", {})
     refused("transport must be a table with the functions request and sleep", { request = print })
+    refused("transport \"worker\" is for nginx: elsewhere there is \"curl\"", "worker")
+    in_nginx(false) -- nor is it for its threads
+    refused("transport \"worker\" is for nginx: elsewhere there is \"curl\"", "worker")
   end)
 end)
 

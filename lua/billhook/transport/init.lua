@@ -15,18 +15,6 @@
 
 local M = {}
 
-local makers = {
-  curl = function() return require("billhook.transport.curl").shared() end,
-  worker = function() return require "billhook.transport.worker" end,
-  resty = function()
-    local found, why = pcall(require, "resty.http")
-    if not found then
-      error("transport \"resty\" needs lua-resty-http: " .. tostring(why):match "^[^\n]*", 0)
-    end
-    return require "billhook.transport.resty"
-  end,
-}
-
 local function in_nginx()
   local ngx = rawget(_G, "ngx")
   return type(ngx) == "table" and type(ngx.config) == "table" and ngx.config.subsystem ~= nil
@@ -37,6 +25,23 @@ local function has_sockets()
   local socket = rawget(_G, "ngx").socket
   return type(socket) == "table" and socket.tcp ~= nil
 end
+
+local makers = {
+  curl = function() return require("billhook.transport.curl").shared() end,
+  worker = function()
+    if not in_nginx() or not has_sockets() then
+      error("transport \"worker\" is for nginx: elsewhere there is \"curl\"", 0)
+    end
+    return require "billhook.transport.worker"
+  end,
+  resty = function()
+    local found, why = pcall(require, "resty.http")
+    if not found then
+      error("transport \"resty\" needs lua-resty-http: " .. tostring(why):match "^[^\n]*", 0)
+    end
+    return require "billhook.transport.resty"
+  end,
+}
 
 -- On nginx's event loop, which must not wait, even a wish for curl means curl in a thread.
 local function fitting(name)

@@ -97,8 +97,8 @@ return function(transport)
 
     it("ends when its time is over, also where bytes come all the time", function()
       local drip = {}
-      for i = 1, 200 do drip[i] = "wait=20/" .. send "x" end
-      local got = drain({ timeout = 0.5 }, nil, answer(200, {}, "", 200), table.concat(drip, "/"))
+      for i = 1, 200 do drip[i] = "wait=50/" .. send "x" end
+      local got = drain({ timeout = 3 }, nil, answer(200, {}, "", 200), table.concat(drip, "/"))
       assert.are.equal("timeout", got.kind)
       assert.is_true(got.bytes > 0 and got.bytes < 200, got.bytes)
     end)

@@ -54,16 +54,16 @@ describe("a call that fails at first", function()
   end)
 
   it("keeps the server's Retry-After, in seconds and as a date", function()
-    local client, transport = new(script({ 503, "", { ["Retry-After"] = "7" } }, { 200, "{}" }))
+    local client, transport = new(script({ 503, "", { ["Retry-After"] = "7" } }, { 200, '{"id":7}' }))
     assert(client.invoices:get(7))
     assert.same({ 7.2 }, transport.slept)
     client, transport = new(script(
-      { 503, "", { ["Retry-After"] = "Thu, 01 Jan 1970 00:16:49 GMT" } }, { 200, "{}" }))
+      { 503, "", { ["Retry-After"] = "Thu, 01 Jan 1970 00:16:49 GMT" } }, { 200, '{"id":7}' }))
     assert(client.invoices:get(7)) -- the clock begins at 1000
     assert.same({ 9.2 }, transport.slept)
     client, transport = new(script(
       { 503, "", { ["Retry-After"] = "Thu, 01 Jan 1970 05:00:03 GMT",
-        Date = "Thu, 01 Jan 1970 05:00:00 GMT" } }, { 200, "{}" }))
+        Date = "Thu, 01 Jan 1970 05:00:00 GMT" } }, { 200, '{"id":7}' }))
     assert(client.invoices:get(7)) -- the server's clock is another
     assert.same({ 3.2 }, transport.slept)
   end)
@@ -94,7 +94,7 @@ describe("a call that fails at first", function()
   end)
 
   it("does not outlast the deadline for a quota's sake", function()
-    local client, transport = new(script { 200, "{}" }, { quota = 2 })
+    local client, transport = new(script { 200, '{"id":7}' }, { quota = 2 })
     assert(client.invoices:get(7))
     assert(client.invoices:get(7))
     local _, err = client.invoices:get(7)
@@ -179,7 +179,7 @@ describe("an unsafe call", function()
   end)
 
   it("sends DreamClass's amounts as numbers, with all their digits", function()
-    local client, transport = support.new("dreamclass", script { 200, "{}" })
+    local client, transport = support.new("dreamclass", script { 200, '{"id":16}' })
     for text, amount in pairs { ["12.50"] = "12.50", ["300"] = "300.00",
       ["92233720368547758.07"] = "92233720368547758.07" } do
       assert(client.invoices:pay(16, { amount = amount, paymentmethod = 1 }))
@@ -199,10 +199,11 @@ describe("an unsafe call", function()
     assert.equal("there is no way to look it up", err.message)
   end)
 
-  it("takes whatever DreamClass answers to a payment or an assignment", function()
+  it("takes nothing for DreamClass's answer to a payment but the invoice", function()
     local client = support.new("dreamclass", script { 200, "3" })
     assert.equal(3, client.fees:assign { studentIds = 1, feesIds = 2, installmentPlan = 1 })
-    assert.equal(3, client.invoices:pay(16, { amount = "5", paymentmethod = 1 }))
+    client = support.new("dreamclass", script { 200, '{"id":16,"paidAmount":5}' })
+    assert.equal(5, client.invoices:pay(16, { amount = "5", paymentmethod = 1 }).paidAmount)
     client = support.new("dreamclass", script { 200, '{"error":"no such invoice"}' })
     local none, err = client.invoices:pay(16, { amount = "5", paymentmethod = 1 })
     assert.is_nil(none)
@@ -233,7 +234,7 @@ end)
 
 describe("a quota", function()
   it("counts every request, and tells what is left", function()
-    local client, transport = new(script({ 503 }, { 200, "{}" }))
+    local client, transport = new(script({ 503 }, { 200, '{"id":7}' }))
     assert.same({ limit = 180, left = 180 }, client:quota())
     assert(client.invoices:get(7))
     assert.same({ limit = 180, left = 178, next_at = 1060 }, client:quota())
@@ -245,7 +246,7 @@ describe("a quota", function()
   it("is one for all clients of a key and clock", function()
     local billhook = require "billhook"
     local transport = {
-      request = function() return { status = 200, headers = {}, body = "{}" } end,
+      request = function() return { status = 200, headers = {}, body = '{"id":7}' } end,
       sleep = function() end,
     }
     local clock = function() return 50 end
@@ -260,10 +261,10 @@ describe("a quota", function()
   end)
 
   it("parks the key after a 429, and comes back", function()
-    local client, transport = new(script({ 429, "", { ["Retry-After"] = "3" } }, { 200, "{}" }))
+    local client, transport = new(script({ 429, "", { ["Retry-After"] = "3" } }, { 200, '{"id":7}' }))
     assert(client.invoices:get(7))
     assert.same({ 3.2 }, transport.slept)
-    client, transport = new(script({ 429 }, { 429 }, { 200, "{}" }))
+    client, transport = new(script({ 429 }, { 429 }, { 200, '{"id":7}' }))
     assert(client.invoices:get(7))
     assert.same({ 2.2, 4.2 }, transport.slept)
     client = new(script { 429, "Too many", { ["Retry-After"] = "45" } })
@@ -277,7 +278,7 @@ describe("a quota", function()
   end)
 
   it("is none where the vendor has none, unless it is asked for", function()
-    local handler = script { 200, "{}" }
+    local handler = script { 200, '{"id":7}' }
     assert.same({}, support.new("betterez", handler):quota())
     assert.same({}, new(handler, { quota = false }):quota())
     assert.equal(9, support.new("dreamclass", handler, { quota = 9 }):quota().limit)
@@ -291,7 +292,7 @@ describe("a quota", function()
       return table.remove(answers, 1)
     end }
     local left
-    local client = new(script { 200, "{}" }, { quota = { store = store },
+    local client = new(script { 200, '{"id":7}' }, { quota = { store = store },
       on_response = function(event) left = event.quota_left end })
     assert(client.invoices:get(7, { priority = "background" }))
     assert.matches("^%x+$", keys[1])
@@ -318,7 +319,7 @@ describe("a quota", function()
   it("that can't be asked sends nothing", function()
     local err = require("billhook.error").new { kind = "store", code = "SQLITE_FULL",
       message = "no room" }
-    local client, transport = new(script { 200, "{}" },
+    local client, transport = new(script { 200, '{"id":7}' },
       { quota = { store = { slots = function() return nil, err end } } })
     local none, why = client.invoices:get(7)
     assert.is_nil(none)
@@ -335,7 +336,7 @@ end)
 describe("hooks", function()
   it("are told of every attempt, without any secret", function()
     local told = {}
-    local client = new(script({ 503 }, { kind = "network" }, { 200, "{}" }), {
+    local client = new(script({ 503 }, { kind = "network" }, { 200, '{"id":7}' }), {
       on_request = function(event) told[#told + 1] = event end,
       on_response = function(event) told[#told + 1] = event end,
     })
@@ -376,7 +377,7 @@ describe("hooks", function()
   end)
 
   it("take no trace that is none, nor another priority", function()
-    local client = new(script { 200, "{}" })
+    local client = new(script { 200, '{"id":7}' })
     local id, parent = ("4"):rep(32), ("5"):rep(16)
     for _, text in ipairs { "", "00", "00-" .. id .. "-" .. parent, "ff-" .. id .. "-" .. parent
       .. "-01", "00-" .. ("0"):rep(32) .. "-" .. parent .. "-01",
@@ -397,12 +398,12 @@ describe("hooks", function()
   it("have their time from the call's", function()
     local transport
     local client
-    client, transport = new(script { 200, "{}" }, {
+    client, transport = new(script { 200, '{"id":7}' }, {
       on_request = function() transport.passed = (transport.passed or 0) + 20 end })
     assert(client.invoices:get(7))
     assert.equal(10, transport.requests[1].timeout)
     local told
-    client, transport = new(script { 200, "{}" }, { api_key = "another-key",
+    client, transport = new(script { 200, '{"id":7}' }, { api_key = "another-key",
       on_request = function() transport.passed = (transport.passed or 0) + 30 end,
       on_response = function(event) told = event end })
     local none, err = client.invoices:get(7)
@@ -425,7 +426,7 @@ end)
 describe("a fake transport without a clock", function()
   it("does not keep a waiting client for real", function()
     local billhook = require "billhook"
-    local transport = require("billhook.transport.fake").new(script({ 429 }, { 200, "{}" }))
+    local transport = require("billhook.transport.fake").new(script({ 429 }, { 200, '{"id":7}' }))
     local client = billhook.dreamapply { base_url = "https://x.org", api_key = "a-key-of-its-own",
       transport = transport, random = function() return 1 end, quota = 2 }
     assert(client.invoices:get(7))

@@ -32,7 +32,7 @@ local function world()
       return { body = next(map) and json.encode(map) or "[]" }
     end
     self.posts = self.posts + 1
-    return self.on_post(json.decode(request.body))
+    return self.on_post(json.decode(request.body), request)
   end
   return self
 end
@@ -460,6 +460,10 @@ describe("the calls of an app", function()
       return client.invoices:pay(16, { amount = "5", paymentmethod = 1 }, options)
     end
 
+    local function paid(_, request)
+      return { body = ('{"id":%s}'):format(request.url:match("%d+$")) }
+    end
+
     it("are written down too, and not repeated for a day", function()
       crash(start "dreamclass", pay)
       local app = start "dreamclass"
@@ -469,7 +473,7 @@ describe("the calls of an app", function()
       assert.is_nil(none)
       assert.equal("unknown_outcome", err.kind)
       assert.equal(1, there.posts)
-      there.on_post = function() return { body = "{}" } end
+      there.on_post = paid
       -- another one is
       assert(app.accounts.school.invoices:pay(17, { amount = "5", paymentmethod = 1 }))
       assert(app.accounts.school.invoices:pay(16, { amount = "6", paymentmethod = 1 }))
@@ -498,10 +502,10 @@ describe("the calls of an app", function()
 
     it("may be under way twice", function()
       local app = start "dreamclass"
-      there.on_post = function()
-        there.on_post = function() return { body = "{}" } end
+      there.on_post = function(sent, request)
+        there.on_post = paid
         assert(pay(app.accounts.school))
-        return { body = "{}" }
+        return paid(sent, request)
       end
       assert(pay(app.accounts.school))
       assert.equal(2, there.posts)

@@ -89,7 +89,7 @@ walks.dreamclass = {
   { "invoices.get", function() return { id = 1 } end,
     function(v) return v.invoiceRefId == "ref-1" end, { id = 99 } },
   { "invoices.pay", function() return { id = 1, amount = 12.5, paymentmethod = 1 } end,
-    function(v) return v.invoiceId == 1 and v.amount == 12.5 end,
+    function(v) return v.id == 1 and v.paidAmount == 12.5 and v.payments[1].amount == 12.5 end,
     { id = 99, amount = 1, paymentmethod = 1 } },
   { "fees.create", function()
     return { type = "school", period = "oneoff", cost = 5, schoolPeriodId = 1 }

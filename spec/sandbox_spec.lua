@@ -346,9 +346,9 @@ describe("the sandbox", function()
       assert.equal(404, (class("GET", "/financial/invoices/99")))
       local fees = select(2, class("GET", "/financial/fees/list/1"))
       assert.equal(invoice.fees[1].id, fees[1].id)
-      local payment = select(2, class("POST", "/financial/invoices/pay/" .. invoice.id,
+      local paid = select(2, class("POST", "/financial/invoices/pay/" .. invoice.id,
         { amount = 12.5, paymentmethod = 1 }))
-      assert.equal(12.5, payment.amount)
+      assert.same({ invoice.id, 12.5, 12.5 }, { paid.id, paid.paidAmount, paid.payments[1].amount })
       assert.equal(400, (class("POST", "/financial/invoices/pay/1", { amount = 1 })))
       local fee = select(2, class("POST", "/financial/fees/create", { cost = 5, type = "school" }))
       fee = select(2, class("PATCH", "/financial/fees/update/" .. fee.id, { cost = 9 }))

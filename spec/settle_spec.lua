@@ -324,10 +324,11 @@ describe("a create whose outcome is unknown", function()
     -- what calls itself a success is no list for that
     for body, message in pairs {
       ['{"error":"the database is away"}'] = "an error came as a success: the database is away",
-      ['{"message":"the database is away"}'] = "the list has something without an id in it",
-      ['{"invoices":[{"id":1}]}'] = "the list has something without an id in it",
-      ['[{"nr":"1"}]'] = "the list has something without an id in it",
-      ['null'] = "an object was expected",
+      ['{"message":"the database is away"}'] = "a list of objects was expected, and a text is in it",
+      ['{"invoices":[{"id":1}]}'] = "in the list, an object with 'id' was expected, and a list came",
+      ['[{"nr":"1"}]'] =
+        "in the list, an object with 'id' was expected, and one without a good 'id' came",
+      ['null'] = "an object with 'id' was expected, and null came",
     } do
       s.on_look = function() return { status = 200, body = body } end
       none, err = new(s).invoices:create(123, fee)

@@ -208,39 +208,51 @@ static const call_route tax_ids_list[] = {
     {NULL, "GET", "/tax-ids", NULL, 0},
 };
 
+/* what their answers are known by. The form of a failure's record, of a tax
+** id and of a dry run is documented nowhere */
+static const call_mark an_id = {"_id", CALL_TEXT, NULL};
+static const call_mark this_id = {"_id", CALL_TEXT, "id"};
+static const call_mark this_provider = {"providerId", CALL_TEXT, "id"};
+static const call_mark this_sequence = {"sequenceId", CALL_TEXT, "id"};
+static const call_mark status = {"status", CALL_TEXT, NULL};
+
 #define READ (CALL_SAFE | CALL_IDEMPOTENT)
 
 static const call_op ops[] = {
-    {"invoices.get", "one", "invoice", READ, by_id, invoices_get},
-    {"invoices.list", "page", "invoices", READ, of_transaction, invoices_list},
-    {"invoices.failures", "page", "invoicesFailures", READ, failures_filter,
-     invoices_failures},
-    {"invoices.retry", "one", "invoice", 0, retry_params, invoices_retry},
-    {"invoices.issue", "one", "invoice", 0, issue_params, invoices_issue},
-    {"invoices.validate_void", "one", NULL, READ, void_params,
+    {"invoices.get", "one", "invoice", &this_id, READ, by_id, invoices_get},
+    {"invoices.list", "page", "invoices", &an_id, READ, of_transaction,
+     invoices_list},
+    {"invoices.failures", "page", "invoicesFailures", NULL, READ,
+     failures_filter, invoices_failures},
+    {"invoices.retry", "one", "invoice", &an_id, 0, retry_params,
+     invoices_retry},
+    {"invoices.issue", "one", "invoice", &an_id, 0, issue_params,
+     invoices_issue},
+    {"invoices.validate_void", "one", NULL, NULL, READ, void_params,
      invoices_validate_void},
-    {"invoices.email", "one", NULL, 0, email_params, invoices_email},
-    {"invoices.pdf", "file", NULL, READ, pdf_params, invoices_pdf},
-    {"providers.list", "page", "providers", READ, providers_filter,
+    {"invoices.email", "one", NULL, &status, 0, email_params, invoices_email},
+    {"invoices.pdf", "file", NULL, NULL, READ, pdf_params, invoices_pdf},
+    {"providers.list", "page", "providers", &an_id, READ, providers_filter,
      providers_list},
-    {"providers.get", "one", "provider", READ, by_id, providers_get},
-    {"providers.create", "one", "provider", 0, providers_new,
+    {"providers.get", "one", "provider", &this_id, READ, by_id, providers_get},
+    {"providers.create", "one", "provider", &an_id, 0, providers_new,
      providers_create},
-    {"providers.update", "one", "provider", CALL_IDEMPOTENT, providers_change,
-     providers_update},
-    {"providers.delete", "none", NULL, CALL_IDEMPOTENT, by_id,
+    {"providers.update", "one", "provider", &this_id, CALL_IDEMPOTENT,
+     providers_change, providers_update},
+    {"providers.delete", "none", NULL, &this_provider, CALL_IDEMPOTENT, by_id,
      providers_delete},
-    {"sequences.list", "page", "sequences", READ, sequences_filter,
+    {"sequences.list", "page", "sequences", &an_id, READ, sequences_filter,
      sequences_list},
-    {"sequences.get", "one", "sequence", READ, sequences_one, sequences_get},
-    {"sequences.create", "one", "sequence", 0, sequences_new,
+    {"sequences.get", "one", "sequence", &this_id, READ, sequences_one,
+     sequences_get},
+    {"sequences.create", "one", "sequence", &an_id, 0, sequences_new,
      sequences_create},
-    {"sequences.update", "one", "sequence", CALL_IDEMPOTENT, sequences_change,
-     sequences_update},
-    {"sequences.delete", "none", NULL, CALL_IDEMPOTENT, sequences_one,
-     sequences_delete},
-    {"tax_ids.list", "list", "taxIds", READ, tax_params, tax_ids_list},
-    {NULL, NULL, NULL, 0, NULL, NULL},
+    {"sequences.update", "one", "sequence", &this_id, CALL_IDEMPOTENT,
+     sequences_change, sequences_update},
+    {"sequences.delete", "none", NULL, &this_sequence, CALL_IDEMPOTENT,
+     sequences_one, sequences_delete},
+    {"tax_ids.list", "list", "taxIds", NULL, READ, tax_params, tax_ids_list},
+    {NULL, NULL, NULL, NULL, 0, NULL, NULL},
 };
 
 const call_vendor call_betterez = {"betterez", ops, 0};

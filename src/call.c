@@ -448,6 +448,15 @@ static slice last_segment(slice *path) {
   return segment;
 }
 
+/* does ".../applications/124" own what ".../applications/123/invoices" was
+** asked to make? A path that says no owner may be anybody's. */
+static int is_others(slice path, slice to) {
+  slice id = last_segment(&path), owner = last_segment(&path), wanted;
+  last_segment(&to);
+  wanted = last_segment(&to);
+  return slice_equal(owner, last_segment(&to)) && !slice_equal(id, wanted);
+}
+
 /* the number in ".../invoices/321", where the operation posts to
 ** ".../invoices": anything else is no answer to what was asked */
 static int64_t created_id(const call_op *op, const call_answer *answer) {
@@ -462,18 +471,22 @@ static int64_t created_id(const call_op *op, const call_answer *answer) {
   if (!is_id(id) || !text_digits(id, &n) ||
       !slice_equal(last_segment(&path), last_segment(&to)))
     return 0;
-  return n;
+  return answer->path.n > 0 && is_others(path, answer->path) ? 0 : n;
+}
+
+static int deletes(const call_op *op) {
+  return strcmp(call_main_route(op)->method, "DELETE") == 0;
 }
 
 static int is_success(const call_op *op, int status) {
   if (op->flags & CALL_CREATED) return status == 201;
+  if (status == 202) return deletes(op); /* it will be gone */
   return status == 200 || status == 201 || status == 204;
 }
 
 /* a second DELETE that finds nothing: the first one was heard */
 static int is_gone(const call_op *op, const call_answer *answer) {
-  return answer->status == 404 && answer->attempt > 1 &&
-         strcmp(call_main_route(op)->method, "DELETE") == 0;
+  return answer->status == 404 && answer->attempt > 1 && deletes(op);
 }
 
 /* kinds as billhook.error has them */

@@ -81,19 +81,29 @@ typedef struct call_route {
 #define CALL_CREATED    4 /* 201 is the only success */
 #define CALL_UNVERIFIED 8 /* no document shows the path: ours is a guess */
 
-/* What answers look like, call_op.answer:
+/* What an object of an answer is known by: a status alone proves nothing,
+** for some servers call a failure a success. */
+typedef struct call_mark {
+  const char *member;
+  uint8_t type;     /* its call_type: CALL_ID, CALL_INTEGER or CALL_TEXT */
+  const char *same; /* the parameter that it repeats, or NULL */
+} call_mark;
+
+/* What answers look like, call_op.answer, where an object is one that has its
+** mark, or, without a mark, any members:
 **   "one"       an object, under the member unwrap where it is there
-**   "value"     a number, an object, or nothing
-**   "map"       objects by id; [] where there are none
-**   "list"      a list, bare or wrapped
-**   "page"      a list under unwrap, beside next, previous, count
+**   "number"    a whole number
+**   "map"       objects by the mark; [] where there are none
+**   "list"      a list of objects, bare or wrapped
+**   "page"      a list of objects under unwrap, beside next, previous, count
 **   "count"     no body, X-Count
-**   "location"  no body, Location
-**   "none"      nothing that matters
-**   "file"      bytes */
+**   "location"  Location; or an object
+**   "none"      no body; or an object with the mark
+**   "file"      a PDF */
 typedef struct call_op {
   const char *name;
   const char *answer, *unwrap;
+  const call_mark *mark; /* or NULL */
   uint8_t flags;
   const call_param *params; /* in the order in which a query has them */
   const call_route *routes; /* the last one has no param */
@@ -174,6 +184,7 @@ typedef struct call_answer {
   slice location;  /* headers, absent where they are */
   slice count;
   slice base; /* of the client, "https://host/..."; absent: not known */
+  slice path; /* of the request; absent: not known */
 } call_answer;
 
 typedef struct call_outcome {

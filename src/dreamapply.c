@@ -167,27 +167,35 @@ static const call_route ping[] = {
     {NULL, "GET", API "/ping", NULL, 0},
 };
 
+/* what their answers are known by */
+static const call_mark an_id = {"id", CALL_ID, NULL};
+static const call_mark this_id = {"id", CALL_ID, "id"};
+static const call_mark pong = {"pong", CALL_INTEGER, NULL};
+
 #define READ (CALL_SAFE | CALL_IDEMPOTENT)
 
 static const call_op ops[] = {
-    {"invoices.get", "one", NULL, READ, by_id, invoices_get},
-    {"invoices.list", "map", NULL, READ, invoices_filter, invoices_list},
-    {"invoices.count", "count", NULL, READ, invoices_filter, invoices_count},
-    {"invoices.create", "location", NULL, CALL_CREATED, invoices_new,
+    {"invoices.get", "one", NULL, &this_id, READ, by_id, invoices_get},
+    {"invoices.list", "map", NULL, &an_id, READ, invoices_filter,
+     invoices_list},
+    {"invoices.count", "count", NULL, NULL, READ, invoices_filter,
+     invoices_count},
+    {"invoices.create", "location", NULL, &an_id, CALL_CREATED, invoices_new,
      invoices_create},
-    {"invoices.delete", "none", NULL, CALL_IDEMPOTENT, by_id, invoices_delete},
-    {"transactions.list", "map", NULL, READ, transactions_filter,
+    {"invoices.delete", "none", NULL, &this_id, CALL_IDEMPOTENT, by_id,
+     invoices_delete},
+    {"transactions.list", "map", NULL, &an_id, READ, transactions_filter,
      transactions_list},
-    {"transactions.count", "count", NULL, READ, transactions_filter,
+    {"transactions.count", "count", NULL, NULL, READ, transactions_filter,
      transactions_count},
-    {"transactions.get", "one", NULL, READ, transactions_one,
+    {"transactions.get", "one", NULL, &this_id, READ, transactions_one,
      transactions_get},
-    {"transactions.create", "location", NULL, CALL_CREATED, transactions_new,
-     transactions_create},
-    {"series.list", "map", NULL, READ, no_params, series_list},
-    {"journal.list", "map", NULL, READ, journal_filter, journal_list},
-    {"ping", "one", NULL, READ, no_params, ping},
-    {NULL, NULL, NULL, 0, NULL, NULL},
+    {"transactions.create", "location", NULL, &an_id, CALL_CREATED,
+     transactions_new, transactions_create},
+    {"series.list", "map", NULL, &an_id, READ, no_params, series_list},
+    {"journal.list", "map", NULL, &an_id, READ, journal_filter, journal_list},
+    {"ping", "one", NULL, &pong, READ, no_params, ping},
+    {NULL, NULL, NULL, NULL, 0, NULL, NULL},
 };
 
 /* 1.4: what the quota turns away was not processed */

@@ -42,8 +42,8 @@ static const call_route invoices_create[] = {
     {NULL, "POST", "/financial/invoices/create", NULL, 0},
 };
 
-/* 2.2 PayInvoice: no idempotency key, twice pays twice; 200 with a body whose
-** form was not seen */
+/* 2.2 PayInvoice: no idempotency key, twice pays twice; 200 with the whole
+** invoice */
 static const call_param invoices_payment[] = {
     CALL_PARAM("id", CALL_ID, CALL_PATH, CALL_REQUIRED),
     CALL_PARAM("amount", CALL_NUMBER, CALL_FIELD, CALL_REQUIRED),
@@ -128,19 +128,24 @@ static const call_route periods_list[] = {
     {NULL, "GET", "/curriculum/schoolperiods/list", NULL, 0},
 };
 
+/* what their answers are known by */
+static const call_mark an_id = {"id", CALL_ID, NULL};
+static const call_mark this_id = {"id", CALL_ID, "id"};
+
 #define READ  (CALL_SAFE | CALL_IDEMPOTENT)
 #define GUESS CALL_UNVERIFIED
 
 static const call_op ops[] = {
-    {"invoices.get", "one", NULL, READ | GUESS, by_id, invoices_get},
-    {"invoices.create", "one", NULL, 0, invoices_new, invoices_create},
-    {"invoices.pay", "value", NULL, 0, invoices_payment, invoices_pay},
-    {"fees.list", "list", NULL, READ | GUESS, fees_filter, fees_list},
-    {"fees.create", "one", NULL, GUESS, fees_new, fees_create},
-    {"fees.update", "one", NULL, 0, fees_change, fees_update},
-    {"fees.assign", "value", NULL, 0, fees_plan, fees_assign},
-    {"periods.list", "list", NULL, READ | GUESS, no_params, periods_list},
-    {NULL, NULL, NULL, 0, NULL, NULL},
+    {"invoices.get", "one", NULL, &this_id, READ | GUESS, by_id, invoices_get},
+    {"invoices.create", "one", NULL, &an_id, 0, invoices_new, invoices_create},
+    {"invoices.pay", "one", NULL, &this_id, 0, invoices_payment, invoices_pay},
+    {"fees.list", "list", NULL, &an_id, READ | GUESS, fees_filter, fees_list},
+    {"fees.create", "one", NULL, &an_id, GUESS, fees_new, fees_create},
+    {"fees.update", "one", NULL, &this_id, 0, fees_change, fees_update},
+    {"fees.assign", "number", NULL, NULL, 0, fees_plan, fees_assign},
+    {"periods.list", "list", NULL, &an_id, READ | GUESS, no_params,
+     periods_list},
+    {NULL, NULL, NULL, NULL, 0, NULL, NULL},
 };
 
 const call_vendor call_dreamclass = {"dreamclass", ops, 0};

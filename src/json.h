@@ -138,6 +138,11 @@ int json_stream_next(json_stream *s, slice *out);
 ** Faster than next and json_parse. */
 int json_stream_value(json_stream *s, json_doc *doc, slice *out);
 
+/* The name of the element that came last, as it is spelled between its
+** quotes, and cut to JSON_KEY bytes; absent in an array. It lies in s. */
+#define JSON_KEY 32
+slice json_stream_key(const json_stream *s);
+
 /* after the last byte, when next gave 0: 1 where the text was whole, else 0 */
 int json_stream_end(json_stream *s);
 const char *json_stream_error(const json_stream *s); /* NULL: none */

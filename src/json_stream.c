@@ -38,6 +38,8 @@ struct json_stream {
   json_doc *into;  /* where elements are to be parsed, or NULL */
   char error[80];  /* empty: all is well */
   uint8_t whole;   /* no member: the list is the top value itself */
+  char key[JSON_KEY]; /* the last name in the list */
+  size_t key_len;
   size_t under_len;
   char under[];
 };
@@ -155,10 +157,25 @@ static int check(json_stream *s, slice text) {
   return 0;
 }
 
+static void keep_key(json_stream *s, slice name) {
+  s->key_len = name.n - 2; /* quotes */
+  if (s->key_len > JSON_KEY) s->key_len = JSON_KEY;
+  memcpy(s->key, name.p + 1, s->key_len);
+}
+
+slice json_stream_key(const json_stream *s) {
+  slice key = {NULL, 0};
+  if (s->level == 0 || s->bracket[s->level - 1] == '[') return key;
+  key.p = s->key;
+  key.n = s->key_len;
+  return key;
+}
+
 static int end_name(json_stream *s) {
   slice under = {s->under, s->under_len};
   s->expect = COLON;
   if (!check(s, piece(s))) return BROKEN;
+  keep_key(s, piece(s));
   if (s->whole || s->level > 1) return AGAIN;
   s->here = (uint8_t)json_is(&s->doc, 0, under);
   if (s->here && s->found) return fail_at(s, "a member comes twice", s->start);

@@ -239,18 +239,19 @@ static void pushoutcome(lua_State *L, const call_outcome *out,
   if (out->count >= 0) set_number(L, "count", out->count);
 }
 
-/* conclude(vendor, operation, status, headers, attempt, base_url) -> outcome;
-** header names in lower case. Without the base URL only a Location without a
-** host gives an id. */
+/* conclude(vendor, operation, status, headers, attempt, base_url, path) ->
+** outcome; header names in lower case. Without the base URL only a Location
+** without a host gives an id; path is the request's. */
 static int l_call_conclude(lua_State *L) {
   const call_vendor *vendor = checkvendor(L);
   const call_op *op = checkop(L, vendor);
-  call_answer answer = {0, 1, {NULL, 0}, {NULL, 0}, {NULL, 0}};
+  call_answer answer = {0, 1, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}};
   call_outcome out;
   answer.status = (int)luaL_checkinteger(L, 3);
   luaL_checktype(L, 4, LUA_TTABLE);
   answer.attempt = (int64_t)luaL_optinteger(L, 5, 1);
   if (!lua_isnoneornil(L, 6)) answer.base = checkslice(L, 6);
+  if (!lua_isnoneornil(L, 7)) answer.path = checkslice(L, 7);
   answer.location = header(L, 4, "location");
   answer.count = header(L, 4, "x-count");
   out = call_conclude(vendor, op, &answer);
@@ -302,6 +303,13 @@ static void pushroutes(lua_State *L, const call_route *route) {
   }
 }
 
+static void pushmark(lua_State *L, const call_mark *mark) {
+  lua_newtable(L); /* [t] */
+  set_text(L, "member", slice_of(mark->member));
+  set_text(L, "type", slice_of(call_type_name((call_type)mark->type)));
+  set_text(L, "same", slice_of(mark->same));
+}
+
 /* list(vendor) -> the operations, in the tables' order */
 static int l_call_list(lua_State *L) {
   const call_op *op = checkvendor(L)->ops;
@@ -318,6 +326,10 @@ static int l_call_list(lua_State *L) {
     lua_setfield(L, -2, "params");
     pushroutes(L, op->routes);
     lua_setfield(L, -2, "routes");
+    if (op->mark != NULL) {
+      pushmark(L, op->mark);
+      lua_setfield(L, -2, "mark");
+    }
     lua_rawseti(L, -2, i);
   }
   return 1;

@@ -184,12 +184,22 @@ static void push_array(decoder *d, uint32_t node) {
   }
 }
 
+/* An id: what stands under it is an element, and one that is null is no
+** member that is absent. */
+static int is_element(const json_doc *doc, uint32_t name) {
+  slice raw = json_raw(doc, name);
+  int64_t n;
+  raw.p++; /* its quotes */
+  raw.n -= 2;
+  return text_digits(raw, &n);
+}
+
 static void push_object(decoder *d, uint32_t node) {
   const json_node *nodes = d->s->doc.nodes;
   uint32_t i, end = nodes[node].next;
   lua_createtable(d->L, 0, (int)nodes[node].count);
   for (i = node + 1; i < end; i = nodes[i + 1].next) {
-    if (nodes[i + 1].kind == JSON_NULL) continue;
+    if (nodes[i + 1].kind == JSON_NULL && !is_element(&d->s->doc, i)) continue;
     push_string(d, i);
     push_value(d, i + 1);
     lua_rawset(d->L, -3);
@@ -345,7 +355,16 @@ static int l_stream_next(lua_State *L) {
   return 1;
 }
 
-/* the next element, decoded; one that cannot be is nil and why, too */
+/* beside an element: no fault, and its name */
+static int push_key(lua_State *L, slice key) {
+  lua_pushnil(L);
+  if (key.p == NULL) return 2;
+  lua_pushlstring(L, key.p, key.n);
+  return 3;
+}
+
+/* the next element, decoded, and its name after a nil; one that cannot be is
+** nil and why, too */
 static int l_stream_value(lua_State *L) {
   json_stream *stream = check_stream(L);
   holder *h = lua_touserdata(L, 1);
@@ -359,7 +378,7 @@ static int l_stream_value(lua_State *L) {
   h->busy = 1; /* for good, where pushing raises */
   found = push_doc(L, s);
   h->busy = 0;
-  return found;
+  return found == 1 ? push_key(L, json_stream_key(stream)) : found;
 }
 
 static int l_stream_finish(lua_State *L) {

@@ -59,6 +59,7 @@ function stream:next() end
 ---The next whole element, decoded; nil: feed more, or a message where it cannot be.
 ---@return any value
 ---@return string? message
+---@return string? name of an object's element, between its quotes as it is spelled
 function stream:value() end
 
 ---After the last byte: was the text whole?
@@ -250,8 +251,9 @@ function call.prepare(vendor, operation, params, paths) end
 ---@param headers table<string, string> names in lower case
 ---@param attempt? integer
 ---@param base_url? string
+---@param path? string of the request
 ---@return table outcome
-function call.conclude(vendor, operation, status, headers, attempt, base_url) end
+function call.conclude(vendor, operation, status, headers, attempt, base_url, path) end
 
 -- === billhook.curl
 -- ==================================================================================

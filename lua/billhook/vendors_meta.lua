@@ -34,7 +34,7 @@ function class_invoices:create(fields, options) end
 ---@param id billhook.Id
 ---@param fields table
 ---@param options billhook.UnsafeOptions?
----@return any answer whatever came: its form is not documented; true for nothing
+---@return billhook.Record? invoice with payments and paidAmount
 ---@return billhook.Error? err
 function class_invoices:pay(id, fields, options) end
 

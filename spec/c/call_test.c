@@ -197,9 +197,16 @@ static void test_outcomes(void) {
                         1,
                         slice_of("/api/applications/1/invoices/321"),
                         {NULL, 0},
+                        {NULL, 0},
                         {NULL, 0}};
   call_outcome out = call_conclude(&call_dreamapply, create, &answer);
   check(out.ok && out.id == 321 && out.count < 0, "created", "");
+  answer.path = slice_of("/api/v9/applications/1/invoices");
+  out = call_conclude(&call_dreamapply, create, &answer);
+  check(out.ok && out.id == 321, "below its owner", "");
+  answer.path = slice_of("/api/v9/applications/2/invoices");
+  out = call_conclude(&call_dreamapply, create, &answer);
+  check(out.ok && out.id == 0, "below another owner", "");
   answer.location = slice_of("https://h/invoices/9");
   out = call_conclude(&call_dreamapply, create, &answer);
   check(out.ok && out.id == 0, "from nowhere known", "");

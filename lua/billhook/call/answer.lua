@@ -27,8 +27,19 @@ local function says_html(response)
   return kind ~= nil and kind:find("html", 1, true) ~= nil
 end
 
+-- What calls itself HTML and is none is what it looks like: many servers name no other type.
 local function is_html(response)
-  return says_html(response) or response.body:find("^%s*<[!%a]") ~= nil
+  local body = response.body
+  return body:find("^\239?\187?\191?%s*<[!?%a]") ~= nil
+    or says_html(response) and body:lower():find("<title", 1, true) ~= nil
+end
+
+-- A reason may have marks of emphasis in it.
+local function without_tags(response)
+  if says_html(response) then
+    return (response.body:gsub("</?%a[^<>]*>", " "))
+  end
+  return response.body
 end
 
 local function one_line(text)
@@ -68,7 +79,8 @@ end
 ---@return table
 function M.describe(response)
   local body = response.body or ""
-  if is_html { headers = response.headers, body = body } then
+  local message, code = from_json(body)
+  if not message and is_html(response) then
     local title = body:match("<[tT][iI][tT][lL][eE][^>]*>([^<]*)<")
     title = title and one_line(title) or ""
     local page = title ~= "" and ('HTML page "%s"'):format(title) or "HTML page"
@@ -77,9 +89,8 @@ function M.describe(response)
       body = ("%s, %d bytes"):format(page, #body),
     }
   end
-  local message, code = from_json(body)
   if not message and body:find("%S") then
-    message = body
+    message = without_tags(response)
   end
   return {
     message = message and one_line(message) or ("HTTP status %d"):format(response.status),
@@ -106,9 +117,53 @@ local function undecodable(plan, response, why)
     body = plan.private and nil or response.body }
 end
 
--- Some servers call a failure a success: what has an error in it and no id is none.
+-- The whole of what an id says, as text: 16, "16" and 16.0 are the same; nil for what is none.
+local id_texts = {}
+
+function id_texts.id(id)
+  if type(id) == "number" and id >= 1 and id < 2 ^ 63 and id % 1 == 0 then
+    return ("%d"):format(id)
+  end
+  return type(id) == "string" and #id <= 19 and id:match("^[1-9]%d*$") or nil
+end
+
+function id_texts.integer(number)
+  return type(number) == "number" and number >= 0 and number % 1 == 0 and ("%.0f"):format(number)
+    or nil
+end
+
+function id_texts.text(text)
+  return type(text) == "string" and text:find("%S") and text:lower() or nil
+end
+
+local function id_of(mark, value)
+  local id = value[mark.member]
+  if id == nil and mark.member == "_id" then
+    id = value.id
+  end
+  return id_texts[mark.type](id)
+end
+
+-- What the answer must repeat, as the caller gave it; nil where that is nothing.
+local function asked(plan)
+  local given = plan.mark and plan.mark.same and plan.params[plan.mark.same]
+  return given and (type(given) == "number" and ("%d"):format(given) or tostring(given):lower())
+end
+
+-- words of a status that is none of success
+local failed = { error = true, fail = true, failed = true, failure = true }
+
+local function is_empty(value)
+  return not value or value == core.json.null or value == ""
+    or type(value) == "table" and next(value) == nil
+end
+
+-- Some servers call a failure a success. What has an error in it and no id is none.
 local function is_failure(value)
-  return type(value) == "table" and value.error and value.id == nil and value._id == nil
+  return type(value) == "table" and (value.success == false
+    or value.id == nil and value._id == nil and (not is_empty(value.error)
+      or not is_empty(value.errors)
+      or type(value.status) == "string" and failed[value.status:lower()] or false))
 end
 
 local function false_success(plan, response)
@@ -116,19 +171,81 @@ local function false_success(plan, response)
     .. M.describe(response).message)
 end
 
-local function decode(plan, response)
-  local value, why
-  if not says_html(response) then
-    value, why = core.json.decode(response.body)
+local words = { number = "a number", string = "a text" }
+
+-- What came, where `mark` was looked for in it.
+local function name_of(mark, value)
+  if type(value) ~= "table" then
+    return words[type(value)] or tostring(value) -- true, false, null
+  elseif next(value) == nil then
+    return "an empty one"
+  elseif #value > 0 then
+    return "a list"
   end
-  if value == nil and is_html(response) then
+  local id = mark and id_of(mark, value)
+  return id and ("one with the %s %s"):format(mark.member, id) or ("one without %s"):format(
+    mark and ("a good '%s'"):format(mark.member) or "members")
+end
+
+-- Why a value is not the object that is known by the mark, or nil.
+local function unlike(mark, wanted, value)
+  local fine = type(value) == "table"
+  if fine and mark then
+    local id = id_of(mark, value)
+    fine = id ~= nil and (wanted == nil or id == wanted)
+  elseif fine then
+    fine = next(value) ~= nil and #value == 0
+  end
+  if fine then
+    return nil
+  end
+  local which = not mark and "" or wanted and (" with the %s %s"):format(mark.member, wanted)
+    or (" with '%s'"):format(mark.member)
+  return ("an object%s was expected, and %s came"):format(which, name_of(mark, value))
+end
+
+--- Why an element of a list is none, or nil. `name` is what it stands under in a map: an id that
+-- it has, or a word that says nothing.
+function M.unlike_element(plan, element, name)
+  local mark = plan.mark
+  if type(element) ~= "table" then
+    return ("a list of objects was expected, and %s is in it"):format(name_of(mark, element))
+  end
+  local why = unlike(mark, nil, element)
+  if why then
+    return "in the list, " .. why
+  elseif mark and type(name) == "string" and name:find("^%d+$")
+    and name ~= id_of(mark, element) then
+    return ("in the list, the object under '%s' is %s"):format(name, name_of(mark, element))
+  end
+end
+
+--- The fault of an answer that is a page where JSON was expected, or nil.
+function M.page_fault(response)
+  if is_html(response) then
     local about = M.describe(response)
-    return nil, { kind = "decode", message = about.message .. " where JSON was expected",
+    return { kind = "decode", message = about.message .. " where JSON was expected",
       status = response.status, body = about.body }
-  elseif value == nil then
-    return nil, undecodable(plan, response, why)
+  end
+end
+
+-- Any JSON: the value; nil and a fault.
+local function decode_any(plan, response)
+  local value, why = core.json.decode(response.body)
+  if value ~= nil then
+    return value
+  elseif not response.body:find("%S") then
+    why = "the answer is empty where JSON was expected"
+  end
+  return nil, M.page_fault(response) or undecodable(plan, response, why)
+end
+
+local function decode(plan, response)
+  local value, fault = decode_any(plan, response)
+  if value == nil then
+    return nil, fault
   elseif type(value) ~= "table" then
-    return nil, undecodable(plan, response, "an object was expected")
+    return nil, undecodable(plan, response, unlike(plan.mark, asked(plan), value))
   elseif is_failure(value) then
     return false_success(plan, response)
   end
@@ -145,28 +262,25 @@ function readers.one(state, plan, response)
   local inner = plan.unwrap and value[plan.unwrap]
   if type(inner) == "table" then
     value = inner
-  elseif plan.unwrap and value._id == nil and value.id == nil and not plan.dry then
-    return nil, undecodable(plan, response, ("an object under '%s' was expected"):format(
-      plan.unwrap))
+  end
+  -- what a dry run answers is its own
+  local why = unlike(not plan.dry and plan.mark or nil, asked(plan), value)
+  if why then
+    return nil, undecodable(plan, response, why
+      .. (plan.unwrap and inner == nil and (", not under '%s'"):format(plan.unwrap) or ""))
   end
   return M.tag(state, plan, value)
 end
 
--- Documented as a bare number, or not at all: what stands there; true where that is nothing.
-function readers.value(_, plan, response)
-  local body = response.body
-  if not body:find("%S") then
-    return true
-  elseif is_html { headers = response.headers, body = body:sub(1, 64) } then
-    return decode(plan, response)
-  end
-  local value, why = core.json.decode(body)
-  if value == core.json.null then
-    return true
-  elseif not value then
-    return nil, undecodable(plan, response, why or "the answer is false")
+function readers.number(_, plan, response)
+  local value, fault = decode_any(plan, response)
+  if value == nil then
+    return nil, fault
   elseif is_failure(value) then
     return false_success(plan, response)
+  elseif not id_texts.integer(value) then
+    return nil, undecodable(plan, response, ("a whole number was expected, and %s came"):format(
+      type(value) == "number" and "another one" or name_of(nil, value)))
   end
   return value
 end
@@ -197,7 +311,9 @@ end
 -- A long map's elements in order, on nginx's event loop; or nil.
 local function long_map(state, plan, body)
   local turn = #body > long.LONG and state.transport.turn
-  local list = turn and long.decode(body, plan.unwrap, turn)
+  local list = turn and long.decode(body, turn, function(element, name)
+    return not M.unlike_element(plan, element, name)
+  end)
   for _, element in ipairs(list or {}) do
     M.tag(state, plan, element)
   end
@@ -213,25 +329,34 @@ function readers.map(state, plan, response)
   if not value then
     return nil, fault
   end
-  for _, element in pairs(value) do
-    if type(element) ~= "table" then
-      return nil, undecodable(plan, response, "a list of objects was expected")
+  for name, element in pairs(value) do
+    local why = M.unlike_element(plan, element, name)
+    if why then
+      return nil, undecodable(plan, response, why)
     end
     M.tag(state, plan, element)
   end
   return M.sorted(value)
 end
 
--- Nothing but objects: an object in place of the list would read as an empty list.
-local function is_list(value)
+-- The elements of a list, tagged; nil and a fault where that is none: an object in place of the list
+-- would read as an empty one.
+local function elements_of(state, plan, response, list)
   local count = 0
-  for _, element in pairs(value) do
-    if type(element) ~= "table" then
-      return false
-    end
+  for _ in pairs(list) do
     count = count + 1
   end
-  return count == #value
+  if count ~= #list then
+    return nil, undecodable(plan, response, "a list was expected, and an object came")
+  end
+  for _, element in ipairs(list) do
+    local why = M.unlike_element(plan, element)
+    if why then
+      return nil, undecodable(plan, response, why)
+    end
+    M.tag(state, plan, element)
+  end
+  return list
 end
 
 --- A page of a list: its elements in the server's order, and where the next page is (or nil).
@@ -246,11 +371,10 @@ function M.page(state, plan, response)
   end
   if type(list) ~= "table" then
     return nil, undecodable(plan, response, ("a list under '%s' was expected"):format(plan.unwrap))
-  elseif not is_list(list) then
-    return nil, undecodable(plan, response, "a list of objects was expected")
   end
-  for _, element in ipairs(list) do
-    M.tag(state, plan, element)
+  list, fault = elements_of(state, plan, response, list)
+  if not list then
+    return nil, fault
   end
   local more = value.next or ""
   if type(more) ~= "string" then -- no end either: the rest would be missing
@@ -267,46 +391,97 @@ function readers.list(state, plan, response)
   if not value then
     return nil, fault
   end
-  local list = plan.unwrap and value[plan.unwrap] or value
-  for _, name in ipairs(list == value and #value == 0 and wrappers or {}) do
-    list = type(value[name]) == "table" and value[name] or list
+  local list = response.body:find("^%s*%[") and value or plan.unwrap and value[plan.unwrap]
+  for _, name in ipairs(list and {} or wrappers) do
+    list = list or type(value[name]) == "table" and value[name]
   end
-  for _, element in ipairs(list) do
-    M.tag(state, plan, element)
+  if type(list) ~= "table" then
+    return nil, undecodable(plan, response, "a list was expected, and an object came")
   end
-  return list
+  return elements_of(state, plan, response, list)
 end
 
---- Whatever stands in a list, in any of its forms, sorted: nil and a fault if it is no JSON.
-function M.elements(_, plan, response)
-  local value, fault = decode(plan, response)
-  if not value then
-    return nil, fault
-  end
-  local list = plan.unwrap and value[plan.unwrap] or value
-  return M.sorted(type(list) == "table" and list or {})
+--- Whatever stands in a list that is looked through, in any of its forms, sorted: nil and a fault
+-- where it is no list.
+function M.elements(state, plan, response)
+  local value, fault = readers[plan.answer](state, plan, response)
+  return value and M.sorted(value), fault
 end
 
 function readers.count(_, _, response, outcome)
   if outcome.count == nil then
-    return nil, { kind = "decode", message = "the count is unknown: the answer has no X-Count",
-      status = response.status }
+    local header = response.headers["x-count"]
+    return nil, { kind = "decode", status = response.status,
+      message = header == nil and "the count is unknown: the answer has no X-Count"
+        or ("the count is unknown: X-Count is '%s'"):format(one_line(header):sub(1, 40)) }
   end
   return outcome.count
 end
 
---- What was created. A server that says 201 has created something: an answer without a usable
--- Location is still a success, only without an id. An error would make callers create it again.
-function readers.location(_, _, _, outcome)
-  return { id = outcome.id, location = outcome.id and outcome.location, how = "created" }
+-- The id in the body of what was created, as a number where that keeps it.
+local function made_id(plan, value)
+  local text = plan.mark and type(value) == "table" and id_of(plan.mark, value)
+  local number = text and tonumber(text)
+  return number and ("%.0f"):format(number) == text and number or text
 end
 
-function readers.none()
-  return true
+--- What was created. A server that says 201 has created something: an answer that says nothing more
+-- is still a success, only without an id. An error would make callers create it again. What says
+-- something else leaves open what has happened.
+function readers.location(_, plan, response, outcome)
+  local body = response.body
+  local value = core.json.decode(body)
+  if is_failure(value) then
+    return false_success(plan, response)
+  end
+  local id = made_id(plan, value)
+  if outcome.id and (not id or id == outcome.id) then
+    return { id = outcome.id, location = outcome.location, how = "created" }
+  elseif id and not outcome.location then
+    return { id = id, how = "created" }
+  elseif id or not body:find("%S") then -- the two contradict each other, or say nothing
+    return { how = "created" }
+  end
+  return nil, M.page_fault(response) or undecodable(plan, response,
+    "a Location was expected, and something else came")
 end
 
-function readers.file(_, _, response)
-  return response.body
+-- what says that it was done
+local function is_done(plan, value)
+  return value.success == true or value.deleted == true
+    or plan.mark ~= nil and unlike(plan.mark, asked(plan), value) == nil
+end
+
+--- Nothing: an empty body. What has another one says that it was done, or it was not.
+function readers.none(_, plan, response)
+  local body = response.body
+  if not body:find("%S") then
+    return true
+  end
+  local page = M.page_fault(response)
+  if page then
+    page.message = page.message:gsub("JSON", "nothing")
+    return nil, page
+  elseif response.status == 404 then
+    return true -- a second attempt; its body says that there is none
+  end
+  local value = core.json.decode(body)
+  if is_failure(value) then
+    return false_success(plan, response)
+  elseif type(value) == "table" and is_done(plan, value) then
+    return true
+  end
+  return nil, undecodable(plan, response, ("an empty answer was expected, and %s came"):format(
+    value == nil and "a text" or name_of(plan.mark, value)))
+end
+
+function readers.file(_, plan, response)
+  local body = response.body
+  if body:find("^%%PDF%-") then
+    return body
+  end
+  return nil, M.page_fault(response) or undecodable(plan, response, body == ""
+    and "a PDF was expected, and nothing came" or "a PDF was expected, and something else came")
 end
 
 --- Reads a successful response: the answer, or nil and the fields of an error.

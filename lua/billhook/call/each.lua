@@ -15,6 +15,8 @@ local M = {}
 
 -- the largest single element of a stream, in bytes
 local ELEMENT_LIMIT = 16 * 1024 * 1024
+-- So much of the first piece tells a page of HTML.
+local HEAD = 4096
 -- The server sets the size of a page; a walk of more pages than this is no list.
 local MOST_PAGES = 10000
 
@@ -100,11 +102,17 @@ local function open(walk)
   if not reader then
     give_up(walk, fault)
   end
-  walk.reader = reader
-  walk.stream = core.json.stream(walk.plan.unwrap, ELEMENT_LIMIT)
+  walk.reader, walk.head = reader, ""
+  walk.stream = core.json.stream(nil, ELEMENT_LIMIT)
 end
 
 local function broken(walk, why)
+  local page = answer.page_fault { body = walk.head, headers = walk.reader.headers,
+    status = walk.reader.status }
+  if page then
+    page.attempts = walk.plan.attempts_made
+    give_up(walk, page)
+  end
   local large = why:find("^element larger") -- than ELEMENT_LIMIT
   give_up(walk, { kind = large and "too_large" or "decode", message = why,
     status = walk.reader.status, attempts = walk.plan.attempts_made })
@@ -115,6 +123,7 @@ local function feed(walk)
   local chunk, failure = walk.reader:read()
   local fine, why
   if chunk then
+    walk.head = walk.head == "" and chunk:sub(1, HEAD) or walk.head
     fine, why = walk.stream:feed(chunk)
   elseif failure then
     give_up(walk, failure)
@@ -132,11 +141,15 @@ local function next_streamed(walk)
     open(walk)
   end
   while true do
-    local value, why = walk.stream:value()
-    if type(value) == "table" then
-      return answer.tag(walk.state, walk.plan, value)
-    elseif value ~= nil or why then
-      broken(walk, why or "a list of objects was expected")
+    local value, why, name = walk.stream:value()
+    if value ~= nil and not why then
+      why = answer.unlike_element(walk.plan, value, name)
+      if not why then
+        return answer.tag(walk.state, walk.plan, value)
+      end
+    end
+    if why then
+      broken(walk, why)
     elseif walk.ended then
       return nil
     end
@@ -161,6 +174,26 @@ local function next_paged(walk)
   walk.at = walk.at + 1
   return value
 end
+
+-- A list that may be wrapped is read as a whole: none of the vendors' are long.
+local function next_listed(walk)
+  if not walk.page then
+    local response, outcome = exchange.run(walk.state, walk.plan, "request")
+    if not response then
+      give_up(walk, outcome)
+    end
+    local list, fault = answer.read(walk.state, walk.plan, response, outcome)
+    if not list then
+      fault.attempts = walk.plan.attempts_made
+      give_up(walk, fault)
+    end
+    walk.page, walk.at = list, 0
+  end
+  walk.at = walk.at + 1
+  return walk.page[walk.at]
+end
+
+local advances = { map = next_streamed, list = next_listed, page = next_paged }
 
 function mt.__call(object)
   local walk = walks[object]
@@ -190,8 +223,7 @@ end
 -- as function and, for 5.4, as closing value.
 function M.walk(state, plan)
   local object = setmetatable({}, mt)
-  local advance = plan.paged and next_paged or next_streamed
-  walks[object] = { state = state, plan = plan, advance = advance }
+  walks[object] = { state = state, plan = plan, advance = advances[plan.answer] }
   return object, nil, nil, object
 end
 

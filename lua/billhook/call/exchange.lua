@@ -235,7 +235,7 @@ end
 
 local function judge(state, plan, response, unsure)
   local outcome = core.call.conclude(state.vendor.name, plan.operation, response.status,
-    response.headers, unsure and 2 or 1, state.base.url)
+    response.headers, unsure and 2 or 1, state.base.url, plan.path)
   if outcome.ok then
     retry.succeeded(state.budget)
     return outcome

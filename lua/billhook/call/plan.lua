@@ -128,6 +128,7 @@ local function prepare(state, operation, params, level)
     error(tostring(plan), level + 1)
   end
   plan.operation, plan.params, plan.paged, plan.follow = name, params, paged, follow
+  plan.mark = operation.mark
   plan.dry = params.onlyValidateRequest == true
   plan.idempotent = plan.idempotent or plan.dry -- a dry run changes nothing
   plan.accept = plan.answer == "file" and "*/*" or nil
@@ -173,10 +174,10 @@ end
 local WALK_TIMEOUT = 3600
 local UNLIMITED = 2 ^ 50
 
---- The same plan for a walk: no limit to its size, and its own idea of time.
+--- The same plan for a walk: where it is a stream, no limit to its size, and its own idea of time.
 function M.for_walk(plan, given)
   given = given or {}
-  if not plan.paged then
+  if plan.answer == "map" then
     plan.limit = given.limit or UNLIMITED
     plan.timeout = given.timeout or WALK_TIMEOUT
   end

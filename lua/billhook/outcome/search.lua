@@ -167,6 +167,13 @@ function M.search(state, intent, seconds)
   return before, found
 end
 
+--- The path of what has this id.
+function M.location(state, intent, id)
+  local rules = rules_of(state, intent)
+  return core.call.prepare(state.vendor.name, rules.read, rules.read_params(id, intent.params),
+    state.options.paths).path
+end
+
 --- What the caller gets for an element that was found.
 function M.result(state, intent, element, how)
   local rules = rules_of(state, intent)
@@ -174,9 +181,7 @@ function M.result(state, intent, element, how)
     return answer.tag(state, { invoices = true }, element)
   end
   local id = rules.id(element)
-  local prepared = core.call.prepare(state.vendor.name, rules.read,
-    rules.read_params(id, intent.params), state.options.paths)
-  return { id = id, location = prepared.path, how = how }
+  return { id = id, location = M.location(state, intent, id), how = how }
 end
 
 --- The id of an element.

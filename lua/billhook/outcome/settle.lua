@@ -111,8 +111,11 @@ local function after_sending(state, plan, intent, response, outcome)
   local value, fault = nil, outcome
   if response then
     value, fault = answer.read(state, plan, response, outcome)
-    if plan.answer == "location" and is_old(intent, value.id) then
-      value.id, value.location = nil, nil
+    if value and plan.answer == "location" and value.id ~= nil then
+      value.location = value.location or search.location(state, intent, value.id)
+      if is_old(intent, value.id) then
+        value.id, value.location = nil, nil
+      end
     end
     local id = value and (plan.looks.whole and plan.looks.id(value) or value.id)
     if id ~= nil or value and plan.answer ~= "location" then

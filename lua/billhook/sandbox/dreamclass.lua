@@ -106,6 +106,19 @@ route("POST", "/financial/invoices/create", function(_, fields, state)
   return 200, invoice
 end)
 
+-- What pay answers: the whole invoice, which tells what was paid.
+local function with_payments(my, invoice)
+  local whole = { payments = json.array {}, paidAmount = 0 }
+  for name, value in pairs(invoice) do whole[name] = value end
+  for _, payment in ipairs(my.payments) do
+    if payment.invoiceId == invoice.id then
+      table.insert(whole.payments, payment)
+      whole.paidAmount = whole.paidAmount + payment.amount
+    end
+  end
+  return whole
+end
+
 -- Not idempotent: the same call twice is two payments.
 route("POST", "/financial/invoices/pay/(%d+)", function(my, fields, state, id)
   local invoice, amount = my.invoices[tonumber(id)], amount_of(fields.amount)
@@ -118,7 +131,7 @@ route("POST", "/financial/invoices/pay/(%d+)", function(my, fields, state, id)
     paymentmethod = { id = tonumber(fields.paymentmethod) }, createdAt = now_iso() }
   my.payments[payment.id] = payment
   hook(state, "PAYMENT_CREATED", payment, invoice.id)
-  return 200, payment
+  return 200, with_payments(my, invoice)
 end)
 
 route("GET", "/financial/fees/list/(%d+)", function(my, _, _, period)

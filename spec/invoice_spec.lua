@@ -63,6 +63,7 @@ describe("invoice", function()
       said("10.444", invoices.total(apply { items = items, currency = "KWD" }))
       said("10.4444", invoices.total(apply { items = items, currency = "CLF" }))
       said("10.44", invoices.total(apply { items = items, currency = "XYZ" }))
+      said("10", invoices.total(apply { items = items, currency = "jpy" }))
       assert.equal(0, invoices.digits "ISK")
       assert.equal(3, invoices.digits "TND")
       assert.equal(2, invoices.digits(nil))
@@ -105,8 +106,8 @@ describe("invoice", function()
         "2026-01-01"))
       unsaid("items[1].price of the invoice: malformed decimal",
         invoices.total(apply { items = { { price = "1,00", qty = "1" } } }))
-      unsaid("items[1].qty of the invoice: decimal expected, got nothing",
-        invoices.total(apply { items = { { price = "1.00" } } }))
+      unsaid("items[1].qty of the invoice: malformed decimal",
+        invoices.total(apply { items = { { price = "1.00", qty = "" } } }))
       unsaid("items[2].price of the invoice: decimal expected, got nothing",
         invoices.total(apply { items = { { price = 1, qty = 1 }, { qty = 1 } } }))
       unsaid("an amount of the invoice is too large",
@@ -123,6 +124,75 @@ describe("invoice", function()
       unsaid("the invoice has no payer",
         invoices.payer(apply { payer = { name = core.json.null } }))
       unsaid("the invoice has no deadline", invoices.is_overdue(without "deadline", "2026-01-01"))
+    end)
+
+    it("is never totalled from what is no list", function()
+      local line = '{"item":"Fee","price":"20.00","qty":"1.00"}'
+      for _, items in ipairs {
+        '{"0":' .. line .. ',"2":' .. line .. "}", '{"0":' .. line .. ',"1":' .. line .. "}",
+        '{"41":' .. line .. "}", line, '{"success":false}', "null", '"none"', '""', "5", "false",
+        '["x"]', "[null]", "[" .. line .. ",null]", "[[]]", '[{"item":"Fee","qty":"1"}]',
+        '[{"price":null}]', '[{"price":"free"}]', '[{"price":""}]', '[{"price":"1","qty":"some"}]',
+        '[{"price":"1e"}]', '[{"price":"1.e2"}]', '[{"price":"1e999"}]', '[{"price":true}]',
+      } do
+        local invoice = invoices.tag("dreamapply", assert(core.json.decode(
+          '{"id":1,"currency":"EUR","deadline":"2025-12-17","collections":{},"items":' .. items
+          .. "}")))
+        for _, name in ipairs { "total", "balance", "is_overdue" } do
+          local value, why = invoices[name](invoice, "2026-01-01")
+          assert.is_nil(value, name .. " of " .. items)
+          assert.is_string(why)
+        end
+        assert.is_false(invoices.is_overdue(invoice, "2025-12-17")) -- that needs no amount
+      end
+    end)
+
+    it("never counts as unpaid for what its collections do not say", function()
+      for _, collections in ipairs { "null", '""', '"none"', "0", "17.00", "false",
+        '{"41":null}', "[null]", '{"41":5}', '{"success":false}', '{"41":{}}', "[[]]",
+        '{"id":41,"amount":"17.00"}', '{"41":{"amount":null}}', '{"41":{"amount":"all"}}' } do
+        local invoice = invoices.tag("dreamapply", assert(core.json.decode(
+          '{"id":1,"currency":"EUR","deadline":"2025-12-17","items":[{"price":"17.00"}],'
+          .. '"collections":' .. collections .. "}")))
+        for _, name in ipairs { "paid", "balance", "is_overdue" } do
+          local value, why = invoices[name](invoice, "2026-01-01")
+          assert.is_nil(value, name .. " of " .. collections)
+          assert.is_string(why)
+        end
+      end
+    end)
+
+    it("says which member is no list", function()
+      unsaid("items of the invoice is no list, but an object",
+        invoices.total(apply { items = { ["0"] = {}, ["2"] = {} } }))
+      unsaid("items of the invoice is no list, but an object",
+        invoices.total(apply { items = { [1] = {}, [3] = {} } }))
+    end)
+
+    it("has one of what says no quantity, and reads amounts with an exponent", function()
+      said("1.00", invoices.total(apply { items = { { price = "1.00" } } }))
+      said("1.00", invoices.total(apply { items = { { price = "1.00", qty = core.json.null } } }))
+      for price, total in pairs { ["1e2"] = "100.00", ["1E+2"] = "100.00", ["-1.25e1"] = "-12.50",
+        ["1250e-2"] = "12.50", ["5e-2"] = "0.05", ["1.5e0"] = "1.50", ["0e9"] = "0.00" } do
+        said(total, invoices.total(apply { items = { { price = price } } }))
+      end
+    end)
+
+    it("is due on no day that is in no calendar", function()
+      for _, day in ipairs { "0000-00-00", "0000-01-01", "2026-02-30", "2025-02-29", "2026-13-01",
+        "2026-00-10", "2026-01-00", "2026-04-31", "0000-00-00 00:00:00", "2026-01-01x",
+        "2026-01-01T", "2026-1-1", "20260101", "2026/01/01" } do
+        unsaid("deadline of the invoice is no date", invoices.due_date(apply { deadline = day }))
+        unsaid("deadline of the invoice is no date",
+          invoices.is_overdue(apply { deadline = day }, "2026-01-01"))
+        -- nothing is to be paid on any day
+        assert.is_false(invoices.is_overdue(apply { deadline = day,
+          collections = { { amount = "17.00" } } }, "2026-01-01"))
+      end
+      assert.is_false(invoices.is_overdue(apply { deadline = core.json.null, items = {} },
+        "2026-01-01"))
+      said("2024-02-29", invoices.due_date(apply { deadline = "2024-02-29" }))
+      said("2026-01-01", invoices.due_date(apply { deadline = "2026-01-01 00:00:00" }))
     end)
 
     it("is overdue once its day has passed and something is open", function()
@@ -259,7 +329,8 @@ describe("invoice", function()
       raises("bad argument #1 to 'payer' (invoice expected, got nil)", invoices.payer, nil)
       raises("got a table that no client gave", invoices.total, setmetatable({},
         { vendor = "betterez" }))
-      for _, today in ipairs { "x", "2026-1-1", "2026-01-01T00:00:00Z", 20260101 } do
+      for _, today in ipairs { "x", "2026-1-1", "2026-01-01T00:00:00Z", "2026-02-30",
+        20260101 } do
         raises("bad argument #2 to 'is_overdue' (date YYYY-MM-DD expected)", invoices.is_overdue,
           apply(), today)
       end

@@ -28,7 +28,7 @@ local digits = {
 ---@param currency string?
 ---@return integer
 function M.digits(currency)
-  return digits[currency] or 2
+  return type(currency) == "string" and digits[currency:upper()] or 2
 end
 
 -- --- reading members ---------------------------------------------------------------------------
@@ -47,24 +47,56 @@ local function text(value, name)
   return value
 end
 
-local function list(value, name)
+local function object(value, name)
   if type(value) ~= "table" then
     missing("the invoice has no %s", name)
   end
   return value
 end
 
+-- What a server has no list of comes as an object: walked as a list, that would be empty.
+local function list(value, name)
+  local count = 0
+  for _ in pairs(object(value, name)) do
+    count = count + 1
+  end
+  if count ~= #value then
+    missing("%s of the invoice is no list, but an object", name)
+  end
+  return value
+end
+
+-- "1e2" is "100".
+local function without_exponent(number)
+  local sign, whole, fraction, power = number:match("^(%-?)(%d+)%.?(%d*)[eE]([+-]?%d%d?)$")
+  if not sign or number:find("%.[eE]") then
+    return number
+  end
+  local written, point = whole .. fraction, #whole + tonumber(power)
+  if point < 1 then
+    written, point = ("0"):rep(1 - point) .. written, 1
+  end
+  written = written .. ("0"):rep(point - #written)
+  return sign .. written:sub(1, point) .. ("." .. written:sub(point + 1)):gsub("%.$", "")
+end
+
 local function amount(value, name)
-  local number, why = decimal.read(value)
+  local number, why = decimal.read(type(value) == "string" and without_exponent(value) or value)
   if not number then
     missing("%s of the invoice: %s%s", name, why, value == nil and ", got nothing" or "")
   end
   return number
 end
 
+-- a day that is in the calendar
+local function is_day(day)
+  return day:find("^%d%d%d%d%-%d%d%-%d%d$") ~= nil and day:sub(1, 4) ~= "0000"
+    and core.text.datetime(day .. "T00:00:00Z") ~= nil
+end
+
 local function date(value, name)
-  local day = text(value, name):match("^%d%d%d%d%-%d%d%-%d%d")
-  if not day then
+  local day, rest = text(value, name):match("^(..........)(.*)$")
+  if not day or not is_day(day) or not (rest == "" or rest:find("^[T ]%d%d:%d%d")) then
     missing("%s of the invoice is no date", name)
   end
   return day
@@ -104,9 +136,13 @@ function dreamapply.total(invoice)
   local places = M.digits(dreamapply.currency(invoice))
   local sum = decimal.new(0):round(places)
   for i, line in ipairs(list(invoice.items, "items")) do
-    list(line, "items")
+    object(line, "items")
     local price = amount(line.price, ("items[%d].price"):format(i))
-    local quantity = amount(line.qty, ("items[%d].qty"):format(i))
+    local quantity = line.qty -- one thing has none
+    if quantity == nil or quantity == core.json.null then
+      quantity = 1
+    end
+    quantity = amount(quantity, ("items[%d].qty"):format(i))
     sum = sum + (price * quantity):round(places)
   end
   return sum
@@ -127,9 +163,9 @@ end
 function dreamapply.paid(invoice)
   local places = M.digits(dreamapply.currency(invoice))
   local sum = decimal.new(0):round(places)
-  for id, transaction in pairs(list(invoice.collections, "collections")) do
+  for id, transaction in pairs(object(invoice.collections, "collections")) do
     local name = ("collections[%s]"):format(tostring(id))
-    list(transaction, name)
+    object(transaction, name)
     if is_money(transaction, name) then
       sum = sum + amount(transaction.amount, name .. ".amount"):round(places)
     end
@@ -142,7 +178,7 @@ function dreamapply.due_date(invoice)
 end
 
 function dreamapply.payer(invoice)
-  local payer = list(invoice.payer, "payer")
+  local payer = object(invoice.payer, "payer")
   return person(payer.name, payer.email)
 end
 
@@ -191,7 +227,7 @@ function betterez.total(invoice)
 end
 
 function betterez.payer(invoice)
-  local buyer = list(invoice.buyer, "buyer")
+  local buyer = object(invoice.buyer, "buyer")
   return person(buyer.name, buyer.email)
 end
 
@@ -205,9 +241,17 @@ for _, reader in pairs(readers) do
   end
 
   function reader.is_overdue(invoice, today)
+    local dated, due = pcall(reader.due_date, invoice)
+    if not dated then
+      local known, balance = pcall(reader.balance, invoice)
+      if known and balance:sign() <= 0 then
+        return false -- nothing is to be paid on any day
+      end
+      error(due, 0)
+    end
     -- compared as numbers: strings would be compared by the locale
-    local due = tonumber((reader.due_date(invoice):gsub("-", "")))
-    return due < tonumber((today:gsub("-", ""))) and reader.balance(invoice):sign() > 0
+    return tonumber((due:gsub("-", ""))) < tonumber((today:gsub("-", "")))
+      and reader.balance(invoice):sign() > 0
   end
 end
 
@@ -323,7 +367,7 @@ end
 ---@return string? why
 function M.is_overdue(invoice, today)
   local reader = reader_of(invoice, "is_overdue")
-  if type(today) ~= "string" or not today:find("^%d%d%d%d%-%d%d%-%d%d$") then
+  if type(today) ~= "string" or not is_day(today) then
     error("bad argument #2 to 'is_overdue' (date YYYY-MM-DD expected)", 2)
   end
   return answer(reader.is_overdue, invoice, today)

@@ -64,7 +64,7 @@ local function same_text(sent, seen)
 end
 
 local function same_lines(sent, seen)
-  if type(seen) ~= "table" or #sent ~= #seen then
+  if type(seen) ~= "table" or #sent ~= #seen or (#seen == 0 and next(seen) ~= nil) then
     return false
   end
   for i, line in ipairs(sent) do

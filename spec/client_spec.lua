@@ -545,8 +545,10 @@ describe("an error", function()
   it("says so where a success is no JSON", function()
     for body, message in pairs {
       ["<html>login</html>"] = "the server answered with an HTML page where JSON was expected",
-      ["true"] = "an object with the id 7 was expected, and true came", ["[1"] = false, [""] = false,
-      ['{"id":1}x'] = false, ['{"id":1,"id":2}'] = false, ["null"] = "an object with the id 7 was expected, and null came",
+      ["true"] = "an object with the id 7 was expected, and true came", ["[1"] = false,
+      [""] = false,
+      ['{"id":1}x'] = false, ['{"id":1,"id":2}'] = false,
+      ["null"] = "an object with the id 7 was expected, and null came",
     } do
       local none, err = failing("dreamapply", reply(body)).invoices:get(7)
       assert.is_nil(none)

@@ -54,7 +54,8 @@ describe("a call that fails at first", function()
   end)
 
   it("keeps the server's Retry-After, in seconds and as a date", function()
-    local client, transport = new(script({ 503, "", { ["Retry-After"] = "7" } }, { 200, '{"id":7}' }))
+    local client, transport = new(script({ 503, "", { ["Retry-After"] = "7" } },
+      { 200, '{"id":7}' }))
     assert(client.invoices:get(7))
     assert.same({ 7.2 }, transport.slept)
     client, transport = new(script(
@@ -261,7 +262,8 @@ describe("a quota", function()
   end)
 
   it("parks the key after a 429, and comes back", function()
-    local client, transport = new(script({ 429, "", { ["Retry-After"] = "3" } }, { 200, '{"id":7}' }))
+    local client, transport = new(script({ 429, "", { ["Retry-After"] = "3" } },
+      { 200, '{"id":7}' }))
     assert(client.invoices:get(7))
     assert.same({ 3.2 }, transport.slept)
     client, transport = new(script({ 429 }, { 429 }, { 200, '{"id":7}' }))

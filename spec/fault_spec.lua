@@ -133,7 +133,7 @@ local shown = '{"id":"%d","currency":"EUR","items":[{"item":"Fee","price":25.0,"
 for name, body in pairs {
   ["with ids as texts"] = "[" .. shown:format(1) .. "," .. shown:format(2) .. "]",
   ["with everything twice"] = "[" .. (shown:format(2) .. ","):rep(2) .. shown:format(1) .. "]",
-  ["by odd keys"] = '{"x":' .. shown:format(2) .. "}",
+  ["by its ids"] = '{"2":' .. shown:format(2) .. ',"1":' .. shown:format(1) .. "}",
 } do
   case("create: no answer, the list comes " .. name, "create", { fates = {
     POST = { { at = "request", how = "reset" } },
@@ -144,6 +144,11 @@ case("create: no answer, the lists have what has no id", "create", { fates = {
   POST = { { at = "request", how = "reset" } },
   GET = { {}, { body = '[{"id":1.5}]' }, { body = '[{"id":0}]' }, { body = '["x"]' },
     { body = '{"a":null,"b":{"nr":"1"}}' } } } },
+  { "unknown_outcome", POST = 1, GET = 5, ours = 1 })
+case("create: no answer, the lists have one under another's id", "create", { fates = {
+  POST = { { at = "request", how = "reset" } },
+  GET = { {}, { body = '{"x":' .. shown:format(2) .. "}" }, { body = '{"1":' .. shown:format(2)
+    .. "}" }, { status = 503 }, { status = 503 } } } },
   { "unknown_outcome", POST = 1, GET = 5, ours = 1 })
 case("create: 201 with the Location of one that was there", "create", { seed = true,
   fates = { POST = { { headers = { Location = "/api/applications/5/invoices/1" } } } } },

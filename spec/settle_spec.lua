@@ -324,8 +324,10 @@ describe("a create whose outcome is unknown", function()
     -- what calls itself a success is no list for that
     for body, message in pairs {
       ['{"error":"the database is away"}'] = "an error came as a success: the database is away",
-      ['{"message":"the database is away"}'] = "a list of objects was expected, and a text is in it",
-      ['{"invoices":[{"id":1}]}'] = "in the list, an object with 'id' was expected, and a list came",
+      ['{"message":"the database is away"}'] =
+        "a list of objects was expected, and a text is in it",
+      ['{"invoices":[{"id":1}]}'] =
+        "in the list, an object with 'id' was expected, and a list came",
       ['[{"nr":"1"}]'] =
         "in the list, an object with 'id' was expected, and one without a good 'id' came",
       ['null'] = "an object with 'id' was expected, and null came",

@@ -214,7 +214,7 @@ static const call_mark an_id = {"_id", CALL_TEXT, NULL};
 static const call_mark this_id = {"_id", CALL_TEXT, "id"};
 static const call_mark this_provider = {"providerId", CALL_TEXT, "id"};
 static const call_mark this_sequence = {"sequenceId", CALL_TEXT, "id"};
-static const call_mark status = {"status", CALL_TEXT, NULL};
+static const call_mark status = {"status", CALL_CHOICE, NULL};
 
 #define READ (CALL_SAFE | CALL_IDEMPOTENT)
 

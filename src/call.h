@@ -85,7 +85,7 @@ typedef struct call_route {
 ** for some servers call a failure a success. */
 typedef struct call_mark {
   const char *member;
-  uint8_t type;     /* its call_type: CALL_ID, CALL_INTEGER or CALL_TEXT */
+  uint8_t type;     /* CALL_ID, CALL_INTEGER, CALL_TEXT; CALL_CHOICE: "OK" */
   const char *same; /* the parameter that it repeats, or NULL */
 } call_mark;
 

@@ -11,8 +11,11 @@
 -- guessed. What is no invoice at all raises.
 
 local core = require "billhook.core"
+local members = require "billhook.members"
 
-local decimal = core.decimal
+local amount, date, list, missing = members.amount, members.date, members.list, members.missing
+local object, person, text = members.object, members.person, members.text
+local answer, decimal = members.answer, core.decimal
 
 local M = {}
 
@@ -29,88 +32,6 @@ local digits = {
 ---@return integer
 function M.digits(currency)
   return type(currency) == "string" and digits[currency:upper()] or 2
-end
-
--- --- reading members ---------------------------------------------------------------------------
-
--- What an invoice does not say is raised as one of these within this file; `answer` gives it back.
-local unsaid = {}
-
-local function missing(format, ...)
-  error(setmetatable({ message = format:format(...) }, unsaid), 0)
-end
-
-local function text(value, name)
-  if type(value) ~= "string" or value == "" then
-    missing("the invoice has no %s", name)
-  end
-  return value
-end
-
-local function object(value, name)
-  if type(value) ~= "table" then
-    missing("the invoice has no %s", name)
-  end
-  return value
-end
-
--- What a server has no list of comes as an object: walked as a list, that would be empty.
-local function list(value, name)
-  local count = 0
-  for _ in pairs(object(value, name)) do
-    count = count + 1
-  end
-  if count ~= #value then
-    missing("%s of the invoice is no list, but an object", name)
-  end
-  return value
-end
-
--- "1e2" is "100".
-local function without_exponent(number)
-  local sign, whole, fraction, power = number:match("^(%-?)(%d+)%.?(%d*)[eE]([+-]?%d%d?)$")
-  if not sign or number:find("%.[eE]") then
-    return number
-  end
-  local written, point = whole .. fraction, #whole + tonumber(power)
-  if point < 1 then
-    written, point = ("0"):rep(1 - point) .. written, 1
-  end
-  written = written .. ("0"):rep(point - #written)
-  return sign .. written:sub(1, point) .. ("." .. written:sub(point + 1)):gsub("%.$", "")
-end
-
-local function amount(value, name)
-  local number, why = decimal.read(type(value) == "string" and without_exponent(value) or value)
-  if not number then
-    missing("%s of the invoice: %s%s", name, why, value == nil and ", got nothing" or "")
-  end
-  return number
-end
-
--- a day that is in the calendar
-local function is_day(day)
-  return day:find("^%d%d%d%d%-%d%d%-%d%d$") ~= nil and day:sub(1, 4) ~= "0000"
-    and core.text.datetime(day .. "T00:00:00Z") ~= nil
-end
-
-local function date(value, name)
-  local day, rest = text(value, name):match("^(..........)(.*)$")
-  if not day or not is_day(day) or not (rest == "" or rest:find("^[T ]%d%d:%d%d")) then
-    missing("%s of the invoice is no date", name)
-  end
-  return day
-end
-
-local function person(name, email)
-  local who = {
-    name = type(name) == "string" and name or nil,
-    email = type(email) == "string" and email or nil,
-  }
-  if not next(who) then
-    missing("the invoice has no payer")
-  end
-  return who
 end
 
 local function never(what)
@@ -291,19 +212,6 @@ local function reader_of(invoice, name)
   return readers[vendor]
 end
 
--- a value that has no room for its digits is the invoice's fault, too
-local function answer(fn, invoice, today)
-  local fine, value = pcall(fn, invoice, today)
-  if fine then
-    return value
-  elseif getmetatable(value) == unsaid then
-    return nil, value.message
-  elseif type(value) == "string" and value:find("decimal overflow", 1, true) then
-    return nil, "an amount of the invoice is too large"
-  end
-  error(value, 0)
-end
-
 --- The sum of its lines, each rounded to the currency's digits, half away from zero.
 ---@param invoice table
 ---@return billhook.decimal? total
@@ -367,7 +275,7 @@ end
 ---@return string? why
 function M.is_overdue(invoice, today)
   local reader = reader_of(invoice, "is_overdue")
-  if type(today) ~= "string" or not is_day(today) then
+  if type(today) ~= "string" or not members.is_day(today) then
     error("bad argument #2 to 'is_overdue' (date YYYY-MM-DD expected)", 2)
   end
   return answer(reader.is_overdue, invoice, today)

@@ -10,6 +10,7 @@ local core = require "billhook.core"
 local options = require "billhook.options"
 local answer = require "billhook.call.answer"
 local exchange = require "billhook.call.exchange"
+local marks = require "billhook.call.mark"
 
 local M = {}
 
@@ -107,8 +108,8 @@ local function open(walk)
 end
 
 local function broken(walk, why)
-  local page = answer.page_fault { body = walk.head, headers = walk.reader.headers,
-    status = walk.reader.status }
+  local page = answer.page_fault({ body = walk.head, headers = walk.reader.headers,
+    status = walk.reader.status }, "JSON")
   if page then
     page.attempts = walk.plan.attempts_made
     give_up(walk, page)
@@ -143,7 +144,7 @@ local function next_streamed(walk)
   while true do
     local value, why, name = walk.stream:value()
     if value ~= nil and not why then
-      why = answer.unlike_element(walk.plan, value, name)
+      why = marks.unlike_element(walk.plan.mark, value, name)
       if not why then
         return answer.tag(walk.state, walk.plan, value)
       end

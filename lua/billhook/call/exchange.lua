@@ -6,8 +6,8 @@
 -- fields, with `sent` and `processed` as the transport and the vendor's rules know them.
 
 local core = require "billhook.core"
-local answer = require "billhook.call.answer"
 local errors = require "billhook.error"
+local reason = require "billhook.call.reason"
 local retry = require "billhook.retry"
 
 local M = {}
@@ -203,7 +203,7 @@ local function refusal(state, plan, response, outcome)
   if response.read then
     response = { status = response.status, headers = response.headers, body = read_some(response) }
   end
-  local fault = answer.describe(response)
+  local fault = reason.describe(response)
   fault.kind = outcome.kind
   if outcome.message then
     fault.message = outcome.message -- a redirect, say: its page tells less

@@ -28,6 +28,9 @@ describe("decode", function()
 
   it("leaves out members that are null, and keeps elements that are", function()
     assert.same({ b = 1 }, decode '{"a":null,"b":1}')
+    -- under an id stands an element
+    assert.same({ ["41"] = core.null, ["042"] = core.null, ["0"] = core.null },
+      decode '{"41":null,"042":null,"0":null,"4x":null,"-1":null,"":null,"\\u0031":null}')
     local list = decode "[null,1,null]"
     assert.equal(3, #list)
     assert.equal(core.null, list[1])
@@ -291,6 +294,32 @@ describe("stream", function()
     each_cut('{"100":{"id":100},"\\u0031":{"id":1}}', nil, { '{"id":100}', '{"id":1}' })
     each_cut("[]", nil, {})
     each_cut("{}", nil, {})
+  end)
+
+  it("tells what an element of an object stands under, wherever the text is cut", function()
+    local function names(text, at, under)
+      local stream, out = core.stream(under), {}
+      for _, piece in ipairs { text:sub(1, at), text:sub(at + 1) } do
+        assert(stream:feed(piece))
+        while true do
+          local value, why, name = stream:value()
+          assert.is_nil(why)
+          if value == nil then break end
+          out[#out + 1] = name or false
+        end
+      end
+      assert(stream:finish())
+      return out
+    end
+    local long = ("1"):rep(40)
+    for text, want in pairs {
+      ['{"100":{"99":1},"":[],"\\u0031":null,"' .. long .. '":5}'] =
+        { "100", "", "\\u0031", long:sub(1, 32) },
+      ['[{"a":1},null]'] = { false, false },
+    } do
+      for at = 0, #text do assert.same(want, names(text, at)) end
+    end
+    assert.same({ "2" }, names('{"x":1,"list":{"2":{"3":4}},"y":2}', 20, "list"))
   end)
 
   it("finds the list under a member", function()

@@ -1,3 +1,4 @@
+local core = require "billhook.core"
 local dreamapply = require "billhook.vendor.dreamapply"
 local dreamclass = require "billhook.vendor.dreamclass"
 local betterez = require "billhook.vendor.betterez"
@@ -115,12 +116,27 @@ describe("what a DreamApply invoice is recognised by", function()
     local nameless = seen()
     nameless.items, nameless.payer = nil, nil
     assert.is_false(look.matches(sent(), nameless))
+    assert.is_true(look.matches(sent(), seen { application = "/api/v9/applications/123" }))
+    assert.is_false(look.matches(sent(), seen { application = "/api/v9/applications/124" }))
+  end)
+
+  it("does not match lines that are no list", function()
+    local one, two = seen().items[1], seen().items[2]
+    for _, items in ipairs { { ["0"] = one, ["1"] = two }, { ["0"] = one, ["2"] = two },
+      { ["1"] = one, ["2"] = two }, "none", 2, { one, core.json.null }, { one, "x" }, {} } do
+      assert.is_false(look.matches(sent(), seen { items = items }))
+    end
+    assert.is_false(look.matches(sent { items = {} }, seen { items = { ["0"] = one } }))
   end)
 
   it("knows a transaction that was recorded by hand", function()
     local collect = dreamapply.looks["transactions.create"]
     assert.is_true(collect.matches({ amount = "17" }, { amount = "17.00" }))
     assert.is_false(collect.matches({ amount = "17" }, { amount = "17.01" }))
+    assert.is_true(collect.matches({ invoice = "7", amount = "17" },
+      { invoice = "/api/v9/invoices/7", amount = "17.00" }))
+    assert.is_false(collect.matches({ invoice = "7", amount = "17" },
+      { invoice = "/api/v9/invoices/77", amount = "17.00" }))
     assert.is_false(collect.matches({ amount = "17" }, { amount = "17.00", payment = {} }))
   end)
 end)

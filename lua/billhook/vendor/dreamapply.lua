@@ -103,17 +103,21 @@ local function says(seen, sent)
   end
 end
 
+-- Does a link lead to this id? One that is none says nothing.
+local function is_link(link, id)
+  local last = type(link) == "string" and link:match("%d+$")
+  return not last or last == tostring(id)
+end
+
 -- What else tells one invoice from another, where both sides say it.
 local others = {
   type = function(sent, seen) return seen.type == nil or seen.type == sent end,
+  application = function(sent, seen) return is_link(seen.application, sent) end,
   serie_ID = function(sent, seen)
     local serie = type(seen.serie) == "table" and seen.serie.id
     return not serie or tostring(serie) == tostring(sent)
   end,
-  course_ID = function(sent, seen)
-    local course = type(seen.course) == "string" and seen.course:match("%d+$")
-    return not course or course == tostring(sent)
-  end,
+  course_ID = function(sent, seen) return is_link(seen.course, sent) end,
   smallprint = function(sent, seen)
     return type(seen.smallprint) ~= "string" or says(seen.smallprint, sent)
   end,
@@ -166,6 +170,7 @@ M.looks = {
     -- what a gateway collected has a payment; ours is recorded by hand
     matches = function(sent, seen)
       return seen.payment == nil and same_amount(sent.amount, seen.amount)
+        and is_link(seen.invoice, sent.invoice)
     end,
     id = id_of,
     read = "transactions.get",

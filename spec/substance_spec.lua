@@ -351,6 +351,30 @@ describe("what was created", function()
   end)
 end)
 
+describe("what was issued", function()
+  it("is the transaction's that was asked for, or is looked up", function()
+    for _, of in ipairs { HEX, HEX:upper() } do
+      local client, transport = support.new("betterez", function(request)
+        return { body = request.method == "GET" and '{"invoices":[]}'
+          or '{"invoice":{"_id":"a","transactionId":"' .. of .. '"}}' }
+      end)
+      assert.equal("a", client.invoices:issue("infile", { transactionId = HEX })._id)
+      assert.equal(2, #transport.requests)
+    end
+    local posts = 0
+    local client = support.new("betterez", function(request)
+      if request.method == "GET" then return { body = '{"invoices":[]}' } end
+      posts = posts + 1
+      return { body = '{"invoice":{"_id":"b","transactionId":"' .. HEX .. '"}}' }
+    end)
+    local none, err = client.invoices:retry { transactionId = OTHER }
+    assert.is_nil(none)
+    assert.equal("unknown_outcome", err.kind)
+    assert.equal("the answer is about another one than was asked for", err.cause.message)
+    assert.equal(1, posts)
+  end)
+end)
+
 describe("a PDF", function()
   it("begins as one, whatever its type is said to be", function()
     for body, message in pairs { [""] = "a PDF was expected, and nothing came",

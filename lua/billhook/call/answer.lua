@@ -91,6 +91,10 @@ function readers.one(state, plan, response)
     return nil, undecodable(plan, response, why
       .. (plan.unwrap and inner == nil and (", not under '%s'"):format(plan.unwrap) or ""))
   end
+  local contradicts = plan.looks and plan.looks.contradicts
+  if contradicts and contradicts(plan.plain, value) then
+    return nil, undecodable(plan, response, "the answer is about another one than was asked for")
+  end
   return M.tag(state, plan, value)
 end
 

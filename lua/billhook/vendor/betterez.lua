@@ -67,6 +67,11 @@ local look = {
   matches = function(sent, seen)
     return transaction_of { transactionId = seen.transactionId } == transaction_of(sent)
   end,
+  -- an answer about another transaction
+  contradicts = function(sent, seen)
+    return seen.transactionId ~= nil
+      and transaction_of { transactionId = seen.transactionId } ~= transaction_of(sent)
+  end,
   id = function(element) return type(element._id) == "string" and element._id or nil end,
   already = "TRANSACTION_ALREADY_INVOICED",
   whole = true, -- the answer is the invoice itself

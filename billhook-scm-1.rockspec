@@ -132,6 +132,7 @@ build = {
     ["billhook.inbox.sql"] = "lua/billhook/inbox/sql.lua",
     ["billhook.inbox.sqlite"] = "lua/billhook/inbox/sqlite.lua",
     ["billhook.inbox.steps"] = "lua/billhook/inbox/steps.lua",
+    ["billhook.inbox.url"] = "lua/billhook/inbox/url.lua",
     billhook = "lua/billhook/init.lua",
     ["billhook.invoice"] = "lua/billhook/invoice.lua",
     ["billhook.json"] = "lua/billhook/json.lua",

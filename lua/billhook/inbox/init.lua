@@ -81,6 +81,8 @@
 -- A filter has id, account, type, invoice, state ("pending", "done", "dead", "unhandled"),
 -- contested, older_than and newer_than (seconds), limit, before (a seq, for the next page).
 
+local urls = require "billhook.inbox.url"
+
 local M = {}
 
 local SCHEMES = {
@@ -105,8 +107,12 @@ function M.check(url)
     return nil, ("inbox: %q is not the path of a file"):format(rest)
   end
   if scheme == "memory" and rest ~= "" then return nil, "inbox: \"memory:\" takes no name" end
+  if scheme:find "^postgres" then return urls.check(url) end
   return true
 end
+
+---As it may be shown: without a password.
+M.shown = urls.shown
 
 ---Opens an inbox, and brings its tables to this version.
 ---@param url string "sqlite:billhook.db", "memory:", "postgresql://user@host/db"

@@ -16,6 +16,7 @@ local bulk = require "billhook.inbox.bulk"
 local owner = require "billhook.inbox.owner"
 local pq = require "billhook.pq"
 local sql = require "billhook.inbox.sql"
+local urls = require "billhook.inbox.url"
 
 local M = {}
 
@@ -142,7 +143,7 @@ end
 function Dialect:connect()
   -- the server ends what takes too long; where it cannot even do that, we do
   local db, code, message = pq.open(self.url, { timeout = STATEMENT_TIMEOUT + 2000 })
-  if not db then return nil, code, message end
+  if not db then return nil, code, urls.blot(message, self.url) end
   local ok
   ok, code, message = prepare(db, self.lock_timeout)
   if ok then return db end

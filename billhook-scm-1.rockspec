@@ -126,6 +126,7 @@ build = {
     ["billhook.inbox.lanes"] = "lua/billhook/inbox/lanes.lua",
     ["billhook.inbox.marks"] = "lua/billhook/inbox/marks.lua",
     ["billhook.inbox.owner"] = "lua/billhook/inbox/owner.lua",
+    ["billhook.inbox.refusal"] = "lua/billhook/inbox/refusal.lua",
     ["billhook.inbox.rows"] = "lua/billhook/inbox/rows.lua",
     ["billhook.inbox.schema"] = "lua/billhook/inbox/schema.lua",
     ["billhook.inbox.slots"] = "lua/billhook/inbox/slots.lua",

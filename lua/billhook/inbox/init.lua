@@ -9,13 +9,14 @@
 --   admit(events)   -> a list with a word for each event, what has become of it:
 --       "admitted", "admitted again" (as its `again`); "duplicate"; "contested", known with other
 --       content, kept as evidence at most; "contested new", "contested again": other news under a
---       known id, admitted as an event of its own (see known.lua); "crowded": one too many of
---       those, not kept
+--       known id, admitted as an event of its own (see known.lua), or a doubtful `again`;
+--       "crowded": one too many of those, kept as unhandled
 --       One transaction, durable when it returns. An event is
 --         account, id         unique together; id is the vendor's own
 --         key                 a second unique name, absent where it is the id
 --         again               { type =, rules = }: as what it is admitted where its key is taken by
---                             another id; without this it is a duplicate of that one
+--                             another id; without this it is a duplicate of that one.
+--                             `doubtful`: either may be the vendor's, and both are contested
 --         source              "webhook" or "poll": bodies of two sources are not compared
 --         vendor, type, native, invoice, tenant, occurred_at (seconds), live, trust, digest
 --         body                text; `under` is true where the event's data is its member "data"

@@ -321,7 +321,7 @@ describe("inbox postgresql: with others beside it", function()
     store:admit { event("a", "1"), event("b", "2") }
     db:exec "SET deadlock_timeout = '10s'; BEGIN"
     db:exec "SELECT * FROM lanes WHERE name = '2' FOR UPDATE"
-    local pid = start(STORE .. [[assert(store.db:exec "SET deadlock_timeout = '50ms'")
+    local pid = start(STORE .. [[assert(store.db:exec "SET deadlock_timeout = '2s'")
       assert(store:admit { event("c", "1"), event("d", "2") }[1] == "admitted")]], folder .. "/out")
     blocked()
     db:exec "SELECT * FROM lanes WHERE name = '1' FOR UPDATE" -- it gives way

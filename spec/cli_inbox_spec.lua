@@ -99,7 +99,10 @@ describe("billhook inbox", function()
     local one = app()
     deliver(one, 1, "INVOICE_CREATED", 17)
     one.store:close()
-    assert.equal("1 2", listed "--contested") -- 1, and what else was said under its id: 1~2
+    local found = answer("list", "--contested") -- 1, and what else was said under its id
+    assert.equal(2, #found)
+    assert.equal(id(1), found[2].id)
+    assert.equal(1, (found[1].id:find(id(1) .. "~", 1, true)))
   end)
 
   it("refuses what it does not understand", function()

@@ -253,7 +253,7 @@ describe("inbox postgresql: with others beside it", function()
       pids[i] = start(STORE .. ("math.randomseed(%d)"):format(i) .. [[
         for n = 1, 150 do
           local one = event("id" .. n % 15, tostring(math.random(4)))
-          one.digest = tostring(math.random(2))
+          one.digest, one.unproven = tostring(math.random(2)), true
           if math.random(10) == 1 then one.trust, one.source = "api", "poll" end
           assert(store:admit { one })
         end]], folder .. "/out" .. i)
@@ -284,6 +284,7 @@ describe("inbox postgresql: with others beside it", function()
             local id = round .. "-" .. n
             list[n] = event(id, n % 3 > 0 and tostring(n % 7) or nil)
             if n % 5 == 0 then list[n].rules = {} end
+            list[n].unproven = true
             if n % 4 == 0 then list[n].digest = tostring(math.random(2)) end
             if n % 7 == 1 and n % 3 > 0 then
               list[n].type, list[n].key = "invoice.created", "invoice.created:" .. list[n].invoice
@@ -320,7 +321,7 @@ describe("inbox postgresql: with others beside it", function()
     store:admit { event("a", "1"), event("b", "2") }
     db:exec "SET deadlock_timeout = '10s'; BEGIN"
     db:exec "SELECT * FROM lanes WHERE name = '2' FOR UPDATE"
-    local pid = start(STORE .. [[assert(store.db:exec "SET deadlock_timeout = '50ms'")
+    local pid = start(STORE .. [[assert(store.db:exec "SET deadlock_timeout = '2s'")
       assert(store:admit { event("c", "1"), event("d", "2") }[1] == "admitted")]], folder .. "/out")
     blocked()
     db:exec "SELECT * FROM lanes WHERE name = '1' FOR UPDATE" -- it gives way
@@ -547,6 +548,126 @@ describe("inbox postgresql: with others beside it", function()
   end)
 end)
 
+describe("inbox postgresql: what is sent", function()
+  local billhook = require "billhook"
+  local uuid = require("spec.support.inbox").uuid
+  local app, seen
+
+  local function new(url)
+    local made = billhook.app { inbox = url or server.url, log = function() end, accounts = {
+      school = billhook.dreamclass { tenant = "t", webhook = { secret = "of a school" } },
+      apply = billhook.dreamapply { base_url = "https://apply.test",
+        webhook = { authorization = "Bearer of a hook" } } } }
+    made:on("*", { name = "r" }, function(one) seen[#seen + 1] = one.id end)
+    return made
+  end
+
+  before_each(function()
+    assert(open {}):close()
+    seen, app = {}, new()
+  end)
+  after_each(function() if app.store then app.store:close() end end)
+
+  local sent
+
+  -- one delivery more, all of one invoice
+  local function deliver(to)
+    sent = sent + 1
+    local body = ('{"id":"%s","type":"INVOICE_UPDATED","tenant":"t","timestamp":1,"data":{"id":1}}')
+      :format(uuid(sent))
+    local headers, signed = billhook.sign("dreamclass", body, { secret = "of a school" })
+    assert.are.equal(200, (to:receive("school", headers, signed)))
+  end
+
+  local function work(to)
+    repeat until assert(to:work()) == 0
+    local expected = {}
+    for n = 1, sent do expected[n] = "school:" .. uuid(n) end
+    assert.are.same(expected, seen)
+  end
+
+  it("is kept, and run in its order, after the tables came without the value of their sequence",
+    function()
+      sent = 0
+      for _ = 1, 40 do deliver(app) end
+      for value = 1, 45, 4 do -- under it, and before it is opened
+        server:sql(("SELECT setval('billhook.numbers', %d)"):format(value))
+        deliver(app)
+        server:sql "ALTER SEQUENCE billhook.numbers RESTART"
+        local other = new()
+        deliver(other)
+        deliver(app)
+        other.store:close()
+      end
+      server:sql "SELECT setval('billhook.numbers', 1)"
+      work(app)
+    end)
+
+  it("is kept there by who may draw numbers and not set them, too", function()
+    sent = 0
+    server:sql "CREATE ROLE drawer LOGIN"
+    for _, grant in ipairs { "USAGE ON SCHEMA billhook", "USAGE ON SEQUENCE billhook.numbers",
+      "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA billhook" } do
+      server:sql("GRANT " .. grant .. " TO drawer")
+    end
+    local url = server.url:gsub("billhook@", "drawer@")
+    local other = new(url)
+    for _ = 1, 20 do deliver(other) end
+    server:sql "SELECT setval('billhook.numbers', 1)"
+    deliver(other)
+    server:sql "ALTER SEQUENCE billhook.numbers RESTART"
+    local third = new(url)
+    deliver(third)
+    work(third)
+    other.store:close()
+    third.store:close()
+    server:sql "DROP OWNED BY drawer"
+    server:sql "DROP ROLE drawer"
+  end)
+
+  it("is kept where only lanes or leases are beyond the sequence", function()
+    sent = 0
+    for _ = 1, 3 do deliver(app) end
+    for round = 1, 30 do
+      sent = sent + 1
+      local body = ('{"id":"%s","type":"INVOICE_UPDATED","tenant":"t","timestamp":1,'
+        .. '"data":{"id":%d}}'):format(uuid(sent), 100 + round)
+      local headers, signed = billhook.sign("dreamclass", body, { secret = "of a school" })
+      server:sql(("SELECT setval('billhook.numbers', %d)"):format(round))
+      assert.are.equal(200, (app:receive("school", headers, signed)))
+    end
+    work(app)
+  end)
+
+  -- ticks of its connection's process: what the server has worked for it
+  local function worked()
+    local pid = app.store.db:query("SELECT pg_backend_pid() AS pid")[1].pid
+    local user, system = read(("/proc/%d/stat"):format(pid)):match "^%d+ %(.*%) %u (.*)$"
+      :match(("%S+ "):rep(10) .. "(%d+) (%d+)")
+    return tonumber(user) + tonumber(system)
+  end
+
+  local function list(first, many)
+    local items = {}
+    for i = first, first + many - 1 do
+      items[#items + 1] = ('{"id":%d,"logged":"2026-11-21T10:00:00+00:00",'
+        .. '"event":"Invoice was created: ?","invoice":"/api/v9/invoices/%d"}'):format(i, i)
+    end
+    local before = worked()
+    assert.are.equal(200, (app:receive("apply", { authorization = "Bearer of a hook",
+      ["content-type"] = "application/json" }, "[" .. table.concat(items, ",") .. "]")))
+    return worked() - before
+  end
+
+  it("may be a list of 10,000, whose items cost no more than those of a short one", function()
+    assert(app:open())
+    list(1, 100)
+    local short, long = list(1000, 2000), list(10000, 10000)
+    assert.are.equal(12100, server:sql("SELECT count(*) AS n FROM billhook.bodies")[1].n)
+    assert.is_true(long < 12 * math.max(short, 5), ("%d and %d ticks"):format(short, long))
+  end)
+end)
+
 describe("inbox postgresql: on a server", function()
   local store
 
@@ -671,6 +792,48 @@ describe("inbox postgresql: on a server", function()
     end)
   end
 
+  it("whose numbers cannot be brought forward, answers with an error, and in the end", function()
+    server:sql "SELECT setval('billhook.numbers', 10000)" -- far from where it will begin again
+    store:admit { event("a", "1"), event "b" }
+    local forward, again = store.dialect.forward, 0
+    store.dialect.forward = function() again = again + 1 end
+    server:sql "ALTER SEQUENCE billhook.numbers RESTART"
+    local results, err = store:admit { event("c", "1") }
+    store.dialect.forward = forward
+    assert.is_nil(results)
+    assert.are.same({ "NUMBERS", "the sequence 'numbers' is behind the tables: they were restored "
+      .. "without its value, or somebody has set it back", true },
+      { err.code, err.message, err.retryable })
+    assert.is_true(again <= 5)
+    assert.are.same({ "admitted" }, store:admit { event("c", "1") })
+  end)
+
+  -- what is inserted there is not, and nobody says so
+  local function swallowed(name, fn)
+    server:sql [[CREATE FUNCTION billhook.swallow() RETURNS trigger LANGUAGE plpgsql AS
+      'BEGIN RETURN NULL; END']]
+    server:sql("CREATE TRIGGER swallow BEFORE INSERT ON billhook." .. name
+      .. " FOR EACH ROW EXECUTE FUNCTION billhook.swallow()")
+    local value, err = fn()
+    server:sql "DROP FUNCTION billhook.swallow CASCADE"
+    assert.is_nil(value)
+    return err
+  end
+
+  it("that makes no row and has none, is not asked without end", function()
+    local err = swallowed("events", function() return store:admit { event "a" } end)
+    assert.are.same({ "NUMBERS", "the number of an event is another one's", true },
+      { err.code, err.message, err.retryable })
+    assert.are.same({ "admitted" }, store:admit { event "a" })
+    local lane = store:claim({ owner = "me", lease = 60, limit = 1 })[1]
+    assert(store:done(lane.token, lane.events[1].seq, "r"))
+    assert(store:release { { lane = lane.lane, token = lane.token, seen = lane.events[1].seq } })
+    err = swallowed("lanes", function() return store:replay { id = "school:a" } end)
+    assert.are.same({ "CROSSED", "other transactions came between, again and again", true },
+      { err.code, err.message, err.retryable })
+    assert.are.equal(1, store:replay { id = "school:a" })
+  end)
+
   it("that takes no more connections, answers with an error and works on after", function()
     server:sql "CREATE ROLE one LOGIN CONNECTION LIMIT 1"
     server:sql "GRANT billhook TO one"
@@ -692,13 +855,14 @@ describe("inbox postgresql: on a server", function()
 
   it("says nothing of the password", function()
     local url = ("postgresql://billhook:geheim@127.0.0.1:%d/nowhere"):format(server.port)
-    for _, bad in ipairs { url, (url:gsub("%d+/", "1/")), (url:gsub("127", "[127")) } do
+    for _, bad in ipairs { url, (url:gsub("%d+/", "1/")), url .. "?nosuchoption=1",
+      url .. "?password=geheim2", (url:gsub("nowhere", "geheim")) } do
       local other, err = inbox.open(bad)
       assert.is_nil(other)
       assert.is_nil(tostring(err):find "geheim", tostring(err))
     end
     assert.are.equal("this is no URL of a PostgreSQL database",
-      select(2, inbox.open "postgresql://u:geheim@[x/y").message)
+      select(2, inbox.open "postgresql://u:geheim@x/y?nosuchoption=1").message)
   end)
 
   it("is reached by its Unix socket, under either name", function()

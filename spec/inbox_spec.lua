@@ -84,6 +84,21 @@ describe("inbox sqlite: on a disk", function()
     pipe:close()
   end)
 
+  it("gives nothing of an event to another, where rows were deleted or restored by hand", function()
+    assert(store:admit { event("a", "1"), event("b", "2") })
+    local b = store:show "school:b"
+    assert(store:step(b.seq, "r", "send", "sent"))
+    sql "DELETE FROM events WHERE id = 'b'" -- and nothing else of it
+    for _, invoice in ipairs { "3", "2" } do
+      assert.are.same({ "admitted" }, store:admit { event("c" .. invoice, invoice) })
+      local c = store:show("school:c" .. invoice)
+      assert.is_true(c.seq > b.seq)
+      assert.is_false(store:step(c.seq, "r", "send"))
+      assert.are.equal(("x"):rep(600), c.body)
+    end
+    assert.are.equal(3, #store:claim { owner = "me", lease = 60, limit = 9 })
+  end)
+
   it("promises what a power cut leaves alone", function()
     assert.are.equal("wal", sql("PRAGMA journal_mode")[1].journal_mode)
     assert.are.equal(2, store.db:query("PRAGMA synchronous")[1].synchronous)

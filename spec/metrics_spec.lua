@@ -34,8 +34,8 @@ describe("metrics", function()
     d:apply(desk.item(1, "Invoice was edited: ?", 200))
     d:work()
     local page = prometheus.read(text())
-    assert.are.equal(2, page.value [[billhook_rule_runs_total{rule="a \"rule\"\\",result="done"}]])
-    assert.are.equal(2, page.value
+    assert.are.equal(3, page.value [[billhook_rule_runs_total{rule="a \"rule\"\\",result="done"}]])
+    assert.are.equal(3, page.value
       'billhook_rule_seconds_count{rule="r\195\164ge \226\130\172"}')
     local names = {}
     for name in pairs(page.families) do names[#names + 1] = name:gsub("^billhook_", "") end
@@ -103,8 +103,8 @@ describe("metrics", function()
       ['billhook_refusals_total{code="malformed",account="apply"}'] = "1",
       ['billhook_refusals_total{code="unsigned",account="apply"}'] = "1",
       ['billhook_refusals_total{code="account",account="?"}'] = "1",
-      ['billhook_contested_events{account="school"}'] = "1",
-      ['billhook_events{account="school",state="unhandled"}'] = "1",
+      ['billhook_contested_events{account="school"}'] = "2",
+      ['billhook_events{account="school",state="unhandled"}'] = "2",
     }
   end)
 
@@ -171,7 +171,7 @@ describe("metrics", function()
     second:apply "{"
     second:apply "{"
     first:school()
-    second:school { id = 2 }
+    second:school { id = 2, invoice = 17 }
     assert(metrics.flush(second.app))
     d = first
     values {

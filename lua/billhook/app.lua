@@ -218,9 +218,9 @@ local function log_result(self, event, result)
     id = event.account .. ":" .. event.id, account = event.account, type = as.type,
     trust = event.trust, invoice = event.invoice, rules = kept and #as.rules or nil,
     reason = event.reason, note = event.note,
-    kept = what == "contested" and (kept and "as another event" or "as evidence") or nil,
+    kept = what == "contested" and (kept and "as another event" or "as evidence")
+      or what == "crowded" and "unhandled" or nil,
   })
-  return what
 end
 
 ---The answer for events that the inbox has taken.
@@ -229,11 +229,7 @@ end
 ---@return integer status, string reply, table headers
 function App:admitted(events, results)
   self.trouble = nil
-  local crowded
-  for i, event in ipairs(events) do
-    crowded = log_result(self, event, results[i]) == "crowded" or crowded
-  end
-  if crowded then return intake.refusal(503) end -- it is not kept: the vendor asks again
+  for i, event in ipairs(events) do log_result(self, event, results[i]) end
   return intake.success()
 end
 

@@ -9,7 +9,8 @@
 --   trust            what is proven: "sender", "id", "body", "api"
 --   data             the payload where it is proven ("body", "api"), else nil
 --   claims           what was sent, where nobody vouches for it, or the API was asked instead
---   contested        true where the same id came with another content as well
+--   contested        true where the same id came with another content as well, or another id with
+--                    the creation of the same invoice, and nothing proves either
 --   after_failure    true where an earlier event of the same invoice has still not got through
 --                    this rule, and is not waited for any longer
 

@@ -31,7 +31,8 @@ local function check(app)
     limit = math.max(limit, client.webhook and client.webhook.limit or 0)
   end
   table.sort(names)
-  require("billhook.cli.term").json { inbox = app.inbox, accounts = accounts, names = names,
+  local shown = require("billhook.inbox").shown(app.inbox) -- logs of a start are kept
+  require("billhook.cli.term").json { inbox = shown, accounts = accounts, names = names,
     limit = limit }
   return 0
 end

@@ -3,8 +3,10 @@
 --
 --   unheard_of       a rule whose pattern fits nothing that its accounts' vendors are known to send
 --   shared_secret    two accounts that take each other's deliveries
+--   clear_text       the inbox is on another host, and TLS is not demanded
 
 local patterns = require "billhook.delivery.pattern"
+local urls = require "billhook.inbox.url"
 
 local M = {}
 
@@ -83,6 +85,11 @@ function M.of(app)
           message = "each accepts what is sent to the other" } }
       end
     end
+  end
+  local host = urls.exposed(app.inbox)
+  if host then
+    list[#list + 1] = { "clear_text", { host = host, message = "the password and all that is kept "
+      .. "may go to the inbox in clear text, and to whoever answers: add sslmode=verify-full" } }
   end
   return list
 end

@@ -104,11 +104,16 @@ function M.event(app, account, delivery, found, body, under)
     rules = found.bad and {} or M.rules_of(app, account, found, type),
   }
   if not wanted then event.note = "test event" end
-  -- an invoice is created once: what says so again says that it has changed
+  -- an invoice is created once: what says so again says that it has changed. Where nothing proves
+  -- either and nobody can be asked, the first may be a forgery, and the second the creation
   if type == "invoice.created" and event.invoice and wanted and not found.bad then
     event.key = "invoice.created:" .. event.invoice
-    event.again = { type = "invoice.updated",
-      rules = M.rules_of(app, account, found, "invoice.updated") }
+    if PROVEN[delivery.trust] or event.unproven then
+      event.again = { type = "invoice.updated",
+        rules = M.rules_of(app, account, found, "invoice.updated") }
+    else
+      event.again = { type = type, rules = event.rules, doubtful = true }
+    end
   end
   return event
 end

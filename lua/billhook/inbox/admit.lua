@@ -3,6 +3,7 @@
 
 local counters = require "billhook.inbox.counters"
 local known = require "billhook.inbox.known"
+local refusal = require "billhook.inbox.refusal"
 local rows = require "billhook.inbox.rows"
 
 local M = {}
@@ -11,9 +12,12 @@ local Admit = {}
 
 local LANE = "SELECT lane, due, owner FROM lanes WHERE account = $1 AND name = $2"
 
-local NEW_LANE = "INSERT INTO lanes (lane, account, name, due) VALUES ($1, $2, $3, $4) "
-  .. "ON CONFLICT DO NOTHING"
+local ROUNDS = 8 -- in which another transaction may be quicker
 
+local NEW_LANE = "INSERT INTO lanes (lane, account, name, due) VALUES ($1, $2, $3, $4) "
+  .. "ON CONFLICT (account, name) DO NOTHING"
+
+-- Its id or its key may be taken, and only one of them could be named here: is_known() looks.
 local EVENT = [[
 INSERT INTO events (seq, lane, account, id, key, open, state, left_over, source, vendor, type,
   native, invoice, tenant, live, trust, digest, occurred_at, received_at, rules, note)
@@ -31,12 +35,14 @@ end
 ---For this folder only.
 function M.lane(self, query, event, seq, due)
   local account, name = event.account, lane_name(event)
-  local row = query(self.dialect.locking(LANE), account, name)[1]
-  if not row then
+  local row
+  for _ = 1, ROUNDS do
+    row = query(self.dialect.locking(LANE), account, name)[1]
+    if row then break end
     local _, made = query(NEW_LANE, seq, account, name, due)
-    if made == 1 then return seq end
-    return M.lane(self, query, event, seq, due) -- another transaction was quicker
+    if made == 1 then return seq end -- else another transaction has made it; or deletes it by now
   end
+  if not row then refusal.crossed() end
   if due and not row.owner and (not row.due or row.due > due) then
     query("UPDATE lanes SET due = $1 WHERE lane = $2", due, row.lane)
   end
@@ -51,13 +57,9 @@ end
 local unpack = table.unpack or rawget(_G, "unpack")
 local COLUMNS = 19 -- of EVENT, behind seq and lane
 
--- what an event was last described as: itself, or its `again`
-local became = setmetatable({}, { __mode = "k" })
-
 -- The columns of a new event, and the lane that it belongs to, if any.
 local function describe(event, as, now)
   local state = state_of(event, as.rules)
-  became[event] = as
   local open = state ~= "unhandled"
   local lane = (open or event.invoice)
     and { account = event.account, name = lane_name(event), due = open and now or nil } or nil
@@ -68,12 +70,17 @@ local function describe(event, as, now)
 end
 
 -- One event more.
-local function count(tally, event)
+local function count(tally, event, as)
   tally:add("event " .. event.account, 1)
-  tally:state(event.account, state_of(event, became[event].rules), 1)
+  tally:state(event.account, state_of(event, as.rules), 1)
 end
 
--- The number that it is kept under; nil where its id or key is taken.
+local function is_known(query, event, as)
+  return query(known.BY_ID, event.account, event.id)[1] ~= nil
+    or as.key ~= nil and query(known.BY_KEY, event.account, as.key)[1] ~= nil
+end
+
+-- The number that it is kept under; nil where its id or key was taken meanwhile.
 local function insert(job, event, as)
   local query = job.query
   local columns, lane = describe(event, as, job.now)
@@ -81,12 +88,15 @@ local function insert(job, event, as)
   lane = lane and M.lane(job.store, query, event, seq, lane.due)
   local _, made = query(EVENT, seq, lane, unpack(columns, 1, COLUMNS))
   if made == 0 then -- it is known; or another transaction was quicker
+    if not is_known(query, event, as) then
+      refusal.raise("NUMBERS", "the number of an event is another one's")
+    end
     if lane == seq then query(rows.DROP_EMPTY, seq, seq) end
     return nil
   end
   query("INSERT INTO bodies (seq, body, under) VALUES ($1, $2, $3)", seq, event.body,
     event.under and 1 or 0)
-  count(job.tally, event)
+  count(job.tally, event, as)
   return seq
 end
 
@@ -111,28 +121,47 @@ end
 local function fresh(job, event)
   local old = holder(job.query, event)
   local taken = old and not known.yields(job, old, event) and event.again or nil
-  return insert(job, event, taken or event), taken ~= nil
+  local seq = insert(job, event, taken or event)
+  if seq and taken and taken.doubtful then
+    known.contest(job, event.account, old.seq)
+    known.contest(job, event.account, seq)
+  end
+  return seq, taken ~= nil
+end
+
+-- nil where another transaction was quicker: its event is there by now, or what was there has gone.
+local function try(job, event)
+  local old = job.query(known.BY_ID, event.account, event.id)[1]
+  if not old and not event.again then old = holder(job.query, event) end
+  if old then return known.take(job, old, event) end
+  local seq, again = fresh(job, event)
+  if not seq then return nil end
+  if again and event.again and event.again.doubtful then return "contested new" end
+  return again and "admitted again" or "admitted"
 end
 
 local function admit(job, event)
-  local old = job.query(known.BY_ID, event.account, event.id)[1]
-  if not old and not event.again then old = holder(job.query, event) end
-  if old then return known.take(job, old, event) or admit(job, event) end
-  local seq, again = fresh(job, event)
-  if not seq then return admit(job, event) end
-  return again and "admitted again" or "admitted"
+  for _ = 1, ROUNDS do
+    local result = try(job, event)
+    if result then return result end
+  end
+  refusal.crossed()
 end
 
 -- The dialect admits what is new, all at once. The rest goes in the order of ids, in which
 -- others wait for them too, under the numbers that it was given.
 local function admit_all(job, events, results)
-  local admitted, given = job.store.dialect.ahead(job.query, events, job.now, describe,
-    job.numbers)
+  local became = {} -- what each was last described as: itself, or its `again`
+  local admitted, given = job.store.dialect.ahead(job.query, events, job.now,
+    function(event, as, now)
+      became[event] = as
+      return describe(event, as, now)
+    end, job.numbers)
   local rest = {}
   for i, event in ipairs(events) do
     if admitted[i] then
       results[i] = became[event] == event and "admitted" or "admitted again"
-      count(job.tally, event)
+      count(job.tally, event, became[event])
     else
       rest[#rest + 1] = i
     end

@@ -9,13 +9,14 @@
 --   admit(events)   -> a list with a word for each event, what has become of it:
 --       "admitted", "admitted again" (as its `again`); "duplicate"; "contested", known with other
 --       content, kept as evidence at most; "contested new", "contested again": other news under a
---       known id, admitted as an event of its own (see known.lua); "crowded": one too many of
---       those, not kept
+--       known id, admitted as an event of its own (see known.lua), or a doubtful `again`;
+--       "crowded": one too many of those, kept as unhandled
 --       One transaction, durable when it returns. An event is
 --         account, id         unique together; id is the vendor's own
 --         key                 a second unique name, absent where it is the id
 --         again               { type =, rules = }: as what it is admitted where its key is taken by
---                             another id; without this it is a duplicate of that one
+--                             another id; without this it is a duplicate of that one.
+--                             `doubtful`: either may be the vendor's, and both are contested
 --         source              "webhook" or "poll": bodies of two sources are not compared
 --         vendor, type, native, invoice, tenant, occurred_at (seconds), live, trust, digest
 --         body                text; `under` is true where the event's data is its member "data"
@@ -81,6 +82,8 @@
 -- A filter has id, account, type, invoice, state ("pending", "done", "dead", "unhandled"),
 -- contested, older_than and newer_than (seconds), limit, before (a seq, for the next page).
 
+local urls = require "billhook.inbox.url"
+
 local M = {}
 
 local SCHEMES = {
@@ -105,8 +108,12 @@ function M.check(url)
     return nil, ("inbox: %q is not the path of a file"):format(rest)
   end
   if scheme == "memory" and rest ~= "" then return nil, "inbox: \"memory:\" takes no name" end
+  if scheme:find "^postgres" then return urls.check(url) end
   return true
 end
+
+---As it may be shown: without a password.
+M.shown = urls.shown
 
 ---Opens an inbox, and brings its tables to this version.
 ---@param url string "sqlite:billhook.db", "memory:", "postgresql://user@host/db"

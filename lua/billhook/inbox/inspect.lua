@@ -167,12 +167,15 @@ local SOME = "SELECT b.seq, e.lane FROM bodies b JOIN events e ON e.seq = b.seq 
 -- and changed a few in a transaction, in the order of their admission.
 local function each_batch(self, filter, extra, fn)
   check(filter)
-  local all, last, left = 0, 0, filter.limit or math.huge
+  local all, last, left, top = 0, 0, filter.limit or math.huge, nil
   while left > 0 do
     local found, why = self:read(function(query, now)
+      -- what comes from now on is for the next time: it may come faster than this goes
+      top = top or query("SELECT MAX(seq) AS top FROM bodies")[1].top or 0
       local parts, values, clause = conditions(query, filter, now)
       clause(extra)
       clause("b.seq > ?", last)
+      clause("b.seq <= ?", top)
       return query(SOME:format(table.concat(parts, " AND "), order(filter, "b.seq"),
         math.min(BATCH, left)), unpack(values))
     end)

@@ -6,21 +6,28 @@
 -- spelt in another way than what was sent, so the two are not compared: the
 -- API's simply counts.
 --
--- Other news under the same id, that is another type or invoice: where nothing
--- proves what is kept, either may be the vendor's. So both are kept, the later
--- as an event of its own, ID~2, ID~3 and so on; a redelivery of either is a
--- duplicate of it. (No id whose content nothing proves has a "~" in it.) There
--- are few of them an id: who has seen one delivery can make any number. What
--- goes beyond is not kept, and is not said to be.
+-- Other news under the same id, that is another type or invoice, and, where the
+-- API cannot be asked, another content: where nothing proves what is kept, either
+-- may be the vendor's. So both are kept, the later as an event of its own, under
+-- ID~ and a digest of what it says: a redelivery of either is a duplicate of it.
+-- (No id whose content nothing proves has a "~" in it.) Who has seen one delivery
+-- can make any number of them. Where the API can be asked, each costs its
+-- questions, and no rule runs on it. Where it cannot, rules run on few of an id;
+-- further ones are kept as unhandled, for a person to look at.
 --
 -- What the API says counts at once: where no rule has seen the other, it takes
 -- its place, lane and rules included.
 
+local core = require "billhook.core"
+local refusal = require "billhook.inbox.refusal"
 local rows = require "billhook.inbox.rows"
 
 local M = {}
 
-local OTHERS = 4 -- further events an id, for all that anybody has said of it
+local OTHERS = 7 -- further events an id that rules run on, where nobody can be asked
+
+local CROWDED = "one too many with other content under this id: no rule runs on it before a person "
+  .. "has looked (billhook inbox retry)"
 
 local TRUST = { sender = 1, id = 2, body = 3, api = 4 }
 
@@ -32,26 +39,31 @@ local COLUMNS = "SELECT seq, id, lane, type, native, invoice, live, rules, diges
 M.BY_ID = COLUMNS .. "id = $2"
 M.BY_KEY = COLUMNS .. "key = $2"
 local BY_SEQ = COLUMNS .. "seq = $2"
-local BY_PREFIX = COLUMNS .. "id > $2 AND id < $3 ORDER BY id"
+
+local BY_PREFIX = ("SELECT COUNT(*) AS n FROM (SELECT 1 FROM events WHERE account = $1 AND id > $2 "
+  .. "AND id < $3 LIMIT %d) AS few"):format(OTHERS)
 
 local EVIDENCE = "INSERT INTO evidence (seq, digest, body, trust, received_at) "
-  .. "VALUES ($1, $2, $3, $4, $5) ON CONFLICT "
+  .. "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (seq) DO NOTHING"
 
 local function evidence(job, seq, kept)
-  job.query(EVIDENCE .. "DO NOTHING", seq, kept.digest, kept.body, kept.trust, job.now)
+  job.query(EVIDENCE, seq, kept.digest, kept.body, kept.trust, job.now)
 end
 
-local LAST = EVIDENCE .. "(seq) DO UPDATE SET digest = excluded.digest, body = excluded.body, "
-  .. "trust = excluded.trust, received_at = excluded.received_at"
-
-local CONTEST = "UPDATE events SET contested = contested + 1 WHERE seq = $1 RETURNING contested"
+-- once: of a row that is changed again and again in one transaction PostgreSQL reads every version
+local CONTEST = "UPDATE events SET contested = 1 WHERE seq = $1 AND contested = 0"
 
 local function contest(job, account, seq)
-  if job.query(CONTEST, seq)[1].contested == 1 then job.tally:add("contested " .. account, 1) end
+  local _, new = job.query(CONTEST, seq)
+  if new == 1 then job.tally:add("contested " .. account, 1) end
 end
+M.contest = contest
 
 local function proven(row) return trust(row) >= TRUST.body end
 M.proven = proven
+
+-- Does nothing prove what it says, and can nobody be asked?
+local function unasked(event) return not proven(event) and not event.unproven end
 
 -- --- the same news --------------------------------------------------------------
 
@@ -93,8 +105,27 @@ end
 -- the same rules.
 local function same_news(row, event)
   if row.invoice ~= event.invoice or row.live ~= (event.live and 1 or 0) then return false end
+  if unasked(event) and not proven(row) and differs(row, event) then return false end
   return row.native == event.native or event.type ~= "unknown" and row.type == event.type
     and row.rules == table.concat(event.rules, "\n")
+end
+
+local function name_of(event, what)
+  local parts = { what, event.invoice or "", event.live and "live" or "test",
+    unasked(event) and event.digest or "" }
+  for i, part in ipairs(parts) do parts[i] = #part .. ":" .. part end
+  return event.id .. "~" .. core.text.sha256(table.concat(parts)):sub(1, 32)
+end
+
+-- Where among the others of an id it is, or would be: under its type; under the vendor's word for
+-- it, where something else of that type is there.
+local function place(job, event)
+  for _, what in ipairs { event.type ~= "unknown" and event.type or event.native,
+    "native " .. event.native } do
+    local id = name_of(event, what)
+    local one = job.query(M.BY_ID, event.account, id)[1]
+    if not one or same_news(one, event) then return id, one end
+  end
 end
 
 -- Takes an event back of which no rule has seen anything; false where one may have.
@@ -127,49 +158,52 @@ local function under(id, event)
   return setmetatable({ id = id, again = again }, { __index = event })
 end
 
+-- One that no rule runs on.
+local function kept_only(id, event)
+  local fields = { id = id, rules = {}, note = CROWDED }
+  for name, value in pairs(event) do
+    if name ~= "key" and name ~= "again" and fields[name] == nil then fields[name] = value end
+  end
+  return fields
+end
+
 -- What is proven in the place of what somebody has said.
 local function replace(job, old, event)
   local taken = withdraw(job, event.account, old)
   if not taken then return nil end
-  local seq, again
-  repeat seq, again = job.insert(under(event.id, event)) until seq
+  local seq, again = job.insert(under(event.id, event))
+  if not seq then refusal.crossed() end -- what was withdrawn comes back
   job.query("UPDATE evidence SET seq = $1 WHERE seq = $2", seq, old.seq)
   if taken.body then
     evidence(job, seq, { digest = old.digest, trust = old.trust, body = taken.body })
   end
-  job.query("UPDATE events SET contested = $1 WHERE seq = $2", taken.contested, seq)
+  if taken.contested > 0 then job.tally:add("contested " .. event.account, -1) end
   contest(job, event.account, seq)
   return again and "contested again" or "contested new"
+end
+
+local function crowded(job, event)
+  return unasked(event)
+    and job.query(BY_PREFIX, event.account, event.id .. "~", event.id .. "\127")[1].n >= OTHERS
 end
 
 -- An event of its own, beside what is kept.
-local function another(job, old, event, others, tries)
-  if #others >= OTHERS and not proven(event) then
-    job.query(LAST, old.seq, event.digest, event.body, event.trust, job.now)
-    contest(job, event.account, old.seq)
-    return "crowded"
-  end
-  local id = ("%s~%d"):format(event.id, #others + 1 + tries)
-  local seq, again = job.insert(under(id, event))
+local function another(job, old, event, id)
+  local much = crowded(job, event)
+  local seq, again = job.insert(much and kept_only(id, event) or under(id, event))
   if not seq then return nil end
   contest(job, event.account, old.seq)
   contest(job, event.account, seq)
-  return again and "contested again" or "contested new"
+  return much and "crowded" or again and "contested again" or "contested new"
 end
 
----What becomes of a delivery of other news under an id that is known.
+---What becomes of a delivery of other news under an id that is known; nil: another transaction was
+---quicker.
 local function differing(job, old, event)
-  local tries = 0
-  while true do
-    tries = tries + 1
-    local others = job.query(BY_PREFIX, event.account, event.id .. "~", event.id .. "\127")
-    for _, one in ipairs(others) do
-      if same_news(one, event) then return same(job, one, event) end
-    end
-    local result = proven(event) and replace(job, old, event)
-      or another(job, old, event, others, tries)
-    if result then return result end -- else another transaction was quicker
-  end
+  local id, one = place(job, event)
+  if one then return same(job, one, event) end
+  if not id then return same(job, old, event, true) end
+  return proven(event) and replace(job, old, event) or another(job, old, event, id)
 end
 
 local YIELD = [[
@@ -194,7 +228,7 @@ end
 ---@param job table { query, now, tally, locking, insert = fun(event): seq, again; nil: is there }
 ---@param old table a row by BY_ID or BY_KEY
 ---@param event table
----@return string|nil result nil: it is not there any more
+---@return string|nil result nil: it is not there any more, or another transaction was quicker
 function M.take(job, old, event)
   local news = old.id ~= event.id or same_news(old, event)
   if news and not differs(old, event) and trust(event) <= trust(old) then return "duplicate" end

@@ -2,10 +2,10 @@
 --
 --   postgresql://user@host:5432/db        postgresql:///db?host=/run/postgresql
 --
--- Whatever libpq reads in a URL works; sslmode=verify-full belongs to every host that is not this
--- one, and the password rather into ~/.pgpass or PGPASSWORD. The tables are made in a schema
--- "billhook", by whoever connects first and may do so. Not behind a pooler that gives each
--- transaction another connection: statements are prepared once.
+-- What libpq reads in a URL works, where nothing can be misread (url.lua); sslmode=verify-full
+-- belongs to every host that is not this one, and the password rather into ~/.pgpass or PGPASSWORD.
+-- The tables are made in a schema "billhook", by whoever connects first and may do so. Not behind a
+-- pooler that gives each transaction another connection: statements are prepared once.
 --
 -- synchronous_commit is never off, so what was committed survives a crash. The clock is the
 -- server's. Locks are taken in one order everywhere, lanes by account and name before events by
@@ -16,6 +16,7 @@ local bulk = require "billhook.inbox.bulk"
 local owner = require "billhook.inbox.owner"
 local pq = require "billhook.pq"
 local sql = require "billhook.inbox.sql"
+local urls = require "billhook.inbox.url"
 
 local M = {}
 
@@ -46,7 +47,10 @@ local BROKEN = {
 -- a restart, a failover, somebody's pg_terminate_backend
 local ENDED = { PG_CONNECTION = true, PG_ADMIN_SHUTDOWN = true, PG_CRASH_SHUTDOWN = true }
 
-local AGAIN = { PG_DEADLOCK_DETECTED = true, PG_SERIALIZATION_FAILURE = true }
+local AGAIN = { PG_DEADLOCK_DETECTED = true, PG_SERIALIZATION_FAILURE = true, CROSSED = true }
+
+-- what has the number already may be of a transaction that was not through yet
+local REUSED = { NUMBERS = true, PG_UNIQUE_VIOLATION = true }
 
 local LOCKS = { share = " FOR SHARE", skip = " FOR UPDATE SKIP LOCKED" }
 
@@ -76,13 +80,33 @@ function Dialect.hold(query, lanes)
   query("SELECT lane FROM lanes WHERE lane = ANY ($1) ORDER BY account, name FOR UPDATE", lanes)
 end
 
+-- What is there was numbered before, so a number that is no higher was given out twice.
+local NUMBER = "SELECT nextval('numbers') AS number, (SELECT max(seq) FROM events) AS last"
+
 function Dialect.numbers(query)
-  return function() return query("SELECT nextval('numbers') AS number")[1].number end
+  return function()
+    local row = query(NUMBER)[1]
+    if row.number <= (row.last or 0) then bulk.reused() end
+    return row.number
+  end
 end
 
-function Dialect.token(query)
-  return query("SELECT nextval('numbers') AS number")[1].number
-end
+function Dialect.token(query) return Dialect.numbers(query)() end
+
+function Dialect.reused(code) return REUSED[code] or false end
+
+-- Whoever may only draw numbers draws them all. A thousand more than what is there: others may have
+-- drawn some in between.
+local FORWARD = [[
+SELECT CASE WHEN has_sequence_privilege('numbers', 'UPDATE') THEN setval('numbers', top + 1000)
+  ELSE (SELECT max(nextval('numbers')) FROM generate_series(last, top)) END
+FROM (SELECT COALESCE(pg_sequence_last_value('numbers'::regclass), 0) AS last, GREATEST(0,
+  (SELECT max(seq) FROM events), (SELECT max(seq) FROM bodies), (SELECT max(seq) FROM evidence),
+  (SELECT max(seq) FROM marks), (SELECT max(seq) FROM steps), (SELECT max(lane) FROM lanes),
+  -(SELECT min(lane) FROM lanes), (SELECT max(token) FROM lanes WHERE owner IS NOT NULL)) AS top
+) AS known WHERE last < top]]
+
+function Dialect.forward(query) query(FORWARD) end
 
 function Dialect.broken(code) return BROKEN[code] or false end
 
@@ -142,7 +166,7 @@ end
 function Dialect:connect()
   -- the server ends what takes too long; where it cannot even do that, we do
   local db, code, message = pq.open(self.url, { timeout = STATEMENT_TIMEOUT + 2000 })
-  if not db then return nil, code, message end
+  if not db then return nil, code, urls.blot(message, self.url) end
   local ok
   ok, code, message = prepare(db, self.lock_timeout)
   if ok then return db end

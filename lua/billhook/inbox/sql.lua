@@ -17,6 +17,9 @@
 --   shard          which row of a counter is this connection's, in SQL
 --   begin          its word for it; now: a SELECT of the time, as `now`, and of the `noted` one
 --   again(code)    is the transaction to be run once more after this?
+--   reused(code)   may that be because a number was given out twice? Then, and at the start,
+--   forward(query) brings the numbers beyond all that are in the tables: they may have been
+--                  restored or replicated without the sequence, or somebody has set it back
 --   volatile       true where closing the connection would lose everything
 --   kept(db)       a method: is what was committed where others find it? false, code, message;
 --                  nil: it is
@@ -28,6 +31,7 @@
 
 local clock = require "billhook.inbox.clock"
 local err = require "billhook.error"
+local refusal = require "billhook.inbox.refusal"
 local schema = require "billhook.inbox.schema"
 
 local M = {}
@@ -44,14 +48,6 @@ end
 
 -- --- connection and transactions ----------------------------------------
 
--- What a statement raises inside a transaction; anything else that is raised is a defect and
--- goes on as it is.
-local Refused = {}
-
-local function refuse(code, message)
-  error(setmetatable({ code = code, message = message }, Refused), 0)
-end
-
 local function disconnect(self)
   if self.db then self.db:close() end
   self.db = nil
@@ -60,7 +56,7 @@ end
 local function query_of(db)
   return function(text, ...)
     local rows, changed, message = db:query(text, ...)
-    if not rows then refuse(changed, message) end
+    if not rows then refusal.raise(changed, message) end
     return rows, changed
   end
 end
@@ -71,17 +67,20 @@ local function migrate(dialect, query)
   query(dialect.begin)
   if dialect.alone then query(dialect.alone) end
   local ok, message = schema.migrate(query, dialect.spell)
-  if not ok then refuse("VERSION", message) end
+  if not ok then refusal.raise("VERSION", message) end
   query("COMMIT")
 end
 
 local function connect(self)
   if self.db and self.dialect:adrift(self.db) then disconnect(self) end
   if self.db then return self.db end
-  if self.closed then refuse("CLOSED", "the inbox is closed") end
+  if self.closed then refusal.raise("CLOSED", "the inbox is closed") end
   local db, code, message = self.dialect:connect()
-  if not db then refuse(code, message) end
-  local ok, reason = pcall(migrate, self.dialect, query_of(db))
+  if not db then refusal.raise(code, message) end
+  local ok, reason = pcall(function()
+    migrate(self.dialect, query_of(db))
+    if self.dialect.forward then self.dialect.forward(query_of(db)) end
+  end)
   if not ok then
     db:close()
     error(reason, 0)
@@ -102,7 +101,7 @@ local function commit(dialect, db, query)
   query("COMMIT")
   if not dialect.kept then return end
   local kept, code, message = dialect:kept(db)
-  if not kept then refuse(code, message) end
+  if not kept then refusal.raise(code, message) end
 end
 
 -- The one way to the database: fn(query) with everything in one transaction, or, where `begin` is
@@ -119,7 +118,7 @@ local function attempt(self, begin, fn)
     return value
   end)
   if ok then return value end
-  local refused = getmetatable(value) == Refused
+  local refused = refusal.is(value)
   if db and begin then db:query "ROLLBACK" end
   if refused and not self.dialect.volatile
     and (self.dialect.broken(value.code) or ended(self.dialect, value.code)) then
@@ -136,8 +135,13 @@ local function run(self, begin, fn)
     value, refused, undone = attempt(self, begin, fn)
     if not refused then return value end
     local renew = undone and not renewed and ended(self.dialect, refused.code)
-    if not renew and not self.dialect.again(refused.code) then break end
+    local reused = self.dialect.reused and self.dialect.reused(refused.code)
+    if not renew and not reused and not self.dialect.again(refused.code) then break end
     renewed = renewed or renew
+    if reused and self.db and not attempt(self, nil, function(query)
+      self.dialect.forward(query)
+      return true
+    end) then break end
   end
   local place = self.dialect.place and self.dialect:place(refused.code)
   return nil, failure(refused.code, (place and place .. ": " or "") .. refused.message)

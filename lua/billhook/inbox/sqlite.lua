@@ -42,11 +42,23 @@ function Dialect.spell(text)
   return (text:gsub("[A-Z_]+", TYPES))
 end
 
+-- Also beyond what is left of an event that somebody has deleted, or that was restored without its
+-- row: its steps must not be taken for another's.
+local LAST = (function()
+  local tables = {}
+  for i, name in ipairs { "events", "bodies", "evidence", "marks", "steps" } do
+    tables[i] = "COALESCE((SELECT MAX(seq) FROM " .. name .. "), 0)"
+  end
+  return "SELECT MAX(" .. table.concat(tables, ", ")
+    .. ", COALESCE((SELECT MAX(lane) FROM lanes), 0), "
+    .. "-COALESCE((SELECT MIN(lane) FROM lanes), 0)) AS last"
+end)()
+
 -- There is one writer at a time: nobody else takes a number, and no row has to be locked.
 function Dialect.numbers(query)
   local last
   return function()
-    last = (last or query("SELECT MAX(seq) AS last FROM events")[1].last or 0) + 1
+    last = (last or query(LAST)[1].last) + 1
     return last
   end
 end

@@ -1,0 +1,152 @@
+-- inbox/url.lua: the URL of a PostgreSQL database, read as libpq reads it. Pure.
+--
+-- libpq takes a password with an "@" or a "/" in it for a host, a port or a name, and its messages
+-- quote those. So a URL in which anything could be a part of a password is refused before libpq
+-- sees it, and nobody shows one but as shown() gives it.
+
+local M = {}
+
+local ADVICE = "; in a user name or a password write %25 for %, %2F for /, %3A for :, %40 for @"
+
+local SECRET = { password = true, sslpassword = true }
+
+-- what may be shown of the query
+local SHOWN = { dbname = true, host = true, hostaddr = true, port = true, sslmode = true,
+  user = true }
+
+local function decode(text)
+  return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
+-- The parts, undecoded; nil where it begins like none.
+local function parts_of(url)
+  local rest = url:match "^postgres:(.*)$" or url:match "^postgresql:(.*)$"
+  rest = rest and rest:match "^//(.*)$"
+  if not rest then return nil end
+  local parts = { pairs = {} }
+  local at = rest:match "^[^/]*":find("@", 1, true)
+  if at then
+    parts.user, parts.password = rest:sub(1, at - 1):match "^([^:]*):?(.*)$"
+    rest = rest:sub(at + 1)
+  end
+  local mark
+  parts.hosts, parts.path, mark, parts.query = rest:match "^([^/?]*)([^?]*)(%??)(.*)$"
+  for pair in (mark == "" and "" or parts.query .. "&"):gmatch "([^&]*)&" do
+    local name, value = pair:match "^([%w_]+)=([^=]*)$"
+    parts.pairs[#parts.pairs + 1] = { name = name, value = value }
+  end
+  return parts
+end
+
+local function is_host(text)
+  local port = text:match "^%[[%x:.%%]+%](.*)$" or text:match "^[^%[%]:@%s]*(.*)$"
+  return port == "" or port:find "^:%d*$" ~= nil
+end
+
+local function are_hosts(text)
+  for one in (text .. ","):gmatch "([^,]*)," do
+    if not is_host(one) then return false end
+  end
+  return true
+end
+
+-- An "@" belongs behind a user name, or into a password that is given by name.
+local function are_settings(parts)
+  for _, one in ipairs(parts.pairs) do
+    if not one.name then return false end
+    local at = one.value:find("@", 1, true)
+    if at and (not SECRET[one.name] or (parts.password or "") ~= "") then return false end
+  end
+  return true
+end
+
+---Tells whether a text is a URL of a PostgreSQL database; the reason, without a word of it, where
+---it is none.
+---@param url string
+---@return boolean|nil, string|nil
+function M.check(url)
+  local parts = parts_of(url)
+  local why
+  if not parts then
+    return nil, "inbox: a PostgreSQL database is named as \"postgresql://user@host/database\""
+  elseif url:find "%%%X" or url:find "%%.%X" or url:find "%%.?$" or url:find("%00", 1, true) then
+    why = "has a % without two hexadecimal digits behind it"
+  elseif not are_hosts(parts.hosts) then
+    why = "has no host, or host:port, where one belongs"
+  elseif parts.path:find("@", 1, true) then
+    why = "has an @ behind the host"
+  elseif not are_settings(parts) then
+    why = "has something else than name=value behind the ?"
+  else
+    return true
+  end
+  return nil, "inbox: this PostgreSQL URL " .. why .. ADVICE
+end
+
+---As it may be shown: without a password.
+---@param url string of any inbox
+---@return string
+function M.shown(url)
+  if not url:find "^postgres" then return url end
+  local parts = M.check(url) and parts_of(url)
+  if not parts then return "postgresql:" end
+  local settings = {}
+  for _, one in ipairs(parts.pairs) do
+    if SHOWN[one.name] then settings[#settings + 1] = one.name .. "=" .. one.value end
+  end
+  return "postgresql://" .. (parts.user and parts.user .. "@" or "") .. parts.hosts .. parts.path
+    .. (#settings > 0 and "?" .. table.concat(settings, "&") or "")
+end
+
+local LEAST = 4 -- bytes: less is in many a word by chance
+
+---A message without the passwords of a URL, should one stand in it.
+---@param message string
+---@param url string
+---@return string
+function M.blot(message, url)
+  local parts, secrets = parts_of(url) or { pairs = {} }, {}
+  secrets[1] = parts.password
+  for _, one in ipairs(parts.pairs) do
+    if SECRET[one.name] then secrets[#secrets + 1] = one.value end
+  end
+  for _, secret in ipairs(secrets) do
+    for _, text in ipairs { secret, decode(secret) } do
+      if #text >= LEAST then message = message:gsub(text:gsub("%p", "%%%0"), "***") end
+    end
+  end
+  return message
+end
+
+-- --- on its way ---------------------------------------------------------------------
+
+local function is_local(host)
+  host = host:gsub("^%[(.*)%]$", "%1"):lower()
+  return host == "" or host == "localhost" or host == "::1" or host:find "^127%.%d+%.%d+%.%d+$"
+    or host:find "^[/@]" -- a socket
+end
+
+local PROTECTED = { require = true, ["verify-ca"] = true, ["verify-full"] = true }
+
+---A host to which it may go in clear text; nil: there is none.
+---@param url string of any inbox
+---@param env? fun(name: string): string|nil where the URL is silent, libpq asks the environment
+---@return string|nil
+function M.exposed(url, env)
+  local parts = parts_of(url)
+  if not parts then return nil end
+  env = env or os.getenv
+  local given = {}
+  for _, one in ipairs(parts.pairs) do given[one.name or ""] = decode(one.value or "") end
+  local mode = given.sslmode or env "PGSSLMODE" or ""
+  if PROTECTED[mode] or (given.sslrootcert or env "PGSSLROOTCERT") == "system"
+    or (given.gssencmode or env "PGGSSENCMODE") == "require" then return nil end
+  local hosts = (parts.hosts .. ","):gsub(":%d*,", ","):sub(1, -2)
+  hosts = given.hostaddr or given.host or hosts ~= "" and decode(hosts)
+    or env "PGHOSTADDR" or env "PGHOST" or ""
+  for one in (hosts .. ","):gmatch "([^,]*)," do
+    if not is_local(one) then return one end
+  end
+end
+
+return M

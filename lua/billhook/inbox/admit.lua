@@ -51,13 +51,11 @@ end
 local unpack = table.unpack or rawget(_G, "unpack")
 local COLUMNS = 19 -- of EVENT, behind seq and lane
 
--- what an event was last described as: itself, or its `again`
-local became = setmetatable({}, { __mode = "k" })
-
--- The columns of a new event, and the lane that it belongs to, if any.
-local function describe(event, as, now)
-  local state = state_of(event, as.rules)
-  became[event] = as
+-- The columns of a new event, and the lane that it belongs to, if any. What it was last described
+-- as, itself or its `again`, is noted in the job.
+local function describe(job, event, as)
+  local state, now = state_of(event, as.rules), job.now
+  job.became[event] = as
   local open = state ~= "unhandled"
   local lane = (open or event.invoice)
     and { account = event.account, name = lane_name(event), due = open and now or nil } or nil
@@ -68,15 +66,15 @@ local function describe(event, as, now)
 end
 
 -- One event more.
-local function count(tally, event)
-  tally:add("event " .. event.account, 1)
-  tally:state(event.account, state_of(event, became[event].rules), 1)
+local function count(job, event)
+  job.tally:add("event " .. event.account, 1)
+  job.tally:state(event.account, state_of(event, job.became[event].rules), 1)
 end
 
 -- The number that it is kept under; nil where its id or key is taken.
 local function insert(job, event, as)
   local query = job.query
-  local columns, lane = describe(event, as, job.now)
+  local columns, lane = describe(job, event, as)
   local seq = job.numbers()
   lane = lane and M.lane(job.store, query, event, seq, lane.due)
   local _, made = query(EVENT, seq, lane, unpack(columns, 1, COLUMNS))
@@ -86,7 +84,7 @@ local function insert(job, event, as)
   end
   query("INSERT INTO bodies (seq, body, under) VALUES ($1, $2, $3)", seq, event.body,
     event.under and 1 or 0)
-  count(job.tally, event)
+  count(job, event)
   return seq
 end
 
@@ -126,13 +124,13 @@ end
 -- The dialect admits what is new, all at once. The rest goes in the order of ids, in which
 -- others wait for them too, under the numbers that it was given.
 local function admit_all(job, events, results)
-  local admitted, given = job.store.dialect.ahead(job.query, events, job.now, describe,
-    job.numbers)
+  local admitted, given = job.store.dialect.ahead(job.query, events, job.now,
+    function(event, as) return describe(job, event, as) end, job.numbers)
   local rest = {}
   for i, event in ipairs(events) do
     if admitted[i] then
-      results[i] = became[event] == event and "admitted" or "admitted again"
-      count(job.tally, event)
+      results[i] = job.became[event] == event and "admitted" or "admitted again"
+      count(job, event)
     else
       rest[#rest + 1] = i
     end
@@ -152,6 +150,7 @@ end
 -- What a transaction of admissions works with; known.lua takes it too.
 local function job_of(store, query, now)
   local job = { store = store, query = query, now = now, tally = counters.tally(),
+    became = {},
     numbers = store.dialect.numbers(query), locking = store.dialect.locking }
   function job.insert(event) return fresh(job, event) end
   return job

@@ -415,7 +415,8 @@ describe("log", function()
     for i = 1, 5000 do long["field" .. i] = ("x"):rep(5000) end
     for _, case in ipairs {
       { {}, "{}" }, { { "a", 2, true }, '{"a", 2, true}' },
-      { { code = 28, message = "no\nroom", at = 1.5 }, '{message = "no room", at = 1.5, code = 28}' },
+      { { code = 28, message = "no\nroom", at = 1.5 },
+        '{message = "no room", at = 1.5, code = 28}' },
       { { why = errors.new { kind = "tls", message = "old" } }, "{why = tls: old}" },
       { { a = { b = { c = { d = 1 } } } }, "{a = {b = {c = {...}}}}" },
       { endless, "{again = {again = {again = {...}, code = 1}, code = 1}, code = 1}" },

@@ -308,7 +308,7 @@ end)
 local FAILURES = {
   { function() error("raised", 0) end, "raised" },
   { function() error { message = "no room", code = 28 } end, "{message = \"no room\", code = 28}" },
-  { function() error(errors.new { kind = "network", message = "no line" }) end, "network: no line" },
+  { function() error(errors.new { kind = "network", message = "off" }) end, "network: off" },
   { function() return nil, "refused" end, "refused" },
   { function() return nil, { code = 28 } end, "{code = 28}" },
   { function() return nil, errors.new { kind = "server", message = "busy" } end, "server: busy" },

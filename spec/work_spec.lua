@@ -204,6 +204,32 @@ describe("a rule that fails", function()
     assert.are.equal(77000, marks.server.wait)
   end)
 
+  it("is told to every on_dead handler, and it is logged which of them fail, and why", function()
+    local told = 0
+    for _, answer in ipairs {
+      function() error("raised", 0) end, function() error { code = 7 } end,
+      function() return nil, "refused" end, function() return false, { code = 8 } end,
+      function() return pcall(error, "caught") end, function() return false end,
+      function() end, function() return true end, function() return nil end,
+    } do
+      d.app:on_dead(function()
+        told = told + 1
+        return answer()
+      end)
+    end
+    rule("bad", always, { attempts = 1 })
+    d:school()
+    d:work()
+    assert.are.equal(9, told)
+    local messages = {}
+    for _, entry in ipairs(d:logged "on_dead_failed") do
+      messages[#messages + 1] = entry.fields.message
+    end
+    assert.are.same({ "raised", "{code = 7}", "refused", "{code = 8}", "caught",
+      "the handler returned false" }, messages)
+    assert.are.equal("dead", show(1).state)
+  end)
+
   it("is given up after its attempts, and on_dead is told", function()
     local told = {}
     d = desk.new { attempts = 3 }

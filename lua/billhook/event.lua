@@ -141,8 +141,8 @@ end
 
 -- --- steps --------------------------------------------------------------------
 
----Calls a function of the user's, and says how it has failed: by raising; by nil and a reason; or by
----false, which is what pcall gives, too.
+---Calls a function of the user's, and says how it has failed: by raising; by nil and a reason; or
+---by false, which is what pcall gives, too.
 ---@param who string "the rule": where it does not say why
 ---@param fn fun(...): any, any
 ---@return table|nil failure { reason, trace = a text that was raised, with the frames above it }
@@ -208,9 +208,9 @@ end
 
 ---A step of a rule whose result is kept: it is not run again when the rule is. What it gives must
 ---be what JSON can hold; a step whose result is not is not run again either, and gives nil then.
----One that raises, or gives nil and a reason, or false, has failed: it is not kept, and `once` raises
----that reason out of the rule. A rule that catches it has failed all the same, unless the step went
----well later in this run: see try_once.
+---One that raises, or gives nil and a reason, or false, has failed: it is not kept, and `once`
+---raises that reason out of the rule. A rule that catches it has failed all the same, unless the
+---step went well later in this run: see try_once.
 ---@param name string
 ---@param fn fun(): any
 ---@return any value

@@ -5,7 +5,7 @@
 --   end, { concurrency = 8 })
 --
 -- Gives the results in the order of the list, and what went wrong, by the same indices: what fn
--- gave beside nil or false, or raised. `results.n` is the length of the list, for there may be gaps.
+-- gave beside nil or false, or raised. `results.n` is the length of the list: there may be gaps.
 --
 -- fn(item, i, cancel) may call cancel([why]): then no other item is begun, and those that were not
 -- have an error of the kind "cancelled". Those that were go on to their end, for a call that is

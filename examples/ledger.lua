@@ -3,9 +3,9 @@
 --
 --   require("ledger")(app, write)       -- in rules.lua; write(entry) is your bookkeeping
 --
--- `write` fails by raising, by nil and a reason or by false, as io's functions do: then the entry is
--- not written, so the rule has failed and runs again, until it is. A `write` that opens a file gives
--- what file:write and file:close give, for a full disk may show in either.
+-- `write` fails by raising, by nil and a reason, or by false: then the entry is not written, so the
+-- rule has failed and runs again, until it is. One that writes to a file must look at what both
+-- file:write and file:close give, for a full disk may show in either.
 --
 -- `once` keeps a step's result: when the rule runs again, because something after it failed, the
 -- step does not. Only where the process dies between the step and the note that it was done does it

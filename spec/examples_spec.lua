@@ -127,7 +127,7 @@ describe("the example", function()
   end)
 end)
 
--- --- ledger.lua -----------------------------------------------------------------------------------
+-- --- ledger.lua, rules.lua ------------------------------------------------------------------
 
 describe("examples/ledger.lua", function()
   local desk = require "spec.support.inbox"

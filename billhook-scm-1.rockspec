@@ -149,6 +149,7 @@ build = {
     ["billhook.outcome.recover"] = "lua/billhook/outcome/recover.lua",
     ["billhook.outcome.search"] = "lua/billhook/outcome/search.lua",
     ["billhook.outcome.settle"] = "lua/billhook/outcome/settle.lua",
+    ["billhook.private"] = "lua/billhook/private.lua",
     ["billhook.quota"] = "lua/billhook/quota.lua",
     ["billhook.retry"] = "lua/billhook/retry.lua",
     ["billhook.sandbox.betterez"] = "lua/billhook/sandbox/betterez.lua",

@@ -3,6 +3,10 @@
 --
 --   require("ledger")(app, write)       -- in rules.lua; write(entry) is your bookkeeping
 --
+-- `write` fails by raising, by nil and a reason, or by false: then the entry is not written, so the
+-- rule has failed and runs again, until it is. One that writes to a file must look at what both
+-- file:write and file:close give, for a full disk may show in either.
+--
 -- `once` keeps a step's result: when the rule runs again, because something after it failed, the
 -- step does not. Only where the process dies between the step and the note that it was done does it
 -- happen twice. So an entry has a key, the same each time, and `write` must ignore one it knows.

@@ -49,21 +49,24 @@ end
 
 -- trust = "api": the invoice is read back first, so the amount is the vendor's
 -- word and not the webhook's. A step under `once` is not repeated when a rule
--- that failed later on runs again.
+-- that failed later on runs again; one that fails itself fails the rule.
 app:on("invoice.created", { name = "ledger", trust = "api" }, function(event)
-  local total = invoices.total(event.data)
+  local total, why = invoices.total(event.data)
+  if not total then return nil, why end -- nothing is booked without its amount
   event:once("book", function() return book(event, total) end)
 end)
 
 app:on("invoice.created", { name = "large", trust = "api" }, function(event)
-  local total = invoices.total(event.data)
-  if total and total > decimal "500" then
+  local total, why = invoices.total(event.data)
+  if not total then return nil, why end
+  if total > decimal "500" then
     event:once("tell", function() return book(event, total) end)
   end
 end)
 
 app:on("invoice.updated", { name = "correct", trust = "api" }, function(event)
-  local total = invoices.total(event.data)
+  local total, why = invoices.total(event.data)
+  if not total then return nil, why end
   event:once("book", function() return book(event, total) end)
 end)
 

@@ -14,7 +14,7 @@ local json = billhook.json
 local here = debug.getinfo(1, "S").source:match "^@(.*)/" or "."
 local ledger = dofile(here .. "/ledger.lua")
 
-local written, api, app, now
+local written, api, app, now, trouble
 
 -- DreamApply's journal entry about an invoice, as its webhook sends it
 local function deliver(id, event, invoice)
@@ -38,6 +38,7 @@ end
 describe("the ledger", function()
   before_each(function()
     written, api, now = {}, function() return invoice(16) end, 1800000000
+    trouble = nil
     local function clock() return now end
     app = billhook.app {
       inbox = "memory:", clock = clock, log = function() end,
@@ -48,6 +49,7 @@ describe("the ledger", function()
       } },
     }
     ledger(app, function(entry)
+      if trouble then return nil, trouble end
       written[#written + 1] = entry
       return true
     end)
@@ -74,6 +76,18 @@ describe("the ledger", function()
     work()
     assert.equal(0, #written)
     api = function() return invoice(16) end
+    work(3600)
+    assert.equal(1, #written)
+  end)
+
+  it("has it later, and once, where the bookkeeping is down", function()
+    trouble = "no space left on device"
+    deliver(1, "Invoice was created: ?", 16)
+    work()
+    work(3600)
+    assert.same({}, written)
+    trouble = nil
+    work(3600)
     work(3600)
     assert.equal(1, #written)
   end)

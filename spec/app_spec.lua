@@ -492,7 +492,34 @@ describe("billhook.app", function()
 end)
 
 describe("log", function()
+  local errors = require "billhook.error"
   local log = require "billhook.log"
+
+  it("shows a table by its fields, and nothing by its address", function()
+    local endless = { code = 1 }
+    endless.again = endless
+    local wide, long = {}, {}
+    for i = 1, 50 do wide[i] = i end
+    for i = 1, 5000 do long["field" .. i] = ("x"):rep(5000) end
+    for _, case in ipairs {
+      { {}, "{}" }, { { "a", 2, true }, '{"a", 2, true}' },
+      { { code = 28, message = "no\nroom", at = 1.5 },
+        '{message = "no room", at = 1.5, code = 28}' },
+      { { why = errors.new { kind = "tls", message = "old" } }, "{why = tls: old}" },
+      { { a = { b = { c = { d = 1 } } } }, "{a = {b = {c = {...}}}}" },
+      { endless, "{again = {again = {again = {...}, code = 1}, code = 1}, code = 1}" },
+      { { print, coroutine.create(print) }, "{a function, a thread}" },
+      { setmetatable({ code = 7 }, { __name = "refusal", __index = error, __pairs = error }),
+        "{code = 7}" },
+      { { [{}] = 1, [print] = 2 }, "{a function = 2, {...} = 1}" },
+      { wide, "{" .. table.concat(wide, ", ", 1, 20) .. ", ...}" },
+      { setmetatable({}, { __metatable = "locked" }), "{}" },
+      { print, "a function" }, { coroutine.create(print), "a thread" },
+      { { authorization = "Bearer abc", api_key = "k-123", n = 1, headers = { cookie = "s=1" } },
+        '{api_key = "***", authorization = "***", headers = {cookie = "***"}, n = 1}' },
+    } do assert.are.equal(case[2], log.text(case[1])) end
+    assert.are.equal(4000, #log.text(long))
+  end)
 
   it("is one line, whatever is in it", function()
     assert.are.equal('billhook level=info event=ran a=1 b="x y" c="say \\"no\\" now" d=true',
@@ -511,5 +538,6 @@ describe("log", function()
       { odd, "a table that cannot be shown" },
     } do assert.are.equal(case[2], log.text(case[1], case[3])) end
     assert.are.equal(4000, #log.text(("x"):rep(1e6)))
+    assert.are.equal(4000, #log.text(errors.new { kind = "store", message = ("x"):rep(1e6) }))
   end)
 end)

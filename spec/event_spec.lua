@@ -108,7 +108,7 @@ describe("an event", function()
 
   it("has methods that raise where they are called with a dot", function()
     local ok, why = with(school, {}, function(event)
-      for _, name in ipairs { "raw", "invoice", "retry_after", "once" } do
+      for _, name in ipairs { "raw", "invoice", "retry_after", "once", "try_once" } do
         local fine, message = pcall(function() event[name]() end)
         assert.is_false(fine)
         assert.is_truthy(message:find(name .. " is a method: call it with a colon", 1, true))
@@ -306,6 +306,272 @@ describe("a contested event", function()
   end)
 end)
 
+-- The ways in which a step, and a rule, says that it has failed; and what is shown of each.
+local FAILURES = {
+  { function() error("raised", 0) end, "raised" },
+  { function() error { message = "no room", code = 28 } end, "{message = \"no room\", code = 28}" },
+  { function() error(errors.new { kind = "network", message = "off" }) end, "network: off" },
+  { function() return nil, "refused" end, "refused" },
+  { function() return nil, { code = 28 } end, "{code = 28}" },
+  { function() return nil, errors.new { kind = "server", message = "busy" } end, "server: busy" },
+  { function() return false, "refused" end, "refused" },
+  { function() return false, { "full", 28 } end, "{\"full\", 28}" },
+  { function() return pcall(error, "refused") end, "refused" },
+  { function() return pcall(error, { code = 28 }) end, "{code = 28}" },
+  { function() return pcall(error, errors.new { kind = "tls", message = "old" }) end, "tls: old" },
+  { function() return xpcall(error, function() return "handled" end) end, "handled" },
+  { function() return coroutine.resume(coroutine.create(error), "refused") end, "refused" },
+  { coroutine.wrap(function() while true do coroutine.yield(false, "woven") end end), "woven" },
+  { function() return io.open "/nowhere/at all" end,
+    "/nowhere/at all: No such file or directory" },
+  { function() -- a disk that is full says so when it is written to
+    local file = assert(io.open("/dev/full", "w"))
+    file:setvbuf "no"
+    return file:write "entry"
+  end, "No space left on device" },
+  { function() -- or at the end
+    local file = assert(io.open("/dev/full", "w"))
+    assert(file:write "entry")
+    return file:close()
+  end, "No space left on device" },
+  { function() return pcall(error) end, "%s returned false" },
+  { function() return nil, false end, "%s returned false" },
+  { function() return false end, "%s returned false" },
+  { function() error() end, "%s raised nil" },
+}
+
+local function message_of(name)
+  return d.app.store:show("school:" .. desk.uuid(1)).marks[name].message
+end
+
+-- Runs again until there is nothing to be done, in an hour at the latest.
+local function again()
+  for _ = 1, 3 do
+    d.now = d.now + 3600
+    d:work()
+  end
+end
+
+describe("a rule", function()
+  it("has failed, and says why, however it does so", function()
+    local runs = {}
+    for i, case in ipairs(FAILURES) do
+      local name = tostring(i)
+      runs[name] = 0
+      d.app:on("*", { name = name }, function()
+        runs[name] = runs[name] + 1
+        if runs[name] == 1 then return case[1]() end
+      end)
+    end
+    school()
+    d:work()
+    for i, case in ipairs(FAILURES) do
+      assert.are.equal(case[2]:format "the rule", message_of(tostring(i)))
+    end
+    again()
+    for i in ipairs(FAILURES) do assert.are.equal(2, runs[tostring(i)], i) end
+    assert.are.equal("done", select(2, next(d:states())))
+  end)
+
+  it("has not failed that gives nothing, or anything else", function()
+    local count = 0
+    for i, fn in ipairs {
+      function() end, function() return nil end, function() return nil, nil end,
+      function() return true end, function() return true, "x" end, function() return 0 end,
+      function() return "" end, function() return pcall(tostring, 1) end,
+    } do
+      count = i
+      d.app:on("*", { name = tostring(i) }, fn)
+    end
+    school()
+    assert.are.equal(count, d:work())
+    assert.are.equal("done", select(2, next(d:states())))
+    assert.are.equal(0, #d:logged "failed")
+  end)
+end)
+
+describe("a step that fails", function()
+  it("fails its rule, which runs again until the step is done, once", function()
+    for _, case in ipairs(FAILURES) do
+      d = desk.new()
+      local tries, written, after = 0, 0, 0
+      d.app:on("*", { name = "rule" }, function(event)
+        event:once("write", function()
+          tries = tries + 1
+          if tries < 3 then return case[1]() end
+          written = written + 1
+        end)
+        after = after + 1
+      end)
+      school()
+      d:work()
+      assert.are.equal("step 'write': " .. case[2]:format "the step", message_of "rule")
+      assert.are.equal(0, after)
+      again()
+      assert.are.same({ 3, 1, 1 }, { tries, written, after })
+      assert.are.equal("done", select(2, next(d:states())))
+      assert.are.equal(2, #d:logged "failed")
+    end
+  end)
+
+  it("fails its rule also where that swallows it, and goes on without a word", function()
+    for _, swallow in ipairs {
+      function(event, fn) pcall(event.once, event, "write", fn) end,
+      function(event, fn) pcall(function() event:once("write", fn) end) return true end,
+      function(event, fn) coroutine.wrap(pcall)(event.once, event, "write", fn) end,
+      function(event, fn)
+        coroutine.resume(coroutine.create(function() event:once("write", fn) end))
+      end,
+      function(event, fn)
+        require("billhook").map({ 1 }, function() return event:once("write", fn) end)
+      end,
+      function(event, fn)
+        pcall(event.once, event, "write", fn)
+        event:once("other", function() return 1 end)
+      end,
+      function(event, fn)
+        pcall(event.once, event, "outer", function() event:once("write", fn) end)
+      end,
+    } do
+      for _, case in ipairs(FAILURES) do
+        d = desk.new()
+        local tries, written = 0, 0
+        d.app:on("*", { name = "rule" }, function(event)
+          return swallow(event, function()
+            tries = tries + 1
+            if tries == 1 then return case[1]() end
+            written = written + 1
+          end)
+        end)
+        school()
+        d:work()
+        assert.are.equal("step 'write': " .. case[2]:format "the step", message_of "rule")
+        again()
+        assert.are.same({ 2, 1 }, { tries, written })
+        assert.are.equal("done", select(2, next(d:states())))
+      end
+    end
+  end)
+
+  it("has not failed where the rule tries it again, and it is done then", function()
+    local tries = 0
+    with(school, {}, function(event)
+      local function write()
+        tries = tries + 1
+        return tries > 1 or nil, "refused"
+      end
+      assert.is_false((pcall(event.once, event, "write", write)))
+      assert.is_true(event:once("write", write))
+    end)
+    assert.are.equal(2, tries)
+    assert.are.equal("done", select(2, next(d:states())))
+  end)
+
+  it("fails its rule with the rule's own reason where it gives one", function()
+    d.app:on("*", { name = "rule" }, function(event)
+      if not pcall(event.once, event, "write", function() return nil, "full" end) then
+        return nil, "no ledger"
+      end
+    end)
+    school()
+    d:work()
+    assert.are.equal("no ledger", message_of "rule")
+  end)
+
+  it("is logged with the place where it failed, and on_dead is told its reason", function()
+    local told = {}
+    d.app:on_dead(function(_, why) told[#told + 1] = why end)
+    local reason = errors.new { kind = "server", message = "busy" }
+    d.app:on("*", { name = "a", attempts = 1 }, function(event)
+      event:once("write", function()
+        local function deep() local x = nil; return x.y end
+        deep()
+      end)
+    end)
+    d.app:on("*", { name = "b", attempts = 1 }, function(event)
+      event:once("write", function() return nil, reason end)
+    end)
+    school()
+    d:work()
+    local message = d:logged("dead")[1].fields.message
+    assert.is_truthy(message:find("^step 'write': .*event_spec.lua:%d+: .*\n.*traceback"), message)
+    assert.are.equal(2, #told)
+    assert.is_truthy(told[1]:find "^[^\n]*event_spec.lua:%d+: attempt to index")
+    assert.are.equal(reason, told[2])
+  end)
+
+  it("waits as long as the error asks for that it gives", function()
+    d.app:on("*", { name = "rule" }, function(event)
+      event:once("write", function()
+        return nil, errors.new { kind = "rate_limited", message = "slow", retry_after = 77 }
+      end)
+    end)
+    school()
+    d:work()
+    assert.are.equal(77000, d.app.store:show("school:" .. desk.uuid(1)).marks.rule.wait)
+  end)
+end)
+
+describe("event:try_once", function()
+  it("gives a failure to the rule, which may go on; and keeps what is done", function()
+    for _, case in ipairs(FAILURES) do
+      d = desk.new()
+      local tries, seen = 0, {}
+      d.app:on("*", { name = "rule" }, function(event)
+        local value, why = event:try_once("write", function()
+          tries = tries + 1
+          if tries == 1 then return case[1]() end
+          return "entry 7"
+        end)
+        seen[#seen + 1] = { value, why ~= nil }
+        if event.attempt < 3 then error "again" end
+      end)
+      school()
+      d:work()
+      again()
+      assert.are.equal(2, tries)
+      assert.are.same({ { nil, true }, { "entry 7", false }, { "entry 7", false } }, seen)
+      assert.are.equal("done", select(2, next(d:states())))
+    end
+  end)
+
+  it("leaves the rule done where that says nothing more", function()
+    with(school, {}, function(event)
+      local value, why = event:try_once("write", function() return nil, "refused" end)
+      assert.is_nil(value)
+      assert.are.equal("refused", why)
+    end)
+    assert.are.equal("done", select(2, next(d:states())))
+    assert.are.equal(0, #d:logged "failed")
+  end)
+
+  it("fails the rule where it is the inbox that fails", function()
+    local store = d.app:open()
+    store.step = function() return nil, errors.new { kind = "store", message = "disk full" } end
+    d.app:on("*", { name = "rule" }, function(event)
+      pcall(event.try_once, event, "write", function() end)
+    end)
+    school()
+    d:work()
+    assert.are.equal("step 'write': store: disk full", message_of "rule")
+  end)
+
+  it("raises at its caller's line", function()
+    local ok, why = with(school, {}, function(event)
+      for message, arguments in pairs {
+        ["try_once: 'name' must be a string"] = { "", print },
+        ["try_once: 'fn' must be a function"] = { "x", 7 },
+        ["once: the result of 'y'"] = { "y", function() return print end },
+      } do
+        local fine, text = pcall(function() event:try_once(arguments[1], arguments[2]) end)
+        assert.is_false(fine)
+        assert.is_truthy(text:find("event_spec.lua:%d+: " .. message), text)
+      end
+    end)
+    assert.is_true(ok, why)
+  end)
+end)
+
 describe("event:once", function()
   it("runs a step once, and keeps its result", function()
     local steps = 0
@@ -326,34 +592,18 @@ describe("event:once", function()
     assert.is_not_nil(ok, why)
   end)
 
-  it("keeps nothing, false and null-like results too", function()
+  it("keeps a step that gives nothing, too", function()
     local steps = 0
-    with(school, {}, function(event)
+    local ok, why = with(school, {}, function(event)
       assert.is_nil(event:once("nothing", function() steps = steps + 1 end))
-      assert.is_false(event:once("false", function() steps = steps + 1 return false end))
-      if event.attempt < 2 then error "again" end
+      assert.is_nil(event:once("nil", function() steps = steps + 1 return nil, nil end))
+      assert.are.equal(0, event:once("zero", function() steps = steps + 1 return 0 end))
+      if event.attempt < 2 then error("again", 0) end
     end)
+    assert.are.equal("again", why)
+    assert.is_false(ok)
     d.now = d.now + 60
     d:work()
-    assert.are.equal(2, steps)
-  end)
-
-  it("does not keep a step that failed", function()
-    local steps = 0
-    with(school, {}, function(event)
-      local value, err = event:once("mail", function()
-        steps = steps + 1
-        if steps == 1 then error "raised" end
-        if steps == 2 then return nil, "refused" end
-        return "sent"
-      end)
-      if not value then return error(err) end
-      assert.are.equal("sent", value)
-    end)
-    for _ = 1, 3 do
-      d.now = d.now + 60
-      d:work()
-    end
     assert.are.equal(3, steps)
     assert.are.equal("done", select(2, next(d:states())))
   end)

@@ -59,7 +59,7 @@ describe("the example", function()
   it("rules_spec.lua passes", function()
     local code, out, err = run(folder, "/usr/bin/busted", "examples/rules_spec.lua")
     assert.equal(0, code, out .. err)
-    assert.matches("5 successes / 0 failures / 0 errors / 0 pending", out, 1, true)
+    assert.matches("6 successes / 0 failures / 0 errors / 0 pending", out, 1, true)
   end)
 
   it("create.lua makes one invoice for one order", function()
@@ -124,6 +124,115 @@ describe("the example", function()
     code, _, err = poll "school"
     assert.equal(1, code)
     assert.matches("school: invalid: polling is not possible", err, 1, true)
+  end)
+end)
+
+-- --- ledger.lua, rules.lua ------------------------------------------------------------------
+
+describe("examples/ledger.lua", function()
+  local desk = require "spec.support.inbox"
+  local errors = require "billhook.error"
+
+  -- The ways in which a ledger says that it has not written: at the first tries, never later.
+  local failures = {
+    raises = function() error "the ledger is down" end,
+    ["raises a table"] = function() error { code = 28 } end,
+    ["gives nil and a reason"] = function() return nil, "refused" end,
+    ["gives nil and an error"] = function()
+      return nil, errors.new { kind = "server", message = "busy" }
+    end,
+    ["gives false and a reason"] = function() return false, "refused" end,
+    ["gives false"] = function() return false end,
+    ["gives what pcall gives"] = function() return pcall(error, "refused") end,
+    ["has a full disk where it writes"] = function()
+      local file = assert(io.open("/dev/full", "a"))
+      file:setvbuf "no"
+      local done, why = file:write "entry"
+      file:close()
+      return done, why
+    end,
+    ["has a full disk where it closes the file"] = function()
+      local file = assert(io.open("/dev/full", "a"))
+      local done, why = file:write "entry"
+      if not done then return nil, why end
+      return file:close()
+    end,
+    ["has no file"] = function() return io.open("/nowhere/ledger", "a") end,
+  }
+
+  local function ledger_of(fails, gives)
+    local d, tries, written = desk.new(), 0, {}
+    d.app.accounts.school = nil -- it has no key, so no invoice can be read back
+    d.answer = function() return { status = 200, body = [[{ "id": 200, "nr": "AF-200",
+      "currency": "EUR", "items": [{ "item": "Fee", "price": "19.90", "qty": "2.00" }] }]] }
+    end
+    dofile "examples/ledger.lua"(d.app, function(entry)
+      tries = tries + 1
+      if tries <= 3 then return fails() end
+      written[#written + 1] = entry
+      return gives
+    end)
+    return d, written, function() return tries end
+  end
+
+  local function until_done(d)
+    for _ = 1, 6 do
+      d.now = d.now + 3600
+      d:work()
+    end
+    assert.are.equal("done", select(2, next(d:states())))
+    assert.are.equal(3, #d:logged "failed")
+  end
+
+  for how, fails in pairs(failures) do
+    it("has each entry once, as soon as it can be written, where the ledger " .. how, function()
+      for _, gives in ipairs { true, "entry 7", false } do
+        local d, written, tries = ledger_of(fails, gives or nil)
+        assert.equal(200, (d:apply(desk.item(1, nil, 200))))
+        assert.equal(200, (d:apply(desk.item(1, nil, 200))))
+        d:work()
+        assert.same({}, written)
+        assert.equal("pending", select(2, next(d:states())))
+        until_done(d)
+        assert.same({ { key = "apply:invoice.created:200", number = "AF-200", amount = "39.80",
+          currency = "EUR" } }, written)
+        assert.equal(4, tries())
+      end
+    end)
+
+    it("has the end of an invoice once, too, where the ledger " .. how, function()
+      local d, written = ledger_of(fails)
+      d.answer = function() return { status = 404, body = "Invoice not found" } end
+      d:apply(desk.item(3, "Invoice was deleted: ?", 200))
+      until_done(d)
+      assert.same({ { key = "apply:3", void = "200" } }, written)
+    end)
+  end
+end)
+
+describe("examples/rules.lua", function()
+  it("books nothing without its amount", function()
+    local getenv = os.getenv
+    os.getenv = function(name) -- luacheck: ignore 122
+      return name == "BILLHOOK_INBOX" and "memory:" or nil
+    end
+    local ok, app = pcall(dofile, "examples/rules.lua")
+    os.getenv = getenv -- luacheck: ignore 122
+    assert(ok, app)
+    local rules = 0
+    for _, rule in ipairs(app.dispatch.rules) do
+      local said = {}
+      local event = { data = billhook.invoice.tag("betterez", { _id = "1" }), trust = "api",
+        once = function(_, name) said[#said + 1] = name end }
+      local done, why = rule.handler(event)
+      if rule.name ~= "void" then
+        rules = rules + 1
+        assert.is_nil(done)
+        assert.equal("the invoice has no total", why)
+        assert.same({}, said)
+      end
+    end
+    assert.equal(3, rules)
   end)
 end)
 

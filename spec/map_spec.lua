@@ -35,6 +35,18 @@ describe("billhook.map", function()
     assert.equal(4, most)
   end)
 
+  it("keeps the reason, however an item says that it failed", function()
+    local results, reasons = billhook.map({ 1, 2, 3, 4, 5, 6 }, function(i)
+      if i == 1 then return nil, "refused" end
+      if i == 2 then return false, "refused" end
+      if i == 3 then return pcall(error, "refused") end
+      if i == 4 then error("refused", 0) end
+      if i == 5 then return false end
+    end)
+    assert.same({ "refused", "refused", "refused", "refused" }, reasons)
+    assert.same({ n = 6, [2] = false, [3] = false, [5] = false }, results)
+  end)
+
   it("may be called inside itself", function()
     local under_way, most = 0, 0
     local results = billhook.map({ "a", "b", "c" }, function(name)

@@ -144,15 +144,15 @@ describe("a rule that fails", function()
     assert.are.same({ 0.5, 0.5, 0.5, 0.5, 0.5, 1, 2, 4, 5, 5, 2, 4, 8, 10, 10 }, waits)
   end)
 
-  it("fails by nil and a reason as by an error, and not by nil, false or nothing", function()
+  it("fails by false, or nil and a reason, as by an error, and not by nil or nothing", function()
     local answers = {
       function() return nil, "a reason" end,
       function() return nil, errors.new { kind = "network", message = "no line" } end,
       function() error { code = 7 } end,
       function() error(nil) end,
       function() local x = nil; return x.y end,
+      function() return false, "another reason" end,
       function() return nil end,
-      function() return false, "not a reason" end,
       function() end,
       function() return "fine" end,
     }
@@ -160,11 +160,13 @@ describe("a rule that fails", function()
     d:school()
     d:work()
     local marks = show(1).marks
-    for i = 1, 5 do assert.are.equal("waiting", marks[tostring(i)].state, i) end
-    for i = 6, 9 do assert.are.equal("done", marks[tostring(i)].state, i) end
+    for i = 1, 6 do assert.are.equal("waiting", marks[tostring(i)].state, i) end
+    for i = 7, 9 do assert.are.equal("done", marks[tostring(i)].state, i) end
     assert.are.equal("a reason", marks["1"].message)
     assert.are.equal("network: no line", marks["2"].message)
+    assert.are.equal("{code = 7}", marks["3"].message)
     assert.are.equal("the rule raised nil", marks["4"].message)
+    assert.are.equal("another reason", marks["6"].message)
   end)
 
   it("may raise anything, of any length", function()
@@ -180,7 +182,7 @@ describe("a rule that fails", function()
     assert.are.equal("other", took())
     local marks = show(1).marks
     assert.are.equal(("?"):rep(2000), marks.r1.message)
-    assert.is_truthy(marks.r2.message:find "^table: ")
+    assert.is_truthy(marks.r2.message:find "^{\"x+\"}$")
     assert.are.equal("a table that cannot be shown", marks.r3.message)
     for _, entry in ipairs(d.log) do
       assert.is_true(#(entry.fields.message or "") <= 4000)
@@ -200,6 +202,32 @@ describe("a rule that fails", function()
     assert.are.equal("asked to run again in 100 s", marks.returns.message)
     assert.are.equal(500, marks.asks.wait)
     assert.are.equal(77000, marks.server.wait)
+  end)
+
+  it("is told to every on_dead handler, and it is logged which of them fail, and why", function()
+    local told = 0
+    for _, answer in ipairs {
+      function() error("raised", 0) end, function() error { code = 7 } end,
+      function() return nil, "refused" end, function() return false, { code = 8 } end,
+      function() return pcall(error, "caught") end, function() return false end,
+      function() end, function() return true end, function() return nil end,
+    } do
+      d.app:on_dead(function()
+        told = told + 1
+        return answer()
+      end)
+    end
+    rule("bad", always, { attempts = 1 })
+    d:school()
+    d:work()
+    assert.are.equal(9, told)
+    local messages = {}
+    for _, entry in ipairs(d:logged "on_dead_failed") do
+      messages[#messages + 1] = entry.fields.message
+    end
+    assert.are.same({ "raised", "{code = 7}", "refused", "{code = 8}", "caught",
+      "the handler returned false" }, messages)
+    assert.are.equal("dead", show(1).state)
   end)
 
   it("is given up after its attempts, and on_dead is told", function()

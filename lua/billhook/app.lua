@@ -159,7 +159,8 @@ end
 ---Adds a rule.
 ---@param pattern string an exact type, "family.*" or "*", each optionally "account:" in front
 ---@param settings table|function { name =, trust = "api", attempts =, budget = }, or the handler
----@param handler? fun(event: table): any, any fails by raising, or by nil and a reason
+---@param handler? fun(event: table): any, any fails by raising, by nil and a reason,
+---  or by false
 ---@return table app
 function App:on(pattern, settings, handler)
   own(self, "on")

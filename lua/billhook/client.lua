@@ -36,25 +36,27 @@ local options = require "billhook.options"
 local operations = require "billhook.call.operations"
 local perform = require "billhook.call.perform"
 local plans = require "billhook.call.plan"
+local private = require "billhook.private"
 local resource = require "billhook.call.resource"
 local states_of = require "billhook.call.state"
 
 local M = {}
 
-local states = setmetatable({}, { __mode = "k" })
-
 ---@class billhook.client
 local client = {}
 local mt = { __index = client, __name = "billhook.client" }
 
+-- The state of a client; nil for anything else.
+local function state_of(self) return private.of(self, mt) end
+
 function mt.__tostring(self)
-  local state = states[self]
+  local state = state_of(self)
   return ("billhook.%s (%s)"):format(self.vendor,
     state.cannot and "receives only" or state.base.origin)
 end
 
 local function own(self, name, level)
-  local state = states[self]
+  local state = state_of(self)
   if not state then
     error(("%s is a method: call it with a colon"):format(name), level + 1)
   end
@@ -160,8 +162,9 @@ local shown = { "timeout", "connect_timeout", "settle_timeout", "attempts", "lim
 ---@param self table
 ---@param open fun(): table?, table?
 function M.share(self, open)
-  if states[self] then
-    states[self].open_shared = open
+  local state = state_of(self)
+  if state then
+    state.open_shared = open
   end
 end
 
@@ -170,8 +173,9 @@ end
 ---@param self table
 ---@param fn fun(operation: string, result: string)
 function M.observe(self, fn)
-  if states[self] then
-    states[self].observe = fn
+  local state = state_of(self)
+  if state then
+    state.observe = fn
   end
 end
 
@@ -180,7 +184,7 @@ end
 ---@param report function
 ---@return table? err
 function M.recover(self, report)
-  local state = states[self]
+  local state = state_of(self)
   if state and not state.cannot and state.open_shared then
     return require("billhook.outcome.recover").run(state, report)
   end
@@ -201,8 +205,7 @@ function M.new(name, given, level)
   for _, option in ipairs(shown) do
     self.options[option] = state.options[option]
   end
-  states[self] = state
-  return setmetatable(self, mt)
+  return private.give(self, mt, state)
 end
 
 return M

@@ -17,16 +17,19 @@
 local err = require "billhook.error"
 local core = require "billhook.core"
 local dispatch = require "billhook.dispatch"
+local private = require "billhook.private"
 
 local M = {}
+
+local unpack = table.unpack or rawget(_G, "unpack")
 
 local Event = {}
 local mt = { __index = Event, __name = "billhook.event" }
 
 function mt.__tostring(self) return ("event %s (%s)"):format(self.id, self.type) end
 
--- What an event keeps to itself: no field of it can be set by mistake.
-local inner = setmetatable({}, { __mode = "k" })
+-- What an event keeps to itself; nil where it is none.
+local function inner(event) return private.of(event, mt) end
 
 -- The code of an error that no later run can be without: what is named is no invoice.
 M.HOPELESS = "no_invoice"
@@ -56,15 +59,14 @@ end
 ---  after_failure: boolean?, fetched: table? }
 ---@return table event
 function M.new(row, context)
-  local self = setmetatable({}, mt)
+  local fetched = context.fetched or {}
+  local self = private.give({}, mt, { row = row, context = context, failing = {},
+    invoice = fetched.invoice, missing = fetched.missing, failed = fetched.failed })
   for _, name in ipairs(FIELDS) do self[name] = row[name] end
   self.invoice_id = row.invoice
   self.attempt = context.attempt or 1
   self.after_failure = context.after_failure or nil
   self.contested = row.contested or nil
-  local fetched = context.fetched or {}
-  inner[self] = { row = row, context = context, invoice = fetched.invoice,
-    missing = fetched.missing, failed = fetched.failed }
   local value = payload(row)
   if PROVEN[row.trust] and not row.contested and not row.bad then
     self.data = M.is_invoice(row) and type(value) == "table"
@@ -76,7 +78,7 @@ function M.new(row, context)
 end
 
 local function own(self, name)
-  return inner[self] or error(name .. " is a method: call it with a colon", 3)
+  return inner(self) or error(name .. " is a method: call it with a colon", 3)
 end
 
 ---The body as it is stored: with credentials blotted out; nil after a purge. Of a DreamApply list
@@ -138,33 +140,104 @@ function Event:retry_after(seconds)
   return nil, ("asked to run again in %g s"):format(seconds)
 end
 
+-- --- steps --------------------------------------------------------------------
+
+---Calls a function of the user's, and says how it has failed: by raising; by nil and a reason; or
+---by false, which is what pcall gives, too.
+---@param who string "the rule": where it does not say why
+---@param fn fun(...): any, any
+---@return table|nil failure { reason, trace = a text that was raised, with the frames above it }
+---@return any value of what has not failed
+function M.try(who, fn, ...)
+  local arguments, count = { ... }, select("#", ...)
+  local ok, value, reason = xpcall(function()
+    return fn(unpack(arguments, 1, count))
+  end, function(why)
+    if type(why) ~= "string" then return { reason = why or who .. " raised " .. tostring(why) } end
+    local trace = debug.traceback(why, 2)
+    return { reason = why, trace = trace:match("^(.-)\n[^\n]*'xpcall'") or trace }
+  end)
+  if not ok then return value end
+  if value == false or value == nil and reason ~= nil then
+    return { reason = reason or who .. " returned false" }
+  end
+  return nil, value
+end
+
+-- Steps that have failed in this run and have not been got through since, the earliest first.
+local function mark(my, name, failure)
+  for i = #my.failing, 1, -1 do
+    if my.failing[i].step == name then table.remove(my.failing, i) end
+  end
+  if failure then
+    failure.step = name
+    my.failing[#my.failing + 1] = failure
+  end
+end
+
+-- Gives its result as it is kept, as JSON; or nil and how it has failed.
+local function first_time(my, name, fn)
+  local failure, value = M.try("the step", fn)
+  if failure then return nil, failure end
+  local fine, encoded = pcall(require("billhook.json").encode, { value = value })
+  -- what it has done is done, whatever it gave: better no result than a second time
+  local row, context = my.row, my.context
+  local text, why = context.store:step(row.seq, context.rule, name, fine and encoded or "{}")
+  if not text then error(why, 0) end
+  if not fine then
+    error(("once: the result of '%s' cannot be kept: %s. The step is not run again, and"
+      .. " gives nil"):format(name, encoded), 5)
+  end
+  return text
+end
+
+-- The result of a step; or false and how it has failed.
+local function step(my, name, fn)
+  local context = my.context
+  local text, why = context.store:step(my.row.seq, context.rule, name, nil, context.token)
+  if text == nil then error(why, 0) end
+  if not text then text, why = first_time(my, name, fn) end
+  if not text then return false, why end
+  return true, core.json.decode(text).value
+end
+
+local function check_step(my, method, name, fn)
+  if type(name) ~= "string" or name == "" then error(method .. ": 'name' must be a string", 3) end
+  if type(fn) ~= "function" then error(method .. ": 'fn' must be a function", 3) end
+  if not my.context.rule then error(method .. ": only a rule can have steps", 3) end
+end
+
 ---A step of a rule whose result is kept: it is not run again when the rule is. What it gives must
 ---be what JSON can hold; a step whose result is not is not run again either, and gives nil then.
----One that raises or gives nil and a reason is not kept.
+---One that raises, or gives nil and a reason, or false, has failed: it is not kept, and `once`
+---raises that reason out of the rule. A rule that catches it has failed all the same, unless the
+---step went well later in this run: see try_once.
 ---@param name string
 ---@param fn fun(): any
----@return any value, any err
+---@return any value
 function Event:once(name, fn)
   local my = own(self, "once")
-  if type(name) ~= "string" or name == "" then error("once: 'name' must be a string", 2) end
-  if type(fn) ~= "function" then error("once: 'fn' must be a function", 2) end
-  local store, row, rule = my.context.store, my.row, my.context.rule
-  if not rule then error("once: only a rule can have steps", 2) end
-  local text, why = store:step(row.seq, rule, name, nil, my.context.token)
-  if text == nil then error(why, 0) end
-  if not text then
-    local value, reason = fn()
-    if value == nil and reason ~= nil then return nil, reason end
-    local fine, encoded = pcall(require("billhook.json").encode, { value = value })
-    -- what it has done is done, whatever it gave: better no result than a second time
-    text, why = store:step(row.seq, rule, name, fine and encoded or "{}")
-    if not text then error(why, 0) end
-    if not fine then
-      error(("once: the result of '%s' cannot be kept: %s. The step is not run again, and"
-        .. " gives nil"):format(name, encoded), 2)
-    end
-  end
-  return core.json.decode(text).value
+  check_step(my, "once", name, fn)
+  local ok, done, value = pcall(step, my, name, fn)
+  local failure = not ok and { reason = done } or not done and value or nil
+  mark(my, name, failure)
+  if failure then error(failure.reason, 0) end
+  return value
+end
+
+---The same for a rule that looks at a failure itself, and may go on: nil and the reason then. The
+---step is not kept, so it is run again if the rule is.
+---@param name string
+---@param fn fun(): any
+---@return any value, any reason
+function Event:try_once(name, fn)
+  local my = own(self, "try_once")
+  check_step(my, "try_once", name, fn)
+  local ok, done, value = pcall(step, my, name, fn)
+  mark(my, name, not ok and { reason = done } or nil) -- that was the inbox, not the step
+  if not ok then error(done, 0) end
+  if not done then return nil, value.reason end
+  return value
 end
 
 -- --- for work.lua -------------------------------------------------------------
@@ -188,7 +261,7 @@ end
 ---whether it is that the API says otherwise.
 ---@return table|nil err, boolean|nil unconfirmed
 function M.confirm(event, wanted)
-  local my = inner[event]
+  local my = inner(event)
   if not (wanted or my.row.contested and can_refetch(my)) then return end
   if my.row.trust == "api" and not my.row.invoice then return end -- said by the API, of no invoice
   local invoice, why = event:invoice()
@@ -205,21 +278,37 @@ function M.confirm(event, wanted)
 end
 
 ---Has the API stood by it in this run?
-function M.confirmed(event) return inner[event].confirmed == true end
+function M.confirmed(event) return inner(event).confirmed == true end
 
 ---What the API said, for another object of an event of the same invoice.
 function M.fetched(event)
-  local my = inner[event]
+  local my = inner(event)
   return { invoice = my.invoice, missing = my.missing, failed = my.failed }
 end
 
 ---Is it proven, or is there no way to ask?
 function M.credible(event)
-  local my = inner[event]
+  local my = inner(event)
   return PROVEN[my.row.trust] == true or not can_refetch(my)
 end
 
+---How a run has failed in the end: also by a step that the rule has caught and said nothing of.
+---@param event table
+---@param failure table|nil of the rule itself
+---@return table|nil failure { reason, trace, step = the name of the step that it comes from }
+function M.outcome(event, failure)
+  local failing = inner(event).failing
+  if not failure then return failing[1] end
+  for _, of_step in ipairs(failing) do
+    if rawequal(of_step.reason, failure.reason) then
+      of_step.trace = of_step.trace or failure.trace
+      return of_step
+    end
+  end
+  return failure
+end
+
 ---The seconds that the rule has asked for, or nil.
-function M.delay(event) return inner[event].delay end
+function M.delay(event) return inner(event).delay end
 
 return M

@@ -4,6 +4,8 @@
 -- "error", name of what happened, fields flat. No field ever holds a secret or
 -- a body.
 
+local err = require "billhook.error"
+
 local M = {}
 
 M.LIMIT = 4000 -- bytes of a text that somebody else has written
@@ -28,15 +30,68 @@ local function well_formed(run)
   return table.concat(out)
 end
 
+-- Of a table that is raised or returned as an error: so deep, so many fields, such long texts.
+local DEEP, WIDE, LONG = 3, 20, 1000
+local SEEN = 1000 -- fields that are looked at, to show the first of them
+
+local shown
+
+-- Message and reason first, then by name.
+local function before(a, b)
+  local first = { message = 1, reason = 2 }
+  local x, y = first[a.name] or 3, first[b.name] or 3
+  if x ~= y then return x < y end
+  return a.name < b.name
+end
+
+local function fields_of(value, depth)
+  local all, parts, count = {}, {}, 0
+  for key, field in next, value do
+    count = count + 1
+    if count > SEEN then break end
+    local plain = type(key) == "number"
+    local name = plain and ("%20.9f"):format(key) or (shown(key, DEEP):gsub('^"(.*)"$', "%1"))
+    all[count] = { name = name, field = field, plain = plain }
+  end
+  table.sort(all, before)
+  for i = 1, math.min(#all, WIDE) do
+    local text = shown(all[i].field, depth + 1)
+    parts[i] = all[i].plain and text or all[i].name .. " = " .. text
+  end
+  if #all > WIDE then parts[WIDE + 1] = "..." end
+  return "{" .. table.concat(parts, ", ") .. "}"
+end
+
+-- Those whose tostring is an address, unless they have one of their own.
+local ADDRESS = { table = true, ["function"] = true, userdata = true, thread = true }
+
+-- The value's own text; nil where it has none.
+local function own_text(value)
+  local kind, meta = type(value), debug.getmetatable(value)
+  local has_own = type(meta) == "table" and rawget(meta, "__tostring")
+  if ADDRESS[kind] and not has_own then return nil end
+  local ok, text = pcall(tostring, value)
+  return ok and text or ("a %s that cannot be shown"):format(kind)
+end
+
+-- A value within a table, or a table. An address tells nobody anything: so what has no text of its
+-- own is shown by its fields, or as what it is.
+function shown(value, depth)
+  local kind, text = type(value), own_text(value)
+  if kind == "string" then return '"' .. text:sub(1, LONG):gsub("[%c]+", " ") .. '"' end
+  if text then return text:sub(1, LONG) end
+  if kind ~= "table" then return "a " .. kind end
+  return depth < DEEP and fields_of(value, depth) or "{...}"
+end
+
 ---What somebody else has raised or written, as a text that can be shown and kept: of bounded
----length, in UTF-8. Never raises.
+---length, in UTF-8, of a table its fields but for credentials. Never raises.
 ---@param value any
 ---@param limit? integer bytes (4000)
 ---@return string
 function M.text(value, limit)
   limit = limit or M.LIMIT
-  local ok, text = pcall(tostring, value)
-  if not ok then text = ("a %s that cannot be shown"):format(type(value)) end
+  local text = own_text(value) or err.blot(shown(value, 0))
   local short = #text > limit and text:sub(1, limit) or text
   if #text > limit then -- a character that was cut in two goes
     short = short:gsub("[\192-\255][\128-\191]*$", function(last)

@@ -25,8 +25,9 @@ memory.__index = memory
 
 --- A store for the clients of one process.
 ---@param clock fun(): number
-function M.memory(clock)
-  return setmetatable({ clock = clock, lines = {} }, memory)
+---@param lines table? the windows that it is to go on with
+function M.memory(clock, lines)
+  return setmetatable({ clock = clock, lines = lines or {} }, memory)
 end
 
 function memory:slots(key, question)
@@ -35,12 +36,13 @@ function memory:slots(key, question)
 end
 
 -- Clients with the same key share one window. Those of another clock (tests) keep one of their own,
--- for times of two clocks can't be compared.
+-- for times of two clocks can't be compared. Only the windows are kept here: a store knows its
+-- clock, and so LuaJIT would keep both for ever.
 local by_clock = setmetatable({}, { __mode = "k" })
 
 local function in_process(clock)
-  by_clock[clock] = by_clock[clock] or { store = M.memory(clock) }
-  return by_clock[clock].store
+  by_clock[clock] = by_clock[clock] or {}
+  return M.memory(clock, by_clock[clock])
 end
 
 -- --- one client's view -------------------------------------------------------------------------

@@ -15,7 +15,6 @@
 local attempt = require "billhook.delivery.attempt"
 local core = require "billhook.core"
 local events = require "billhook.event"
-local log = require "billhook.log"
 local metrics = require "billhook.delivery.metrics"
 local owner = require "billhook.inbox.owner"
 local steps = require "billhook.inbox.steps"
@@ -80,7 +79,7 @@ function Round:dead(step, event, failed)
   attempt.tell_dead(self.app, event, failed.reason)
   local following = self:advance()
   return self:marked(step, step.name, following, self.store:dead(step.token, step.row.seq,
-    step.name, log.text(failed.reason), { next = note(following) }))
+    step.name, attempt.text(failed), { next = note(following) }))
 end
 
 -- Does this failure hold back later events? Not where it may be a forger's doing.
@@ -97,7 +96,7 @@ function Round:again(step, event, failed)
   local following = self:advance()
   how.next = note(following)
   return self:marked(step, step.name, following, self.store:retry(step.token, step.row.seq,
-    step.name, wait, log.text(failed.reason), how))
+    step.name, wait, attempt.text(failed), how))
 end
 
 -- After a failure: due again, or dead.
@@ -107,7 +106,7 @@ function Round:failed(step, event, failed, took)
   local dead = step.attempts >= most or failed.hopeless
   self.app.log("warn", dead and "dead" or "failed", { id = step.row.id, rule = step.name,
     attempt = step.attempts, type = step.row.type,
-    message = log.text(failed.trace or failed.reason) })
+    message = attempt.text(failed, true) })
   if took then metrics.run(self.app, step.name, dead and "dead" or "failed", took) end
   if dead then return self:dead(step, event, failed) end
   return self:again(step, event, failed)

@@ -11,6 +11,7 @@ local options = require "billhook.options"
 local answer = require "billhook.call.answer"
 local exchange = require "billhook.call.exchange"
 local marks = require "billhook.call.mark"
+local private = require "billhook.private"
 
 local M = {}
 
@@ -74,12 +75,11 @@ end
 
 -- --- a walk ------------------------------------------------------------------------------------
 
--- Kept beside the objects, not in them: a walk knows the client's credentials. It does not know its
--- object, so that both can be collected.
-local walks = setmetatable({}, { __mode = "k" })
-
 local iterator = {}
 local mt = { __index = iterator, __name = "billhook.each" }
+
+-- The walk of an object: it knows the client's credentials.
+local function walk_of(object) return private.of(object, mt) end
 
 local function close(walk)
   walk.done = true
@@ -197,7 +197,7 @@ end
 local advances = { map = next_streamed, list = next_listed, page = next_paged }
 
 function mt.__call(object)
-  local walk = walks[object]
+  local walk = walk_of(object)
   if walk.done then
     return nil
   end
@@ -210,21 +210,21 @@ end
 
 --- Ends the walk; calling it again gives nil. Closing twice does nothing.
 function iterator:close()
-  close(walks[self])
+  close(walk_of(self))
 end
 
 mt.__close = iterator.close
 
 function mt.__tostring(object)
-  local walk = walks[object]
+  local walk = walk_of(object)
   return ("billhook.each (%s %s)"):format(walk.state.vendor.name, walk.plan.operation)
 end
 
 --- Begins a walk; nothing is sent before its first step. Gives what generic `for` takes: the object
 -- as function and, for 5.4, as closing value.
 function M.walk(state, plan)
-  local object = setmetatable({}, mt)
-  walks[object] = { state = state, plan = plan, advance = advances[plan.answer] }
+  local object = private.give({}, mt,
+    { state = state, plan = plan, advance = advances[plan.answer] })
   return object, nil, nil, object
 end
 

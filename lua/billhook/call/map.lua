@@ -5,7 +5,7 @@
 --   end, { concurrency = 8 })
 --
 -- Gives the results in the order of the list, and what went wrong, by the same indices: what fn
--- gave beside nil, or raised. `results.n` is the length of the list, for there may be gaps.
+-- gave beside nil or false, or raised. `results.n` is the length of the list: there may be gaps.
 --
 -- fn(item, i, cancel) may call cancel([why]): then no other item is begun, and those that were not
 -- have an error of the kind "cancelled". Those that were go on to their end, for a call that is
@@ -33,7 +33,7 @@ local function keep(run, item, done, value, err)
     run.errors[item] = value == nil and "nil was raised" or value
   else
     run.results[item] = value
-    run.errors[item] = value == nil and err or nil
+    run.errors[item] = not value and err or nil -- pcall gives false and a reason
   end
 end
 

@@ -12,6 +12,7 @@ local each = require "billhook.call.each"
 local operations = require "billhook.call.operations"
 local perform = require "billhook.call.perform"
 local plans = require "billhook.call.plan"
+local private = require "billhook.private"
 
 local M = {}
 
@@ -78,30 +79,26 @@ local function arrange(operation, level, ...)
   return params, settings
 end
 
--- Kept beside the objects, not in them, so that no iteration finds a credential. A state does not
--- know its objects: weak keys are enough on every Lua.
-local states = setmetatable({}, { __mode = "k" })
-
-local function state_of(object, name, level)
-  local state = states[object]
+local function state_of(object, class, name, level)
+  local state = private.of(object, class)
   if not state then
     error(("%s is a method: call it with a colon"):format(name), level + 1)
   end
   return state
 end
 
-local function asking(operation)
+local function asking(operation, class)
   return function(self, ...)
-    local state = state_of(self, operation.name, 2)
+    local state = state_of(self, class, operation.name, 2)
     local params, options = arrange(operation, 2, ...)
     local plan = plans.make(state, operation.name, params, options, 2)
     return perform.call(state, plan)
   end
 end
 
-local function walking(operation)
+local function walking(operation, class)
   return function(self, ...)
-    local state = state_of(self, operation.name, 2)
+    local state = state_of(self, class, operation.name, 2)
     local params, options = arrange(operation, 2, ...)
     local plan = plans.make(state, operation.name, params, options, 2)
     return each.walk(state, plans.for_walk(plan, options))
@@ -121,9 +118,9 @@ local function build(vendor)
     if resource then
       local class = classes[resource] or { __index = {}, __name = "billhook." .. resource }
       classes[resource] = class
-      class.__index[verb] = asking(operation)
+      class.__index[verb] = asking(operation, class)
       if verb == "list" and walkable[operation.answer] then
-        class.__index.each = walking(operation)
+        class.__index.each = walking(operation, class)
       end
     end
   end
@@ -136,8 +133,7 @@ function M.all(state)
   built[vendor.name] = built[vendor.name] or build(vendor)
   local all = {}
   for name, class in pairs(built[vendor.name]) do
-    all[name] = setmetatable({}, class)
-    states[all[name]] = state
+    all[name] = private.give({}, class, state)
   end
   return all
 end

@@ -11,36 +11,36 @@ local M = {}
 local MARGIN = 60 -- seconds of a lease beyond the longest budget
 local FLOOR = 0.5 -- seconds to the next run at least: a round must not run a rule over and over
 
--- What was raised: an error object as it is, a text with the rule's own frames.
-local function caught(reason)
-  if type(reason) == "string" then
-    local trace = debug.traceback(reason, 2)
-    return { reason = reason, trace = trace:match("^(.-)\n[^\n]*'xpcall'") or trace }
-  end
-  return { reason = reason == nil and "the rule raised nil" or reason }
-end
-
 ---Asks the API where the rule or a dispute wants it.
 ---@return table|nil failed { reason, unconfirmed = the API does not say so, hopeless }
 function M.confirm(event, rule)
-  local ok, why, unconfirmed = xpcall(function()
-    return events.confirm(event, rule.trust == "api")
-  end, caught)
-  if not ok then return why end
+  local why, unconfirmed
+  local raised = events.try("reading it back", function()
+    why, unconfirmed = events.confirm(event, rule.trust == "api")
+  end)
   if why then
     return { reason = why, unconfirmed = unconfirmed, hopeless = why.code == events.HOPELESS }
   end
+  return raised
 end
 
 ---Runs it; nil where it succeeded.
----@return table|nil failed { reason, trace }
+---@return table|nil failed { reason, trace, step }
 function M.run(rule, event)
   local leave = caller.enter(event.id .. " " .. rule.name) -- what it calls is not done twice
-  local ok, value, reason = xpcall(function() return rule.handler(event) end, caught)
+  local failed = events.outcome(event, (events.try("the rule", rule.handler, event)))
   leave()
-  if not ok then return value end
-  if value == nil and reason ~= nil then return { reason = reason } end
+  if failed then return failed end
   if events.delay(event) then return { reason = "asked to run again" } end
+end
+
+---What a run has failed with, as a text.
+---@param failed table
+---@param whole? boolean with the frames of what was raised
+---@return string
+function M.text(failed, whole)
+  local text = log.text(whole and failed.trace or failed.reason)
+  return failed.step and log.text(("step '%s': %s"):format(failed.step, text)) or text
 end
 
 -- What the API does not confirm meets at certain moments, so that it is asked once for all of a
@@ -78,9 +78,9 @@ end
 ---Tells who wanted to know of dead letters.
 function M.tell_dead(app, event, reason)
   for _, handler in ipairs(app.dead_handlers) do
-    local ok, why = xpcall(function() handler(event, reason) end, caught)
-    if not ok then
-      app.log("error", "on_dead_failed", { id = event.id, message = log.text(why.reason) })
+    local failed = events.try("the handler", handler, event, reason)
+    if failed then
+      app.log("error", "on_dead_failed", { id = event.id, message = M.text(failed) })
     end
   end
 end

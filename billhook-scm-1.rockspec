@@ -25,6 +25,7 @@ build = {
         "src/core.c",
         "src/json.c",
         "src/json_out.c",
+        "src/json_redact.c",
         "src/json_stream.c",
         "src/ljson.c",
         "src/decimal.c",

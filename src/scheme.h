@@ -65,7 +65,7 @@ verify_code scheme_one(scheme *c); /* the event is in work->first */
 ** kept as one bad event, with what work->first has of it. */
 verify_code scheme_kept(scheme *c, verify_code code);
 
-/* the event's id becomes bad-..., of its own id or of its digest */
+/* the event's id becomes bad-..., of its own id or, without one, its digest */
 void scheme_spoil(verify_work *work, verify_event *e);
 
 /* --- the body ---------------------------------------------------------- */

@@ -11,9 +11,33 @@ local M = {}
 -- enough for a line in a log
 local MESSAGE_LIMIT = 300
 
+local function collect(value, inside, list)
+  for name, inner in pairs(type(value) == "table" and value or {}) do
+    local below = inside or tostring(name):lower() == "params"
+    if type(inner) == "table" then
+      collect(inner, below, list)
+    elseif below and type(inner) ~= "boolean" then
+      list[#list + 1] = tostring(inner)
+    end
+  end
+end
+
+-- What a message must not quote: our credentials; and of a provider, what was sent as its own.
+local function secrets_of(state, plan)
+  if not (plan.private and plan.body) then
+    return state.secrets
+  end
+  local list = {}
+  for i, secret in ipairs(state.secrets or {}) do
+    list[i] = secret
+  end
+  collect(core.json.read(plan.body), false, list)
+  return list
+end
+
 --- An error object about a call.
 function M.fault(state, plan, fields)
-  local err = { secrets = state.secrets, vendor = state.vendor.name, operation = plan.operation }
+  local err = { secrets = secrets_of(state, plan), vendor = state.vendor.name, operation = plan.operation }
   for name, value in pairs(fields) do
     err[name] = value
   end
@@ -63,10 +87,30 @@ local function from_json(body)
   end
 end
 
---- What a response that is no success says: { message, code, body }.
+-- What others call a credential, also where a { name, value } calls it so.
+local CREDENTIALS = { "*apiKey", "*token", "*password", "*passwd", "*passphrase", "*secret",
+  "*signerKey", "*signingKey", "*privateKey", "authorization" }
+
+--- What an error may quote of a body: nothing of what is private, no credential of what is JSON.
+--- (Of other texts error.lua takes out what looks like one.)
+---@param plan table
+---@param body string?
+---@return string?
+function M.quotable(plan, body)
+  if plan.private then
+    return nil
+  elseif body and core.json.read(body) ~= nil then
+    return core.json.redact(body, CREDENTIALS)
+  end
+  return body
+end
+
+--- What a response that is no success says: { message, code, body }. What is private and no JSON is
+--- no message.
 ---@param response table
+---@param private? boolean
 ---@return table
-function M.describe(response)
+function M.describe(response, private)
   local body = response.body or ""
   if is_html { headers = response.headers, body = body } then
     local title = body:match("<[tT][iI][tT][lL][eE][^>]*>([^<]*)<")
@@ -78,7 +122,7 @@ function M.describe(response)
     }
   end
   local message, code = from_json(body)
-  if not message and body:find("%S") then
+  if not message and body:find("%S") and not private then
     message = body
   end
   return {
@@ -103,7 +147,7 @@ end
 
 local function undecodable(plan, response, why)
   return { kind = "decode", message = why, status = response.status,
-    body = plan.private and nil or response.body }
+    body = M.quotable(plan, response.body) }
 end
 
 -- Some servers call a failure a success: what has an error in it and no id is none.
@@ -113,7 +157,7 @@ end
 
 local function false_success(plan, response)
   return nil, undecodable(plan, response, "an error came as a success: "
-    .. M.describe(response).message)
+    .. M.describe(response, plan.private).message)
 end
 
 local function decode(plan, response)

@@ -71,6 +71,7 @@ build = {
     ["billhook.call.operations"] = "lua/billhook/call/operations.lua",
     ["billhook.call.perform"] = "lua/billhook/call/perform.lua",
     ["billhook.call.plan"] = "lua/billhook/call/plan.lua",
+    ["billhook.call.quote"] = "lua/billhook/call/quote.lua",
     ["billhook.call.resource"] = "lua/billhook/call/resource.lua",
     ["billhook.call.state"] = "lua/billhook/call/state.lua",
     ["billhook.call.window"] = "lua/billhook/call/window.lua",

@@ -637,8 +637,8 @@ describe("an error", function()
       { name = "other", value = { secret } } } }
     local list = ('{"code":"WRONG_DATA","message":"no","provider":{"params":[{"name":"signerKey",'
       .. '"value":"%s"},{"value":["%s"],"key":"api\\u004bey"}]}}'):format(secret, secret)
-    for _, answer in ipairs { list, "bad value " .. secret, '{"message":"Infile: ' .. secret .. '"}',
-      "{" .. list, "<html><p>" .. secret } do
+    for _, answer in ipairs { list, "bad value " .. secret,
+      '{"message":"Infile: ' .. secret .. '"}', "{" .. list, "<html><p>" .. secret } do
       for _, status in ipairs { 200, 400, 500 } do
         local client = failing("betterez", reply(answer, status))
         for _, call in ipairs {
@@ -654,7 +654,9 @@ describe("an error", function()
     end
     for _, call in ipairs {
       function(client) return client.invoices:get(id) end,
-      function(client) return client.invoices:issue("infile", { body = { transactionId = id } }) end,
+      function(client)
+        return client.invoices:issue("infile", { body = { transactionId = id } })
+      end,
     } do
       local _, err = call(failing("betterez", reply(list, 400)))
       assert.equal("WRONG_DATA", err.code)

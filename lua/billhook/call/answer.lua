@@ -5,39 +5,17 @@
 local core = require "billhook.core"
 local errors = require "billhook.error"
 local long = require "billhook.call.long"
+local quote = require "billhook.call.quote"
 
 local M = {}
 
 -- enough for a line in a log
 local MESSAGE_LIMIT = 300
 
-local function collect(value, inside, list)
-  for name, inner in pairs(type(value) == "table" and value or {}) do
-    local below = inside or tostring(name):lower() == "params"
-    if type(inner) == "table" then
-      collect(inner, below, list)
-    elseif below and type(inner) ~= "boolean" then
-      list[#list + 1] = tostring(inner)
-    end
-  end
-end
-
--- What a message must not quote: our credentials; and of a provider, what was sent as its own.
-local function secrets_of(state, plan)
-  if not (plan.private and plan.body) then
-    return state.secrets
-  end
-  local list = {}
-  for i, secret in ipairs(state.secrets or {}) do
-    list[i] = secret
-  end
-  collect(core.json.read(plan.body), false, list)
-  return list
-end
-
 --- An error object about a call.
 function M.fault(state, plan, fields)
-  local err = { secrets = secrets_of(state, plan), vendor = state.vendor.name, operation = plan.operation }
+  local err = { secrets = quote.secrets(state, plan), vendor = state.vendor.name,
+    operation = plan.operation }
   for name, value in pairs(fields) do
     err[name] = value
   end
@@ -87,24 +65,6 @@ local function from_json(body)
   end
 end
 
--- What others call a credential, also where a { name, value } calls it so.
-local CREDENTIALS = { "*apiKey", "*token", "*password", "*passwd", "*passphrase", "*secret",
-  "*signerKey", "*signingKey", "*privateKey", "authorization" }
-
---- What an error may quote of a body: nothing of what is private, no credential of what is JSON.
---- (Of other texts error.lua takes out what looks like one.)
----@param plan table
----@param body string?
----@return string?
-function M.quotable(plan, body)
-  if plan.private then
-    return nil
-  elseif body and core.json.read(body) ~= nil then
-    return core.json.redact(body, CREDENTIALS)
-  end
-  return body
-end
-
 --- What a response that is no success says: { message, code, body }. What is private and no JSON is
 --- no message.
 ---@param response table
@@ -147,7 +107,7 @@ end
 
 local function undecodable(plan, response, why)
   return { kind = "decode", message = why, status = response.status,
-    body = M.quotable(plan, response.body) }
+    body = quote.body(plan, response.body) }
 end
 
 -- Some servers call a failure a success: what has an error in it and no id is none.

@@ -8,6 +8,7 @@
 local core = require "billhook.core"
 local answer = require "billhook.call.answer"
 local errors = require "billhook.error"
+local quote = require "billhook.call.quote"
 local retry = require "billhook.retry"
 
 local M = {}
@@ -211,7 +212,7 @@ local function refusal(state, plan, response, outcome)
   fault.status = response.status
   fault.retryable = outcome.retryable
   fault.processed = outcome.processed
-  fault.body = answer.quotable(plan, fault.body)
+  fault.body = quote.body(plan, fault.body)
   if outcome.retry_after then
     fault.retry_after = retry.after(outcome.retry_after, response.headers.date, state.wall())
   end

@@ -45,12 +45,19 @@ static int alike(slice name, slice wanted) {
 static int called(const json_doc *doc, uint32_t string, const slice *names,
                   size_t n) {
   char room[3 * NAME_ROOM];
-  slice text;
+  slice text, end;
+  int last, before = -1;
   size_t i;
   if (doc->nodes[string].len > NAME_ROOM) return 0;
   text = json_text(doc, string, room);
-  for (i = 0; i < n; i++)
-    if (alike(text, names[i])) return 1;
+  end = text;
+  last = last_letter(&end);
+  if (last == 's') before = last_letter(&end);
+  for (i = 0; i < n; i++) {
+    slice name = names[i];
+    int c = last_letter(&name); /* most differ in it */
+    if ((c == last || c == before) && alike(text, names[i])) return 1;
+  }
   return 0;
 }
 

@@ -1,7 +1,8 @@
 /* with: verify.c scheme.c scheme_betterez.c scheme_dreamapply.c scheme_dreamclass.c head.c text.c sign.c json.c json_out.c -lcrypto */
 /*
 ** fuzz/verify.c - any body under any header, and the same body with a right
-** code: nothing wrong is accepted, and what is accepted holds together.
+** code: nothing wrong is accepted, what is right is never refused for its
+** body, and what is accepted holds together.
 **
 ** The first byte chooses the vendor, the second how long the header is; then
 ** come the header and the body.
@@ -35,6 +36,7 @@ static void events(verify_work *work, const verify_answer *answer) {
   while ((more = verify_next(&keys, work, &e)) > 0) {
     n++;
     must(e.id.n > 0 && e.id.n <= VERIFY_MAXNAME && e.data.p != NULL);
+    must(e.bad == NULL || memcmp(e.id.p, "bad-", 4) == 0);
     must(memcmp(e.digest, none, sizeof none) != 0);
     must(e.bad != NULL || (e.native.n > 0 && e.native.n <= VERIFY_MAXTEXT));
     must(e.invoice.p == NULL || e.invoice.n > 0);
@@ -73,7 +75,7 @@ static void signed_betterez(verify_request *r) {
   text_hex(code, sizeof code, header + 20);
   r->signature.p = header;
   r->signature.n = sizeof header;
-  check(r);
+  must(check(r));
 }
 
 /* a right code in the body, where it has room for one */
@@ -82,7 +84,7 @@ static void signed_dreamclass(verify_request *r, char *body) {
   json_doc doc;
   uint32_t id = JSON_NONE, place = JSON_NONE;
   json_open(&doc);
-  if (json_parse(&doc, r->body.p, r->body.n)) {
+  if (json_read(&doc, r->body.p, r->body.n)) {
     id = json_member(&doc, 0, slice_of("id"));
     place = json_member(&doc, 0, slice_of("signature"));
   }
@@ -121,7 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (r.vendor == VERIFY_BETTEREZ) signed_betterez(&r);
   if (r.vendor == VERIFY_DREAMCLASS) signed_dreamclass(&r, body);
   r.authorization = slice_of("Bearer one");
-  if (r.vendor == VERIFY_DREAMAPPLY) check(&r);
+  if (r.vendor == VERIFY_DREAMAPPLY) must(check(&r));
   free(body);
   return 0;
 }

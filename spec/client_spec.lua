@@ -630,4 +630,39 @@ describe("an error", function()
     assert.equal("bad", err.message)
     assert.is_nil(err.body)
   end)
+
+  it("quotes no secret of a provider, sent or told, in any shape", function()
+    local secret = "5ecret2take"
+    local id = "616d7cf38fedff37e449215c"
+    local sent = { name = "Infile", params = { { name = "signerKey", value = secret },
+      { name = "other", value = { secret } } } }
+    local list = ('{"code":"WRONG_DATA","message":"no","provider":{"params":[{"name":"signerKey",'
+      .. '"value":"%s"},{"value":["%s"],"key":"api\\u004bey"}]}}'):format(secret, secret)
+    for _, answer in ipairs { list, "bad value " .. secret,
+      '{"message":"Infile: ' .. secret .. '"}', "{" .. list, "<html><p>" .. secret } do
+      for _, status in ipairs { 200, 400, 500 } do
+        local client = failing("betterez", reply(answer, status))
+        for _, call in ipairs {
+          function() return client.providers:create { body = sent } end,
+          function() return client.providers:update(id, { body = sent }) end,
+        } do
+          local result, err = call()
+          for _, text in ipairs(result and {} or support.strings(err)) do
+            assert.is_nil(text:find(secret, 1, true), text)
+          end
+        end
+      end
+    end
+    for _, call in ipairs {
+      function(client) return client.invoices:get(id) end,
+      function(client)
+        return client.invoices:issue("infile", { body = { transactionId = id } })
+      end,
+    } do
+      local _, err = call(failing("betterez", reply(list, 400)))
+      assert.equal("WRONG_DATA", err.code)
+      assert.is_nil(err.body:find(secret, 1, true))
+      assert.is_truthy(err.body:find('"value":"***"', 1, true))
+    end
+  end)
 end)

@@ -229,6 +229,26 @@ describe("digest", function()
   end)
 end)
 
+describe("read", function()
+  it("reads what decode takes, and what has come otherwise", function()
+    for _, text in ipairs { '{"a":[1,2.5,"x",true,null],"b":null}', '"\\ud83d\\ude00"', "17" } do
+      assert.same(core.decode(text), core.read(text))
+    end
+    assert.same({ a = "x\239\191\189", b = "\239\191\189y\239\191\189", c = "\n\0" },
+      core.read '\239\187\191{"a":"x\\ud83d","b":"\255y\192","c":"\n\\u0000"}')
+    assert.same({ a = 2, c = 1 }, core.read '{"a":1,"a":2,"b":1,"b":null,"c":null,"c":1}')
+    assert.equal("1e999", core.read "1e999")
+    local value = core.read(("["):rep(70) .. ("]"):rep(70))
+    for _ = 1, 64 do value = value[1] end
+    assert.equal("[[[[[[]]]]]]", value)
+  end)
+
+  it("says what is wrong with what is no JSON", function()
+    assert.same({ nil, "the text ends too early at byte 7" }, { core.read '{"a":1' })
+    assert.same({ nil, "the text is empty at byte 1" }, { core.read "" })
+  end)
+end)
+
 describe("redact", function()
   it("hides values by name at any depth and leaves the rest as it was", function()
     assert.equal('{ "key" : "***", "a":[{"secret":"***"}] }',
@@ -241,8 +261,22 @@ describe("redact", function()
     assert.equal(('{"%s":1}'):format(long), core.redact(('{"%s":1}'):format(long), { "a" }))
   end)
 
-  it("refuses what is not JSON", function()
-    assert.same({ nil, "the text ends too early at byte 8" }, { core.redact('{"key":', { "key" }) })
+  it("goes by what a { name, value } says, and by the place", function()
+    local names = { "*key", "password" }
+    assert.equal('[{"name":"Signer_Key","value":"***"},{"name":"a","value":1}]',
+      core.redact('[{"name":"Signer_Key","value":{"a":[1]}},{"name":"a","value":1}]', names))
+    assert.equal('[{"value":"***","key":"***"}]',
+      core.redact('[{"value":7,"key":"pass\\u0077ord"}]', names))
+    assert.equal('{"params":{"type":"t","a":["***",{"b":"***","c":null}]},"a":1}',
+      core.redact('{"params":{"type":"t","a":[1,{"b":true,"c":null}]},"a":1}', {}, "params",
+        { "type" }))
+  end)
+
+  it("leaves of what is no JSON what comes before a secret", function()
+    assert.equal('{"***', core.redact('{"key":', { "key" }))
+    assert.equal('{"a":1,"***', core.redact('{"a":1,"key":"s', { "key" }))
+    assert.equal("a=1&***", core.redact("a=1&Key=s", { "key" }))
+    assert.equal("nothing", core.redact("nothing", { "key" }))
   end)
 end)
 

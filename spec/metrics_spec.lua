@@ -30,7 +30,7 @@ describe("metrics", function()
     d.app:on("*", { name = "bad" }, function() return nil, "no" end)
     d:school()
     d:school { data = '{"id":16,"amount":1}' }
-    d:apply "{"
+    d.app:receive("apply", { authorization = "no" }, "{}")
     d:apply(desk.item(1, "Invoice was edited: ?", 200))
     d:work()
     local page = prometheus.read(text())
@@ -90,7 +90,7 @@ describe("metrics", function()
     d:school()
     d:school { data = '{"id":16,"amount":1}' }
     d:school({ id = 2 }, "class")
-    d:apply "{"
+    d.app:receive("apply", nil, "{}")
     d.app:receive("apply", {}, "")
     d.app:receive("nobody", {}, "")
     values {
@@ -100,7 +100,7 @@ describe("metrics", function()
       ['billhook_deliveries_total{result="admitted",account="class"}'] = "1",
       ['billhook_deliveries_total{result="refused",account="apply"}'] = "2",
       ['billhook_deliveries_total{result="refused",account="?"}'] = "1",
-      ['billhook_refusals_total{code="malformed",account="apply"}'] = "1",
+      ['billhook_refusals_total{code="header",account="apply"}'] = "1",
       ['billhook_refusals_total{code="unsigned",account="apply"}'] = "1",
       ['billhook_refusals_total{code="account",account="?"}'] = "1",
       ['billhook_contested_events{account="school"}'] = "2",
@@ -167,9 +167,9 @@ describe("metrics", function()
     local folder = assert(process.mkdtemp "/tmp/billhook-metrics")
     local url = "sqlite:" .. folder .. "/a.db"
     local first, second = desk.new { inbox = url }, desk.new { inbox = url }
-    first:apply "{"
-    second:apply "{"
-    second:apply "{"
+    first.app:receive("apply", {}, "{")
+    second.app:receive("apply", {}, "{")
+    second.app:receive("apply", {}, "{")
     first:school()
     second:school { id = 2, invoice = 17 }
     assert(metrics.flush(second.app))
@@ -192,7 +192,7 @@ describe("metrics", function()
       return count(self, list)
     end
     d.app:work()
-    d:apply "{"
+    d.app:receive("apply", {}, "{")
     d.now = d.now + 9
     d.app:work()
     assert.are.equal(0, given)
@@ -203,7 +203,7 @@ describe("metrics", function()
 
   it("say that the inbox is down, and keep what they could not hand over", function()
     d:school()
-    d:apply "{"
+    d.app:receive("apply", {}, "{")
     local store = d.app.store
     local count = store.count
     store.count = function() return nil, errors.new { kind = "store", message = "disk full" } end

@@ -226,19 +226,40 @@ describe("nginx", function()
       local many = { line }
       for i = 1, 200 do table.insert(many, 1, "X-Filler-" .. i .. ": 1") end
       refused(400, many)
-      refused(415, { line, "Content-Type: text/html" })
       refused(415, { line, "Content-Encoding: gzip" })
-      local function changed(from, to)
-        local text = body:gsub(from, to)
-        refused(400, sign(text), text)
-      end
-      changed('"id":', '"id":"1","id":')
-      changed('"id":', '"\\u0069d":"1","id":')
-      changed("invoices", "inv\0ices")
-      changed("invoices", "inv\255ices")
-      changed("}$", "")
-      changed("$", "{}")
       assert.equal(0, #stored())
+    end)
+
+    it("what is authentic and cannot be acted on, as a dead letter", function()
+      start()
+      local body = btrz_body(1)
+      local changes = {
+        { '"id":', '"id":"1","id":' }, { '"id":', '"\\u0069d":"1","id":' },
+        { "invoices", "inv\0ices" }, { "invoices", "inv\255ices" }, { "}$", "" }, { "$", "{}" },
+      }
+      for _, change in ipairs(changes) do
+        local text = body:gsub(change[1], change[2])
+        assert.equal(200, (post(1, { headers = sign(text), body = text })))
+      end
+      assert.equal(#changes, #stored())
+      for _, event in ipairs(stored()) do
+        assert.truthy(event.id:find(":bad-", 1, true))
+        assert.equal("dead", event.state)
+      end
+      assert.same({}, ran())
+    end)
+
+    it("what is odd and decides nothing, and JSON whatever a header calls it", function()
+      start { start = "{}" }
+      for i, odd in ipairs { '"Ann \\ud83d"', '"Ann \255"', "1e999", '1,"name":2' } do
+        local body = btrz_body(i, ('{"_id":"%d","name":%s}'):format(i, odd))
+        local headers = { "x-btrz-signature: " .. sign(body)["x-btrz-signature"] }
+        headers[2] = ({ "Content-Type: text/plain", "Content-Encoding: UTF-8",
+          "Content-Type: application/json" })[i]
+        headers[3] = i == 3 and "Content-Type: application/json" or nil
+        assert.equal(200, (post(i, { headers = headers, body = body })))
+      end
+      nginx.wait("the rules", function() return #ran() == 4 end)
     end)
 
     it("each id once, over all workers and connections, for each account", function()

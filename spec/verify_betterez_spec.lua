@@ -24,6 +24,11 @@ describe("betterez", function()
       options or { now = now })
   end
 
+  local function kept(pattern, sent)
+    return deliveries.keeps(pattern, "betterez", { ["x-btrz-signature"] = header(sent) }, sent,
+      keys, { now = now })
+  end
+
   local function change(from, to) return deliveries.change(body, from, to) end
 
   it("takes the vendor's sample", function()
@@ -132,26 +137,50 @@ describe("betterez", function()
     end
   end)
 
-  it("refuses an envelope with a member missing, twice or of another kind", function()
-    local function signed(code, pattern, sent) refused(code, pattern, header(sent), sent) end
-    signed("malformed", "^id is missing", change('"id"', '"no"'))
-    signed("malformed", "^event is missing", change('"event"', '"no"'))
-    signed("malformed", "^data is missing", change('"data": {', '"no": {'))
-    signed("malformed", "^id is not a string", change('"efec49e0-80a0-4734-bf02-2581cddd13af"',
-      "1"))
-    signed("malformed", "^id is not 1 to 128", change("efec49e0-80a0-4734-bf02-2581cddd13af", ""))
-    signed("malformed", "^id is not 1 to 128", change("efec49e0-80a0", ("x"):rep(128)))
-    signed("malformed", "^event is not 1 to 128", change("invoices.created", "invoices\\u0000"))
-    signed("malformed", "^livemode is not true or false", change("true", '"true"'))
-    signed("malformed", "twice", change('"livemode"', '"livemode": false, "livemode"'))
-    signed("malformed", "twice", change('"livemode"', '"\\u006civemode"'))
-    signed("malformed", "twice", change('"serie"', '"serie": 1, "serie"'))
-    signed("malformed", "not an object", "[]")
-    signed("malformed", "at byte", body .. "}")
-    signed("malformed", "at byte", body .. "\0")
-    signed("malformed", "invalid UTF%-8", change("certification", "\192\128"))
-    signed("malformed", "at byte", body:sub(1, 100))
-    signed("malformed", "empty", "")
+  it("keeps what is authentic and cannot be acted on, and says why", function()
+    local event = kept("^id is missing", change('"id"', '"no"'))
+    assert.equal("invoices.created", event.native)
+    event = kept("^event is missing", change('"event"', '"no"'))
+    assert.equal("bad-" .. event.digest:sub(1, 32), event.id)
+    assert.is_nil(event.native)
+    kept("^data is missing", change('"data": {', '"no": {'))
+    kept("^data is missing", (body:gsub('"data": %b{}', '"data": null')))
+    kept("^id is not a string", change('"efec49e0-80a0-4734-bf02-2581cddd13af"', "1"))
+    kept("^id is not 1 to 128", change("efec49e0-80a0-4734-bf02-2581cddd13af", ""))
+    kept("^id is not 1 to 128", change("efec49e0-80a0", ("x"):rep(128)))
+    kept("^id is not valid text", change("efec49e0", "\192\128"))
+    kept("^id comes twice", change('"id"', '"id": "x", "id"'))
+    kept("^event is not 1 to 128", change("invoices.created", "invoices\\u0000"))
+    kept("^event is not valid text", change("invoices.created", "invoices.\\ud83d"))
+    kept("^livemode is not true or false", change("true", '"true"'))
+    kept("^livemode comes twice", change('"livemode"', '"livemode": false, "livemode"'))
+    kept("^livemode comes twice", change('"livemode"', '"\\u006civemode"'))
+    kept("^data._id comes twice", change('"_id"', '"_id": 1, "_id"'))
+    kept("not an object", "[]")
+    kept("at byte", body .. "}")
+    kept("at byte", body .. "\0")
+    kept("at byte", body:sub(1, 100))
+    kept("at byte", "payload=1")
+    kept("empty", "")
+    kept("^id is missing", '{"providerId":"p","apiKey":"k","data":{"from":"a@b.test","to":[]}}')
+  end)
+
+  it("acts on what is odd where that decides nothing", function()
+    for _, sent in ipairs {
+      change("certification", "\\ud83d"), change("certification", "\192\128"),
+      change("certification", "\\u0000"), change('"serie"', '"serie": 1, "serie"'),
+      change('"456889"', "1e999"), change('"456889"', ("["):rep(500) .. ("]"):rep(500)),
+      change("1623794899", "null"), change('"created"', '"created": 1, "created"'),
+      change('"attemptId"', '"attemptId": 1, "attemptId"'), "\239\187\191" .. body,
+    } do
+      local event = assert(check(header(sent), sent)).events[1]
+      assert.is_nil(event.bad)
+      assert.equal("616d7cf38fedff37e4492161", event.invoice)
+    end
+    -- a mark that was put before what was signed
+    local delivery = assert(check(header(body), "\239\187\191" .. body))
+    assert.equal("616d7cf38fedff37e4492161", delivery.events[1].invoice)
+    refused("mismatch", "", header("\239\187\191" .. body), body)
   end)
 
   it("tells test events, attempts and times where they are there", function()

@@ -13,8 +13,8 @@ describe("dreamapply", function()
     return assert(verify.check("dreamapply", headers, sent, keys)).events
   end
 
-  local function refused(code, pattern, sent)
-    deliveries.refuses(code, pattern, "dreamapply", headers, sent, keys)
+  local function kept(pattern, sent)
+    return deliveries.keeps(pattern, "dreamapply", headers, sent, keys)
   end
 
   local function change(from, to) return deliveries.change(item, from, to) end
@@ -47,7 +47,7 @@ describe("dreamapply", function()
   it("takes 10000 items and no more", function()
     local sent = "[" .. ("{},"):rep(9999) .. "{}]"
     assert.equal(10000, #events(sent))
-    refused("malformed", "more than 10000 items", "[{}," .. sent:sub(2))
+    kept("more than 10000 items", "[{}," .. sent:sub(2))
   end)
 
   it("wants the Authorization that was agreed on, to the letter", function()
@@ -60,24 +60,38 @@ describe("dreamapply", function()
     assert.equal(1, verify.check("dreamapply", { authorization = "Bearer old" }, item, keys).secret)
   end)
 
-  it("refuses what is neither an item nor a list of them", function()
+  it("keeps what is neither an item nor a list of them", function()
     for sent, message in pairs {
       ["5"] = "neither", ['"x"'] = "neither", ["null"] = "neither", ['{"data":[]}'] = "neither",
-      ['{"5":{},"x":{}}'] = "neither", ['{"5":{},"5":{}}'] = "an id comes twice",
-      ['{"5":{},"05":{}}'] = "an id comes twice", ['{"\\u0035":{}}'] = "neither",
-      ["[" .. item] = "at byte", [""] = "empty", ["[]x"] = "at byte", ["[\0]"] = "at byte",
+      ['{"data":{"id":1}}'] = "neither", ['{"5":{},"x":{}}'] = "neither",
+      ['{"5":{},"5":{}}'] = "an id comes twice", ['{"5":{},"05":{}}'] = "an id comes twice",
+      ['{"\\u0035":{}}'] = "neither", ["[" .. item] = "at byte", [""] = "empty",
+      ["[]x"] = "at byte", ["[\0]"] = "at byte", ["a=1"] = "at byte 1",
     } do
-      refused("malformed", message, sent)
+      local event = kept(message, sent)
+      assert.equal(sent, event.data)
     end
   end)
 
-  it("refuses a lone item that two readers could read differently", function()
+  it("keeps a lone item that two readers could read differently", function()
     for _, sent in ipairs {
       change('"id"', '"id":1,"id"'), change('"id"', '"\\u0069d":1,"id"'),
       change('"event"', '"event":"x","event"'), change('"invoice"', '"invoice":null,"invoice"'),
-      change('"offer"', '"bind"'), change('"logged"', '"logged":null,"logged"'),
+      change('"logged"', '"logged":null,"logged"'),
     } do
-      refused("malformed", "twice", sent)
+      kept("twice", sent)
+    end
+  end)
+
+  it("acts on what is odd where that decides nothing", function()
+    for _, sent in ipairs {
+      change('"offer"', '"bind"'), change("AF-1", "\\ud83d"), change("AF-1", "\255"),
+      change("null", ("["):rep(500) .. ("]"):rep(500)), change("null", "1e999"),
+      "\239\187\191" .. item, change("2025-12-03T13:15:31+00:00", "\255"),
+    } do
+      local event = events(sent)[1]
+      assert.is_nil(event.bad)
+      assert.equal("17", event.invoice)
     end
   end)
 
@@ -95,7 +109,7 @@ describe("dreamapply", function()
       [change('"id"', '"id":1,"id"')] = "id comes twice",
       [change('"logged"', '"logged":"x","logged"')] = "logged comes twice",
       [change('"invoice"', '"\\u0069nvoice"')] = "invoice comes twice",
-      [change('"offer"', '"bind"')] = "has a member in it twice",
+      [change("Invoice was issued: ?", "Invoice was issued: \\ud83d")] = "event is not valid text",
       ["17"] = "is not an object", ["null"] = "is not an object", ["[]"] = "is not an object",
     }
     for sent, message in pairs(bad) do

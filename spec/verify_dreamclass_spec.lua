@@ -15,6 +15,10 @@ describe("dreamclass", function()
     deliveries.refuses(code, pattern, "dreamclass", {}, sent, keys, options)
   end
 
+  local function kept(pattern, sent, options)
+    return deliveries.keeps(pattern, "dreamclass", {}, sent, keys, options)
+  end
+
   local function change(from, to) return deliveries.change(body, from, to) end
 
   it("takes the vendor's sample", function()
@@ -59,27 +63,78 @@ describe("dreamclass", function()
     assert.equal("aa3a27d6-05b5-4fcd-bd04-505bfffacfc2", assert(check(sent)).events[1].id)
   end)
 
-  it("refuses an envelope with a member missing, null or of another kind", function()
-    for _, name in ipairs { "id", "data", "type", "tenant", "timestamp" } do
-      refused("malformed", "^" .. name .. " is missing", change('"' .. name .. '":', '"no":'))
-    end
+  it("refuses what has no id that is signed", function()
+    refused("malformed", "^id is missing", change('"id":', '"no":'))
     refused("malformed", "^id is not a string", change('"aa3a27d6-05b5-4fcd-bd04-505bfffacfc2"',
       "17"))
     refused("malformed", "^id is not a UUID", change("aa3a27d6-", "aa3a27d6"))
     refused("malformed", "^id is not a UUID", change("aa3a27d6", "ga3a27d6"))
-    refused("malformed", "^type is not a string", change('"INVOICE_CREATED"', "1"))
-    refused("malformed", "^type is not 1 to 128", change("INVOICE_CREATED", ""))
-    refused("malformed", "^type is not 1 to 128", change("INVOICE_CREATED", "A B"))
-    refused("malformed", "^type is not 1 to 128", change("INVOICE_CREATED", ("A"):rep(129)))
-    refused("malformed", "^tenant is not a string", change('"my-school"', "{}"))
-    refused("malformed", "^tenant is not 1 to 128", change("my-school", "a\\nb"))
-    refused("malformed", "^tenant is missing", change('"my-school"', "null"))
-    for _, odd in ipairs { '"1727884920561"', "1727884920561.5", "-1", "1e12", "true",
-      "99999999999999999999" } do
-      refused("malformed", "^timestamp is not a whole number", change("1727884920561", odd))
+    refused("malformed", "^id is not valid text", change("aa3a27d6", "\255a3a27d6"))
+    refused("malformed", "^id is not valid text", change("aa3a27d6", "\\ud83d"))
+  end)
+
+  it("keeps what is authentic and cannot be acted on, and says why", function()
+    local function empty(value) return (body:gsub('"data": %b{}', '"data": ' .. value)) end
+    for _, name in ipairs { "data", "type" } do
+      kept("^" .. name .. " is missing", change('"' .. name .. '":', '"no":'))
     end
-    local sent = body:gsub('"data": %b{}', '"data": "text"')
-    refused("malformed", "^data is not an object", sent)
+    kept("^type is missing", change('"INVOICE_CREATED"', "null"))
+    kept("^type is not a string", change('"INVOICE_CREATED"', "1"))
+    kept("^type is not 1 to 128", change("INVOICE_CREATED", ""))
+    kept("^type is not 1 to 128", change("INVOICE_CREATED", "A B"))
+    kept("^type is not 1 to 128", change("INVOICE_CREATED", ("A"):rep(129)))
+    kept("^type is not valid text", change("INVOICE_CREATED", "INVOICE_\\udc00"))
+    kept("^tenant is not a string", change('"my-school"', "{}"))
+    kept("^tenant is not 1 to 128", change("my-school", "a\\nb"))
+    kept("^data is missing", empty "null")
+    kept("^data is not an object", empty '"text"')
+    kept("^data is not an object", empty "[]")
+    local event = kept("^data is missing", (empty("null"):gsub("_CREATED", "_DELETED")))
+    assert.equal("INVOICE_DELETED", event.native)
+    assert.equal("bad-aa3a27d6-05b5-4fcd-bd04-505bfffacfc2", event.id)
+    assert.equal(1727884920.561, event.occurred_at)
+  end)
+
+  it("keeps what two readers could read differently", function()
+    local id = '"id": "aa3a27d6-05b5-4fcd-bd04-505bfffacfc2",'
+    for _, sent in ipairs { change(id, id .. id), change(id, id .. '"\\u0069d": "x",'),
+      change(id, '"\\u0069d": "x",' .. id) } do
+      refused("malformed", "^id comes twice", sent) -- what is signed is not even known
+    end
+    kept("^type comes twice", change('"type"', '"type": "X", "type"'))
+    kept("^type comes twice", change('"type"', '"\\u0074ype"'))
+    kept("^tenant comes twice", change('"tenant"', '"tenant": "X", "tenant"'))
+    kept("^data comes twice", change('"data"', '"data": {}, "data"'))
+    kept("^data.id comes twice", change('"email"', '"id": 17, "email"'))
+    kept("^data.id comes twice", change('"email"', '"\\u0069d": 17, "email"'))
+  end)
+
+  it("acts on what is odd where that decides nothing", function()
+    for _, odd in ipairs { "null", "-1", "true", '"soon"', "99999999999999999999", "[]" } do
+      local event = assert(check(change("1727884920561", odd))).events[1]
+      assert.is_nil(event.bad, odd)
+      assert.is_nil(event.occurred_at)
+      assert.equal("16", event.invoice)
+    end
+    for _, odd in ipairs { '"1727884920561"', "1727884920561.0", "1.727884920561e12" } do
+      local event = assert(check(change("1727884920561", odd))).events[1]
+      assert.equal(1727884920.561, event.occurred_at)
+    end
+    for _, sent in ipairs {
+      change('"timestamp"', '"other"'), change('"timestamp"', '"timestamp": 1, "timestamp"'),
+      change('"my-school"', "null"), change('"tenant"', '"no"'),
+      change('"amount"', '"amount": 1, "amount"'), change('"type"', '"x": 1, "x": 2, "type"'),
+      change('"type"', '"other": {"a":1,"\\u0061":2}, "type"'),
+      change("John", "J\255hn"), change("John", "J\0hn"), change("John", "J\\u0000hn"),
+      change("John", "J\\ud83d"), change("John", "J\nhn"), change("300", "1e999"),
+      change("300", ("9"):rep(5000)), change("300", "1e-99999999999999"),
+      change("300", ("["):rep(500) .. ("]"):rep(500)), "\239\187\191" .. body,
+      change("INVOICE_CREATED", "INVOICE_SENT"),
+    } do
+      local event = assert(check(sent)).events[1]
+      assert.is_nil(event.bad)
+      assert.equal("16", event.invoice)
+    end
   end)
 
   it("refuses a signature that is missing or no code at all", function()
@@ -95,37 +150,35 @@ describe("dreamclass", function()
     assert.is_truthy(check(change(good, (good:gsub("/", "\\/"))))) -- PHP's spelling of the same
   end)
 
-  it("refuses what two readers could read differently", function()
-    local id = '"id": "aa3a27d6-05b5-4fcd-bd04-505bfffacfc2",'
-    for _, sent in ipairs {
-      change(id, id .. id), change(id, id .. '"\\u0069d": "x",'), change(id,
-        '"\\u0069d": "x",' .. id),
-      change('"type"', '"type": "X", "type"'), change('"amount"', '"amount": 1, "amount"'),
-      change('"type"', '"\\u0074ype"'), change('"email"', '"id": 17, "email"'),
-      change('"type"', '"other": {"a":1,"\\u0061":2}, "type"'),
-    } do
-      refused("malformed", "twice", sent)
-    end
-  end)
-
-  it("refuses what is no JSON object, and says where", function()
+  it("refuses what is no JSON object where the proof cannot be read, and says where", function()
     for sent, message in pairs {
       [""] = "empty", ["{"] = "at byte 1", ["[]"] = "not an object", ['"x"'] = "not an object",
-      [body .. "x"] = "bytes after the value at byte", [body .. "\0"] = "at byte",
-      [body:sub(1, -4)] = "at byte", [change("John", "J\255hn")] = "invalid UTF%-8 at byte",
-      [change("John", "J\0hn")] = "at byte", ["\239\187\191" .. body] = "at byte 0",
-      [("["):rep(70)] = "nested deeper",
+      [body:sub(1, 100)] = "at byte", [("["):rep(70)] = "too early", ["payload=1"] = "at byte 0",
     } do
       refused("malformed", message, sent)
     end
+  end)
+
+  it("keeps what is no JSON behind its proof, and says where", function()
+    for sent, message in pairs {
+      [body .. "x"] = "bytes after the value at byte", [body .. "\0"] = "at byte",
+      [body:sub(1, -4)] = "too early at byte " .. #body - 3 + 1,
+    } do
+      kept(message, sent)
+    end
+    refused("mismatch", "", change("aa3a27d6", "ba3a27d6"):sub(1, -4))
   end)
 
   it("checks the tenant exactly, after the signature", function()
     refused("tenant", "^tenant is another", body, { tenant = "my-schoo" })
     refused("tenant", "^tenant is another", body, { tenant = "My-school" })
     refused("mismatch", "", change("aa3a", "ba3a"), { tenant = "x" })
+    refused("tenant", "^tenant is another", (body:gsub("INVOICE_CREATED", "")), { tenant = "x" })
     assert.is_truthy(check(body, { tenant = "my-school" }))
     assert.is_truthy(check(body))
+    -- not another's, and not known to be ours either
+    kept("^tenant is missing", change('"my-school"', "null"), { tenant = "my-school" })
+    kept("^tenant is not a string", change('"my-school"', "1"), { tenant = "my-school" })
   end)
 
   it("looks at the time only where a tolerance is given, in milliseconds, both ways", function()
@@ -137,6 +190,14 @@ describe("dreamclass", function()
     refused("future", "in the future", body, { now = sent - 11, tolerance = 10 })
     assert.is_truthy(check(body, { now = sent, tolerance = 0 }))
     refused("future", "", body, { now = sent - 0.5, tolerance = 0 })
+    for _, odd in ipairs { "null", '"soon"', "-1", "1, \"timestamp\": 1727884920561" } do
+      refused("stale", "^timestamp is no time", change("1727884920561", odd),
+        { now = sent, tolerance = 10 })
+    end
+    refused("stale", "^timestamp is no time", change('"timestamp"', '"other"'),
+      { now = sent, tolerance = 10 })
+    refused("stale", "longer ago", change("1727884920561", '"1727884920561"'),
+      { now = sent + 11, tolerance = 10 })
   end)
 
   it("finds the invoice's id where there is one", function()

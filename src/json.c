@@ -16,7 +16,8 @@ typedef struct reader {
   json_doc *doc;
   json_bytes text, end;
   uint32_t depth, most;
-  uint32_t open[JSON_MAXDEPTH]; /* nodes of the containers around us */
+  uint32_t inner; /* the innermost open container; its next is the outer one */
+  int odd;        /* of the string at hand */
 } reader;
 
 /* what a value can begin with, and white space */
@@ -74,10 +75,18 @@ add(reader *r, json_kind kind, json_bytes from, json_bytes to, int escaped) {
   node->count = 0;
   node->kind = (uint8_t)kind;
   node->escaped = (uint8_t)escaped;
+  node->odd = node->mark = 0;
   return to;
 }
 
 /* ======= scalars ======= */
+
+/* what stands before p is in no string that json_parse takes */
+static json_bytes tolerate(reader *r, json_bytes p, json_bytes at,
+                           const char *error) {
+  r->odd = 1;
+  return r->doc->lenient ? p : fail(r, at, error);
+}
 
 /* the four digits behind \u, or -1 */
 static int32_t hex4(json_bytes p, json_bytes end) {
@@ -102,9 +111,10 @@ static json_bytes read_unicode(reader *r, json_bytes p) {
   if (c < 0) return fail(r, p, "invalid escape");
   if (c < 0xd800 || c > 0xdfff) return p + 4;
   if (c > 0xdbff || r->end - p < 6 || p[4] != '\\' || p[5] != 'u')
-    return fail(r, p, "lone surrogate");
+    return tolerate(r, p + 4, p, "lone surrogate");
   low = hex4(p + 6, r->end);
-  if (low < 0xdc00 || low > 0xdfff) return fail(r, p, "lone surrogate");
+  if (low < 0xdc00 || low > 0xdfff)
+    return tolerate(r, p + 4, p, "lone surrogate");
   return p + 10;
 }
 
@@ -146,7 +156,10 @@ static int wide_length(json_bytes p, json_bytes end) {
 static json_bytes read_wide(reader *r, json_bytes p) {
   do {
     int n = wide_length(p, r->end);
-    if (n == 0) return fail(r, p, "invalid UTF-8");
+    if (n == 0) {
+      n = 1;
+      if (tolerate(r, p, p, "invalid UTF-8") == NULL) return NULL;
+    }
     p += n;
   } while (p < r->end && *p >= 0x80);
   return p;
@@ -155,18 +168,21 @@ static json_bytes read_wide(reader *r, json_bytes p) {
 static json_bytes read_string(reader *r, json_bytes start) {
   json_bytes p = json_skip_plain(start + 1, r->end);
   int escaped = 0;
+  r->odd = 0;
   while (p < r->end && *p != '"') {
     if (*p == '\\')
       escaped = 1, p = read_escape(r, p);
     else if (*p >= 0x80)
       p = read_wide(r, p);
     else
-      return fail(r, p, "control character in a string");
+      p = tolerate(r, p + 1, p, "control character in a string");
     if (p == NULL) return NULL;
     p = json_skip_plain(p, r->end);
   }
   if (p == r->end) return fail(r, p, EARLY);
-  return add(r, JSON_STRING, start, p + 1, escaped);
+  p = add(r, JSON_STRING, start, p + 1, escaped);
+  if (p != NULL && r->odd) r->doc->nodes[r->doc->used - 1].odd = 1;
+  return p;
 }
 
 static json_bytes skip_digits(const reader *r, json_bytes p) {
@@ -216,7 +232,7 @@ static json_bytes read_word(reader *r, json_bytes p) {
 /* ======= containers ======= */
 
 static json_node *innermost(reader *r) {
-  return &r->doc->nodes[r->open[r->depth - 1]];
+  return &r->doc->nodes[r->inner];
 }
 
 /* a member's name and its colon */
@@ -225,6 +241,7 @@ static json_bytes read_name(reader *r, json_bytes p) {
   if (p == r->end || *p != '"') return fail(r, p, "a name was expected");
   p = read_string(r, p);
   if (p == NULL) return NULL;
+  r->doc->nodes[r->doc->used - 1].mark = JSON_NAME;
   p = skip_space(r, p);
   if (p == r->end || *p != ':') return fail(r, p, "a colon was expected");
   return p + 1;
@@ -249,6 +266,7 @@ static json_bytes read_after(reader *r, json_bytes p) {
       return fail(r, p, "a comma or a closing bracket was expected");
     p++;
     node->len = (uint32_t)(p - r->text) - node->at;
+    r->inner = node->next;
     node->next = r->doc->used;
     r->depth--;
   }
@@ -257,10 +275,13 @@ static json_bytes read_after(reader *r, json_bytes p) {
 
 static json_bytes read_bracket(reader *r, json_bytes p) {
   int object = *p == '{';
-  if (r->depth == r->most) return fail(r, p, "nested deeper than 64");
-  r->open[r->depth] = r->doc->used;
+  uint32_t at = r->doc->used;
+  if (r->depth == r->most && !r->doc->lenient)
+    return fail(r, p, "nested deeper than 64");
   p = add(r, object ? JSON_OBJECT : JSON_ARRAY, p, p + 1, 0);
   if (p == NULL) return NULL;
+  r->doc->nodes[at].next = r->inner;
+  r->inner = at;
   r->depth++;
   p = skip_space(r, p);
   if (p < r->end && *p == (object ? '}' : ']')) return read_after(r, p);
@@ -303,7 +324,9 @@ static int refuse(json_doc *doc, const char *error) {
 static int begin(reader *r, json_doc *doc, const char *text, size_t len) {
   doc->text = text;
   doc->len = len;
+  doc->read = 0;
   doc->used = 0;
+  doc->lenient = 0;
   doc->error = NULL;
   if (len == 0) return refuse(doc, "the text is empty");
   if (len > UINT32_MAX - 16) return refuse(doc, "the text is too long");
@@ -312,18 +335,49 @@ static int begin(reader *r, json_doc *doc, const char *text, size_t len) {
   r->end = r->text + len;
   r->depth = 0;
   r->most = JSON_MAXDEPTH;
+  r->inner = JSON_NONE;
+  return 1;
+}
+
+/* one value from p on, and nothing behind it */
+static int parse_all(reader *r, json_bytes p) {
+  p = parse(r, p);
+  if (p == NULL) return 0;
+  p = skip_space(r, p);
+  if (p != r->end) return fail(r, p, "bytes after the value") != NULL;
+  r->doc->read = r->doc->len;
   return 1;
 }
 
 int json_parse(json_doc *doc, const char *text, size_t len) {
   reader r;
-  json_bytes p;
+  return begin(&r, doc, text, len) && parse_all(&r, r.text);
+}
+
+/* What a broken text was read of. The containers that are open last until its
+** end: what of them is missing is in them. A name without a value goes. */
+static void close_all(reader *r) {
+  json_doc *doc = r->doc;
+  if (doc->used > 0 && doc->nodes[doc->used - 1].mark == JSON_NAME)
+    doc->used--;
+  if (doc->used > 0)
+    doc->read = doc->nodes[doc->used - 1].at + doc->nodes[doc->used - 1].len;
+  while (r->inner != JSON_NONE) {
+    json_node *node = innermost(r);
+    r->inner = node->next;
+    node->next = doc->used;
+    node->len = (uint32_t)doc->len - node->at;
+  }
+}
+
+int json_read(json_doc *doc, const char *text, size_t len) {
+  reader r;
+  size_t mark = len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
   if (!begin(&r, doc, text, len)) return 0;
-  p = parse(&r, r.text);
-  if (p == NULL) return 0;
-  p = skip_space(&r, p);
-  if (p != r.end) return fail(&r, p, "bytes after the value") != NULL;
-  return 1;
+  doc->lenient = 1;
+  if (parse_all(&r, r.text + mark)) return 1;
+  close_all(&r);
+  return 0;
 }
 
 size_t json_parse_first(json_doc *doc, const char *text, size_t len,
@@ -334,8 +388,12 @@ size_t json_parse_first(json_doc *doc, const char *text, size_t len,
   r.most = JSON_MAXDEPTH - level;
   p = parse(&r, r.text);
   if (p == NULL) return 0;
-  doc->len = (size_t)(p - r.text);
+  doc->len = doc->read = (size_t)(p - r.text);
   return doc->len;
+}
+
+int json_starved(const json_doc *doc) {
+  return doc->error != NULL && strcmp(doc->error, "out of memory") == 0;
 }
 
 void json_open(json_doc *doc) {
@@ -362,16 +420,19 @@ uint32_t json_unescape(const char **p) {
   static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
   char c = (*p)[1];
   const char *known = c == 'u' ? NULL : strchr(from, c);
-  uint32_t high;
+  uint32_t high, low;
   if (c != 'u') {
     *p += 2;
     return (unsigned char)(known != NULL ? to[known - from] : c);
   }
   high = unit(*p + 2);
   *p += 6;
-  if (high < 0xd800 || high > 0xdfff) return high;
+  if (high < 0xd800 || high > 0xdbff || (*p)[0] != '\\' || (*p)[1] != 'u')
+    return high;
+  low = unit(*p + 2);
+  if (low < 0xdc00 || low > 0xdfff) return high;
   *p += 6;
-  return 0x10000 + ((high - 0xd800) << 10) + (unit(*p - 4) - 0xdc00);
+  return 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
 }
 
 size_t json_utf8(uint32_t c, char *out) {
@@ -383,10 +444,40 @@ size_t json_utf8(uint32_t c, char *out) {
   return n;
 }
 
+size_t json_room(const json_doc *doc, uint32_t node) {
+  const json_node *n = &doc->nodes[node];
+  return n->odd ? 3 * (size_t)n->len : n->escaped ? n->len : 0;
+}
+
+/* an odd string's text, in which U+FFFD takes three bytes for one */
+static slice mended(slice text, char *out) {
+  const char *p = text.p, *end = p + text.n;
+  slice made = {out, 0};
+  while (p < end) {
+    uint32_t c = 0xfffd;
+    int n = 1;
+    if (*p == '\\') {
+      c = json_unescape(&p);
+      if (json_is_half(c)) c = 0xfffd;
+    } else if ((unsigned char)*p < 0x80) {
+      c = (unsigned char)*p++;
+    } else if ((n = wide_length((json_bytes)p, (json_bytes)end)) == 0) {
+      p++;
+    } else {
+      memcpy(out + made.n, p, (size_t)n);
+      made.n += (size_t)n, p += n;
+      continue;
+    }
+    made.n += json_utf8(c, out + made.n);
+  }
+  return made;
+}
+
 slice json_text(const json_doc *doc, uint32_t node, char *out) {
   slice raw = json_raw(doc, node), text = {raw.p + 1, raw.n - 2};
   const char *p = text.p, *end = p + text.n;
   char *to = out;
+  if (doc->nodes[node].odd) return mended(text, out);
   if (!doc->nodes[node].escaped) return text;
   while (p < end) {
     const char *slash = memchr(p, '\\', (size_t)(end - p));
@@ -447,83 +538,5 @@ int json_int64(const json_doc *doc, uint32_t node, int64_t *out) {
     n = n * 10 + (uint64_t)(s.p[i] - '0'); /* 19 digits stay below 2^64 */
   if (n > most) return 0;
   *out = negative ? -(int64_t)(n - (n > 0)) - (n > 0) : (int64_t)n;
-  return 1;
-}
-
-/* ======= numbers ======= */
-
-static slice take_digits(slice *s) {
-  slice digits = {s->p, 0};
-  while (digits.n < s->n && (unsigned)s->p[digits.n] - '0' < 10)
-    digits.n++;
-  s->p += digits.n;
-  s->n -= digits.n;
-  return digits;
-}
-
-static int take(slice *s, char a, char b) {
-  if (s->n == 0 || (*s->p != a && *s->p != b)) return 0;
-  s->p++;
-  s->n--;
-  return 1;
-}
-
-static void split_exponent(json_digits *x, slice s) {
-  int negative = s.p[0] == '-';
-  int64_t power = 0;
-  take(&s, '+', '-');
-  while (s.n > 1 && *s.p == '0')
-    take(&s, '0', '0');
-  x->huge = s.n > 9;
-  for (; s.n > 0 && !x->huge; s.p++, s.n--)
-    power = power * 10 + (*s.p - '0');
-  x->power += negative ? -power : power;
-}
-
-static void drop_first_zeros(slice *s) {
-  while (s->n > 0 && *s->p == '0')
-    s->p++, s->n--;
-}
-
-static void drop_last_zeros(json_digits *x, slice *s) {
-  for (; s->n > 0 && s->p[s->n - 1] == '0'; s->n--)
-    x->power++;
-}
-
-json_digits json_split(const json_doc *doc, uint32_t node) {
-  slice s = json_raw(doc, node);
-  json_digits x = {{NULL, 0}, {NULL, 0}, 0, 0, 0};
-  x.negative = take(&s, '-', '-');
-  x.whole = take_digits(&s);
-  if (take(&s, '.', '.')) x.part = take_digits(&s);
-  x.power = -(int64_t)x.part.n;
-  if (take(&s, 'e', 'E')) split_exponent(&x, s);
-  drop_first_zeros(&x.whole);
-  if (x.whole.n == 0) drop_first_zeros(&x.part);
-  drop_last_zeros(&x, &x.part);
-  if (x.part.n == 0) drop_last_zeros(&x, &x.whole);
-  return x;
-}
-
-static int64_t add_digits(int64_t n, slice digits) {
-  for (; digits.n > 0; digits.p++, digits.n--)
-    n = n * 10 + (*digits.p - '0');
-  return n;
-}
-
-/* 15 digits and powers up to 22 are doubles without error, so that the one
-** multiplication or division rounds just once, to the nearest */
-int json_double(const json_doc *doc, uint32_t node, double *out) {
-  static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-  json_digits x = json_split(doc, node);
-  size_t n = x.whole.n + x.part.n;
-  double value;
-  if (n > 15 || (n > 0 && (x.huge || x.power > 22 || x.power < -22))) return 0;
-  value = (double)add_digits(add_digits(0, x.whole), x.part);
-  if (n > 0 && x.power < 0) value /= tens[-x.power];
-  if (n > 0 && x.power > 0) value *= tens[x.power];
-  *out = x.negative ? -value : value;
   return 1;
 }

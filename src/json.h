@@ -1,9 +1,10 @@
 /*
-** json.h - strict JSON, read once into a flat tape of nodes.
+** json.h - JSON, read once into a flat tape of nodes.
 **
 ** json_parse checks a whole text (RFC 8259, UTF-8, nothing beside it, at
 ** most JSON_MAXDEPTH deep) and lays its values out in reading order on a
-** tape. Everything else here walks that tape: single members for a
+** tape. json_read takes more, for what somebody has sent and is to be kept:
+** see there. Everything else here walks that tape: single members for a
 ** decision, whole values into Lua tables (ljson.c), the canonical digest,
 ** redaction, JavaScript's spelling. A text that comes in pieces goes through
 ** json_stream, which cuts out the elements; each is then parsed as above.
@@ -32,6 +33,8 @@ typedef enum json_kind {
   JSON_OBJECT
 } json_kind;
 
+enum { JSON_NAME = 1, JSON_HIDDEN = 2 }; /* of a node's mark */
+
 /* In an object each member is two values: its name, then what it holds. */
 typedef struct json_node {
   uint32_t at;    /* offset of the first byte, for strings of the quote */
@@ -40,6 +43,8 @@ typedef struct json_node {
   uint32_t count; /* of elements or members */
   uint8_t kind;
   uint8_t escaped; /* strings: has a backslash; numbers: has . e or E */
+  uint8_t odd;     /* strings: json_read took what json_parse does not */
+  uint8_t mark;    /* JSON_NAME: is a member's name */
 } json_node;
 
 typedef struct json_doc {
@@ -49,6 +54,8 @@ typedef struct json_doc {
   uint32_t used, room;
   const char *error; /* what is wrong with the text, a constant */
   size_t error_at;   /* at which byte, from 0 */
+  int lenient;       /* json_read has read it */
+  size_t read;       /* bytes that are on the tape; len, but for an error */
 } json_doc;
 
 #define JSON_NONE  UINT32_MAX       /* there is no such member */
@@ -60,6 +67,15 @@ void json_close(json_doc *doc);
 /* 1, or 0 with doc->error ("invalid UTF-8", "out of memory", ...). May be
 ** called again with another text: the tape's room is used again. */
 int json_parse(json_doc *doc, const char *text, size_t len);
+
+/* The same for reading what came, whoever wrote it: a byte order mark may
+** stand before it; in strings halves of surrogate pairs, bytes that are no
+** UTF-8 and control characters; a member may come twice; any depth. Where the
+** text is no JSON even so, 0 and doc->error, and the tape has what was read
+** before (count says nothing then): for json_member and json_redact alone. */
+int json_read(json_doc *doc, const char *text, size_t len);
+
+int json_starved(const json_doc *doc); /* is its error "out of memory"? */
 
 /* The value that a text begins with, level brackets deep in another one: its
 ** length, or 0 where it is cut off or wrong. */
@@ -73,8 +89,10 @@ uint32_t json_member(const json_doc *doc, uint32_t object, slice name);
 
 slice json_raw(const json_doc *doc, uint32_t node); /* as written */
 
-/* a string's text: without its quotes where it has no escape; otherwise
-** unescaped into out, which has room for the node's len */
+/* A string's text: without its quotes where it has no escape; otherwise
+** unescaped into out, which has room for json_room bytes. In an odd one each
+** half of a pair and each byte that is no UTF-8 becomes U+FFFD. */
+size_t json_room(const json_doc *doc, uint32_t node);
 slice json_text(const json_doc *doc, uint32_t node, char *out);
 
 /* a number spelt as an integer (1, not 1.0) within int64: 1, or 0 */
@@ -93,7 +111,9 @@ int json_unique(json_doc *doc);
 #define JSON_NOMEMORY (-2)
 
 /* SHA-256's input: the same bytes for the same value, whatever the order of
-** members, white space and escapes. It is JSON: members sorted by the bytes
+** members, white space and escapes. It is JSON where the text was (what only
+** json_read takes stays as it is written, values too deep, and members that
+** come twice in their order): members sorted by the bytes
 ** of their names, no escape but the shortest where one must be. Numbers keep
 ** their spelling, except that an integer value has one, which is never the
 ** longer one (1 for 1.0 and 10e-1; 1e3 for 1000). Members named in skip (n of
@@ -103,11 +123,20 @@ int json_unique(json_doc *doc);
 long json_canonical(const json_doc *doc, uint32_t node, const slice *skip,
                     size_t n, char *out);
 
-/* The text with the value of every member that has one of these names, at
-** any depth, replaced by "***": apiKey is also APIKEY, api_key and Api-Key.
-** Gives the length; out may be NULL. */
-size_t json_redact(const json_doc *doc, const slice *names, size_t n,
-                   char *out);
+/* What is not kept of a text. */
+typedef struct json_secrets {
+  const slice *names; /* of members, at any depth: apiKey is also APIKEY, */
+  size_t n;           /* api_key and "Api Key"; *key is also signerKeys */
+  slice below;        /* of a member so named nothing is kept, or absent, */
+  const slice *kept;  /* but the scalars with one of these names, */
+  size_t nkept;       /* numbers and such included, and nulls */
+} json_secrets;
+
+/* The text with what is secret replaced by "***": the values of the members
+** named, those that a {name, value} or {key, value} calls so, and what stands
+** below. Behind the place where a text is broken, all from the first of the
+** names on. Gives the length; out may be NULL. */
+size_t json_redact(json_doc *doc, const json_secrets *secrets, char *out);
 
 /* What JavaScript's JSON.stringify would write for it, with numbers and
 ** members as they stand; at most doc->len bytes. */

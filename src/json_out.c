@@ -1,9 +1,9 @@
 /*
-** json_out.c - texts and digests made from a tape: canonical, JavaScript's,
-** redacted; and the search for members that come twice.
+** json_out.c - texts and digests made from a tape: canonical, JavaScript's;
+** its numbers; and the search for members that come twice.
 **
-** What is written is never longer than what was read (but for redaction), so
-** the caller's room is easily found. Objects are put in order by sorting
+** What is written is never longer than what was read, so the caller's room is
+** easily found. Objects are put in order by sorting
 ** small keys, which hold the first eight bytes of a name: most comparisons
 ** need no more. Walking goes no deeper than JSON_MAXDEPTH.
 */
@@ -20,6 +20,7 @@ typedef struct writer {
   char *out; /* NULL: only measure */
   size_t n;
   key *keys; /* for objects in order; NULL: members as they stand */
+  unsigned depth;
 } writer;
 
 static void put(writer *w, const char *p, size_t n) {
@@ -146,6 +147,84 @@ static key *key_room(const json_doc *doc) {
   return malloc(((size_t)doc->used / 2 * 3 / 2 + 1) * sizeof(key));
 }
 
+/* ======= numbers ======= */
+
+static slice take_digits(slice *s) {
+  slice digits = {s->p, 0};
+  while (digits.n < s->n && (unsigned)s->p[digits.n] - '0' < 10)
+    digits.n++;
+  s->p += digits.n;
+  s->n -= digits.n;
+  return digits;
+}
+
+static int take(slice *s, char a, char b) {
+  if (s->n == 0 || (*s->p != a && *s->p != b)) return 0;
+  s->p++;
+  s->n--;
+  return 1;
+}
+
+static void split_exponent(json_digits *x, slice s) {
+  int negative = s.p[0] == '-';
+  int64_t power = 0;
+  take(&s, '+', '-');
+  while (s.n > 1 && *s.p == '0')
+    take(&s, '0', '0');
+  x->huge = s.n > 9;
+  for (; s.n > 0 && !x->huge; s.p++, s.n--)
+    power = power * 10 + (*s.p - '0');
+  x->power += negative ? -power : power;
+}
+
+static void drop_first_zeros(slice *s) {
+  while (s->n > 0 && *s->p == '0')
+    s->p++, s->n--;
+}
+
+static void drop_last_zeros(json_digits *x, slice *s) {
+  for (; s->n > 0 && s->p[s->n - 1] == '0'; s->n--)
+    x->power++;
+}
+
+json_digits json_split(const json_doc *doc, uint32_t node) {
+  slice s = json_raw(doc, node);
+  json_digits x = {{NULL, 0}, {NULL, 0}, 0, 0, 0};
+  x.negative = take(&s, '-', '-');
+  x.whole = take_digits(&s);
+  if (take(&s, '.', '.')) x.part = take_digits(&s);
+  x.power = -(int64_t)x.part.n;
+  if (take(&s, 'e', 'E')) split_exponent(&x, s);
+  drop_first_zeros(&x.whole);
+  if (x.whole.n == 0) drop_first_zeros(&x.part);
+  drop_last_zeros(&x, &x.part);
+  if (x.part.n == 0) drop_last_zeros(&x, &x.whole);
+  return x;
+}
+
+static int64_t add_digits(int64_t n, slice digits) {
+  for (; digits.n > 0; digits.p++, digits.n--)
+    n = n * 10 + (*digits.p - '0');
+  return n;
+}
+
+/* 15 digits and powers up to 22 are doubles without error, so that the one
+** multiplication or division rounds just once, to the nearest */
+int json_double(const json_doc *doc, uint32_t node, double *out) {
+  static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+  json_digits x = json_split(doc, node);
+  size_t n = x.whole.n + x.part.n;
+  double value;
+  if (n > 15 || (n > 0 && (x.huge || x.power > 22 || x.power < -22))) return 0;
+  value = (double)add_digits(add_digits(0, x.whole), x.part);
+  if (n > 0 && x.power < 0) value /= tens[-x.power];
+  if (n > 0 && x.power > 0) value *= tens[x.power];
+  *out = x.negative ? -value : value;
+  return 1;
+}
+
 /* ======= scalars ======= */
 
 static void write_char(writer *w, uint32_t c) {
@@ -156,8 +235,10 @@ static void write_char(writer *w, uint32_t c) {
   if (known != NULL) {
     text[1] = to[known - from];
     put(w, text, 2);
-  } else if (c < 0x20) {
-    text[4] = hex[c >> 4];
+  } else if (c < 0x20 || json_is_half(c)) {
+    text[2] = hex[c >> 12];
+    text[3] = hex[c >> 8 & 15];
+    text[4] = hex[c >> 4 & 15];
     text[5] = hex[c & 15];
     put(w, text, 6);
   } else {
@@ -250,7 +331,7 @@ static int write_object(writer *w, uint32_t node, const slice *skip,
                         size_t n) {
   key *keys = w->keys;
   if (keys != NULL) {
-    if (order(w->doc, node, keys) != JSON_NONE) return 0;
+    if (order(w->doc, node, keys) != JSON_NONE && !w->doc->lenient) return 0;
     w->keys += w->doc->nodes[node].count;
   }
   return write_members(w, node, keys, skip, n);
@@ -270,34 +351,30 @@ static int write_array(writer *w, uint32_t array) {
 
 static int write_value(writer *w, uint32_t node) {
   slice raw = json_raw(w->doc, node);
-  switch (w->doc->nodes[node].kind) {
-  case JSON_OBJECT:
-    return write_object(w, node, NULL, 0);
-  case JSON_ARRAY:
-    return write_array(w, node);
-  case JSON_STRING:
+  int kind = w->doc->nodes[node].kind, done = 1;
+  if (kind >= JSON_ARRAY && w->depth < JSON_MAXDEPTH) {
+    w->depth++;
+    done = kind == JSON_ARRAY ? write_array(w, node)
+                              : write_object(w, node, NULL, 0);
+    w->depth--;
+  } else if (kind == JSON_STRING) {
     write_string(w, node);
-    return 1;
-  case JSON_NUMBER:
-    if (w->keys != NULL)
-      write_number(w, node);
-    else
-      put(w, raw.p, raw.n);
-    return 1;
-  default:
+  } else if (kind == JSON_NUMBER && w->keys != NULL) {
+    write_number(w, node);
+  } else { /* what is too deep, too */
     put(w, raw.p, raw.n);
-    return 1;
   }
+  return done;
 }
 
 long json_canonical(const json_doc *doc, uint32_t node, const slice *skip,
                     size_t n, char *out) {
   key *keys = key_room(doc);
-  writer w = {doc, out, 0, keys};
+  writer w = {doc, out, 0, keys, 0};
   int done;
   if (keys == NULL) return JSON_NOMEMORY;
-  if (doc->nodes[node].kind == JSON_OBJECT)
-    done = write_object(&w, node, skip, n);
+  if (doc->nodes[node].kind == JSON_OBJECT && n > 0)
+    w.depth = 1, done = write_object(&w, node, skip, n);
   else
     done = write_value(&w, node);
   free(keys);
@@ -305,82 +382,9 @@ long json_canonical(const json_doc *doc, uint32_t node, const slice *skip,
 }
 
 size_t json_stringify(const json_doc *doc, char *out) {
-  writer w = {doc, out, 0, NULL};
+  writer w = {doc, out, 0, NULL, 0};
   write_value(&w, 0);
   return w.n;
-}
-
-/* ======= redaction ======= */
-
-typedef struct redactor {
-  writer w;
-  uint32_t from; /* the text up to here has been dealt with */
-  const slice *names;
-  size_t n;
-} redactor;
-
-static void redact(redactor *r, uint32_t node);
-
-/* the next character of a name, as they are compared: -1 at its end */
-static int next_letter(slice *s) {
-  while (s->n > 0) {
-    char c = *s->p++;
-    s->n--;
-    if (c >= 'A' && c <= 'Z') return c - 'A' + 'a';
-    if (c != '_' && c != '-') return (unsigned char)c;
-  }
-  return -1;
-}
-
-static int alike(slice a, slice b) {
-  int c;
-  do {
-    c = next_letter(&a);
-    if (c != next_letter(&b)) return 0;
-  } while (c >= 0);
-  return 1;
-}
-
-#define NAME_ROOM 256 /* as written; nobody's credential is called longer */
-
-static int secret(const redactor *r, uint32_t name) {
-  const json_doc *doc = r->w.doc;
-  char room[NAME_ROOM];
-  size_t i;
-  if (doc->nodes[name].len > NAME_ROOM) return 0;
-  for (i = 0; i < r->n; i++)
-    if (alike(json_text(doc, name, room), r->names[i])) return 1;
-  return 0;
-}
-
-static void redact_member(redactor *r, uint32_t name) {
-  const json_node *value = &r->w.doc->nodes[name + 1];
-  if (!secret(r, name)) {
-    redact(r, name + 1);
-    return;
-  }
-  put(&r->w, r->w.doc->text + r->from, value->at - r->from);
-  put(&r->w, "\"***\"", 5);
-  r->from = value->at + value->len;
-}
-
-static void redact(redactor *r, uint32_t node) {
-  const json_node *nodes = r->w.doc->nodes;
-  uint32_t i = node + 1, end = nodes[node].next;
-  if (nodes[node].kind == JSON_OBJECT)
-    for (; i < end; i = nodes[i + 1].next)
-      redact_member(r, i);
-  else
-    for (; i < end; i = nodes[i].next)
-      redact(r, i);
-}
-
-size_t json_redact(const json_doc *doc, const slice *names, size_t n,
-                   char *out) {
-  redactor r = {{doc, out, 0, NULL}, 0, names, n};
-  redact(&r, 0);
-  put(&r.w, doc->text + r.from, doc->len - r.from);
-  return r.w.n;
 }
 
 /* ======= members that come twice ======= */

@@ -81,10 +81,14 @@ static inline json_bytes json_skip_plain(json_bytes p, json_bytes end) {
 }
 
 /* The character of the escape whose backslash is at *p; steps over it, over
-** both halves of a surrogate pair. */
+** both halves of a surrogate pair. A half alone is given as it is. */
 uint32_t json_unescape(const char **p);
 
 size_t json_utf8(uint32_t c, char *out); /* 1 to 4 bytes */
+
+static inline int json_is_half(uint32_t c) { /* of a surrogate pair */
+  return c >= 0xd800 && c <= 0xdfff;
+}
 
 /* is this the string's text, however it is spelt? */
 int json_is(const json_doc *doc, uint32_t node, slice text);

@@ -136,13 +136,14 @@ static int answer(lua_State *L, scratch *s, const char *text, size_t n) {
 typedef struct decoder {
   lua_State *L;
   scratch *s;
+  unsigned depth;
 } decoder;
 
 static void push_value(decoder *d, uint32_t node);
 
 static void push_string(decoder *d, uint32_t node) {
-  const json_node *n = &d->s->doc.nodes[node];
-  char *room = n->escaped ? room_for(d->L, d->s, n->len) : NULL;
+  size_t n = json_room(&d->s->doc, node);
+  char *room = n > 0 ? room_for(d->L, d->s, n) : NULL;
   slice text = json_text(&d->s->doc, node, room);
   lua_pushlstring(d->L, text.p, text.n);
 }
@@ -199,11 +200,31 @@ static void push_object(decoder *d, uint32_t node) {
   uint32_t i, end = nodes[node].next;
   lua_createtable(d->L, 0, (int)nodes[node].count);
   for (i = node + 1; i < end; i = nodes[i + 1].next) {
-    if (nodes[i + 1].kind == JSON_NULL && !is_element(&d->s->doc, i)) continue;
+    int absent = nodes[i + 1].kind == JSON_NULL
+                 && !is_element(&d->s->doc, i);
+    if (absent && !d->s->doc.lenient) continue;
     push_string(d, i);
-    push_value(d, i + 1);
+    if (absent)
+      lua_pushnil(d->L); /* the same name before it is no more */
+    else
+      push_value(d, i + 1);
     lua_rawset(d->L, -3);
   }
+}
+
+/* one too deep as its text, as a number that is too long */
+static void push_container(decoder *d, uint32_t node) {
+  slice raw = json_raw(&d->s->doc, node);
+  if (d->depth == JSON_MAXDEPTH) {
+    lua_pushlstring(d->L, raw.p, raw.n);
+    return;
+  }
+  d->depth++;
+  if (d->s->doc.nodes[node].kind == JSON_OBJECT)
+    push_object(d, node);
+  else
+    push_array(d, node);
+  d->depth--;
 }
 
 static void push_value(decoder *d, uint32_t node) {
@@ -215,10 +236,8 @@ static void push_value(decoder *d, uint32_t node) {
     push_number(d, node);
     break;
   case JSON_OBJECT:
-    push_object(d, node);
-    break;
   case JSON_ARRAY:
-    push_array(d, node);
+    push_container(d, node);
     break;
   case JSON_TRUE:
     lua_pushboolean(d->L, 1);
@@ -235,8 +254,9 @@ static void push_value(decoder *d, uint32_t node) {
 /* what was parsed, whose text must not move or go meanwhile: pushing can run
 ** finalizers */
 static int push_doc(lua_State *L, scratch *s) {
-  decoder d = {L, s};
-  if (s->doc.error != NULL || !json_unique(&s->doc)) return refuse(L, s);
+  decoder d = {L, s, 0};
+  if (s->doc.error != NULL || (!s->doc.lenient && !json_unique(&s->doc)))
+    return refuse(L, s);
   luaL_checkstack(L, 2 * JSON_MAXDEPTH + 8, "too many levels");
   push_value(&d, 0);
   give(s);
@@ -247,6 +267,13 @@ static int l_decode(lua_State *L) {
   slice text = check_text(L, 1);
   scratch *s = take(L); /* [text ... scratch] */
   json_parse(&s->doc, text.p, text.n);
+  return push_doc(L, s);
+}
+
+static int l_read(lua_State *L) {
+  slice text = check_text(L, 1);
+  scratch *s = take(L); /* [text ... scratch] */
+  json_read(&s->doc, text.p, text.n);
   return push_doc(L, s);
 }
 
@@ -279,16 +306,23 @@ static int l_digest(lua_State *L) {
   return answer(L, s, hex, sizeof hex);
 }
 
+/* (text, names, below, kept): see json_redact */
 static int l_redact(lua_State *L) {
   slice text = check_text(L, 1);
-  size_t n, size;
-  slice *names = check_names(L, 2, &n);
-  scratch *s = take(L); /* [text list names scratch] */
+  json_secrets secrets = {NULL, 0, {NULL, 0}, NULL, 0};
+  scratch *s;
+  size_t size;
   char *room;
-  if (!json_parse(&s->doc, text.p, text.n)) return refuse(L, s);
-  size = json_redact(&s->doc, names, n, NULL);
-  room = room_for(L, s, size);
-  json_redact(&s->doc, names, n, room);
+  lua_settop(L, 4);
+  secrets.names = check_names(L, 2, &secrets.n);
+  if (!lua_isnoneornil(L, 3)) secrets.below = check_text(L, 3);
+  secrets.kept = check_names(L, 4, &secrets.nkept);
+  s = take(L); /* [text names below kept ... scratch] */
+  if (!json_read(&s->doc, text.p, text.n) && json_starved(&s->doc))
+    return luaL_error(L, "not enough memory");
+  size = json_redact(&s->doc, &secrets, NULL);
+  room = room_for(L, s, size + 1);
+  json_redact(&s->doc, &secrets, room);
   return answer(L, s, room, size);
 }
 
@@ -404,8 +438,9 @@ static int l_null_tostring(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"decode", l_decode},       {"digest", l_digest}, {"redact", l_redact},
-    {"stringify", l_stringify}, {"stream", l_stream}, {NULL, NULL},
+    {"decode", l_decode}, {"read", l_read},           {"digest", l_digest},
+    {"redact", l_redact}, {"stringify", l_stringify}, {"stream", l_stream},
+    {NULL, NULL},
 };
 
 static const luaL_Reg scratch_meta[] = {

@@ -240,6 +240,8 @@ static void setbad(lua_State *L, const verify_event *e) {
   pushword(L, W_bad);
   if (e->part != NULL)
     lua_pushfstring(L, "%s %s", e->part, e->bad);
+  else if (e->at > 0)
+    lua_pushfstring(L, "%s at byte %d", e->bad, (int)e->at);
   else
     lua_pushstring(L, e->bad);
   lua_rawset(L, -3);
@@ -387,7 +389,7 @@ static int l_member(lua_State *L) {
   work = lua_newuserdatauv(L, sizeof *work, 0);
   verify_work_open(work);
   luaL_setmetatable(L, WORK);
-  if (json_parse(&work->doc, text.p, text.n))
+  if (json_read(&work->doc, text.p, text.n))
     node = json_member(&work->doc, 0, name);
   if (node >= JSON_TWICE) return 0;
   raw = json_raw(&work->doc, node);

@@ -4,7 +4,8 @@
 **
 ** A step gives VERIFY_OK, or the code that it has refused with. Members are
 ** read so that no two readers can differ: null is absent, and a name that
-** comes twice or is escaped is refused.
+** comes twice or is escaped is refused, as is a string with half an emoji in
+** it. Once the proof holds, scheme_kept makes a bad event of what is refused.
 */
 #ifndef BILLHOOK_SCHEME_H
 #define BILLHOOK_SCHEME_H
@@ -15,8 +16,7 @@
 
 #define SCHEME_NOMEMORY "not enough memory"
 
-extern const char scheme_twice[];  /* what is wrong with a member, */
-extern const char scheme_inside[]; /* and with a value */
+extern const char scheme_twice[]; /* what is wrong with a member */
 
 #define SCHEME_MEMBERS 6 /* that are read of an envelope */
 
@@ -61,11 +61,19 @@ verify_code scheme_found(scheme *c, int number, verify_code wrong,
 verify_code scheme_in_time(scheme *c, double at, double tolerance);
 verify_code scheme_one(scheme *c); /* the event is in work->first */
 
+/* The proof holds, and the rest has ended with this code: what is malformed is
+** kept as one bad event, with what work->first has of it. */
+verify_code scheme_kept(scheme *c, verify_code code);
+
+/* the event's id becomes bad-..., of its own id or, without one, its digest */
+void scheme_spoil(verify_work *work, verify_event *e);
+
 /* --- the body ---------------------------------------------------------- */
 
 verify_code scheme_parse(scheme *c, slice text);
 
-/* an object without any member twice in it; finds those with these names */
+/* an object; finds the members with these names, also in what could be read
+** of a text that is refused */
 verify_code scheme_object(scheme *c, slice body, const slice *names, size_t n);
 
 /* what a member (its place among the names) must be: there once or not at
@@ -81,7 +89,7 @@ verify_code scheme_summed(scheme *c, uint32_t type, uint32_t tenant,
 
 /* --- values ------------------------------------------------------------ */
 
-int scheme_starved(const json_doc *doc); /* json.h ran out of memory */
+/* a string that is not valid text is none */
 int scheme_is(const verify_work *work, uint32_t node, json_kind kind);
 
 /* members that are there and not null, by their names: their nodes, else
@@ -113,7 +121,7 @@ slice scheme_decimal(int64_t value, char *out, size_t room);
 int scheme_room(char **p, size_t *room, size_t size);
 
 /* SHA-256 of {"data":...,"tenant":...,"type":...} in canonical spelling, of
-** the nodes that are there: 1; 0: a member in it comes twice; -1: memory */
+** the nodes that are there: 1, or 0: memory */
 int scheme_digest(verify_keys *keys, verify_work *work,
                   const uint32_t nodes[3], char *hex);
 

@@ -46,12 +46,21 @@ static int betterez_form(scheme *c, slice parts[3],
                          const unsigned char *code) {
   verify_work *work = c->work;
   slice raw = parts[2];
-  if (!json_parse(&work->doc, raw.p, raw.n))
-    return scheme_starved(&work->doc) ? -1 : 0;
+  if (!json_read(&work->doc, raw.p, raw.n))
+    return json_starved(&work->doc) ? -1 : 0;
   if (!scheme_room(&work->form, &work->form_room, raw.n)) return -1;
   parts[2].p = work->form;
   parts[2].n = json_stringify(&work->doc, work->form);
   if (slice_equal(parts[2], raw)) return 0;
+  return sign_find(c->keys->secrets, parts, 3, code);
+}
+
+/* a byte order mark that was put before what was signed */
+static int betterez_mark(scheme *c, slice parts[3],
+                         const unsigned char *code) {
+  slice *body = &parts[2];
+  if (body->n < 3 || memcmp(body->p, "\xef\xbb\xbf", 3) != 0) return 0;
+  body->p += 3, body->n -= 3;
   return sign_find(c->keys->secrets, parts, 3, code);
 }
 
@@ -67,6 +76,7 @@ static verify_code betterez_proof(scheme *c, slice *body, double *at) {
   parts[1] = slice_of(".");
   parts[2] = *body;
   number = sign_find(c->keys->secrets, parts, 3, code);
+  if (number == 0) number = betterez_mark(c, parts, code);
   if (number == 0) number = betterez_form(c, parts, code);
   *body = parts[2];
   return scheme_found(
@@ -77,8 +87,7 @@ static verify_code betterez_proof(scheme *c, slice *body, double *at) {
 static verify_code betterez_times(scheme *c, verify_event *e) {
   uint32_t created = c->nodes[CREATED], live = c->nodes[LIVE];
   int64_t n;
-  verify_code code = scheme_optional(c, CREATED);
-  if (code == VERIFY_OK) code = scheme_optional(c, LIVE);
+  verify_code code = scheme_optional(c, LIVE);
   if (code != VERIFY_OK) return code;
   if (scheme_is(c->work, created, JSON_NUMBER) &&
       json_int64(&c->work->doc, created, &n) && n >= 0) {
@@ -93,29 +102,41 @@ static verify_code betterez_times(scheme *c, verify_event *e) {
 }
 
 /* a member of data that is a decent string */
-static int betterez_invoice(scheme *c, uint32_t data, verify_event *e) {
+static verify_code betterez_invoice(scheme *c, uint32_t data,
+                                    verify_event *e) {
   uint32_t node = JSON_NONE;
   if (e->native.n > 9 && memcmp(e->native.p, "invoices.", 9) == 0)
     node = scheme_member(c->work, data, "_id");
-  if (!scheme_is(c->work, node, JSON_STRING)) return 1;
-  if (!scheme_string(c->work, node, &e->invoice)) return 0;
+  if (node == JSON_TWICE)
+    return scheme_refuse(c, VERIFY_MALFORMED, "data._id", scheme_twice);
+  if (!scheme_is(c->work, node, JSON_STRING)) return VERIFY_OK;
+  if (!scheme_string(c->work, node, &e->invoice))
+    return scheme_refuse(c, VERIFY_MEMORY, NULL, SCHEME_NOMEMORY);
   if (!scheme_plain(e->invoice, VERIFY_MAXNAME)) e->invoice.p = NULL;
-  return 1;
+  return VERIFY_OK;
 }
 
-static verify_code betterez_event(scheme *c, verify_event *e) {
+/* opened: what has become of the body, whose answer stands where it is broken;
+** of that, too, it is told what it is */
+static verify_code betterez_event(scheme *c, verify_event *e,
+                                  verify_code opened) {
+  verify_answer broken = *c->answer;
   uint32_t data = c->nodes[DATA], attempt = c->nodes[ATTEMPT];
-  verify_code code = scheme_word(c, ID, &e->id);
-  if (code == VERIFY_OK) code = scheme_word(c, EVENT, &e->native);
+  verify_code code = scheme_word(c, EVENT, &e->native);
+  verify_code named = scheme_word(c, ID, &e->id);
+  if (code == VERIFY_OK) code = named;
+  if (opened == VERIFY_MALFORMED && code != VERIFY_MEMORY) {
+    *c->answer = broken;
+    return opened;
+  }
   if (code == VERIFY_OK) code = scheme_required(c, DATA);
-  if (code == VERIFY_OK) code = scheme_optional(c, ATTEMPT);
   if (code == VERIFY_OK) code = betterez_times(c, e);
+  if (code == VERIFY_OK) code = betterez_invoice(c, data, e);
   if (code != VERIFY_OK) return code;
   e->id = scheme_id(c->work, e->id);
   e->data = json_raw(&c->work->doc, data);
-  if (!betterez_invoice(c, data, e) ||
-      (scheme_is(c->work, attempt, JSON_STRING) &&
-       !scheme_string(c->work, attempt, &e->attempt)))
+  if (scheme_is(c->work, attempt, JSON_STRING) &&
+      !scheme_string(c->work, attempt, &e->attempt))
     return scheme_refuse(c, VERIFY_MEMORY, NULL, SCHEME_NOMEMORY);
   if (!scheme_plain(e->attempt, VERIFY_MAXNAME)) e->attempt.p = NULL;
   return scheme_summed(c, c->nodes[EVENT], JSON_NONE, data);
@@ -127,7 +148,9 @@ verify_code scheme_betterez(scheme *c) {
   verify_code code = betterez_proof(c, &body, &at);
   if (tolerance < 0) tolerance = VERIFY_TOLERANCE;
   if (code == VERIFY_OK) code = scheme_in_time(c, at, tolerance);
-  if (code == VERIFY_OK) code = scheme_object(c, body, names, MEMBERS);
-  if (code == VERIFY_OK) code = betterez_event(c, &c->work->first);
-  return code == VERIFY_OK ? scheme_one(c) : code;
+  if (code != VERIFY_OK) return code;
+  code = scheme_object(c, body, names, MEMBERS);
+  if (code != VERIFY_MEMORY)
+    code = betterez_event(c, &c->work->first, code);
+  return code == VERIFY_OK ? scheme_one(c) : scheme_kept(c, code);
 }

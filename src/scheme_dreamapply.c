@@ -70,6 +70,7 @@ static const char *item_event(verify_work *work, uint32_t item,
   e->part = "event";
   if (*node == JSON_TWICE) return scheme_twice;
   if (*node == JSON_NONE) return "is missing";
+  if (work->doc.nodes[*node].odd) return "is not valid text";
   if (!scheme_is(work, *node, JSON_STRING)) return "is not a string";
   if (!scheme_string(work, *node, &e->native)) {
     *memory = -1;
@@ -86,8 +87,7 @@ static const char *item_event(verify_work *work, uint32_t item,
 int scheme_item(verify_keys *keys, verify_work *work, uint32_t node,
                 int64_t key, verify_event *e) {
   uint32_t nodes[3] = {JSON_NONE, JSON_NONE, JSON_NONE};
-  unsigned char sum[SIGN_SIZE];
-  int memory = 1, whole;
+  int memory = 1;
   memset(e, 0, sizeof *e);
   work->text_used = 0;
   e->live = 1;
@@ -101,18 +101,10 @@ int scheme_item(verify_keys *keys, verify_work *work, uint32_t node,
     if (e->bad == NULL) e->bad = item_links(work, node, e, &memory);
   }
   if (!scheme_is(work, nodes[2], JSON_STRING)) nodes[2] = JSON_NONE;
-  whole = scheme_digest(keys, work, nodes, e->digest);
-  if (memory < 0 || whole < 0) return -1;
-  if (!whole) {
-    if (!sign_digest(keys->secrets, &e->data, 1, sum)) return -1;
-    text_hex(sum, sizeof sum, e->digest);
-    if (e->bad == NULL) e->bad = scheme_inside;
-  }
+  if (!scheme_digest(keys, work, nodes, e->digest) || memory < 0) return -1;
   if (e->bad != NULL) {
-    memcpy(work->id, "bad-", 4);
-    memcpy(work->id + 4, e->digest, 32);
-    e->id.p = work->id;
-    e->id.n = 36;
+    e->id.p = NULL;
+    scheme_spoil(work, e);
   }
   return 1;
 }
@@ -152,17 +144,6 @@ static verify_code dreamapply_map(scheme *c) {
   return code;
 }
 
-/* A lone item is the envelope: what another reader could read differently is
-** refused. In a list it spoils itself alone. */
-static verify_code dreamapply_lone(scheme *c) {
-  verify_event *e = &c->work->first;
-  if (scheme_item(c->keys, c->work, 0, -1, e) < 0)
-    return scheme_refuse(c, VERIFY_MEMORY, NULL, SCHEME_NOMEMORY);
-  if (e->bad == scheme_twice || e->bad == scheme_inside)
-    return scheme_refuse(c, VERIFY_MALFORMED, e->part, e->bad);
-  return scheme_one(c);
-}
-
 verify_code scheme_items(scheme *c) {
   verify_work *work = c->work;
   uint32_t count;
@@ -172,8 +153,11 @@ verify_code scheme_items(scheme *c) {
   work->map = scheme_is(work, 0, JSON_OBJECT);
   if (work->map &&
       (json_member(&work->doc, 0, slice_of("event")) != JSON_NONE ||
-       json_member(&work->doc, 0, slice_of("id")) != JSON_NONE))
-    return dreamapply_lone(c);
+       json_member(&work->doc, 0, slice_of("id")) != JSON_NONE)) {
+    if (scheme_item(c->keys, work, 0, -1, &work->first) > 0)
+      return scheme_one(c);
+    return scheme_refuse(c, VERIFY_MEMORY, NULL, SCHEME_NOMEMORY);
+  }
   if (!work->map && !scheme_is(work, 0, JSON_ARRAY))
     return scheme_refuse(c, VERIFY_MALFORMED, NULL,
                          "neither a journal item nor a list of them");
@@ -199,5 +183,5 @@ verify_code scheme_dreamapply(scheme *c) {
       number = (int)i + 1;
   refused = scheme_found(c, number, VERIFY_UNAUTHORIZED,
                          "another Authorization than the one agreed on");
-  return refused == VERIFY_OK ? scheme_items(c) : refused;
+  return refused == VERIFY_OK ? scheme_kept(c, scheme_items(c)) : refused;
 }

@@ -51,9 +51,10 @@ static verify_code dreamclass_code(scheme *c, unsigned char *code) {
                        "is not 32 bytes in padded base64");
 }
 
-static verify_code dreamclass_proof(scheme *c, const verify_event *e) {
+static verify_code dreamclass_proof(scheme *c, verify_event *e) {
   unsigned char code[SIGN_SIZE];
-  verify_code refused = dreamclass_code(c, code);
+  verify_code refused = scheme_word(c, ID, &e->id);
+  if (refused == VERIFY_OK) refused = dreamclass_code(c, code);
   if (refused != VERIFY_OK) return refused;
   if (!scheme_uuid(e->id))
     return scheme_refuse(c, VERIFY_MALFORMED, "id", "is not a UUID");
@@ -62,66 +63,102 @@ static verify_code dreamclass_proof(scheme *c, const verify_event *e) {
                       "signature is not the code of the id under the secret");
 }
 
+/* It decides nothing, unless a tolerance is configured: then one that cannot
+** be read may be as old as anything. */
 static verify_code dreamclass_time(scheme *c, verify_event *e) {
+  uint32_t node = c->nodes[TIMESTAMP];
+  double tolerance = c->request->tolerance, exact;
   int64_t ms;
-  verify_code code = scheme_required(c, TIMESTAMP);
+  if (scheme_number(c->work, node, &ms)) {
+    e->timed = 1;
+    e->occurred_at = (double)ms / 1000;
+  } else if (scheme_is(c->work, node, JSON_NUMBER) &&
+             json_double(&c->work->doc, node, &exact) && exact >= 0) {
+    e->timed = 1;
+    e->occurred_at = exact / 1000;
+  }
+  if (tolerance < 0) return VERIFY_OK;
+  if (e->timed) return scheme_in_time(c, e->occurred_at, tolerance);
+  return scheme_refuse(c, VERIFY_STALE, "timestamp",
+                       "is no time: this may be older than tolerated");
+}
+
+/* Another tenant's is refused. One that does not say whose it is, though one
+** is configured, is kept for somebody to look at. */
+static verify_code dreamclass_tenant(scheme *c) {
+  slice wanted = c->request->tenant, tenant = {NULL, 0};
+  verify_code code;
+  if (c->nodes[TENANT] == JSON_NONE && wanted.p == NULL) return VERIFY_OK;
+  code = scheme_text(c, TENANT, &tenant);
   if (code != VERIFY_OK) return code;
-  if (!json_int64(&c->work->doc, c->nodes[TIMESTAMP], &ms) || ms < 0)
-    return scheme_refuse(c, VERIFY_MALFORMED, "timestamp",
-                         "is not a whole number of milliseconds");
-  e->timed = 1;
-  e->occurred_at = (double)ms / 1000;
+  if (wanted.p != NULL && !slice_equal(wanted, tenant))
+    return scheme_refuse(c, VERIFY_TENANT, "tenant", "is another one");
+  if (!scheme_decent(tenant, VERIFY_MAXNAME))
+    return scheme_refuse(c, VERIFY_MALFORMED, "tenant",
+                         "is not 1 to 128 bytes of text");
+  c->answer->tenant = tenant;
   return VERIFY_OK;
 }
 
-static void dreamclass_invoice(scheme *c, uint32_t data, verify_event *e) {
+static verify_code dreamclass_invoice(scheme *c, uint32_t data,
+                                      verify_event *e) {
   verify_work *work = c->work;
-  const char *name = NULL;
+  const char *place = NULL;
+  uint32_t node = JSON_NONE;
   int64_t id;
-  if (e->native.n > 8 && memcmp(e->native.p, "INVOICE_", 8) == 0) name = "id";
+  if (e->native.n > 8 && memcmp(e->native.p, "INVOICE_", 8) == 0)
+    place = "data.id";
   if (e->native.n > 8 && memcmp(e->native.p, "PAYMENT_", 8) == 0)
-    name = "invoiceId";
-  if (name != NULL &&
-      scheme_number(work, scheme_member(work, data, name), &id))
+    place = "data.invoiceId";
+  if (place != NULL) node = scheme_member(work, data, place + 5);
+  if (node == JSON_TWICE)
+    return scheme_refuse(c, VERIFY_MALFORMED, place, scheme_twice);
+  if (scheme_number(work, node, &id))
     e->invoice = scheme_decimal(id, work->invoice, sizeof work->invoice);
+  return VERIFY_OK;
 }
 
-static verify_code dreamclass_event(scheme *c, verify_event *e) {
+/* what is authentic; opened: what has become of the body */
+static verify_code dreamclass_event(scheme *c, verify_event *e,
+                                    verify_code opened,
+                                    const verify_answer *broken) {
   uint32_t data = c->nodes[DATA];
-  verify_code code = scheme_word(c, ID, &e->id);
+  verify_code code = dreamclass_time(c, e);
+  if (code == VERIFY_OK) code = dreamclass_tenant(c);
+  if (code != VERIFY_OK && code != VERIFY_MALFORMED) return code;
+  if (opened != VERIFY_OK) {
+    c->answer->why = broken->why;
+    c->answer->part = broken->part;
+    c->answer->at = broken->at;
+    code = opened;
+  }
   if (code == VERIFY_OK) code = scheme_word(c, TYPE, &e->native);
-  if (code == VERIFY_OK) code = scheme_text(c, TENANT, &c->answer->tenant);
-  if (code == VERIFY_OK && !scheme_decent(c->answer->tenant, VERIFY_MAXNAME))
-    code = scheme_refuse(c, VERIFY_MALFORMED, "tenant",
-                         "is not 1 to 128 bytes of text");
-  if (code == VERIFY_OK) code = dreamclass_time(c, e);
   if (code == VERIFY_OK) code = scheme_required(c, DATA);
   if (code == VERIFY_OK && !scheme_is(c->work, data, JSON_OBJECT))
     code = scheme_refuse(c, VERIFY_MALFORMED, "data", "is not an object");
-  if (code == VERIFY_OK) code = dreamclass_proof(c, e);
+  if (code == VERIFY_OK) code = dreamclass_invoice(c, data, e);
   if (code != VERIFY_OK) return code;
   e->id = scheme_id(c->work, e->id);
   e->data = json_raw(&c->work->doc, data);
   e->live = 1;
-  dreamclass_invoice(c, data, e);
   return scheme_summed(c, c->nodes[TYPE], c->nodes[TENANT], data);
-}
-
-/* what the signature does not cover, against what was configured */
-static verify_code dreamclass_claims(scheme *c, const verify_event *e) {
-  const verify_request *r = c->request;
-  if (r->tenant.p != NULL && !slice_equal(r->tenant, c->answer->tenant))
-    return scheme_refuse(c, VERIFY_TENANT, "tenant", "is another one");
-  if (r->tolerance < 0) return VERIFY_OK;
-  return scheme_in_time(c, e->occurred_at, r->tolerance);
 }
 
 verify_code scheme_dreamclass(scheme *c) {
   verify_event *e = &c->work->first;
-  verify_code code = dreamclass_basic(c);
-  if (code == VERIFY_OK)
-    code = scheme_object(c, c->request->body, names, MEMBERS);
-  if (code == VERIFY_OK) code = dreamclass_event(c, e);
-  if (code == VERIFY_OK) code = dreamclass_claims(c, e);
-  return code == VERIFY_OK ? scheme_one(c) : code;
+  verify_answer broken;
+  verify_code opened, code = dreamclass_basic(c);
+  if (code != VERIFY_OK) return code;
+  opened = scheme_object(c, c->request->body, names, MEMBERS);
+  if (opened == VERIFY_MEMORY) return opened;
+  broken = *c->answer;
+  code = dreamclass_proof(c, e);
+  if (opened != VERIFY_OK &&
+      (code == VERIFY_MALFORMED || code == VERIFY_UNSIGNED)) {
+    *c->answer = broken;
+    return opened;
+  }
+  if (code != VERIFY_OK) return code;
+  code = dreamclass_event(c, e, opened, &broken);
+  return code == VERIFY_OK ? scheme_one(c) : scheme_kept(c, code);
 }

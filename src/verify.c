@@ -130,6 +130,28 @@ static int named(slice name, slice wanted) {
          (memcmp(name.p, wanted.p, name.n) == 0 || slice_same(name, wanted));
 }
 
+/* Is a coding of HTTP in this list? Others ("utf-8") are somebody's mistake,
+** and say nothing about the body. */
+static int coded(slice list) {
+  static const char *const codings[] = {
+      "gzip", "x-gzip", "deflate", "br",           "zstd", "compress",
+      "dcb",  "dcz",    "exi",     "pack200-gzip", "aes128gcm", "x-compress"};
+  size_t at, i;
+  int found = 0;
+  while (list.n > 0) {
+    slice one = list;
+    for (at = 0; at < list.n && list.p[at] != ',' && list.p[at] != ';';)
+      at++;
+    one.n = at;
+    one = slice_trim(one);
+    for (i = 0; i < sizeof codings / sizeof *codings; i++)
+      found |= slice_same(one, slice_of(codings[i]));
+    at += at < list.n;
+    list.p += at, list.n -= at;
+  }
+  return found;
+}
+
 void verify_header(verify_request *r, slice name, slice value) {
   static const slice encoding = SCHEME_NAME("content-encoding");
   static const slice authorization = SCHEME_NAME("authorization");
@@ -138,11 +160,16 @@ void verify_header(verify_request *r, slice name, slice value) {
   const slice *read = signs ? &signature : &authorization;
   slice *into = signs ? &r->signature : &r->authorization;
   r->entries++;
-  if (!named(name, *read)) read = &encoding, into = &r->encoding;
-  if (!named(name, *read)) return;
-  if (into->p != NULL || value.p == NULL || value.n > VERIFY_MAXVALUE)
-    r->twice = read->p;
-  *into = value;
+  if (named(name, encoding)) {
+    if (value.p == NULL || value.n > VERIFY_MAXVALUE)
+      r->twice = encoding.p;
+    else
+      r->coded |= coded(value);
+  } else if (named(name, *read)) {
+    if (into->p != NULL || value.p == NULL || value.n > VERIFY_MAXVALUE)
+      r->twice = read->p;
+    *into = value;
+  }
 }
 
 static int configured(const scheme *c) {
@@ -154,7 +181,6 @@ static int configured(const scheme *c) {
 
 static verify_code envelope(scheme *c) {
   const verify_request *r = c->request;
-  slice encoding = slice_trim(r->encoding);
   if (r->entries > VERIFY_MAXHEADERS)
     return scheme_refuse(c, VERIFY_HEADER, NULL, "more than 100 headers");
   if (r->twice != NULL)
@@ -164,7 +190,7 @@ static verify_code envelope(scheme *c) {
   if (!configured(c))
     return scheme_refuse(c, VERIFY_UNCONFIGURED, NULL,
                          "nothing is configured to check this delivery with");
-  if (encoding.n > 0 && !slice_same(encoding, slice_of("identity")))
+  if (r->coded)
     return scheme_refuse(
         c, VERIFY_ENCODING, NULL,
         "the body is compressed; a signature covers plain bytes");

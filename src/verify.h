@@ -6,6 +6,13 @@
 ** with one code for each reason. verify_next then gives the events one by
 ** one: a DreamApply body may have thousands.
 **
+** Refusing is for ever: the vendors' senders are not known to come again. So
+** only what is not authentic is refused. What is, and cannot be acted on, is
+** an event that is bad, to be kept and looked at by somebody: its id begins
+** with "bad-", so that it takes no place of the true one's. A member that
+** decides (an id, a type, whose data it is) must be there once, as plain text
+** that no two readers read differently; the rest may be as it is.
+**
 ** Keys are made once (each secret is digested, each credential is kept only
 ** as its code under a random key) and used many times. Work is the room that
 ** a delivery is read in; it is used again for the next one. Both belong to
@@ -47,7 +54,7 @@ typedef enum verify_code {
   VERIFY_TENANT,
   VERIFY_UNCONFIGURED, /* there is no key to check with: refused */
   VERIFY_HEADER,       /* malformed, twice, or too many */
-  VERIFY_MALFORMED,    /* the body */
+  VERIFY_MALFORMED,    /* the body, where nothing proves it */
   VERIFY_ENCODING,     /* a compressed body */
   VERIFY_MEMORY
 } verify_code;
@@ -83,16 +90,18 @@ typedef struct verify_request {
   double tolerance; /* seconds; negative: the vendor's default */
   int undigested;   /* an envelope's event needs no digest */
   size_t entries;   /* headers so far; the rest is verify_header's */
-  slice encoding, authorization, signature;
+  slice authorization, signature;
   const char *twice;
+  int coded; /* the body is compressed */
 } verify_request;
 
 typedef struct verify_event {
   slice id, native, invoice, attempt, data; /* absent where there is none */
   double occurred_at;
   int timed, live;  /* timed: occurred_at is there */
-  const char *bad;  /* why the item is no event of its vendor; or NULL */
+  const char *bad;  /* why it is no event of its vendor; or NULL */
   const char *part; /* bad: the member that it is about; or NULL */
+  long at;          /* bad: the byte, from 1; or 0 */
   char digest[2 * SIGN_SIZE];
 } verify_event;
 

@@ -215,7 +215,7 @@ local function log_result(self, event, result)
   local what, how = result:match("^(%l+) ?(%l*)$")
   local kept = what == "admitted" or how ~= ""
   local as = how == "again" and event.again or event
-  self.log(LEVELS[what] or "info", what, {
+  self.log(LEVELS[what] or event.reason and "warn" or "info", what, {
     id = event.account .. ":" .. event.id, account = event.account, type = as.type,
     trust = event.trust, invoice = event.invoice, rules = kept and #as.rules or nil,
     reason = event.reason, note = event.note,

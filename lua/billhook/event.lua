@@ -41,9 +41,9 @@ local FIELDS = {
   "received_at", "trust",
 }
 
--- The payload; a bad item may be no JSON that we read.
+-- The payload; what is bad may be no JSON at all.
 local function payload(row)
-  local value = row.body and core.json.decode(row.body)
+  local value = row.body and core.json.read(row.body)
   if row.under and type(value) == "table" then return value.data end
   return value
 end
@@ -81,8 +81,8 @@ local function own(self, name)
   return inner(self) or error(name .. " is a method: call it with a colon", 3)
 end
 
----The body as it is stored: with credentials blotted out; nil after a purge. Of a DreamApply list
----it is this item.
+---The body as it is stored: the bytes that came, with credentials blotted out; nil after a purge.
+---Of a DreamApply list it is this item.
 ---@return string|nil
 function Event:raw() return own(self, "raw").row.body end
 

@@ -21,6 +21,10 @@ local stream = {}
 ---@return string? message with the byte where it went wrong, never the content
 function json.decode(text) end
 
+---The same for reading what somebody has sent: half an emoji and bytes that are no UTF-8 become
+---U+FFFD; of a member that comes twice the last counts; what is deeper than 64 levels stays text.
+json.read = json.decode
+
 ---The SHA-256 of a value, the same whatever its white space, escapes and order of members.
 ---@param text string
 ---@param skip? string[] members of the top object that are left out
@@ -28,12 +32,10 @@ function json.decode(text) end
 ---@return string? message
 function json.digest(text, skip) end
 
----The text with the values of these members, at any depth, replaced by "***".
----@param text string
----@param names string[]
----@return string? text
----@return string? message
-function json.redact(text, names) end
+---The text with what is secret replaced by "***": the values of these members, at any depth, those
+---that a { name, value } calls so, and all scalars below one; see json.h.
+---@return string text
+function json.redact(text, names, below, kept) end
 
 ---What JavaScript's JSON.stringify would write for it.
 ---@param text string

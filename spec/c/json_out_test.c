@@ -1,4 +1,4 @@
-/* with: json.c json_out.c json_stream.c text.c -Wl,--wrap=malloc,--wrap=realloc,--wrap=calloc */
+/* with: json.c json_out.c json_redact.c json_stream.c text.c -Wl,--wrap=malloc,--wrap=realloc,--wrap=calloc */
 /*
 ** What is made of a tape: members, numbers, canonical texts, redaction; the
 ** streams' errors and limits; and every allocation is made to fail once.
@@ -337,23 +337,115 @@ static void test_redact(void) {
        "[{\"a\":{\"key\":\"***\"}},{\"key\":\"***\"}]"},
       {"{\"\\u006bey\":\"s\"}", "{\"\\u006bey\":\"***\"}"},
       {"{\"KEY\":1,\"_k-e_Y\":2,\"ke\":3,\"k.ey\":4}",
-       "{\"KEY\":\"***\",\"_k-e_Y\":\"***\",\"ke\":3,\"k.ey\":4}"},
+       "{\"KEY\":\"***\",\"_k-e_Y\":\"***\",\"ke\":3,\"k.ey\":\"***\"}"},
       {"{\"\\u004b\\u0045Y\":\"s\"}", "{\"\\u004b\\u0045Y\":\"***\"}"},
       {"{\"a\":\"key\",\"keys\":1}", "{\"a\":\"key\",\"keys\":1}"},
       {"{\"signature\":\"x\",\"key\":\"y\"}",
        "{\"signature\":\"***\",\"key\":\"***\"}"},
       {" 12 ", " 12 "},
+      {"{\"signerTokens\":[1],\"tokenizer\":2}",
+       "{\"signerTokens\":\"***\",\"tokenizer\":2}"},
+      {"[{\"name\":\"Signature\",\"value\":7},{\"name\":\"b\",\"value\":8}]",
+       "[{\"name\":\"Signature\",\"value\":\"***\"},{\"name\":\"b\","
+       "\"value\":8}]"},
+      {"{\"value\":{\"a\":1},\"Key\":\"t\\u006fken\"}",
+       "{\"value\":\"***\",\"Key\":\"***\"}"},
+      {"{\"name\":\"token\",\"name\":\"b\",\"value\":1}",
+       "{\"name\":\"token\",\"name\":\"b\",\"value\":\"***\"}"},
+      {"{\"params\":[1,{\"type\":\"t\",\"x\":[null,true]}],\"a\":1}",
+       "{\"params\":[\"***\",{\"type\":\"t\",\"x\":[null,\"***\"]}],\"a\":1}"},
+      {"{\"par\\u0061ms\":\"x\"}", "{\"par\\u0061ms\":\"***\"}"},
+      {"\xef\xbb\xbf{\"key\":\"\\ud83d\xff\"}",
+       "\xef\xbb\xbf{\"key\":\"***\"}"},
+      {"", ""},
+      {"nothing of it", "nothing of it"},
+      {"a=1&API-Token=x", "a=1&API-***"},
+      {"{\"key\":{\"a\":\"x", "{\"key\":\"***\""},
+      {"{\"a\":1,\"key\":\"x", "{\"a\":1,\"***"},
+      {"{\"a\":1,\"k\\u0065y\":\"x", "{\"a\":1,\"k***"},
+      {"{\"params\":{\"a\":1,\"b\":\"x", "{\"params\":{\"a\":\"***\"***"},
+      {"[{\"name\":\"token\",\"a\":1,\"value\":\"x",
+       "[{\"name\":\"token\",\"a\":1***"},
+      {"[{\"value\":\"x\",\"name\":\"tok", "[{\"value\":\"***\",\"name\":\"tok"},
   };
-  const slice names[] = {slice_of("key"), slice_of("signature")};
+  const slice names[] = {slice_of("key"), slice_of("signature"),
+                         slice_of("*token")};
+  const slice kept = slice_of("type");
+  const json_secrets secrets = {names, 3, slice_of("params"), &kept, 1};
   size_t i;
   for (i = 0; i < COUNT(cases); i++) {
-    char out[96];
+    char out[128];
     size_t n;
-    parse(cases[i][0]);
-    n = json_redact(&doc, names, 2, out);
+    json_read(&doc, cases[i][0], strlen(cases[i][0]));
+    n = json_redact(&doc, &secrets, out);
     out[n] = '\0';
     check(strcmp(out, cases[i][1]) == 0, out, cases[i][1]);
-    check(json_redact(&doc, names, 2, NULL) == n, "measure", cases[i][0]);
+    check(json_redact(&doc, &secrets, NULL) == n, "measure", cases[i][0]);
+  }
+}
+
+/* ======= what json_read takes ======= */
+
+/* what is not JSON and is read all the same: its canonical text, and the
+** string that comes first in it */
+static void test_read(void) {
+  static const char *const cases[][3] = {
+      {"\xef\xbb\xbf [\"a\"] ", "[\"a\"]", "a"},
+      {"\"a\\ud83d\"", "\"a\\ud83d\"", "a\xef\xbf\xbd"},
+      {"\"\\uDE00\\uD83D\\u0041\"", "\"\\ude00\\ud83dA\"",
+       "\xef\xbf\xbd\xef\xbf\xbd" "A"},
+      {"\"\\ud83d\\ud83d\\ude00\"", "\"\\ud83d\xf0\x9f\x98\x80\"",
+       "\xef\xbf\xbd\xf0\x9f\x98\x80"},
+      {"\"\xe2\x82\xff\xe2\x82\xac\"", "\"\xe2\x82\xff\xe2\x82\xac\"",
+       "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xe2\x82\xac"},
+      {"\"a\tb\n\"", "\"a\tb\n\"", "a\tb\n"},
+      {"{\"b\":1,\"a\":2,\"\\u0061\":1}", "{\"a\":2,\"a\":1,\"b\":1}", "b"},
+  };
+  static const char *const broken[] = {
+      "\"a\\x\"", "\"\\ud83\"", "[\"a\xff", "{\"a\":1}}", "\xef\xbb\xbf",
+      "\xef\xbb[]", "[01]", "{a:1}"};
+  char room[128], deep[2 * JSON_MAXDEPTH + 60];
+  size_t i;
+  for (i = 0; i < COUNT(cases); i++) {
+    uint32_t node = 0;
+    long n;
+    slice text = slice_of(cases[i][0]);
+    check(!parse(cases[i][0]) || !json_unique(&doc), "is no JSON", text.p);
+    check(json_read(&doc, text.p, text.n), "is read", text.p);
+    while (doc.nodes[node].kind != JSON_STRING)
+      node++;
+    check(json_room(&doc, node) <= sizeof room, "room", text.p);
+    check(is(json_text(&doc, node, room), cases[i][2]), "text", text.p);
+    n = json_canonical(&doc, 0, NULL, 0, room);
+    check(n >= 0 && (size_t)n <= text.n, "length", text.p);
+    room[n > 0 ? n : 0] = '\0';
+    check(strcmp(room, cases[i][1]) == 0, room, cases[i][1]);
+  }
+  for (i = 0; i < COUNT(broken); i++)
+    check(!json_read(&doc, broken[i], strlen(broken[i])), "is broken",
+          broken[i]);
+  for (i = 0; i < 80; i++)
+    deep[i] = '[', deep[80 + i] = ']';
+  check(json_read(&doc, deep, 160), "any depth", "80");
+  check(doc.used == 80 && doc.nodes[79].len == 2, "any depth", "nodes");
+  check(json_canonical(&doc, 0, NULL, 0, NULL) == 160, "any depth", "text");
+  check(!json_read(&doc, deep, 159), "any depth", "broken");
+}
+
+/* a broken text still tells the members that it had */
+static void test_broken(void) {
+  static const char text[] = "{\"a\":[1,{\"b\":2}],\"c\":{\"d\":3,\"e\":";
+  size_t n;
+  for (n = 0; n < sizeof text; n++) {
+    uint32_t a;
+    check(!json_read(&doc, text, n), "is broken", text);
+    if (doc.used == 0) continue;
+    a = json_member(&doc, 0, slice_of("a"));
+    check((a != JSON_NONE) == (n > 5), "a", text);
+    check((json_member(&doc, 0, slice_of("c")) != JSON_NONE) == (n > 21), "c",
+          text);
+    check(doc.nodes[0].next == doc.used && doc.nodes[0].len == n, "whole",
+          text);
   }
 }
 
@@ -491,6 +583,8 @@ int main(void) {
   test_many(100000);
   test_stringify();
   test_redact();
+  test_read();
+  test_broken();
   test_streams();
   test_unread();
   test_memory();

@@ -1,4 +1,4 @@
-/* with: json.c json_out.c json_stream.c text.c */
+/* with: json.c json_out.c json_redact.c json_stream.c text.c */
 /*
 ** Which texts are JSON. Every text is read from the very end of a page behind
 ** which nothing may be read, so that a byte too far is a crash; and what

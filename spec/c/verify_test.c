@@ -341,6 +341,13 @@ static void test_headers(void) {
   verify_header(&f.r, S("Content-Encoding"), S("gzip"));
   CHECK(run(&f) == VERIFY_ENCODING);
   tear_down(&f);
+  set_up(&f, VERIFY_DREAMAPPLY);
+  verify_header(&f.r, S("Content-Encoding"), S("UTF-8"));
+  verify_header(&f.r, S("Content-Encoding"), S("identity"));
+  CHECK(run(&f) == VERIFY_OK);
+  verify_header(&f.r, S("Content-Encoding"), S("utf-8 , BR;q=1"));
+  CHECK(run(&f) == VERIFY_ENCODING);
+  tear_down(&f);
 }
 
 static void test_unconfigured(void) {
@@ -378,12 +385,12 @@ static void test_names(void) {
 /* --- every byte changed ------------------------------------------------ */
 
 typedef struct outcome {
-  int refused;
+  int refused; /* or kept, and not acted on */
   char id[64], digest[2 * SIGN_SIZE];
 } outcome;
 
 static outcome outcome_of(fixture *f) {
-  outcome o = {run(f) != VERIFY_OK, {0}, {0}};
+  outcome o = {run(f) != VERIFY_OK || f->e.bad != NULL, {0}, {0}};
   if (o.refused || f->e.id.n >= sizeof o.id) return o;
   memcpy(o.id, f->e.id.p, f->e.id.n);
   memcpy(o.digest, f->e.digest, sizeof o.digest);
@@ -457,18 +464,21 @@ static void test_contested(void) {
 
 /* --- every end of the text --------------------------------------------- */
 
+/* where the proof is beside the body, or came before the end, what is left is
+** kept; it is never acted on */
 static void test_truncated(void) {
   static const verify_vendor all[] = {VERIFY_DREAMAPPLY, VERIFY_DREAMCLASS,
                                       VERIFY_BETTEREZ};
   size_t i, n;
   for (i = 0; i < 3; i++) {
     fixture f;
-    int accepted = 0;
+    int kept = 0, acted = 0;
     set_up(&f, all[i]);
     for (n = strlen(f.body); n-- > 0;) {
       char *copy;
       verify_request r = f.r;
       verify_answer a;
+      verify_event e;
       /* exactly as long, so that a byte too far is seen */
       copy = __real_malloc(n + 1);
       memcpy(copy, f.body, n);
@@ -478,10 +488,17 @@ static void test_truncated(void) {
                     all[i] == VERIFY_BETTEREZ ? S("x-btrz-signature")
                                               : S("authorization"),
                     S(f.header));
-      accepted += verify_check(&f.keys, &f.work, &r, &a) == VERIFY_OK;
+      if (verify_check(&f.keys, &f.work, &r, &a) == VERIFY_OK) {
+        CHECK(verify_next(&f.keys, &f.work, &e) == 1);
+        kept++, acted += e.bad == NULL;
+        CHECK(memcmp(e.id.p, "bad-", 4) == 0 && a.why == NULL && e.at > 0);
+      }
       free(copy);
     }
-    CHECK(accepted == 0);
+    CHECK(acted == 0);
+    if (all[i] == VERIFY_BETTEREZ) CHECK(kept == 0);
+    if (all[i] == VERIFY_DREAMAPPLY) CHECK(kept == (int)strlen(f.body));
+    if (all[i] == VERIFY_DREAMCLASS) CHECK(kept == 15); /* behind the code */
     tear_down(&f);
   }
 }

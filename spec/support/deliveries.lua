@@ -19,6 +19,19 @@ function M.refuses(code, pattern, ...)
   assert(message:find(pattern), "'" .. pattern .. "' expected, got: " .. message)
 end
 
+-- core.verify.check with these arguments takes it as authentic, and gives one event that is bad,
+-- with such a reason: it is kept, and not acted on.
+function M.keeps(pattern, ...)
+  local delivery, code, message = verify.check(...)
+  assert(delivery, "was refused: " .. tostring(code) .. ": " .. tostring(message))
+  assert(#delivery.events == 1, #delivery.events .. " events")
+  local event = delivery.events[1]
+  assert(event.bad and event.bad:find(pattern),
+    "'" .. pattern .. "' expected, got: " .. tostring(event.bad))
+  assert(event.id:find "^bad%-" and #event.digest == 64 and event.data and not event.invoice)
+  return event
+end
+
 -- The text with one plain piece of it replaced, which must be there.
 function M.change(text, from, to)
   local first, last = text:find(from, 1, true)

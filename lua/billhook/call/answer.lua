@@ -6,13 +6,15 @@ local core = require "billhook.core"
 local errors = require "billhook.error"
 local long = require "billhook.call.long"
 local marks = require "billhook.call.mark"
+local quote = require "billhook.call.quote"
 local reason = require "billhook.call.reason"
 
 local M = {}
 
 --- An error object about a call.
 function M.fault(state, plan, fields)
-  local err = { secrets = state.secrets, vendor = state.vendor.name, operation = plan.operation }
+  local err = { secrets = quote.secrets(state, plan), vendor = state.vendor.name,
+    operation = plan.operation }
   for name, value in pairs(fields) do
     err[name] = value
   end
@@ -34,12 +36,12 @@ end
 
 local function undecodable(plan, response, why)
   return { kind = "decode", message = why, status = response.status,
-    body = plan.private and nil or response.body }
+    body = quote.body(plan, response.body) }
 end
 
 local function false_success(plan, response)
-  return nil, undecodable(plan, response, "an error came as a success"
-    .. (plan.private and "" or ": " .. reason.describe(response).message))
+  return nil, undecodable(plan, response, "an error came as a success: "
+    .. reason.describe(response, plan.private).message)
 end
 
 --- The fault of an answer that is a page where something else was `wanted`, or nil.

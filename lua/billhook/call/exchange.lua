@@ -7,6 +7,7 @@
 
 local core = require "billhook.core"
 local errors = require "billhook.error"
+local quote = require "billhook.call.quote"
 local reason = require "billhook.call.reason"
 local retry = require "billhook.retry"
 
@@ -203,7 +204,7 @@ local function refusal(state, plan, response, outcome)
   if response.read then
     response = { status = response.status, headers = response.headers, body = read_some(response) }
   end
-  local fault = reason.describe(response)
+  local fault = reason.describe(response, plan.private)
   fault.kind = outcome.kind
   if outcome.message then
     fault.message = outcome.message -- a redirect, say: its page tells less
@@ -211,9 +212,7 @@ local function refusal(state, plan, response, outcome)
   fault.status = response.status
   fault.retryable = outcome.retryable
   fault.processed = outcome.processed
-  if fault.body and plan.private then
-    fault.body = nil
-  end
+  fault.body = quote.body(plan, fault.body)
   if outcome.retry_after then
     fault.retry_after = retry.after(outcome.retry_after, response.headers.date, state.wall())
   end

@@ -58,10 +58,12 @@ local function from_json(body)
   end
 end
 
---- What a response that is no success says: { message, code, body }.
+--- What a response that is no success says: { message, code, body }. What is private and no JSON is
+--- no message.
 ---@param response table
+---@param private? boolean
 ---@return table
-function M.describe(response)
+function M.describe(response, private)
   local body = response.body or ""
   local message, code = from_json(body)
   if not message and M.is_page { headers = response.headers, body = body } then
@@ -73,7 +75,7 @@ function M.describe(response)
       body = ("%s, %d bytes"):format(page, #body),
     }
   end
-  if not message and body:find("%S") then
+  if not message and body:find("%S") and not private then
     message = without_tags(response, body)
   end
   return {

@@ -51,7 +51,6 @@ local function bodies_of(body)
   add("got white space at its ends on the way", trimmed(body))
   add("had its line breaks changed from CR LF to LF on the way", (body:gsub("\r?\n", "\r\n")))
   add("had its line breaks changed from LF to CR LF on the way", (body:gsub("\r\n", "\n")))
-  add("got a byte order mark on the way", bare)
   for _, form in ipairs(spelling.forms(bare)) do
     add("was decoded and encoded again: signed was JSON " .. form[1], form[2])
   end
@@ -237,8 +236,6 @@ end
 function hints.malformed(add, _, _, body)
   if body == "" then
     add("the body is empty: did something in front read it already?")
-  elseif body:find("^\239\187\191") then
-    add("the body begins with a byte order mark")
   elseif body:find("^%s*[%w_]+=") then
     add("the body looks like a form, not like JSON")
   end
@@ -317,8 +314,13 @@ end
 ---@return table findings a list of { code, text }
 function M.why(vendor, headers, raw_body, options)
   local delivery, code, message = checked(vendor, headers, raw_body, options)
-  if delivery then return { { code = "ok", text = "the delivery is authentic" } } end
-  local findings = { { code = code, text = message } }
+  local verdict = delivery and "the delivery is authentic" or message
+  local findings = { { code = code or "ok", text = verdict } }
+  for _, event in ipairs(delivery and delivery.events or {}) do
+    findings[#findings + 1] = event.bad and { code = "bad", text = "it is kept, and cannot be "
+      .. "acted on: " .. event.bad }
+  end
+  if delivery then return findings end
   local function add(why, kind) findings[#findings + 1] = { code = kind or "hint", text = why } end
   if hints[code] then hints[code](add, vendor, headers, raw_body, options) end
   if messages[vendor] and options.secret and code ~= "stale" and code ~= "future" then

@@ -2,7 +2,9 @@
 --
 -- Everything here happens before the inbox is asked, and may run on nginx's
 -- event loop: no waiting. What is refused is refused with one of few words,
--- which tell a forger nothing; the log says why.
+-- which tell a forger nothing; the log says why. What is authentic is never
+-- refused: where it cannot be acted on it becomes a dead letter. So nothing is
+-- believed that only a header says of the body, but that it is compressed.
 
 local core = require "billhook.core"
 local dispatch = require "billhook.dispatch"
@@ -35,28 +37,26 @@ end
 ---The answer that every vendor counts as success.
 function M.success() return 200, '{"ok":true}', JSON end
 
--- Members whose values are never stored. The provider's are common words, so they are only taken
--- for credentials where a provider is what the event is about.
-local function secret_members(vendor, native)
-  if vendor == "dreamclass" then return { "signature" } end
-  if vendor ~= "betterez" then return nil end
-  if native:lower():find("^invoice_provider") then
-    return { "apiKey", "signerKey", "key", "password", "passwd", "token", "accessToken",
-      "refreshToken", "secret", "clientSecret", "privateKey", "authorization" }
-  end
-  return { "apiKey", "authorization", "password" }
-end
+-- What is never stored. Names are of members, and of what a { name, value } calls so; one with a
+-- star is the end of a name. Common words are only taken for credentials where a provider is what
+-- the event is about. What its `params` hold is the provider's own (signerKey, key and so on, for
+-- each another), so there it goes by the place: only the vendor's words for what a provider is,
+-- which its API filters by, are kept.
+local SECRETS = { "*apiKey", "*authorization", "*password", "*passwd", "*passphrase", "*secret",
+  "*signerKey", "*signingKey", "*privateKey", "*accessToken", "*refreshToken", "*clientSecret" }
+local OF_PROVIDER = { "*key", "*token", "*secret", "*password", "*passwd", "*passphrase", "*pwd",
+  "*authorization", "*credential", "*certificate" }
+local KEPT = { "name", "type", "invoiceProviderType", "country", "channel", "channels", "enabled",
+  "operatingCompany" }
 
-local function is_json(headers)
-  for name, value in pairs(headers) do
-    if type(name) == "string" and #name == 12 and name:lower() == "content-type" then
-      if value == "application/json" then return true end
-      if type(value) ~= "string" then return false end
-      local kind = value:lower():match("^%s*([^%s;]+)%s*;?") or ""
-      return kind == "application/json" or kind:find("^application/[%w.+-]+%+json$") ~= nil
-    end
+-- The body without what is secret. Of an event that says nothing of what it is, the most is taken.
+local function redact(vendor, native, text)
+  if vendor == "dreamclass" then return core.json.redact(text, { "signature" }) end
+  if vendor ~= "betterez" then return text end
+  if native and not native:lower():find("provider", 1, true) then
+    return core.json.redact(text, SECRETS)
   end
-  return true -- nothing is said; the body will show
+  return core.json.redact(text, OF_PROVIDER, "params", KEPT)
 end
 
 local PROVEN = { body = true, api = true }
@@ -122,9 +122,7 @@ local function events_of(app, account, delivery, body)
   local events = {}
   local whole = delivery.vendor ~= "dreamapply"
   for i, found in ipairs(delivery.events) do
-    local kept = whole and body or found.data
-    local members = secret_members(delivery.vendor, found.native or "")
-    if members then kept = core.json.redact(kept, members) or "null" end
+    local kept = redact(delivery.vendor, found.native, whole and body or found.data)
     events[i] = M.event(app, account, delivery, found, kept, whole)
   end
   return events
@@ -161,7 +159,6 @@ function M.examine(app, account, headers, body)
   if type(body) ~= "string" then return refuse(400, "malformed", "the body must be a string") end
   local hook = client.webhook or {}
   if #body > (hook.limit or DEFAULT_LIMIT) then return refuse(413, "size") end
-  if not is_json(headers) then return refuse(415, "content-type") end
   local delivery, code, message = core.verify.check(client.vendor, headers, body, hook.keys,
     { tenant = hook.tenant, tolerance = hook.tolerance, now = app.clock and app.clock() })
   if not delivery then return refuse(STATUS[code] or 503, code, message) end

@@ -48,7 +48,7 @@ local EVENTS = (function()
   names, types = table.concat(names, ", "), table.concat(types, ", ")
   return ([[
 WITH given AS (
-  SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], TYPES)
+  SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], TYPES)
     AS one (n, lane, body, under, NAMES) ORDER BY n),
 numbered AS (SELECT nextval('numbers') AS seq, given.* FROM given),
 made AS (

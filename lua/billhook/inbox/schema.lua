@@ -74,13 +74,13 @@ CREATE INDEX events_kept ON events (state, seq) WHERE state IN ('bad', 'dead', '
 CREATE INDEX events_contested ON events (seq) WHERE contested > 0;
 CREATE TABLE bodies (
   seq BIGINT_KEY,
-  body TEXT NOT NULL,
+  body BYTES NOT NULL,
   under BIGINT NOT NULL
 );
 CREATE TABLE evidence (
   seq BIGINT_KEY,
   digest TEXT NOT NULL,
-  body TEXT NOT NULL,
+  body BYTES NOT NULL,
   trust TEXT NOT NULL,
   received_at BIGINT NOT NULL
 );

@@ -1,6 +1,6 @@
--- closing.lua NAME ARGUMENT...: a process for close_spec.lua. An object that is older than billhook
--- uses a userdata of billhook's in its finaliser, when the Lua state is closed: after that one's own
--- finaliser has run. Says what each use gave; ends with 0 unless it crashes.
+-- closing.lua NAME ARGUMENT: a process for close_spec.lua. An object that is older than billhook's
+-- modules uses one of their userdata in its finaliser, when the Lua state is closed: after that
+-- one's own finaliser has run. Says what each use gave; ends with 0 unless it crashes.
 
 local unpack = table.unpack or rawget(_G, "unpack")
 local uses = {} -- what the finaliser calls
@@ -13,13 +13,8 @@ end
 
 local function last() for _, use in ipairs(uses) do say(pcall(unpack(use))) end end
 
-local old -- luacheck: ignore 231 (it only must be there)
-if rawget(_G, "newproxy") then
-  old = _G.newproxy(true)
-  getmetatable(old).__gc = last
-else
-  old = setmetatable({}, { __gc = last })
-end
+local old = rawget(_G, "newproxy") and _G.newproxy(true) or setmetatable({}, { __gc = last })
+getmetatable(old).__gc = last
 
 local cases = {}
 

@@ -7,6 +7,7 @@ local M = {}
 local text = [[
   lua_shared_dict billhook 1m;
   init_worker_by_lua_block {
+    $PATHS
     local ffi = require "ffi" -- no worker outlives a master that was killed with -9
     ffi.cdef "int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long);"
     ffi.C.prctl(1, 9, 0, 0, 0)
@@ -46,9 +47,15 @@ local text = [[
 ---@param rules string path of the rules file
 ---@param host string
 ---@param port string
+---@param paths table|nil `lua_path` and `lua_cpath`, where only the workers may have them
 ---@return string
-function M.http(rules, host, port)
-  local values = { RULES = "(" .. nginx.lua_quote(rules) .. ")", LISTEN = host .. ":" .. port }
+function M.http(rules, host, port, paths)
+  local values = { RULES = "(" .. nginx.lua_quote(rules) .. ")", LISTEN = host .. ":" .. port,
+    PATHS = "" }
+  if paths then
+    values.PATHS = ("package.path, package.cpath = %s .. package.path, %s .. package.cpath")
+      :format(nginx.lua_quote(paths.lua_path .. ";"), nginx.lua_quote(paths.lua_cpath .. ";"))
+  end
   return (text:gsub("%$(%u+)", values))
 end
 

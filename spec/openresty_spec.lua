@@ -186,8 +186,10 @@ describe("nginx", function()
       assert.equal('{"error":"body too large"}', body)
       local chunk = ("x"):rep(1000)
       local chunks = ("3e8\r\n" .. chunk .. "\r\n"):rep(3) .. "0\r\n\r\n"
+      local headers = sign(chunk)
+      headers["Transfer-Encoding"] = "chunked"
       peer = assert(nginx.send(server.port, { method = "POST", path = "/webhooks/tickets",
-        headers = { "Transfer-Encoding: chunked" }, body = chunks, no_length = true }))
+        headers = headers, body = chunks, no_length = true }))
       assert.equal(413, (nginx.answer(peer)))
       assert.equal(200, (post(1)))
       assert.equal(1, #stored())

@@ -109,9 +109,11 @@ long json_canonical(const json_doc *doc, uint32_t node, const slice *skip,
 size_t json_redact(const json_doc *doc, const slice *names, size_t n,
                    char *out);
 
-/* What JavaScript's JSON.stringify would write for it, with numbers and
-** members as they stand; at most doc->len bytes. */
-size_t json_stringify(const json_doc *doc, char *out);
+/* What JavaScript's JSON.stringify would write for a text, with numbers and
+** members as they stand; at most as many bytes. It needs no tape, so it costs
+** little even for what nobody vouches for yet. Of what is no JSON, something
+** else is made that is none either, or is shorter. */
+size_t json_stringify(slice text, char *out);
 
 /* --- a text that comes in pieces ------------------------------------- */
 

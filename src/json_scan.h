@@ -86,6 +86,8 @@ uint32_t json_unescape(const char **p);
 
 size_t json_utf8(uint32_t c, char *out); /* 1 to 4 bytes */
 
+int32_t json_hex4(json_bytes p, json_bytes end); /* four digits, or -1 */
+
 /* is this the string's text, however it is spelt? */
 int json_is(const json_doc *doc, uint32_t node, slice text);
 

@@ -291,7 +291,7 @@ static int l_stringify(lua_State *L) {
   char *room;
   if (!json_parse(&s->doc, text.p, text.n)) return refuse(L, s);
   room = room_for(L, s, text.n);
-  return answer(L, s, room, json_stringify(&s->doc, room));
+  return answer(L, s, room, json_stringify(text, room));
 }
 
 /* ======= streams ======= */

@@ -358,6 +358,22 @@ static int l_check(lua_State *L) {
   return answer(L, k != NULL ? &k->keys : NULL, work, &r);
 }
 
+/* (vendor, headers, keys) -> true, or a refusal that needs no body */
+static int l_headers(lua_State *L) {
+  verify_request r;
+  verify_answer a;
+  verify_code code;
+  keys *k = NULL;
+  memset(&r, 0, sizeof r);
+  r.vendor = checkvendor(L, 1);
+  if (!lua_isnoneornil(L, 3)) k = checkkeys(L, 3);
+  getheaders(L, 2, &r);
+  code = verify_headers(k != NULL ? &k->keys : NULL, &r, &a);
+  if (code != VERIFY_OK) return pushrefusal(L, code, &a);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 /* --- beside deliveries ------------------------------------------------- */
 
 /* (text) -> events of DreamApply's journal, as its API gives it */
@@ -409,6 +425,7 @@ static int l_member(lua_State *L) {
 
 static const luaL_Reg functions[] = {
     {"keys", l_keys},
+    {"headers", l_headers},
     {"hmac", l_hmac},
     {"member", l_member},
     {NULL, NULL},

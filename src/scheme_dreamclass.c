@@ -15,7 +15,7 @@ static const slice names[MEMBERS] = {
     SCHEME_NAME("timestamp"), SCHEME_NAME("data"), SCHEME_NAME("signature"),
 };
 
-static verify_code dreamclass_basic(scheme *c) {
+verify_code dreamclass_head(scheme *c) {
   char out[VERIFY_MAXVALUE];
   unsigned char code[SIGN_SIZE];
   slice given = c->request->authorization;
@@ -118,7 +118,7 @@ static verify_code dreamclass_claims(scheme *c, const verify_event *e) {
 
 verify_code scheme_dreamclass(scheme *c) {
   verify_event *e = &c->work->first;
-  verify_code code = dreamclass_basic(c);
+  verify_code code = dreamclass_head(c);
   if (code == VERIFY_OK)
     code = scheme_object(c, c->request->body, names, MEMBERS);
   if (code == VERIFY_OK) code = dreamclass_event(c, e);

@@ -106,15 +106,23 @@ local frame = [[
 %spid %s;
 error_log stderr %s;
 worker_processes %d;
+worker_rlimit_nofile %d;
 worker_shutdown_timeout %ds;
 thread_pool billhook threads=%d max_queue=65536;
-events { worker_connections 1024; }
+events { worker_connections %d; }
 http {
+  client_header_timeout %ds;
+  client_body_timeout %ds;
+  send_timeout %ds;
+  keepalive_timeout 30s;
+  lingering_time 5s;
+  lingering_timeout 2s;
+  reset_timedout_connection on;
   access_log off;
   server_tokens off;
   default_type application/json;
 %s  client_max_body_size %s;
-  client_body_buffer_size 64k;
+  client_body_buffer_size 32k;
   lua_package_path %s;
   lua_package_cpath %s;
   lua_worker_thread_vm_pool_size %d;
@@ -136,11 +144,37 @@ local function loaded(modules)
   return table.concat(lines)
 end
 
+-- A slow sender costs no more than a connection: there are many, and each has its two files, one
+-- for a body that is too large for memory. Where the system gives fewer files, as many as it gives.
+local connections = { wanted = 8192, least = 256, spare = 256 }
+
+local function most_files(path)
+  local file = io.open(path)
+  local text = file and file:read "*a" or ""
+  if file then file:close() end
+  return tonumber(text:match "Max open files%s+%S+%s+(%d+)") or math.huge
+end
+
+---How many connections, and how many files, a worker has.
+---@param wanted integer|nil
+---@param limits string|nil path of a process's limits, as the kernel shows them
+---@return integer connections
+---@return integer files
+function M.room(wanted, limits)
+  local files = most_files(limits or "/proc/self/limits")
+  local most = math.max(math.floor((files - connections.spare) / 2), connections.least)
+  local count = math.min(wanted or connections.wanted, most)
+  return count, math.min(2 * count + connections.spare, files)
+end
+
+local slow = 10 -- seconds that a sender may be silent, or take for its header
+
 ---The text of an nginx.conf.
 ---@param options table `nginx` (what find gave), `run` (folder), `http` (text), `lua_path`,
 ---  `lua_cpath`, and optionally `user` (name), `group`, `workers`, `body_limit` (bytes),
 ---  `level` (of the error log), `resolv` (path of a resolv.conf), `environ` (path of an environment
----  as the kernel shows it), `cwd`: where the workers go; then the master stays in the run folder
+---  as the kernel shows it), `connections` (8192, a worker), `patience` (seconds for a request, of
+---  which 10 may be silent), `cwd`: where the workers go; then the master stays in the run folder
 ---  and looks for Lua in the system's folders alone, the workers' paths being the http block's
 ---@return string
 function M.conf(options)
@@ -153,10 +187,12 @@ function M.conf(options)
     lua_path, lua_cpath = ";;", ";;"
     user = user .. ("working_directory %s;\n"):format(M.quote(options.cwd))
   end
+  local count, files = M.room(options.connections)
+  local silence = math.min(options.patience or slow, slow)
   return frame:format(
     loaded(options.nginx.modules), environment(options.environ or "/proc/self/environ"), user,
-    M.quote(run .. "/nginx.pid"), options.level or "warn", options.workers or 1, M.grace,
-    M.threads, temporary(run), options.body_limit or "8m",
+    M.quote(run .. "/nginx.pid"), options.level or "warn", options.workers or 1,
+    files, M.grace, M.threads, count, silence, silence, silence, temporary(run), options.body_limit or "8m",
     M.quote(lua_path), M.quote(lua_cpath), M.threads,
     resolver(options.resolv or "/etc/resolv.conf"), options.http)
 end

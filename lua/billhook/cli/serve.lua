@@ -40,6 +40,14 @@ function M.configure(command)
   command:option("--workers", "How many nginx workers.", "1"):convert(whole(1, 256)):argname "<n>"
   command:option("--jobs", "How many rules at once, in a process each.", "1")
     :convert(whole(1, 64)):argname "<n>"
+  command:option("--patience", "Seconds in which a delivery must have come, however slow its sender.",
+    "30"):convert(whole(1, 3600)):argname "<s>"
+  command:option("--connections", "How many at once, for each nginx worker; fewer where the system's"
+    .. " limit of open files is lower."):convert(whole(64, 65536)):argname "<n>"
+  command:option("--per-address", "How many at once from one address; 0: any number. Proxies on this"
+    .. " machine are not counted.", "100"):convert(whole(0, 65536)):argname "<n>"
+  command:option("--proxy", "A proxy's address: who it says that it asks for (X-Forwarded-For) is"
+    .. " counted in its place. May be repeated."):count "*":argname "<address>"
   command:epilog [[
 Each account of the rules file receives at /webhooks/<account>; there are also
 /healthz and /metrics. TERM, INT and QUIT end it when what is under way is
@@ -226,7 +234,8 @@ end
 -- user, find the rest.
 local function configuration(self, needs, args)
   local user = self.user or process.user(process.uid())
-  local conf = { run = self.run, workers = args.workers, body_limit = body_limit(needs) }
+  local conf = { run = self.run, workers = args.workers, body_limit = body_limit(needs),
+    connections = args.connections, patience = args.patience }
   local http_paths
   if process.uid() == 0 then
     conf.user, conf.group, conf.cwd = user and user.name, user and user.group, process.realpath "."
@@ -236,7 +245,9 @@ local function configuration(self, needs, args)
     if more then lua_path = lua_path .. ";" .. more:gsub(";;+", ";") end
     http_paths = { lua_path = lua_path, lua_cpath = lua_cpath }
   end
-  conf.http = server.http(self.rules, self.host, self.port, http_paths)
+  conf.http = server.http(self.rules, { host = self.host, port = self.port,
+    workers = args.workers, connections = args.connections, patience = args.patience,
+    per_address = args.per_address, proxies = args.proxy }, http_paths)
   return conf
 end
 

@@ -112,7 +112,7 @@ describe("nginx.conf", function()
   it("has as many connections as the system has files for, two each", function()
     local limits = command.folder() .. "/limits"
     local function room(hard, wanted)
-      command.write(limits, ("Max processes  1  2  processes\nMax open files %17s %20s     files \n")
+      command.write(limits, ("Max processes  1  2  processes\nMax open files %8s %s files \n")
         :format(1024, hard))
       return { nginx.room(wanted, limits) }
     end

@@ -48,7 +48,8 @@ verify_code betterez_head(scheme *c) {
 }
 
 /* The code may be of what JSON.stringify makes of the body instead of the
-** body, which is not parsed for that: nobody has vouched for it yet. Then that is also what is read: 1, as sign_find, or 0. */
+** body, which is not parsed for that: nobody has vouched for it yet. Then that
+** is also what is read: 1, as sign_find, or 0. */
 static int betterez_form(scheme *c, slice parts[3],
                          const unsigned char *code) {
   verify_work *work = c->work;

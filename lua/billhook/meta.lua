@@ -207,19 +207,12 @@ function verify.keys(credentials) end
 function verify.check(vendor, headers, body, keys, options) end
 
 ---What the headers decide without the body. It proves nothing.
----@param vendor "dreamapply"|"dreamclass"|"betterez"
----@param headers table<string, string|string[]>
----@param keys userdata?
----@return true? ok
----@return string? code
----@return string? message
+---@return true? ok, string? code, string? message
 function verify.headers(vendor, headers, keys) end
 
 ---The events of DreamApply's journal, as its API gives it.
 ---@param body string
----@return table[]? events
----@return string? code
----@return string? message
+---@return table[]? events, string? code, string? message
 function verify.items(body) end
 
 ---@param secret string

@@ -192,7 +192,8 @@ function M.conf(options)
   return frame:format(
     loaded(options.nginx.modules), environment(options.environ or "/proc/self/environ"), user,
     M.quote(run .. "/nginx.pid"), options.level or "warn", options.workers or 1,
-    files, M.grace, M.threads, count, silence, silence, silence, temporary(run), options.body_limit or "8m",
+    files, M.grace, M.threads, count, silence, silence, silence,
+    temporary(run), options.body_limit or "8m",
     M.quote(lua_path), M.quote(lua_cpath), M.threads,
     resolver(options.resolv or "/etc/resolv.conf"), options.http)
 end

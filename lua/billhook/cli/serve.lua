@@ -35,18 +35,18 @@ function M.configure(command)
   local whole = require("billhook.cli").whole
   command:argument("rules", "The rules file.")
   command:option("--listen", "Address and port.", "127.0.0.1:8080"):argname "<host:port>"
-  command:option("--run", "Folder for nginx's files, in which nobody else may write; a temporary one"
+  command:option("--run", "Folder for nginx's files, which nobody else may change; a temporary one"
     .. " by default."):argname "<dir>"
   command:option("--workers", "How many nginx workers.", "1"):convert(whole(1, 256)):argname "<n>"
   command:option("--jobs", "How many rules at once, in a process each.", "1")
     :convert(whole(1, 64)):argname "<n>"
-  command:option("--patience", "Seconds in which a delivery must have come, however slow its sender.",
-    "30"):convert(whole(1, 3600)):argname "<s>"
-  command:option("--connections", "How many at once, for each nginx worker; fewer where the system's"
-    .. " limit of open files is lower."):convert(whole(64, 65536)):argname "<n>"
-  command:option("--per-address", "How many at once from one address; 0: any number. Proxies on this"
-    .. " machine are not counted.", "100"):convert(whole(0, 65536)):argname "<n>"
-  command:option("--proxy", "A proxy's address: who it says that it asks for (X-Forwarded-For) is"
+  command:option("--patience", "Seconds in which a delivery must have come, however slowly.", "30")
+    :convert(whole(1, 3600)):argname "<s>"
+  command:option("--connections", "How many at once, for each nginx worker; less where the limit of"
+    .. " open files is low."):convert(whole(64, 65536)):argname "<n>"
+  command:option("--per-address", "How many at once from an address; 0: any number. A proxy on this"
+    .. " machine is not counted.", "100"):convert(whole(0, 65536)):argname "<n>"
+  command:option("--proxy", "A proxy's address: the senders that it names in X-Forwarded-For are"
     .. " counted in its place. May be repeated."):count "*":argname "<address>"
   command:epilog [[
 Each account of the rules file receives at /webhooks/<account>; there are also

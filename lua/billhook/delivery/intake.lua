@@ -151,11 +151,10 @@ function M.early(app, account, headers, length)
   local status, code, message = 404, "account", nil
   if client then
     local hook = client.webhook or {}
-    local large, fine = length and length > (hook.limit or DEFAULT_LIMIT), nil
     status, code = 413, "size"
-    if not large then
-      fine, code, message = core.verify.headers(client.vendor, headers, hook.keys)
-      status = not fine and (STATUS[code] or 503) or nil
+    if not (length and length > (hook.limit or DEFAULT_LIMIT)) then
+      local ok, why, detail = core.verify.headers(client.vendor, headers, hook.keys)
+      status, code, message = not ok and (STATUS[why] or 503) or nil, why, detail
     end
   end
   if not status then return nil end

@@ -117,10 +117,10 @@ local function handle(app, account)
   local given = ngx.req.get_headers(0, true)
   local status, answer, fields = intake.early(app, account, given, tonumber(ngx.var.content_length))
   if status then return told(status, answer, fields) end
-  local hook, body, why = app.accounts[account].webhook, nil, nil
-  body, status, why = read_body(hook and hook.limit or default_limit)
+  local hook = app.accounts[account].webhook
+  local body, code, why = read_body(hook and hook.limit or default_limit)
   if why then log(ngx.ERR, "body file: ", why) end
-  if not body then return say(intake.refusal(status)) end
+  if not body then return say(intake.refusal(code)) end
   local events, reply, headers = app:examine(account, given, body)
   if type(events) == "number" then return told(events, reply, headers) end
   return told(admit(app, state, events))

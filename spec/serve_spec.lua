@@ -501,11 +501,13 @@ if process.uid() == 0 then
       local run = server.folder .. "/run"
       process.mkdir(run, 457)
       local target = command.write(server.folder .. "/target", "root's")
-      os.execute(("ln -s %s %s/nginx.conf; ln -s %s %s/nginx.pid; ln -s / %s/client_body")
-        :format(target, run, target, run, run))
+      local owned = server.folder .. "/owned"
+      process.mkdir(owned)
+      os.execute(("ln -s %s %s/nginx.conf; ln -s %s %s/nginx.pid; ln -s %s %s/client_body")
+        :format(target, run, target, run, owned, run))
       start(server, "--run", run)
       assert.equal("root's", read(target))
-      assert.equal(0, process.stat("/").uid)
+      assert.equal(0, process.stat(owned).uid)
       server.child:signal "TERM"
       server.child:wait()
       os.execute(("rm %s/nginx.conf; mkfifo %s/nginx.conf"):format(run, run))

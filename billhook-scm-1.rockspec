@@ -94,6 +94,7 @@ build = {
     ["billhook.cli.term"] = "lua/billhook/cli/term.lua",
     ["billhook.cli.tour"] = "lua/billhook/cli/tour.lua",
     ["billhook.cli.trigger"] = "lua/billhook/cli/trigger.lua",
+    ["billhook.cli.trust"] = "lua/billhook/cli/trust.lua",
     ["billhook.cli.verify"] = "lua/billhook/cli/verify.lua",
     ["billhook.cli.work"] = "lua/billhook/cli/work.lua",
     ["billhook.client"] = "lua/billhook/client.lua",

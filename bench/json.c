@@ -34,7 +34,7 @@ static void canonical(work *w) {
 }
 
 static void stringify(work *w) {
-  json_stringify(&w->doc, w->out);
+  json_stringify(w->text, w->out);
 }
 
 static void stream(work *w) {

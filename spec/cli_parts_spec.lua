@@ -109,6 +109,31 @@ describe("nginx.conf", function()
     end
   end)
 
+  it("has as many connections as the system has files for, two each", function()
+    local limits = command.folder() .. "/limits"
+    local function room(hard, wanted)
+      command.write(limits, ("Max processes  1  2  processes\nMax open files %8s %s files \n")
+        :format(1024, hard))
+      return { nginx.room(wanted, limits) }
+    end
+    assert.same({ 8192, 16640 }, room "1048576")
+    assert.same({ 8192, 16640 }, room "unlimited")
+    assert.same({ 1920, 4096 }, room "4096")
+    assert.same({ 100, 456 }, room("4096", 100))
+    assert.same({ 256, 512 }, room "512")
+    assert.same({ 8192, 16640 }, { nginx.room(nil, "/none") })
+  end)
+
+  it("waits for no sender for ever", function()
+    local text = conf { connections = 64, patience = 3 }
+    for _, line in ipairs { "client_header_timeout 3s;", "client_body_timeout 3s;",
+      "send_timeout 3s;", "events { worker_connections 64; }", "worker_rlimit_nofile 384;",
+      "client_body_buffer_size 32k;" } do
+      assert.truthy(text:find(line, 1, true), line)
+    end
+    assert.truthy(conf { patience = 60 }:find("client_body_timeout 10s;", 1, true))
+  end)
+
   it("says what else it is told", function()
     local folder = command.folder()
     local resolv = command.write(folder .. "/resolv.conf", "# x\nsearch a.b\nnameserver 10.0.0.1\n"

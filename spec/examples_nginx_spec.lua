@@ -53,6 +53,36 @@ end
 local function settings(vendor) return sandbox.defaults(vendor) end
 
 describe("examples/nginx.conf", function()
+  it("is no weaker against slow and many senders than what serve writes", function()
+    local function guards(text)
+      local found = {}
+      for line in text:gmatch "[^\n]+" do
+        local guard = line:match "^[%s]*([%l_]+ [^#{}]*;)"
+        local name = guard and guard:match "^%S+"
+        if name and (name:find "^limit_conn" or name:find "_timeout$" or name:find "^lingering"
+          or name:find "^reset_" or name:find "^client_body_buffer" or name:find "_nofile$") then
+          found[#found + 1] = guard
+        end
+      end
+      found[#found + 1] = text:match "worker_connections %d+;"
+      table.sort(found)
+      return found
+    end
+    local options = { host = "h", port = "1", patience = 30, per_address = 100, proxies = {},
+      connections = 8192 }
+    local room = require("billhook.cli.nginx").room
+    local http = require("billhook.cli.server").http("/r", options)
+    local written = require("billhook.cli.nginx").conf { nginx = { modules = {} }, run = "/r",
+      http = http, lua_path = "", lua_cpath = "", connections = 8192 }
+    -- how long what is under way may take at the end is no guard; and this machine may have less
+    -- files than the example asks for
+    local count, files = room(8192)
+    local example = read("examples/nginx.conf"):gsub("worker_shutdown_timeout [^;]*", "")
+      :gsub("8192;", ("%d;"):format(count)):gsub("16640;", ("%d;"):format(files))
+      :gsub("6144;", ("%d;"):format(math.floor(count * 3 / 4)))
+    assert.same(guards((written:gsub("worker_shutdown_timeout [^;]*", ""))), guards(example))
+  end)
+
   local vendors, server, folder
 
   setup(function()

@@ -186,11 +186,49 @@ describe("nginx", function()
       assert.equal('{"error":"body too large"}', body)
       local chunk = ("x"):rep(1000)
       local chunks = ("3e8\r\n" .. chunk .. "\r\n"):rep(3) .. "0\r\n\r\n"
+      local headers = sign(chunk)
+      headers["Transfer-Encoding"] = "chunked"
       peer = assert(nginx.send(server.port, { method = "POST", path = "/webhooks/tickets",
-        headers = { "Transfer-Encoding: chunked" }, body = chunks, no_length = true }))
+        headers = headers, body = chunks, no_length = true }))
       assert.equal(413, (nginx.answer(peer)))
       assert.equal(200, (post(1)))
       assert.equal(1, #stored())
+    end)
+
+    it("no body where the header says enough to refuse it", function()
+      start()
+      local function refused(status, account, headers, method)
+        headers = headers or {}
+        headers["Content-Length"] = headers["Content-Length"] or 1000 -- of which nothing comes
+        local peer = assert(nginx.send(server.port, { method = method or "POST",
+          path = "/webhooks/" .. account, headers = headers }))
+        assert.equal(status, (nginx.answer(peer)))
+      end
+      refused(405, "tickets", nil, "PUT")
+      refused(404, "nobody")
+      refused(413, "tickets", { ["Content-Length"] = "9000000" })
+      refused(401, "admissions")
+      refused(401, "admissions", { Authorization = "Bearer other" })
+      refused(401, "guarded")
+      refused(401, "guarded", { Authorization = "Basic " .. core.text.base64 "user:other" })
+      refused(401, "tickets")
+      refused(400, "tickets", { ["x-btrz-signature"] = "t=1,s2=abc" })
+      refused(401, "unset", sign "{}")
+      assert.equal(0, #stored())
+    end)
+
+    it("what follows on the connection, and nothing of a body that was refused", function()
+      start()
+      local peer = assert(require("socket").connect("127.0.0.1", server.port))
+      peer:settimeout(30)
+      local inner = "GET /quick HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+      peer:send(("POST /webhooks/nobody HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s%s")
+        :format(#inner, inner, inner:gsub("quick", "healthz")))
+      local text = peer:receive "*a" or ""
+      peer:close()
+      assert.truthy(text:find("no such account", 1, true))
+      assert.is_nil(text:find("\r\n\r\nquick", 1, true))
+      assert.truthy(text:find('{"ok":true}', 1, true))
     end)
 
     it("a body in chunks", function()

@@ -320,6 +320,42 @@ describe("process.remove_tree", function()
   end)
 end)
 
+describe("process.replace", function()
+  local folder
+
+  before_each(function() folder = assert(process.mkdtemp "/tmp/billhook-spec") end)
+  after_each(function() process.remove_tree(folder) end)
+
+  local function read(name)
+    local file = assert(io.open(folder .. "/" .. name))
+    local text = file:read "*a"
+    file:close()
+    return text
+  end
+
+  it("makes a file anew, and leaves what had its name alone", function()
+    assert.is_true(process.replace(folder .. "/a", "one"))
+    os.execute(("mv %s/a %s/b; ln -s b %s/a"):format(folder, folder, folder))
+    assert.is_true(process.replace(folder .. "/a", ("two"):rep(100000)))
+    assert.same({ "one", ("two"):rep(100000) }, { read "b", read "a" })
+    local found = process.stat(folder .. "/a", true)
+    assert.same({ "file", 384 }, { found.type, found.mode }) -- 0600
+    assert.equal(2, #process.entries(folder))
+  end)
+
+  it("says what is wrong, and leaves nothing", function()
+    local ok, err = process.replace("/nonexistent/x", "")
+    assert.is_nil(ok)
+    assert.equal("/nonexistent/x: No such file or directory", err)
+    process.mkdir(folder .. "/d")
+    ok, err = process.replace(folder .. "/d", "")
+    assert.is_nil(ok)
+    assert.equal(folder .. "/d: Is a directory", err)
+    assert.same({ "d" }, process.entries(folder))
+    assert.has_error(function() process.replace(("x"):rep(5000), "") end)
+  end)
+end)
+
 describe("process.entries", function()
   it("names what is in a folder", function()
     local folder = assert(process.mkdtemp "/tmp/billhook-spec")

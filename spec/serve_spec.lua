@@ -405,7 +405,7 @@ describe("billhook serve", function()
   end)
 
   if process.uid() == 0 then
-    for _, run in ipairs { "a temporary folder", "run" } do
+    for _, run in ipairs { "a temporary folder", "a given one" } do
       it("runs as who owns the inbox, when it is started by root, in " .. run, function()
         local server = setmetatable({ folder = command.folder() }, Server)
         -- the checkout may lie where only root can read
@@ -415,9 +415,11 @@ describe("billhook serve", function()
         server.url = "http://127.0.0.1:" .. server.port
         write_rules(server)
         process.chown(server.folder, nobody.uid, nobody.gid)
-        process.mkdir(server.folder .. "/run") -- root's alone
+        local run_folder = command.folder()
+        process.chmod(run_folder, 457) -- 0711: nginx's workers get to their folders in it
+        run_folder = run_folder .. "/run"
         launch(server, { script = server.folder .. "/bin/billhook", cwd = server.folder,
-          more = run == "run" and { "--run", server.folder .. "/run" } or nil })
+          more = run == "a given one" and { "--run", run_folder } or nil })
         assert.equal(200, (server:post("INVOICE_CREATED", 1)))
         -- what nginx puts into a file, under the same user
         assert.equal(400, (command.http("POST", server.url .. "/webhooks/school", {},
@@ -431,6 +433,165 @@ describe("billhook serve", function()
     end
   end
 end)
+
+-- Each of these once made another user root, or let him write root's files.
+if process.uid() == 0 then
+  describe("billhook serve, started by root", function()
+    after_each(command.finish)
+
+    local nobody = process.user "nobody"
+
+    -- an inbox of nobody's, rules of root's
+    local function given(inbox_folder)
+      local server = setmetatable({ folder = command.folder() }, Server)
+      process.chmod(server.folder, 493)
+      os.execute(("cp -R bin lua build examples %s/"):format(server.folder))
+      local inbox = server.folder .. "/theirs"
+      process.mkdir(inbox, 448)
+      if inbox_folder ~= false then process.chown(inbox, nobody.uid, nobody.gid) end
+      server.inbox = inbox .. "/inbox.db"
+      write_rules(server)
+      local text = read(server.rules):gsub("sqlite:[^\"]*", "sqlite:" .. server.inbox)
+      command.write(server.rules, (text:gsub(server.folder .. "/said", inbox .. "/said")))
+      process.chmod(server.rules, 420)
+      server.port = ("%d"):format((process.free_port()))
+      server.url = "http://127.0.0.1:" .. server.port
+      return server
+    end
+
+    local function start(server, ...)
+      return launch(server, { script = server.folder .. "/bin/billhook", cwd = "/",
+        more = { ... } })
+    end
+
+    local function refused(server, why, options)
+      options = options or {}
+      local argv = { "serve", server.rules, "--listen", server.port }
+      for _, word in ipairs(options.more or {}) do argv[#argv + 1] = word end
+      local result = command.run(argv, { cwd = options.cwd or "/", env = options.env,
+        script = server.folder .. "/bin/billhook" })
+      assert.equal(1, result.code, result.err)
+      assert.truthy(result.err:find(why, 1, true), result.err)
+    end
+
+    local function as_nobody(...)
+      local pid = assert(process.spawn({ ... }, { user = "nobody", stderr = "/dev/null" }))
+      return (select(2, process.wait(pid)))
+    end
+
+    it("keeps the folder of its configuration to itself, whoever receives", function()
+      local server = given()
+      local run = server.folder .. "/run"
+      local target = command.write(server.folder .. "/target", "root's")
+      start(server, "--run", run)
+      assert.truthy(server.child:errors():find("runs as nobody, whose inbox it is", 1, true))
+      local found = process.stat(run)
+      assert.same({ 0, 457 }, { found.uid, found.mode })
+      assert.equal(nobody.uid, process.stat(run .. "/client_body").uid)
+      assert.not_equal(0, as_nobody("ln", "-sf", target, run .. "/nginx.conf"))
+      assert.not_equal(0, as_nobody("mv", run, run .. ".old"))
+      server.child:signal "HUP"
+      wait("the reload", function() return server.child:errors():find("reloaded", 1, true) end)
+      assert.equal("root's", read(target))
+      assert.equal(200, (server:post("INVOICE_CREATED", 1)))
+    end)
+
+    it("writes its configuration anew, through no link and into no pipe", function()
+      local server = given()
+      local run = server.folder .. "/run"
+      process.mkdir(run, 457)
+      local target = command.write(server.folder .. "/target", "root's")
+      local owned = server.folder .. "/owned"
+      process.mkdir(owned)
+      os.execute(("ln -s %s %s/nginx.conf; ln -s %s %s/nginx.pid; ln -s %s %s/client_body")
+        :format(target, run, target, run, owned, run))
+      start(server, "--run", run)
+      assert.equal("root's", read(target))
+      assert.equal(0, process.stat(owned).uid)
+      server.child:signal "TERM"
+      server.child:wait()
+      os.execute(("rm %s/nginx.conf; mkfifo %s/nginx.conf"):format(run, run))
+      start(server, "--run", run)
+      assert.equal(200, (server:post("INVOICE_CREATED", 1)))
+      assert.equal("root's", read(target))
+    end)
+
+    it("refuses a folder for it that others can change, or put another in the place of", function()
+      local server = given()
+      local run = server.folder .. "/run"
+      process.mkdir(run, 457)
+      process.chown(run, nobody.uid, nobody.gid)
+      refused(server, run .. ": nobody may change " .. run, { more = { "--run", run } })
+      local inner = run .. "/inner"
+      process.mkdir(inner, 457)
+      refused(server, inner .. ": nobody may change " .. run, { more = { "--run", inner } })
+      process.chown(run, 0, 0)
+      for _, mode in ipairs { 511, 1023 } do -- 0777, 1777
+        process.chmod(run, mode)
+        refused(server, run .. ": others may change " .. run, { more = { "--run", run } })
+      end
+      process.chmod(run, 511)
+      refused(server, inner .. ": others may change " .. run, { more = { "--run", inner } })
+      process.chmod(run, 1023) -- in it nobody can rename what is root's
+      start(server, "--run", inner)
+    end)
+
+    it("loads no code as root that others can change", function()
+      local server = given()
+      local own = process.stat(server.rules).size > 0 and read(server.rules)
+      -- what the rules and modules that anybody finds would do
+      local trap = ("if require('billhook.process').uid() == 0 then "
+        .. "io.open(%q, 'w'):close() end\n"):format(server.folder .. "/trapped")
+      command.write(server.rules, trap .. own)
+      process.chown(server.rules, nobody.uid, nobody.gid)
+      local theirs = server.folder .. "/theirs"
+      os.execute(("mkdir -p %s/resty; chown nobody %s/resty"):format(theirs, theirs))
+      command.write(theirs .. "/resty/core.lua", ("io.open(%q, 'w'):close()")
+        :format(server.folder .. "/trapped"))
+      launch(server, { script = server.folder .. "/bin/billhook", cwd = theirs })
+      assert.truthy(server.child:errors():find("the rules are loaded as nobody, who may change "
+        .. server.rules, 1, true), server.child:errors())
+      server.child:signal "HUP"
+      wait("the reload", function() return server.child:errors():find("reloaded", 1, true) end)
+      assert.equal(200, (server:post("INVOICE_CREATED", 1)))
+      assert.is_nil(process.stat(server.folder .. "/trapped"))
+      server.child:signal "TERM"
+      server.child:wait()
+      process.chmod(server.rules, 438)
+      refused(server, ("root does not load %s: others may change %s"):format(server.rules,
+        server.rules))
+      process.chmod(server.rules, 420)
+      local open = command.folder()
+      process.chmod(open, 511)
+      refused(server, "others may change " .. open, { cwd = open })
+      refused(server, "others may change " .. open, { env = { LUA_PATH = open .. "/?.lua;;" } })
+      process.chown(server.rules, process.user("daemon").uid, 0)
+      refused(server, "root does not load " .. server.rules, { cwd = theirs })
+      refused(server, "daemon may change the rules, and the inbox is not daemon's")
+    end)
+
+    it("becomes nobody who only has put a file where the inbox is to be", function()
+      local server = given(false)
+      command.write(server.inbox, "")
+      process.chown(server.inbox, nobody.uid, nobody.gid)
+      process.chmod(server.inbox, 384)
+      refused(server, "is empty and belongs to nobody, its folder does not")
+      process.chmod(server.folder .. "/theirs", 1023)
+      refused(server, "belongs to nobody, and others may change " .. server.folder .. "/theirs")
+      process.chmod(server.inbox, 438)
+      refused(server, "anybody may write the inbox " .. server.inbox)
+      local result = command.run({ "work", server.rules, "--once" },
+        { cwd = "/", script = server.folder .. "/bin/billhook" })
+      assert.equal(1, result.code)
+      assert.truthy(result.err:find("anybody may write the inbox " .. server.inbox, 1, true))
+      process.chmod(server.inbox, 384)
+      result = command.run({ "work", server.rules, "--once" },
+        { cwd = "/", script = server.folder .. "/bin/billhook" })
+      assert.truthy(result.err:find("the inbox " .. server.inbox
+        .. " belongs to nobody, and this runs as root", 1, true), result.err)
+    end)
+  end)
+end
 
 describe("billhook serve and a rule that does not return", function()
   after_each(command.finish)

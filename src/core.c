@@ -3,7 +3,9 @@
 ** Links libcrypto and nothing else: what needs libcurl or a database is a
 ** shared object of its own.
 */
+#define _GNU_SOURCE 1 /* dladdr */
 #include "core.h"
+#include "stay.h"
 
 BILLHOOK_API int luaopen_billhook_core(lua_State *L);
 
@@ -14,6 +16,7 @@ static const luaL_Reg parts[] = {
 
 int luaopen_billhook_core(lua_State *L) {
   const luaL_Reg *part;
+  stay_loaded();
   lua_newtable(L); /* [core] */
   for (part = parts; part->name != NULL; part++) {
     part->func(L); /* [core part] */

@@ -89,7 +89,7 @@ static json_bytes tolerate(reader *r, json_bytes p, json_bytes at,
 }
 
 /* the four digits behind \u, or -1 */
-static int32_t hex4(json_bytes p, json_bytes end) {
+int32_t json_hex4(json_bytes p, json_bytes end) {
   int32_t c = 0;
   int i;
   if (end - p < 4) return -1;
@@ -107,12 +107,12 @@ static int32_t hex4(json_bytes p, json_bytes end) {
 
 /* behind \u: one code unit, or two that make a pair */
 static json_bytes read_unicode(reader *r, json_bytes p) {
-  int32_t c = hex4(p, r->end), low;
+  int32_t c = json_hex4(p, r->end), low;
   if (c < 0) return fail(r, p, "invalid escape");
   if (c < 0xd800 || c > 0xdfff) return p + 4;
   if (c > 0xdbff || r->end - p < 6 || p[4] != '\\' || p[5] != 'u')
     return tolerate(r, p + 4, p, "lone surrogate");
-  low = hex4(p + 6, r->end);
+  low = json_hex4(p + 6, r->end);
   if (low < 0xdc00 || low > 0xdfff)
     return tolerate(r, p + 4, p, "lone surrogate");
   return p + 10;
@@ -413,7 +413,7 @@ slice json_raw(const json_doc *doc, uint32_t node) {
 }
 
 static uint32_t unit(const char *p) {
-  return (uint32_t)hex4((json_bytes)p, (json_bytes)p + 4);
+  return (uint32_t)json_hex4((json_bytes)p, (json_bytes)p + 4);
 }
 
 uint32_t json_unescape(const char **p) {

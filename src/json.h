@@ -138,9 +138,11 @@ typedef struct json_secrets {
 ** names on. Gives the length; out may be NULL. */
 size_t json_redact(json_doc *doc, const json_secrets *secrets, char *out);
 
-/* What JavaScript's JSON.stringify would write for it, with numbers and
-** members as they stand; at most doc->len bytes. */
-size_t json_stringify(const json_doc *doc, char *out);
+/* What JavaScript's JSON.stringify would write for a text, with numbers and
+** members as they stand; at most as many bytes. It needs no tape, so it costs
+** little even for what nobody vouches for yet. Of what is no JSON, something
+** else is made that is none either, or is shorter. */
+size_t json_stringify(slice text, char *out);
 
 /* --- a text that comes in pieces ------------------------------------- */
 

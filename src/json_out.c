@@ -308,12 +308,11 @@ static int among(const json_doc *doc, uint32_t name, const slice *names,
 
 static int write_members(writer *w, uint32_t object, const key *keys,
                          const slice *skip, size_t n) {
-  const json_node *nodes = w->doc->nodes;
-  uint32_t i, at = object + 1;
+  uint32_t i;
   int first = 1;
   put1(w, '{');
-  for (i = 0; i < nodes[object].count; i++, at = nodes[at + 1].next) {
-    uint32_t name = keys != NULL ? keys[i].node : at;
+  for (i = 0; i < w->doc->nodes[object].count; i++) {
+    uint32_t name = keys[i].node;
     if (among(w->doc, name, skip, n)) continue;
     if (!first) put1(w, ',');
     first = 0;
@@ -381,9 +380,77 @@ long json_canonical(const json_doc *doc, uint32_t node, const slice *skip,
   return done ? (long)w.n : JSON_DOUBLE;
 }
 
-size_t json_stringify(const json_doc *doc, char *out) {
-  writer w = {doc, out, 0, NULL, 0};
-  write_value(&w, 0);
+/* ======= JavaScript's spelling ======= */
+
+/* the escape of a code unit, whose digits are at p: NULL, where it is none.
+** What is half of a pair stays an escape. */
+static json_bytes respell_unit(writer *w, json_bytes p, json_bytes end) {
+  static const char hex[] = "0123456789abcdef";
+  int32_t c = json_hex4(p, end), low = -1;
+  char half[6] = {'\\', 'u', 'd', 0, 0, 0};
+  if (c < 0) return NULL;
+  if (c >= 0xd800 && c <= 0xdbff && end - p >= 6 && p[4] == '\\' &&
+      p[5] == 'u')
+    low = json_hex4(p + 6, end);
+  if (low >= 0xdc00 && low <= 0xdfff) {
+    write_char(w, 0x10000 + (((uint32_t)c - 0xd800) << 10) +
+                      ((uint32_t)low - 0xdc00));
+    return p + 10;
+  }
+  if (c < 0xd800 || c > 0xdfff) {
+    write_char(w, (uint32_t)c);
+    return p + 4;
+  }
+  half[3] = hex[c >> 8 & 15];
+  half[4] = hex[c >> 4 & 15];
+  half[5] = hex[c & 15];
+  put(w, half, sizeof half);
+  return p + 4;
+}
+
+/* one that has its backslash at p; what is none stays as it is */
+static json_bytes respell_escape(writer *w, json_bytes p, json_bytes end) {
+  static const char from[] = "bfnrt\"\\/", to[] = "\b\f\n\r\t\"\\/";
+  json_bytes after = NULL;
+  const char *known;
+  if (end - p < 2) {
+    put1(w, '\\');
+    return end;
+  }
+  if (p[1] == 'u') after = respell_unit(w, p + 2, end);
+  if (after != NULL) return after;
+  known = p[1] != '\0' ? strchr(from, p[1]) : NULL;
+  if (known != NULL)
+    write_char(w, (unsigned char)to[known - from]);
+  else
+    put1(w, '\\'), put1(w, (char)p[1]);
+  return p + 2;
+}
+
+/* the rest of a string, behind its first quote */
+static json_bytes respell_string(writer *w, json_bytes p, json_bytes end) {
+  while (p < end) {
+    json_bytes stop = json_skip_plain(p, end);
+    put(w, (const char *)p, (size_t)(stop - p));
+    p = stop;
+    if (p == end) break;
+    if (*p == '\\') {
+      p = respell_escape(w, p, end);
+      continue;
+    }
+    put1(w, (char)*p);
+    if (*p++ == '"') break;
+  }
+  return p;
+}
+
+size_t json_stringify(slice text, char *out) {
+  writer w = {NULL, out, 0, NULL, 0};
+  json_bytes p = (json_bytes)text.p, end = p + text.n;
+  while (p < end) {
+    if (!json_is_space(*p)) put1(&w, (char)*p);
+    if (*p++ == '"') p = respell_string(&w, p, end);
+  }
   return w.n;
 }
 

@@ -90,6 +90,8 @@ static inline int json_is_half(uint32_t c) { /* of a surrogate pair */
   return c >= 0xd800 && c <= 0xdfff;
 }
 
+int32_t json_hex4(json_bytes p, json_bytes end); /* four digits, or -1 */
+
 /* is this the string's text, however it is spelt? */
 int json_is(const json_doc *doc, uint32_t node, slice text);
 

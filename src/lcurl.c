@@ -19,11 +19,12 @@
 #include "compat.h"
 #include "curl.h"
 
-#include <dlfcn.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+
+#include "stay.h"
 
 #define POOL   "billhook.curl"
 #define TICKET "billhook.curl.ticket"
@@ -531,17 +532,9 @@ static void new_class(lua_State *L, const char *name, const luaL_Reg *methods,
   lua_pop(L, 1);
 }
 
-/* A resolver's thread may outlive its transfer, so the code that it runs must
-** outlive the Lua state: this object is never unloaded, nor libcurl. */
-static void stay_loaded(void) {
-  Dl_info self;
-  static const char here = 0;
-  if (dladdr(&here, &self) != 0)
-    (void)dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE | RTLD_NOLOAD);
-}
-
 /* libcurl counts its initialisations and locks them itself (since 7.84); the
-** count is never taken back, for the reason above. */
+** count is never taken back: a resolver's thread may outlive its transfer, so
+** libcurl is never unloaded. */
 BILLHOOK_API int luaopen_billhook_curl(lua_State *L);
 
 int luaopen_billhook_curl(lua_State *L) {

@@ -135,6 +135,42 @@ static int l_mkdtemp(lua_State *L) {
   return 1;
 }
 
+/* all of it: 0, or an errno */
+static int write_all(int fd, const char *p, size_t n) {
+  while (n > 0) {
+    ssize_t done = write(fd, p, n);
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) return errno;
+    p += done;
+    n -= (size_t)done;
+  }
+  return 0;
+}
+
+/*
+** replace(path, text) -> true | nil, message. A new file, 0600, takes the
+** place of what has that name, at once: what stands there is neither opened
+** nor written to, be it a link, a pipe or a file of somebody else's.
+*/
+static int l_replace(lua_State *L) {
+  size_t size, n;
+  const char *path = luaL_checklstring(L, 1, &n);
+  const char *text = luaL_checklstring(L, 2, &size);
+  char room[PATH_MAX];
+  int fd, code;
+  luaL_argcheck(L, n + 8 < sizeof(room), 1, "too long");
+  memcpy(room, path, n);
+  memcpy(room + n, ".XXXXXX", 8);
+  fd = mkostemp(room, O_CLOEXEC); /* O_EXCL: it is ours alone */
+  if (fd < 0) return process_fault(L, path, errno);
+  code = write_all(fd, text, size);
+  if (close(fd) != 0 && code == 0) code = errno;
+  if (code == 0 && rename(room, path) != 0) code = errno;
+  if (code == 0) return process_done(L, path, 0);
+  unlink(room);
+  return process_fault(L, path, code);
+}
+
 static int l_mkdir(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   return process_done(L, path,
@@ -277,6 +313,7 @@ static const luaL_Reg functions[] = {{"uid", l_uid},
                                      {"executable", l_executable},
                                      {"realpath", l_realpath},
                                      {"mkdtemp", l_mkdtemp},
+                                     {"replace", l_replace},
                                      {"mkdir", l_mkdir},
                                      {"chmod", l_chmod},
                                      {"chown", l_chown},

@@ -33,6 +33,7 @@ typedef struct scratch {
   char *room;
   size_t size; /* of room */
   int busy;
+  int gone; /* finalised: nobody frees what it still gets */
 } scratch;
 
 static scratch *new_scratch(lua_State *L) {
@@ -41,6 +42,7 @@ static scratch *new_scratch(lua_State *L) {
   s->room = NULL;
   s->size = 0;
   s->busy = 0;
+  s->gone = 0;
   luaL_setmetatable(L, SCRATCH);
   lua_pushvalue(L, -1);
   lua_setfield(L, LUA_REGISTRYINDEX, KEPT);
@@ -64,8 +66,8 @@ static void free_room(scratch *s) {
 }
 
 static void give(scratch *s) {
-  if (s->doc.room > KEEP / sizeof(json_node)) json_close(&s->doc);
-  if (s->size > KEEP) free_room(s);
+  if (s->gone || s->doc.room > KEEP / sizeof(json_node)) json_close(&s->doc);
+  if (s->gone || s->size > KEEP) free_room(s);
   s->busy = 0;
 }
 
@@ -80,6 +82,7 @@ static char *room_for(lua_State *L, scratch *s, size_t n) {
 
 static int l_scratch_gc(lua_State *L) {
   scratch *s = luaL_checkudata(L, 1, SCRATCH);
+  s->gone = 1;
   json_close(&s->doc);
   free_room(s);
   return 0;
@@ -332,7 +335,7 @@ static int l_stringify(lua_State *L) {
   char *room;
   if (!json_parse(&s->doc, text.p, text.n)) return refuse(L, s);
   room = room_for(L, s, text.n);
-  return answer(L, s, room, json_stringify(&s->doc, room));
+  return answer(L, s, room, json_stringify(text, room));
 }
 
 /* ======= streams ======= */
@@ -345,6 +348,7 @@ typedef struct holder {
 static json_stream *check_stream(lua_State *L) {
   holder *h = luaL_checkudata(L, 1, STREAM);
   if (h->busy) luaL_error(L, "the stream is in use");
+  if (h->stream == NULL) luaL_error(L, "the stream is closed");
   return h->stream;
 }
 

@@ -23,8 +23,10 @@
 **
 ** The answer is a field of the userdata, so nothing is lost where Lua raises.
 */
+#define _GNU_SOURCE 1 /* dladdr */
 #include "compat.h"
 #include "pq.h"
+#include "stay.h"
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -375,6 +377,7 @@ static const luaL_Reg functions[] = {
 };
 
 int luaopen_billhook_pq(lua_State *L) {
+  stay_loaded();
   luaL_newmetatable(L, METANAME); /* [meta] */
   luaL_setfuncs(L, methods, 0);
   lua_pushvalue(L, -1);

@@ -4,7 +4,9 @@
 ** Keys are a userdata that prints as "***" and is wiped when it goes. It also
 ** holds the room that deliveries are read in. Making the answer's tables may
 ** run finalisers, and those may check another delivery with the same keys:
-** while the room is in use, such a call gets a room of its own.
+** while the room is in use, such a call gets a room of its own. Keys outlive
+** their own finaliser where another object's finaliser still has them (when
+** the Lua state is closed): then they are wiped, and using them raises.
 */
 #include "core.h"
 
@@ -19,6 +21,7 @@
 typedef struct keys {
   verify_keys keys;
   verify_work work;
+  int open;
   int busy; /* stays so where a call was broken off for lack of memory */
 } keys;
 
@@ -26,9 +29,16 @@ typedef struct keys {
 
 static int l_keys_gc(lua_State *L) {
   keys *k = luaL_checkudata(L, 1, KEYS);
+  k->open = 0;
   verify_keys_close(&k->keys);
   verify_work_close(&k->work);
   return 0;
+}
+
+static keys *checkkeys(lua_State *L, int i) {
+  keys *k = luaL_checkudata(L, i, KEYS);
+  if (!k->open) luaL_error(L, "the webhook keys are closed");
+  return k;
 }
 
 static int l_keys_tostring(lua_State *L) {
@@ -110,6 +120,7 @@ static keys *newkeys(lua_State *L) {
   luaL_setmetatable(L, KEYS);
   if (!verify_keys_open(&k->keys)) luaL_error(L, "not enough memory");
   verify_work_open(&k->work);
+  k->open = 1;
   return k;
 }
 
@@ -207,7 +218,7 @@ static double clock_now(void) {
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* tenant stays in the options, which are an argument */
+/* [tenant]: it may come from a metamethod, and then is nowhere else */
 static void getoptions(lua_State *L, int i, verify_request *r) {
   r->tolerance = -1;
   r->now = -1;
@@ -221,7 +232,7 @@ static void getoptions(lua_State *L, int i, verify_request *r) {
       luaL_error(L, "tenant is not a string");
     getoption(L, i, W_digest);
     r->undigested = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
-    lua_pop(L, 2);
+    lua_pop(L, 1);
   }
   if (r->now < 0) r->now = clock_now();
 }
@@ -333,9 +344,9 @@ static int l_check(lua_State *L) {
   memset(&r, 0, sizeof r);
   r.vendor = checkvendor(L, 1);
   r.body.p = luaL_checklstring(L, 3, &r.body.n);
-  if (!lua_isnoneornil(L, 4)) k = luaL_checkudata(L, 4, KEYS);
+  if (!lua_isnoneornil(L, 4)) k = checkkeys(L, 4);
+  getoptions(L, 5, &r); /* may run metamethods: before text is borrowed */
   getheaders(L, 2, &r);
-  getoptions(L, 5, &r);
   if (k != NULL && !k->busy) {
     k->busy = 1;
     n = answer(L, &k->keys, &k->work, &r);
@@ -347,6 +358,22 @@ static int l_check(lua_State *L) {
   verify_work_open(work);
   luaL_setmetatable(L, WORK);
   return answer(L, k != NULL ? &k->keys : NULL, work, &r);
+}
+
+/* (vendor, headers, keys) -> true, or a refusal that needs no body */
+static int l_headers(lua_State *L) {
+  verify_request r;
+  verify_answer a;
+  verify_code code;
+  keys *k = NULL;
+  memset(&r, 0, sizeof r);
+  r.vendor = checkvendor(L, 1);
+  if (!lua_isnoneornil(L, 3)) k = checkkeys(L, 3);
+  getheaders(L, 2, &r);
+  code = verify_headers(k != NULL ? &k->keys : NULL, &r, &a);
+  if (code != VERIFY_OK) return pushrefusal(L, code, &a);
+  lua_pushboolean(L, 1);
+  return 1;
 }
 
 /* --- beside deliveries ------------------------------------------------- */
@@ -400,6 +427,7 @@ static int l_member(lua_State *L) {
 
 static const luaL_Reg functions[] = {
     {"keys", l_keys},
+    {"headers", l_headers},
     {"hmac", l_hmac},
     {"member", l_member},
     {NULL, NULL},

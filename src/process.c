@@ -25,6 +25,7 @@
 
 #include "lprocess.h"
 #include "process.h"
+#include "stay.h"
 
 /* {=== signals =========================================================== */
 
@@ -488,6 +489,7 @@ static void fill_standard_files(void) {
 BILLHOOK_API int luaopen_billhook_process(lua_State *L);
 
 int luaopen_billhook_process(lua_State *L) {
+  stay_loaded();
   fill_standard_files();
   luaL_newlib(L, functions); /* [process] */
   process_add_files(L);

@@ -35,6 +35,11 @@ typedef struct scheme {
 
 /* --- the schemes; each fills the answer -------------------------------- */
 
+/* what comes first in each: all that the headers decide without the body */
+verify_code betterez_head(scheme *c);
+verify_code dreamclass_head(scheme *c);
+verify_code dreamapply_head(scheme *c);
+
 verify_code scheme_betterez(scheme *c);
 verify_code scheme_dreamclass(scheme *c);
 verify_code scheme_dreamapply(scheme *c);

@@ -168,12 +168,11 @@ verify_code scheme_items(scheme *c) {
   return work->map ? dreamapply_map(c) : VERIFY_OK;
 }
 
-verify_code scheme_dreamapply(scheme *c) {
+verify_code dreamapply_head(scheme *c) {
   const verify_keys *keys = c->keys;
   unsigned char code[SIGN_SIZE];
   size_t i;
   int number = 0;
-  verify_code refused;
   if (c->request->authorization.p == NULL)
     return scheme_refuse(c, VERIFY_UNSIGNED, NULL, "no Authorization header");
   if (!sign_mac(keys->blind, 0, &c->request->authorization, 1, code))
@@ -181,7 +180,11 @@ verify_code scheme_dreamapply(scheme *c) {
   for (i = keys->authorizations; i-- > 0;)
     if (sign_equal(code, keys->authorization[i], SIGN_SIZE))
       number = (int)i + 1;
-  refused = scheme_found(c, number, VERIFY_UNAUTHORIZED,
-                         "another Authorization than the one agreed on");
+  return scheme_found(c, number, VERIFY_UNAUTHORIZED,
+                      "another Authorization than the one agreed on");
+}
+
+verify_code scheme_dreamapply(scheme *c) {
+  verify_code refused = dreamapply_head(c);
   return refused == VERIFY_OK ? scheme_kept(c, scheme_items(c)) : refused;
 }

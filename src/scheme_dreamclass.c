@@ -15,7 +15,7 @@ static const slice names[MEMBERS] = {
     SCHEME_NAME("timestamp"), SCHEME_NAME("data"), SCHEME_NAME("signature"),
 };
 
-static verify_code dreamclass_basic(scheme *c) {
+verify_code dreamclass_head(scheme *c) {
   char out[VERIFY_MAXVALUE];
   unsigned char code[SIGN_SIZE];
   slice given = c->request->authorization;
@@ -147,7 +147,7 @@ static verify_code dreamclass_event(scheme *c, verify_event *e,
 verify_code scheme_dreamclass(scheme *c) {
   verify_event *e = &c->work->first;
   verify_answer broken;
-  verify_code opened, code = dreamclass_basic(c);
+  verify_code opened, code = dreamclass_head(c);
   if (code != VERIFY_OK) return code;
   opened = scheme_object(c, c->request->body, names, MEMBERS);
   if (opened == VERIFY_MEMORY) return opened;

@@ -23,8 +23,10 @@
 ** process that was forked from the one that opened it may neither use nor
 ** close it (that would end the parent's locks).
 */
+#define _GNU_SOURCE 1 /* dladdr */
 #include "compat.h"
 #include "gather.h"
+#include "stay.h"
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
@@ -489,6 +491,7 @@ static const luaL_Reg functions[] = {
 };
 
 int luaopen_billhook_sqlite(lua_State *L) {
+  stay_loaded();
   luaL_newmetatable(L, METANAME); /* [meta] */
   luaL_setfuncs(L, methods, 0);
   lua_pushvalue(L, -1);

@@ -221,6 +221,19 @@ verify_code verify_check(verify_keys *keys, verify_work *work,
   return scheme_dreamapply(&c);
 }
 
+verify_code verify_headers(verify_keys *keys, const verify_request *request,
+                           verify_answer *answer) {
+  scheme c = {keys, NULL, request, answer, NULL, {0}};
+  verify_code code;
+  memset(answer, 0, sizeof *answer);
+  answer->at = -1;
+  code = envelope(&c);
+  if (code != VERIFY_OK) return code;
+  if (request->vendor == VERIFY_BETTEREZ) return betterez_head(&c);
+  if (request->vendor == VERIFY_DREAMCLASS) return dreamclass_head(&c);
+  return dreamapply_head(&c);
+}
+
 verify_code verify_items(verify_keys *keys, verify_work *work,
                          const verify_request *request,
                          verify_answer *answer) {

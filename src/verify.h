@@ -138,6 +138,11 @@ void verify_header(verify_request *request, slice name, slice value);
 verify_code verify_check(verify_keys *keys, verify_work *work,
                          const verify_request *request, verify_answer *answer);
 
+/* What the headers decide alone, so that nobody's body need be waited for to
+** refuse it: VERIFY_OK, or why not. It proves nothing. */
+verify_code verify_headers(verify_keys *keys, const verify_request *request,
+                           verify_answer *answer);
+
 /* DreamApply's journal as its API gives it: the same shapes and the same
 ** events as in a delivery, without a proof. Keys that are open will do. */
 verify_code verify_items(verify_keys *keys, verify_work *work,

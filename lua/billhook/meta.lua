@@ -209,11 +209,13 @@ function verify.keys(credentials) end
 ---@return string? message
 function verify.check(vendor, headers, body, keys, options) end
 
+---What the headers decide without the body. It proves nothing.
+---@return true? ok, string? code, string? message
+function verify.headers(vendor, headers, keys) end
+
 ---The events of DreamApply's journal, as its API gives it.
 ---@param body string
----@return table[]? events
----@return string? code
----@return string? message
+---@return table[]? events, string? code, string? message
 function verify.items(body) end
 
 ---@param secret string

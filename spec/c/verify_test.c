@@ -311,6 +311,16 @@ static void test_form(void) {
   f.body[0] = ' ';
   CHECK(run(&f) == VERIFY_MISMATCH); /* no JSON: no second chance */
   tear_down(&f);
+  set_up(&f, VERIFY_BETTEREZ);
+  sign_better(&f, "1700000000.{}");
+  CHECK(run(&f) == VERIFY_MISMATCH);
+  CHECK(f.work.doc.room == 0); /* what nobody vouches for is not parsed */
+  tear_down(&f);
+  set_up(&f, VERIFY_BETTEREZ);
+  sign_better(&f, "1700000000.[12]");
+  strcpy(f.body, " [1 2] ");
+  CHECK(run(&f) == VERIFY_MISMATCH); /* and what is no JSON is not taken */
+  tear_down(&f);
 }
 
 static void test_headers(void) {

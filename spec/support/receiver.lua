@@ -19,6 +19,7 @@ return function(folder, options)
       other = billhook.betterez { webhook = { secret = "private-key" } },
       unset = billhook.betterez { webhook = {} },
       school = billhook.dreamclass { tenant = "my-school", webhook = { secret = "123" } },
+      guarded = billhook.dreamclass { webhook = { secret = "123", basic = { "user", "word" } } },
       admissions = billhook.dreamapply { webhook = { authorization = "Bearer hook" } },
     },
     log = options.log or function() end, budget = options.budget,

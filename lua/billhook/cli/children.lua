@@ -18,7 +18,7 @@ function M.start(argv, options)
   local name = options.name or argv[1]
   local pid, err = process.spawn(argv, {
     group = true, die = options.die or "KILL", stdin = "/dev/null", user = options.user,
-    stdout = options.stdout, stderr = options.stderr, env = options.env,
+    stdout = options.stdout, stderr = options.stderr, env = options.env, cwd = options.cwd,
   })
   if not pid then return nil, name .. ": " .. err end
   local self = { pid = pid, whole = options.whole, since = process.monotonic() }

@@ -4,6 +4,7 @@
 
 local owner = require "billhook.inbox.owner"
 local process = require "billhook.process"
+local trust = require "billhook.cli.trust"
 
 local M = {}
 
@@ -37,10 +38,26 @@ local function clean(top)
   end
 end
 
-local function temporary()
-  local top = os.getenv "TMPDIR" or "/tmp"
+-- Where others may rename the folder that was just made, it is none to start nginx from.
+local function fresh(top)
   clean(top)
   local path, err = process.mkdtemp(top .. "/billhook")
+  if not path then return nil, err end
+  local real = process.realpath(path) or path
+  local why = trust.refusal(real)
+  if not why then return real end
+  process.remove_tree(path)
+  return nil, why
+end
+
+local function temporary()
+  local top, path, err = os.getenv "TMPDIR", nil, nil
+  if top and top ~= "/tmp" then path, err = fresh(top) end
+  if not path then
+    local other
+    path, other = fresh "/tmp"
+    err = err or other
+  end
   if not path then return nil, err end
   local file
   file, err = io.open(path .. "/owner", "w")
@@ -61,8 +78,20 @@ function M.make(given)
     local ok, err = process.mkdir(given, OPEN)
     if not ok then return nil, err end
   end
-  os.remove(given .. "/nginx.pid") -- of an earlier one
-  return process.realpath(given)
+  local path, err = process.realpath(given)
+  if not path then return nil, err end
+  local why = trust.refusal(path)
+  if why then return nil, why end
+  os.remove(path .. "/nginx.pid") -- of an earlier one
+  for _, name in ipairs(process.entries(path) or {}) do -- of a time when the folder was another's
+    local found = process.stat(path .. "/" .. name, true)
+    if found and found.type == "link" then os.remove(path .. "/" .. name) end
+  end
+  return path
 end
+
+---Lets nginx's workers, who are another user, get to their own folders in it.
+---@param path string
+function M.open(path) process.chmod(path, OPEN) end
 
 return M

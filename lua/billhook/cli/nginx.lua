@@ -21,7 +21,7 @@ M.threads = 10 -- worker threads and their Lua VMs, for each nginx worker
 M.grace = 30 -- seconds that requests under way may take when nginx stops
 
 local function which(name)
-  if name:find("/", 1, true) then return process.executable(name) and name or nil end
+  if name:find("/", 1, true) then return process.executable(name) and process.realpath(name) end
   for folder in (os.getenv "PATH" or ""):gmatch "[^:]+" do
     if process.executable(folder .. "/" .. name) then return folder .. "/" .. name end
   end
@@ -106,15 +106,23 @@ local frame = [[
 %spid %s;
 error_log stderr %s;
 worker_processes %d;
+worker_rlimit_nofile %d;
 worker_shutdown_timeout %ds;
 thread_pool billhook threads=%d max_queue=65536;
-events { worker_connections 1024; }
+events { worker_connections %d; }
 http {
+  client_header_timeout %ds;
+  client_body_timeout %ds;
+  send_timeout %ds;
+  keepalive_timeout 30s;
+  lingering_time 5s;
+  lingering_timeout 2s;
+  reset_timedout_connection on;
   access_log off;
   server_tokens off;
   default_type application/json;
 %s  client_max_body_size %s;
-  client_body_buffer_size 64k;
+  client_body_buffer_size 32k;
   lua_package_path %s;
   lua_package_cpath %s;
   lua_worker_thread_vm_pool_size %d;
@@ -136,22 +144,57 @@ local function loaded(modules)
   return table.concat(lines)
 end
 
+-- A slow sender costs no more than a connection: there are many, and each has its two files, one
+-- for a body that is too large for memory. Where the system gives fewer files, as many as it gives.
+local connections = { wanted = 8192, least = 256, spare = 256 }
+
+local function most_files(path)
+  local file = io.open(path)
+  local text = file and file:read "*a" or ""
+  if file then file:close() end
+  return tonumber(text:match "Max open files%s+%S+%s+(%d+)") or math.huge
+end
+
+---How many connections, and how many files, a worker has.
+---@param wanted integer|nil
+---@param limits string|nil path of a process's limits, as the kernel shows them
+---@return integer connections
+---@return integer files
+function M.room(wanted, limits)
+  local files = most_files(limits or "/proc/self/limits")
+  local most = math.max(math.floor((files - connections.spare) / 2), connections.least)
+  local count = math.min(wanted or connections.wanted, most)
+  return count, math.min(2 * count + connections.spare, files)
+end
+
+local slow = 10 -- seconds that a sender may be silent, or take for its header
+
 ---The text of an nginx.conf.
 ---@param options table `nginx` (what find gave), `run` (folder), `http` (text), `lua_path`,
 ---  `lua_cpath`, and optionally `user` (name), `group`, `workers`, `body_limit` (bytes),
 ---  `level` (of the error log), `resolv` (path of a resolv.conf), `environ` (path of an environment
----  as the kernel shows it)
+---  as the kernel shows it), `connections` (8192, a worker), `patience` (seconds for a request, of
+---  which 10 may be silent), `cwd`: where the workers go; then the master stays in the run folder
+---  and looks for Lua in the system's folders alone, the workers' paths being the http block's
 ---@return string
 function M.conf(options)
   local run, user = options.run, ""
   if options.user then
     user = ("user %s %s;\n"):format(M.quote(options.user), M.quote(options.group or options.user))
   end
+  local lua_path, lua_cpath = options.lua_path .. ";;", options.lua_cpath .. ";;"
+  if options.cwd then
+    lua_path, lua_cpath = ";;", ";;"
+    user = user .. ("working_directory %s;\n"):format(M.quote(options.cwd))
+  end
+  local count, files = M.room(options.connections)
+  local silence = math.min(options.patience or slow, slow)
   return frame:format(
     loaded(options.nginx.modules), environment(options.environ or "/proc/self/environ"), user,
-    M.quote(run .. "/nginx.pid"), options.level or "warn", options.workers or 1, M.grace,
-    M.threads, temporary(run), options.body_limit or "8m",
-    M.quote(options.lua_path .. ";;"), M.quote(options.lua_cpath .. ";;"), M.threads,
+    M.quote(run .. "/nginx.pid"), options.level or "warn", options.workers or 1,
+    files, M.grace, M.threads, count, silence, silence, silence,
+    temporary(run), options.body_limit or "8m",
+    M.quote(lua_path), M.quote(lua_cpath), M.threads,
     resolver(options.resolv or "/etc/resolv.conf"), options.http)
 end
 
@@ -161,17 +204,18 @@ end
 ---@return string|nil message
 function M.write(options)
   local path = options.run .. "/nginx.conf"
-  local file, err = io.open(path, "w")
-  if not file then return nil, err end
-  file:write(M.conf(options))
-  file:close()
-  return path
+  local ok, err = process.replace(path, M.conf(options))
+  return ok and path, err
 end
 
 -- nginx takes NGINX for a list of sockets. It runs LuaJIT, whatever runs this: another Lua's
 -- shared objects must not be found by it.
-local environment_of_nginx = { NGINX = false }
-if _VERSION ~= "Lua 5.1" then environment_of_nginx.LUA_CPATH = false end
+-- Where its workers set their paths, its master, who is root, has none but the system's.
+local function environment_of(options)
+  local env = { NGINX = false, LUA_PATH = not options.cwd and nil }
+  if _VERSION ~= "Lua 5.1" or options.cwd then env.LUA_CPATH = false end
+  return env
+end
 
 ---Writes nginx.conf and starts nginx, in the foreground of a group of its own.
 ---@param options table as for conf; `nginx`, `lua_path` and `lua_cpath` are found and added
@@ -189,7 +233,7 @@ function M.start(options)
   return require("billhook.cli.children").start(
     { found.binary, "-p", options.run .. "/", "-e", "stderr", "-c", path },
     { name = "nginx", die = "TERM", whole = true, stderr = options.stderr,
-      env = environment_of_nginx })
+      env = environment_of(options), cwd = options.cwd and options.run })
 end
 
 local patience = 15 -- seconds for a first answer

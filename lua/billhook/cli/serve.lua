@@ -18,6 +18,7 @@ local paths = require "billhook.cli.paths"
 local process = require "billhook.process"
 local server = require "billhook.cli.server"
 local term = require "billhook.cli.term"
+local trust = require "billhook.cli.trust"
 
 local M = {}
 
@@ -34,10 +35,19 @@ function M.configure(command)
   local whole = require("billhook.cli").whole
   command:argument("rules", "The rules file.")
   command:option("--listen", "Address and port.", "127.0.0.1:8080"):argname "<host:port>"
-  command:option("--run", "Folder for nginx's files; a temporary one by default."):argname "<dir>"
+  command:option("--run", "Folder for nginx's files, which nobody else may change; a temporary one"
+    .. " by default."):argname "<dir>"
   command:option("--workers", "How many nginx workers.", "1"):convert(whole(1, 256)):argname "<n>"
   command:option("--jobs", "How many rules at once, in a process each.", "1")
     :convert(whole(1, 64)):argname "<n>"
+  command:option("--patience", "Seconds in which a delivery must have come, however slowly.", "30")
+    :convert(whole(1, 3600)):argname "<s>"
+  command:option("--connections", "How many at once, for each nginx worker; less where the limit of"
+    .. " open files is low."):convert(whole(64, 65536)):argname "<n>"
+  command:option("--per-address", "How many at once from an address; 0: any number. A proxy on this"
+    .. " machine is not counted.", "100"):convert(whole(0, 65536)):argname "<n>"
+  command:option("--proxy", "A proxy's address: the senders that it names in X-Forwarded-For are"
+    .. " counted in its place. May be repeated."):count "*":argname "<address>"
   command:epilog [[
 Each account of the rules file receives at /webhooks/<account>; there are also
 /healthz and /metrics. TERM, INT and QUIT end it when what is under way is
@@ -46,11 +56,25 @@ done; a second one ends it at once; HUP reads the rules again.
 Example: billhook serve rules.lua --listen 127.0.0.1:8080]]
 end
 
+-- Who else than root may change what the rules consist of: root does not run it, that user does.
+local function find_author(self)
+  if process.uid() ~= 0 then return true end
+  local author, path = trust.author(self.rules)
+  if author == nil then return nil, path end
+  if author and not self.author then
+    term.say(("the rules are loaded as %s, who may change %s"):format(author.name, path))
+  end
+  self.author = author or nil
+  return true
+end
+
 -- Reads the rules in a child: whatever they do on loading, they do not do it in here. Gives what
 -- `work --check` prints.
 local function examine(self)
+  local ok, err = find_author(self)
+  if not ok then return nil, err end
   local how, text = children.output(paths.again("work", self.rules, "--check"), {
-    name = "rules", folder = self.run,
+    name = "rules", folder = self.run, user = self.author and self.author.name,
   })
   if how ~= "exit 0" then return nil, ("%s does not load (%s)"):format(self.rules, how or text) end
   local needs = require("billhook.json").decode((text:match "([^\n]*)\n*$"))
@@ -58,19 +82,25 @@ local function examine(self)
   return needs
 end
 
--- Who owns the inbox, or will: the folder's owner. nil: whoever we are.
-local function owner(inbox)
-  local path = inbox:match "^sqlite:(.+)$"
-  if not path or process.uid() ~= 0 then return nil end
-  local found = process.stat(path) or process.stat(path:match "^(.*)/[^/]*$" or ".")
-  return found and process.user(found.uid)
+local not_theirs = "%s may change the rules, and the inbox is not %s's: root runs them as neither"
+
+-- Who receives and runs the rules: the inbox's owner. false: whoever we are.
+local function user_of(self, inbox)
+  local user, err = trust.owner(inbox)
+  if user == nil then return nil, err end
+  local author = self.author
+  if author and not inbox:find "^sqlite:" then return author end
+  if author and not (user and user.uid == author.uid) then
+    return nil, not_theirs:format(author.name, author.name)
+  end
+  return user
 end
 
 local function start_work(self)
   if self.work then return end
   local err
   self.work, err = children.start(paths.again("work", self.rules, "--jobs", self.jobs), {
-    name = "work", user = self.user and self.user.uid ~= 0 and self.user.name or nil,
+    name = "work", user = self.user and self.user.name or nil,
   })
   if not self.work then term.say(err) end
   self.work_due = nil
@@ -102,12 +132,25 @@ end
 -- What is larger than any account takes is not even read; each account's own limit is below.
 local function body_limit(needs) return needs.limit + 65536 end
 
+-- What the rules need now, and a configuration for it.
+local function renewed(self)
+  local needs, err = examine(self)
+  if not needs then return nil, err end
+  local user, why = user_of(self, needs.inbox)
+  if user == nil then return nil, why end
+  if (user and user.uid) ~= (self.user and self.user.uid) then
+    return nil, "the inbox is now another user's: start serve again"
+  end
+  self.conf.body_limit = body_limit(needs)
+  local ok
+  ok, err = nginx.write(self.conf)
+  return ok and needs, err
+end
+
 local function reload(self)
   if self.stopping then return end
-  local needs, err = examine(self)
+  local needs, err = renewed(self)
   if not needs then return term.say("not reloaded: " .. err) end
-  self.conf.body_limit = body_limit(needs)
-  nginx.write(self.conf)
   self.nginx:signal "HUP"
   if self.work then
     self.work:signal "TERM"
@@ -187,16 +230,41 @@ local function watch(self)
   end
 end
 
-local function launch(self, needs, args)
-  self.user = owner(needs.inbox)
-  if self.user and args.run then process.chown(self.run, self.user.uid, self.user.gid) end
+-- As root, only what root alone may change is read in nginx's master: its workers, who are another
+-- user, find the rest.
+local function configuration(self, needs, args)
   local user = self.user or process.user(process.uid())
+  local conf = { run = self.run, workers = args.workers, body_limit = body_limit(needs),
+    connections = args.connections, patience = args.patience }
+  local http_paths
+  if process.uid() == 0 then
+    conf.user, conf.group, conf.cwd = user and user.name, user and user.group, process.realpath "."
+    local lua_path, lua_cpath = paths.luajit()
+    if not lua_path then return nil, lua_cpath end
+    local more = os.getenv "LUA_PATH"
+    if more then lua_path = lua_path .. ";" .. more:gsub(";;+", ";") end
+    http_paths = { lua_path = lua_path, lua_cpath = lua_cpath }
+  end
+  conf.http = server.http(self.rules, { host = self.host, port = self.port,
+    workers = args.workers, connections = args.connections, patience = args.patience,
+    per_address = args.per_address, proxies = args.proxy }, http_paths)
+  return conf
+end
+
+local walled = "%s: %s cannot get through %s"
+
+local function launch(self, needs, args)
   local err, status
-  self.conf = {
-    run = self.run, http = server.http(self.rules, self.host, self.port), workers = args.workers,
-    user = process.uid() == 0 and user and user.name or nil, group = user and user.group,
-    body_limit = body_limit(needs),
-  }
+  self.user, err = user_of(self, needs.inbox)
+  if self.user == nil then return nil, err end
+  if self.user then
+    folder.open(self.run)
+    local wall = trust.wall(self.user, self.run)
+    if wall then return nil, walled:format(self.run, self.user.name, wall) end
+    term.say(("runs as %s, whose inbox it is"):format(self.user.name))
+  end
+  self.conf, err = configuration(self, needs, args)
+  if not self.conf then return nil, err end
   self.nginx, err = nginx.start(self.conf)
   if not self.nginx then return nil, err end
   status, err = nginx.await(self.nginx, { url = self.url .. "/healthz", run = self.run,
@@ -248,7 +316,8 @@ function M.run(args)
   local run
   run, err = folder.make(args.run)
   if not run then return nil, err end
-  local self = { rules = args.rules, run = run, host = host, port = port, leaving = {},
+  local rules = process.uid() == 0 and process.realpath(args.rules) or args.rules
+  local self = { rules = rules, run = run, host = host, port = port, leaving = {},
     jobs = ("%d"):format(args.jobs), url = nginx.url(host, port) }
   divert(self)
   local code, message

@@ -6,23 +6,36 @@ local M = {}
 
 local text = [[
   lua_shared_dict billhook 1m;
+$PROXIES  map $remote_addr $billhook_sender { # who is on this machine is a proxy, and not counted
+    127.0.0.1 "";
+    ::1 "";
+    unix: "";
+    default $binary_remote_addr;
+  }
+  limit_conn_zone $billhook_sender zone=billhook_senders:2m;
+  limit_conn_zone $server_port zone=billhook_all:64k;
+  limit_conn_log_level info;
   init_worker_by_lua_block {
+    $PATHS
     local ffi = require "ffi" -- no worker outlives a master that was killed with -9
     ffi.cdef "int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long);"
     ffi.C.prctl(1, 9, 0, 0, 0)
     require("billhook.openresty").start(
-      assert(require("billhook.cli.rules").load $RULES), { work = false })
+      assert(require("billhook.cli.rules").load $RULES), { work = false, body_time = $PATIENCE })
   }
   server {
     listen $LISTEN;
     error_page 413 @large;
+    error_page 503 @busy;
     log_by_lua_block {
       if ngx.status >= 400 then
         require("billhook.openresty").count(assert(require("billhook.cli.rules").load $RULES))
       end
     }
     location ~ ^/webhooks/([^/]+)$ {
-      content_by_lua_block {
+      reset_timedout_connection off; # a refusal reaches whoever still sends his body
+      limit_conn billhook_all $MOST; # the rest is for who looks after this
+$PER_ADDRESS      content_by_lua_block {
         require("billhook.openresty").receive(
           assert(require("billhook.cli.rules").load $RULES), ngx.var[1])
       }
@@ -38,18 +51,44 @@ local text = [[
       }
     }
     location / { return 404 '{"error":"not found"}'; }
-    location @large { return 413 '{"error":"body too large"}'; }
+    location @busy {
+      reset_timedout_connection off;
+      add_header Retry-After 5 always;
+      return 503 '{"error":"too many connections"}';
+    }
+    location @large {
+      reset_timedout_connection off;
+      return 413 '{"error":"body too large"}';
+    }
   }
 ]]
 
 ---The http block.
----@param rules string path of the rules file
----@param host string
----@param port string
+---@param options table `host`, `port`; `workers`, `connections`, `patience`: as nginx.conf takes
+---  them; `per_address`: connections that one address may have (0: any); `proxies`: addresses whose
+---  X-Forwarded-For is believed
+---@param paths table|nil `lua_path` and `lua_cpath`, where only the workers may have them
 ---@return string
-function M.http(rules, host, port)
-  local values = { RULES = "(" .. nginx.lua_quote(rules) .. ")", LISTEN = host .. ":" .. port }
-  return (text:gsub("%$(%u+)", values))
+function M.http(rules, options, paths)
+  local all = (options.workers or 1) * math.floor(nginx.room(options.connections) * 3 / 4)
+  local values = { RULES = "(" .. nginx.lua_quote(rules) .. ")",
+    LISTEN = options.host .. ":" .. options.port, PATHS = "", PROXIES = "", PER_ADDRESS = "",
+    MOST = ("%d"):format(all), PATIENCE = ("%d"):format(options.patience) }
+  for _, address in ipairs(options.proxies) do
+    values.PROXIES = values.PROXIES .. ("  set_real_ip_from %s;\n"):format(nginx.quote(address))
+  end
+  if #options.proxies > 0 then
+    values.PROXIES = values.PROXIES .. "  real_ip_header X-Forwarded-For;\n"
+      .. "  real_ip_recursive on;\n"
+  end
+  if options.per_address > 0 then
+    values.PER_ADDRESS = ("      limit_conn billhook_senders %d;\n"):format(options.per_address)
+  end
+  if paths then
+    values.PATHS = ("package.path, package.cpath = %s .. package.path, %s .. package.cpath")
+      :format(nginx.lua_quote(paths.lua_path .. ";"), nginx.lua_quote(paths.lua_cpath .. ";"))
+  end
+  return (text:gsub("%$([%u_]+)", values))
 end
 
 return M

@@ -92,6 +92,12 @@ function M.run(args)
   local app, err = require("billhook.cli.rules").load(args.rules)
   if not app then return nil, err end
   if args.check then return check(app) end
+  local trust = require "billhook.cli.trust"
+  local file
+  file, err = trust.inbox(app.inbox)
+  if file == nil then return nil, err end
+  local stranger = not args.job and trust.stranger(app.inbox)
+  if stranger then require("billhook.cli.term").say(stranger) end
   if not (args.once or args.job) then
     return require("billhook.cli.jobs").run(app, args.rules, args.jobs)
   end

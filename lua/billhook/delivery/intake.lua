@@ -142,6 +142,29 @@ function M.refused(app, account, status, code, message)
     { account = name, status = status, code = code, message = message })
 end
 
+---What can be refused before the body is there, so that a stranger's is not waited for: nil, or a
+---status, a reply and its headers.
+---@param app table
+---@param account any
+---@param headers table
+---@param length integer|nil bytes of the body, where they are told
+---@return integer|nil, string|nil, table|nil
+function M.early(app, account, headers, length)
+  local client = app.accounts[account]
+  local status, code, message = 404, "account", nil
+  if client then
+    local hook = client.webhook or {}
+    status, code = 413, "size"
+    if not (length and length > (hook.limit or DEFAULT_LIMIT)) then
+      local ok, why, detail = core.verify.headers(client.vendor, headers, hook.keys)
+      status, code, message = not ok and (STATUS[why] or 503) or nil, why, detail
+    end
+  end
+  if not status then return nil end
+  M.refused(app, account, status, code, message)
+  return M.refusal(status)
+end
+
 ---Events of a delivery; or a status, a reply and its headers.
 ---@param app table
 ---@param account any

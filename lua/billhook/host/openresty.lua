@@ -22,6 +22,7 @@ local M = {}
 local default_limit = 8 * 1024 * 1024
 local chains = 4 -- rules side by side in one nginx worker
 local idle = 1 -- seconds between two looks for due deliveries
+local body_time = 30 -- seconds in which a body must be here, however slowly it trickles
 local looking = 2 -- seconds between two looks for rules that take too long
 local handing_over = 10 -- seconds between two times at which counts go into the inbox
 
@@ -65,11 +66,20 @@ local function from_file(path, limit)
   return body, 503
 end
 
+-- nginx's time-out is between two reads: who sends a byte now and then would never meet it. What
+-- exits while the body is being read ends the connection, too.
+local function await_body()
+  local guard = ngx.thread.spawn(function()
+    ngx.sleep(body_time)
+    ngx.exit(408)
+  end)
+  ngx.req.read_body()
+  ngx.thread.kill(guard)
+end
+
 -- The raw body, from memory or from the file that nginx has written it to; or nil, a status.
 local function read_body(limit)
-  local length = tonumber(ngx.var.content_length)
-  if length and length > limit then return nil, 413 end
-  ngx.req.read_body()
+  await_body()
   local body = ngx.req.get_body_data()
   if body then
     if #body > limit then return nil, 413 end
@@ -104,14 +114,14 @@ local function handle(app, account)
     log(ngx.ERR, tostring(err))
     return say(intake.refusal(503))
   end
-  local known = app.accounts[account]
-  local body, status, why = "", nil, nil
-  if known then
-    body, status, why = read_body(known.webhook and known.webhook.limit or default_limit)
-  end
+  local given = ngx.req.get_headers(0, true)
+  local status, answer, fields = intake.early(app, account, given, tonumber(ngx.var.content_length))
+  if status then return told(status, answer, fields) end
+  local hook = app.accounts[account].webhook
+  local body, code, why = read_body(hook and hook.limit or default_limit)
   if why then log(ngx.ERR, "body file: ", why) end
-  if not body then return say(intake.refusal(status)) end
-  local events, reply, headers = app:examine(account, ngx.req.get_headers(0, true), body)
+  if not body then return say(intake.refusal(code)) end
+  local events, reply, headers = app:examine(account, given, body)
   if type(events) == "number" then return told(events, reply, headers) end
   return told(admit(app, state, events))
 end
@@ -172,7 +182,9 @@ function M.count(app)
   local status = ngx.status
   if status < 400 or ngx.ctx.billhook_told then return end
   local account = (ngx.var.uri or ""):match("^/webhooks/([^/]+)$")
-  intake.refused(app, account, status, codes[status] or tostring(status))
+  local code = codes[status] or tostring(status)
+  if ngx.var.limit_conn_status == "REJECTED" then code = "connections" end
+  intake.refused(app, account, status, code)
 end
 
 -- Also when nginx quits: what was counted since is not lost.
@@ -232,18 +244,20 @@ local function watch_over(app)
   end))
 end
 
-local known_options = { work = "boolean", pool = "string", vms = "number" }
+local known_options = { work = "boolean", pool = "string", vms = "number", body_time = "number" }
 
 --- In init_worker: makes the worker VMs, and runs rules from timers.
 ---@param app table what billhook.app gave
 ---@param options table|nil work (true): run rules here; pool ("billhook"): the thread_pool's
----  name; vms (10): lua_worker_thread_vm_pool_size, or less where other code uses some of them
+---  name; vms (10): lua_worker_thread_vm_pool_size, or less where other code uses some of them;
+---  body_time (30): seconds in which the whole body of a delivery must have come
 function M.start(app, options)
   options = options or {}
   for name, value in pairs(options) do
     if type(value) ~= known_options[name] then error("start: bad option: " .. tostring(name), 2) end
   end
   if ngx.worker.id() == nil then return end -- a helper process serves nobody
+  body_time = options.body_time or body_time
   if options.pool or options.vms then
     gate.configure { pool = options.pool, vms = options.vms }
   end

@@ -54,7 +54,7 @@ build = {
       libraries = { "curl" },
     },
     ["billhook.sqlite"] = {
-      sources = { "src/sqlite.c", "src/gather.c" },
+      sources = { "src/sqlite.c", "src/place.c" },
       libraries = { "sqlite3" },
     },
     ["billhook.process"] = { sources = {

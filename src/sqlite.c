@@ -2,15 +2,30 @@
 ** sqlite.c - luaopen_billhook_sqlite: the few calls of libsqlite3 that the
 ** inbox needs, and no more.
 **
-**   db = sqlite.open(path [, {busy_timeout = ms}])   or nil, code, message
+**   db = sqlite.open(path [, {busy_timeout = ms, create = false}])
+**                            or nil, code, message
 **   db:exec(sql)             true; any number of statements, no values
 **   db:query(sql, ...)       rows, and how many it has changed; one statement,
 **                            a value a parameter
-**   db:gather()              its log is written by few calls from now on;
-**                            false: it has none that is synced at commits
-**   db:moved()               has its file, or one of the two that stand beside
-**                            it, been renamed, replaced or deleted?
+**   db:note()                what is at its path now belongs together: its file,
+**                            the log and the log's index
+**   db:moved()               what of that has been renamed, replaced or deleted
+**                            ("file", "log", "index") or cut off ("size")
+**                            since; or false
+**   db:rescue()              true once all that was committed is in the file,
+**                            wherever that is, and the log is empty; where
+**                            another file is at the path, the log gives up its
+**                            name
+**   db:checkpoint()          true once all that was committed is in the file
+**   db:alone()               has nobody else opened the same log with note()?
+**   db:keep_log()            closing it leaves the log as it is
 **   db:close()
+**   sqlite.look(path)        { file, size, log, log_size, of, index }: ids, what
+**                            is not there is nil; `of`: whose log it is
+**   sqlite.make(path)        an empty file for its owner alone, where none is
+**   sqlite.remove_log(path)  the names of log and index
+**   lock = sqlite.lock(path, ms)   one at a time does what changes these;
+**   lock:release()           whoever cannot have it in time goes on without
 **
 ** A row is a table by column name, with NULL as absence. Integers stay
 ** integers (on LuaJIT up to 2^53, text beyond), strings are bound as TEXT,
@@ -24,7 +39,7 @@
 ** close it (that would end the parent's locks).
 */
 #include "compat.h"
-#include "gather.h"
+#include "place.h"
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
@@ -40,12 +55,18 @@ BILLHOOK_API int luaopen_billhook_sqlite(lua_State *L);
 #define SLOTS    256 /* for kept statements; a power of two */
 #define WAYS     8   /* slots that a text may be kept in */
 
+#define LOCKMETA  "billhook.sqlite.lock"
+#define PATIENCE  200  /* ms that a rescue waits for locks */
+#define LOCK_WAIT 2000 /* ms that closing waits for others' changes */
+
 typedef struct database {
   sqlite3 *db; /* NULL: closed */
   pid_t opener;
   int patience;            /* ms that a lock of another is waited for */
   struct timespec waiting; /* since when */
-  struct stat beside[2], folder; /* st_ino 0: not seen yet */
+  char path[PATH_MAX]; /* as it was given, absolute */
+  place noted;         /* file.st_ino 0: nothing yet */
+  int log;             /* holds a shared lock on the log; -1: none */
   sqlite3_stmt *kept[SLOTS];
 } database;
 
@@ -158,17 +179,100 @@ static database *todb(lua_State *L, const char **why) {
   return *why == NULL ? d : NULL;
 }
 
+/* --- what is where ---------------------------------------------------- */
+
+static const char *moved(database *d) {
+  if (d->noted.file.st_ino == 0) return NULL;
+  return place_moved(&d->noted, d->path);
+}
+
+/* Somebody who is none of us has a log of his own with our index. */
+static int mixed_up(database *d) {
+  place now;
+  return place_look(&now, d->noted.path) == 0 && now.log.st_ino != 0 &&
+         !place_same(&now.log, &d->noted.log) &&
+         place_same(&now.index, &d->noted.index);
+}
+
+static int log_is_empty(database *d) {
+  sqlite3_file *file = NULL;
+  sqlite3_int64 size = -1;
+  if (sqlite3_file_control(d->db, "main", SQLITE_FCNTL_JOURNAL_POINTER,
+                           &file) != SQLITE_OK ||
+      file == NULL || file->pMethods == NULL)
+    return 0;
+  return file->pMethods->xFileSize(file, &size) == SQLITE_OK && size == 0;
+}
+
+/* Another file is at the path, and is to have a log of its own. Where none is
+** there, the names say that one is missing. */
+static void give_up_names(database *d) {
+  place now;
+  if (place_look(&now, d->path) == 0 && now.file.st_ino != 0 &&
+      !place_same(&now.file, &d->noted.file) &&
+      strcmp(now.path, d->noted.path) == 0)
+    place_remove(&d->noted);
+}
+
+/* All that is in the log goes into the file, by the descriptors that are open,
+** under the locks of all who have them. Then the names are given up under the
+** lock of a writer: others look at the names once they have that lock, so
+** nobody writes to this log any more. */
+static int rescue(database *d) {
+  int code = SQLITE_BUSY, patience = d->patience, tries;
+  if (!sqlite3_get_autocommit(d->db))
+    sqlite3_exec(d->db, "ROLLBACK", NULL, NULL, NULL);
+  if (mixed_up(d)) return SQLITE_PROTOCOL;
+  d->patience = PATIENCE;
+  for (tries = 0; tries < 3; tries++) {
+    int empty;
+    code = sqlite3_wal_checkpoint_v2(
+        d->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    if (code == SQLITE_OK)
+      code = sqlite3_exec(d->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    if (code != SQLITE_OK) break;
+    empty = log_is_empty(d);
+    if (empty) give_up_names(d);
+    sqlite3_exec(d->db, "ROLLBACK", NULL, NULL, NULL);
+    if (empty) break;
+    code = SQLITE_BUSY;
+  }
+  d->patience = patience;
+  return code;
+}
+
+/* The last to close a file writes its log into it and deletes what has the
+** log's name, whatever that is by now. */
+static void close_safely(database *d) {
+  const char *what;
+  int lock = -1;
+  if (d->noted.file.st_ino != 0) {
+    lock = place_lock(d->noted.path, LOCK_WAIT);
+    what = moved(d);
+    if (what != NULL) {
+      if (strcmp(what, "size") != 0) rescue(d);
+      sqlite3_db_config(d->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    }
+  }
+  sqlite3_close_v2(d->db);
+  place_unlock(d->log);
+  d->log = -1;
+  place_unlock(lock);
+}
+
 static int l_close(lua_State *L) {
   database *d = check(L);
-  sqlite3 *db = d->db;
   int i;
-  d->db = NULL;
-  if (db == NULL || d->opener != getpid()) return 0;
+  if (d->db == NULL || d->opener != getpid()) {
+    d->db = NULL;
+    return 0;
+  }
   for (i = 0; i < SLOTS; i++) {
     sqlite3_finalize(d->kept[i]);
     d->kept[i] = NULL;
   }
-  sqlite3_close_v2(db);
+  close_safely(d);
+  d->db = NULL;
   return 0;
 }
 
@@ -186,14 +290,27 @@ static void private_file(const char *path) {
     (void)!mknod(path, S_IFREG | S_IRUSR | S_IWUSR, 0);
 }
 
-static int busy_timeout(lua_State *L, int i) {
+static int busy_timeout(lua_State *L, int i, int *create) {
   int ms = 5000;
+  *create = 1;
   if (lua_isnoneornil(L, i)) return ms;
   luaL_checktype(L, i, LUA_TTABLE);
   lua_getfield(L, i, "busy_timeout"); /* [timeout] */
   if (!lua_isnil(L, -1)) ms = (int)luaL_checknumber(L, -1);
-  lua_pop(L, 1);
+  lua_getfield(L, i, "create"); /* [timeout create] */
+  *create = lua_isnil(L, -1) || lua_toboolean(L, -1);
+  lua_pop(L, 2);
   return ms;
+}
+
+/* the process may change its folder later */
+static void note_path(database *d, const char *path) {
+  size_t n = 0;
+  if (path[0] != '/' && getcwd(d->path, sizeof(d->path) - 1) != NULL) {
+    n = strlen(d->path);
+    d->path[n++] = '/';
+  }
+  if (n + strlen(path) < sizeof(d->path)) strcpy(d->path + n, path);
 }
 
 static long since(const struct timespec *then, const struct timespec *now) {
@@ -217,17 +334,20 @@ static int wait_for_lock(void *p, int count) {
 
 static int l_open(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
-  int timeout = busy_timeout(L, 2), code;
+  int create, timeout = busy_timeout(L, 2, &create), code;
   database *d = (database *)lua_newuserdatauv(L, sizeof(*d), 0);
   memset(d, 0, sizeof(*d));
+  d->log = -1;
   d->opener = getpid();
   luaL_setmetatable(L, METANAME);
   if (!sqlite3_threadsafe())
     return refuse(L, "SQLITE_MISUSE", "libsqlite3 is built without threads");
-  private_file(path);
-  code = sqlite3_open_v2(
-      path, &d->db,
-      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+  if (create) private_file(path);
+  note_path(d, path);
+  code = sqlite3_open_v2(path, &d->db,
+                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX |
+                             (create ? SQLITE_OPEN_CREATE : 0),
+                         NULL);
   if (d->db == NULL) return refuse(L, "SQLITE_NOMEM", "out of memory");
   if (code != SQLITE_OK) /* the userdata closes it */
     return fail(L, d, sqlite3_extended_errcode(d->db));
@@ -400,68 +520,132 @@ static int l_exec(lua_State *L) {
   return 1;
 }
 
-static int l_gather(lua_State *L) {
-  const char *why;
-  database *d = todb(L, &why);
-  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
-  lua_pushboolean(L, gather_log(d->db));
+static void set_id(lua_State *L, const char *name, const struct stat *st,
+                   const char *size) {
+  char id[PLACE_ID];
+  if (st->st_ino == 0) return;
+  place_id(st, id);
+  lua_pushstring(L, id);
+  lua_setfield(L, -2, name);
+  if (size == NULL) return;
+  lua_pushnumber(L, (lua_Number)st->st_size);
+  lua_setfield(L, -2, size);
+}
+
+static int l_look(lua_State *L) {
+  place p;
+  lua_newtable(L); /* [place] */
+  if (place_look(&p, luaL_checkstring(L, 1)) != 0) return 1;
+  set_id(L, "file", &p.file, "size");
+  set_id(L, "log", &p.log, "log_size");
+  set_id(L, "index", &p.index, NULL);
+  if (p.of[0] == '\0') return 1;
+  lua_pushstring(L, p.of);
+  lua_setfield(L, -2, "of");
   return 1;
 }
 
-/* Such a file would take what is written to it, and nobody would find it. */
-static int same(const struct stat *a, const struct stat *b) {
-  return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
-}
-
-/* The log and its index are held open under names that others go by, too: who
-** finds them gone makes new ones, and neither sees what the other writes. They
-** keep their places for as long as anybody has the file open. */
-static int strayed(database *d, const char *name, int i) {
-  static const char *const ends[2] = {"-wal", "-shm"};
-  char path[PATH_MAX];
-  struct stat st;
-  int n = snprintf(path, sizeof(path), "%s%s", name, ends[i]);
-  if (n < 0 || (size_t)n >= sizeof(path)) return 0;
-  if (stat(path, &st) != 0)
-    return d->beside[i].st_ino != 0 && (errno == ENOENT || errno == ENOTDIR);
-  if (d->beside[i].st_ino == 0) d->beside[i] = st;
-  return !same(&d->beside[i], &st);
-}
-
-/* Is the folder as it was when it was looked into? What changed in it shortly
-** before could have changed again within the same tick of the clock. */
-static int untouched(database *d, const char *name) {
-  const char *end = strrchr(name, '/');
-  char path[PATH_MAX];
-  struct stat st, *seen = &d->folder;
-  struct timespec now;
-  if (end == NULL || (size_t)(end - name) >= sizeof(path) - 1) return 0;
-  memcpy(path, name, (size_t)(end - name) + 1);
-  path[end - name + 1] = '\0';
-  if (stat(path, &st) != 0) return 0;
-  if (same(seen, &st) && seen->st_mtim.tv_sec == st.st_mtim.tv_sec &&
-      seen->st_mtim.tv_nsec == st.st_mtim.tv_nsec)
-    return 1;
-  clock_gettime(CLOCK_REALTIME, &now);
-  memset(seen, 0, sizeof(*seen));
-  if (st.st_mtim.tv_sec + 1 < now.tv_sec) *seen = st;
+static int l_make(lua_State *L) {
+  private_file(luaL_checkstring(L, 1));
   return 0;
 }
 
-static int l_moved(lua_State *L) {
-  const char *why, *name;
+static int l_remove_log(lua_State *L) {
+  place p;
+  if (place_look(&p, luaL_checkstring(L, 1)) == 0) place_remove(&p);
+  return 0;
+}
+
+static int l_lock(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  int ms = (int)luaL_checknumber(L, 2);
+  int *fd = (int *)lua_newuserdatauv(L, sizeof(*fd), 0);
+  *fd = -1;
+  luaL_setmetatable(L, LOCKMETA);
+  *fd = place_lock(path, ms);
+  return 1;
+}
+
+static int l_release(lua_State *L) {
+  int *fd = (int *)luaL_checkudata(L, 1, LOCKMETA);
+  place_unlock(*fd);
+  *fd = -1;
+  return 0;
+}
+
+static int l_note(lua_State *L) {
+  const char *why;
   database *d = todb(L, &why);
-  int moved = 0, code;
   if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
-  name = sqlite3_db_filename(d->db, "main");
-  if (name != NULL && *name != '\0' && !untouched(d, name)) {
-    code =
-        sqlite3_file_control(d->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-    moved = (code == SQLITE_OK && moved) || strayed(d, name, 0) ||
-            strayed(d, name, 1);
-    if (moved) d->folder.st_ino = 0;
+  place_unlock(d->log);
+  d->log = -1;
+  if (place_look(&d->noted, d->path) == 0 && d->noted.log.st_ino != 0) {
+    place_mark(&d->noted);
+    d->log = place_share(&d->noted);
   }
-  lua_pushboolean(L, moved);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int l_moved(lua_State *L) {
+  const char *why, *what;
+  database *d = todb(L, &why);
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  what = moved(d);
+  if (what != NULL) {
+    lua_pushstring(L, what);
+  } else {
+    lua_pushboolean(L, 0);
+  }
+  return 1;
+}
+
+static int saved(lua_State *L, int code) {
+  if (code == SQLITE_PROTOCOL)
+    return refuse(L, codename(code), "another log was put beside the file");
+  if (code != SQLITE_OK) return refuse(L, codename(code), sqlite3_errstr(code));
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int l_rescue(lua_State *L) {
+  const char *why;
+  database *d = todb(L, &why);
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  return saved(L, rescue(d));
+}
+
+static int checkpoint(database *d) {
+  int in_log = 0, in_file = 0, code;
+  if (mixed_up(d)) return SQLITE_PROTOCOL;
+  code = sqlite3_wal_checkpoint_v2(d->db, "main", SQLITE_CHECKPOINT_PASSIVE,
+                                   &in_log, &in_file);
+  if (code == SQLITE_OK && in_log == in_file) return SQLITE_OK;
+  return sqlite3_wal_checkpoint_v2(d->db, "main", SQLITE_CHECKPOINT_FULL, NULL,
+                                   NULL);
+}
+
+static int l_checkpoint(lua_State *L) {
+  const char *why;
+  database *d = todb(L, &why);
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  return saved(L, checkpoint(d));
+}
+
+static int l_alone(lua_State *L) {
+  const char *why;
+  database *d = todb(L, &why);
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  lua_pushboolean(L, place_alone(d->log));
+  return 1;
+}
+
+static int l_keep_log(lua_State *L) {
+  const char *why;
+  database *d = todb(L, &why);
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  sqlite3_db_config(d->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+  lua_pushboolean(L, 1);
   return 1;
 }
 
@@ -477,27 +661,41 @@ static int l_namespace(lua_State *L) {
 /* --- registration ----------------------------------------------------- */
 
 static const luaL_Reg methods[] = {
-    {"exec", l_exec},     {"query", l_query},         {"gather", l_gather},
-    {"moved", l_moved},   {"close", l_close},         {"__gc", l_close},
-    {"__close", l_close}, {"__tostring", l_tostring}, {NULL, NULL},
+    {"exec", l_exec},     {"query", l_query},   {"note", l_note},
+    {"moved", l_moved},   {"rescue", l_rescue}, {"keep_log", l_keep_log},
+    {"alone", l_alone},   {"checkpoint", l_checkpoint},
+    {"close", l_close},   {"__gc", l_close},    {"__close", l_close},
+    {"__tostring", l_tostring}, {NULL, NULL},
 };
 
-static const luaL_Reg functions[] = {
-    {"open", l_open},
-    {"namespace", l_namespace},
+static const luaL_Reg lock_methods[] = {
+    {"release", l_release},
+    {"__gc", l_release},
     {NULL, NULL},
 };
 
-int luaopen_billhook_sqlite(lua_State *L) {
-  luaL_newmetatable(L, METANAME); /* [meta] */
-  luaL_setfuncs(L, methods, 0);
+static const luaL_Reg functions[] = {
+    {"open", l_open}, {"look", l_look},
+    {"make", l_make}, {"remove_log", l_remove_log},
+    {"lock", l_lock}, {"namespace", l_namespace},
+    {NULL, NULL},
+};
+
+static void new_class(lua_State *L, const char *name, const luaL_Reg *with) {
+  luaL_newmetatable(L, name); /* [meta] */
+  luaL_setfuncs(L, with, 0);
   lua_pushvalue(L, -1);
   lua_setfield(L, -2, "__index");
-  lua_pushliteral(L, METANAME);
+  lua_pushstring(L, name);
   lua_setfield(L, -2, "__name");
   lua_pushboolean(L, 0);
   lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
+}
+
+int luaopen_billhook_sqlite(lua_State *L) {
+  new_class(L, METANAME, methods);
+  new_class(L, LOCKMETA, lock_methods);
   luaL_newlib(L, functions);
   lua_pushstring(L, sqlite3_libversion());
   lua_setfield(L, -2, "version");

@@ -40,6 +40,8 @@ local M = {}
 local App = {}
 App.__index = App
 
+local REPEAT = 60 -- seconds between two lines of one complaint
+local COMPLAINTS = 50 -- different ones that are remembered
 local SUSPICION = 30 -- seconds for which a delivery that was not stored speaks against the inbox
 
 -- --- options ----------------------------------------------------------------
@@ -237,6 +239,30 @@ function App:admitted(events, results)
   return intake.success()
 end
 
+---Logs an error; the same message once a minute, whoever has it, for what has it may have it
+---hundreds of times a second. `more`: how often it was not logged.
+---@param name string
+---@param fields table with message
+---@return boolean logged
+function App:complain(name, fields)
+  local now, told = core.text.monotonic(), self.complaints
+  if not told or told.count >= COMPLAINTS then told = { count = 0, by = {} } end
+  self.complaints = told
+  local last = told.by[fields.message]
+  if last and now < last.at + REPEAT then
+    last.more = last.more + 1
+    return false
+  end
+  if last and last.more > 0 then fields.more = last.more end
+  if not last then told.count = told.count + 1 end
+  told.by[fields.message] = { at = now, more = 0 }
+  self.log("error", name, fields)
+  return true
+end
+
+-- Errors that last until a person does something, whatever is delivered.
+local LASTING = { INBOX_MOVED = true, SQLITE_CANTOPEN = true }
+
 ---The answer where the inbox could not take them.
 ---@param events table[] of one account
 ---@param why table
@@ -245,8 +271,13 @@ function App:not_stored(events, why)
   local account = events[1] and events[1].account or "?"
   self.trouble = { at = core.text.monotonic(), why = why }
   metrics.add(self, "delivery not_stored " .. account)
-  self.log("error", "not_stored", { account = account, events = #events, message = tostring(why),
-    id = events[1] and account .. ":" .. events[1].id, answer = 503 })
+  local fields = { account = account, events = #events, message = tostring(why),
+    id = events[1] and account .. ":" .. events[1].id, answer = 503 }
+  if LASTING[why.code] then
+    self:complain("not_stored", fields)
+  else
+    self.log("error", "not_stored", fields)
+  end
   return intake.refusal(503)
 end
 

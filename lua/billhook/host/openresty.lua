@@ -27,8 +27,6 @@ local handing_over = 10 -- seconds between two times at which counts go into the
 
 local started = setmetatable({}, { __mode = "k" }) -- app -> what this worker keeps about it
 
-local complaints = {} -- what was last complained about, by name
-
 local function log(level, ...) ngx.log(level, "billhook: ", ...) end
 
 local function say(status, body, headers)
@@ -126,14 +124,6 @@ function M.receive(app, account)
   if not ngx.headers_sent then say(intake.refusal(503)) end
 end
 
--- What asks for health and metrics asks every few seconds.
-local function complain_once(app, name, message)
-  local last = complaints[name]
-  if last and last.message == message and ngx.now() < last.at + 60 then return end
-  complaints[name] = { message = message, at = ngx.now() }
-  app.log("error", name, { message = message })
-end
-
 --- Content handler: 200 while the inbox takes something, else 503.
 ---@param app table
 function M.healthz(app)
@@ -141,7 +131,7 @@ function M.healthz(app)
   local well
   if state then well, err = app:health() end
   if well then return say(200, '{"ok":true}') end
-  complain_once(app, "unhealthy", tostring(err))
+  app:complain("unhealthy", { message = tostring(err) })
   return told(intake.refusal(503))
 end
 
@@ -156,7 +146,7 @@ function M.metrics(app, extra)
   end
   local text
   text, err = metrics.text(app, extra)
-  if err then complain_once(app, "no_metrics", tostring(err)) end
+  if err then app:complain("no_metrics", { message = tostring(err) }) end
   say(200, text, { ["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8" })
 end
 
@@ -178,7 +168,7 @@ end
 -- Also when nginx quits: what was counted since is not lost.
 local function hand_over(_, app)
   local ok, err = metrics.flush(app)
-  if not ok then log(ngx.ERR, "metrics: ", tostring(err)) end
+  if not ok then app:complain("no_metrics", { message = tostring(err) }) end
 end
 
 -- One round of due deliveries; the next follows at once where rules ran, else when a delivery
@@ -187,7 +177,7 @@ local function work(premature, app, state)
   if premature then return end
   local done, ran, err = pcall(app.work, app, { limit = 16, stop = ngx.worker.exiting })
   if not done then ran, err = nil, ran end
-  if not ran then log(ngx.ERR, "work: ", tostring(err)) end
+  if not ran then app:complain("no_work", { message = tostring(err) }) end
   if (ran or 0) == 0 and not ngx.worker.exiting() then state.wake:wait(idle) end
   if ngx.worker.exiting() then return end -- a timer without a delay would still be taken
   local ok, why = ngx.timer.at(0, work, app, state)

@@ -138,13 +138,6 @@ local function backup()
   db:close()
 end
 
-local function copy(from, to)
-  local source, target = assert(io.open(from, "rb")), assert(io.open(to, "wb"))
-  target:write((source:read "*a"))
-  source:close()
-  target:close()
-end
-
 -- name, what is done, whether it takes away what was stored before, how an operator mends it
 local ways = {
   { "moved", function() rename("a.db", "away.db") end,
@@ -152,7 +145,9 @@ local ways = {
   { "moved, and a new one is wanted", function() rename("a.db", "away.db") end, new = true,
     mend = function() remove "a.db-wal" remove "a.db-shm" end },
   { "moved with all that belongs to it", function()
-    for _, ending in ipairs { "", "-wal", "-shm" } do rename("a.db" .. ending, "away.db" .. ending) end
+    for _, ending in ipairs { "", "-wal", "-shm" } do
+      rename("a.db" .. ending, "away.db" .. ending)
+    end
   end },
   { "removed", function() remove "a.db" end, takes = true,
     mend = function() remove "a.db-wal" remove "a.db-shm" end },
@@ -161,7 +156,8 @@ local ways = {
   end, takes = true },
   { "deprived of its log", function() remove "a.db-wal" end, log = true, open = true },
   { "deprived of its log's index", function() remove "a.db-shm" end, open = true },
-  { "deprived of both", function() remove "a.db-wal" remove "a.db-shm" end, log = true, open = true },
+  { "deprived of both", function() remove "a.db-wal" remove "a.db-shm" end, log = true,
+    open = true },
   { "replaced by a copy of before", function() rename("backup.db", "a.db") end, backup = true,
     takes = true, foreign = true },
   { "replaced, and kept under another name", function()
@@ -201,7 +197,7 @@ describe("an inbox file", function()
     local function lose()
       start "a"
       start "b"
-      more(150)
+      more(60)
       if way.backup then backup() more(20) end
       local before = stored()
       act()
@@ -217,7 +213,7 @@ describe("an inbox file", function()
           lose()
           more(1)
           local except = taken()
-          more(120)
+          more(60)
           stop(how == "killed" and "kill" or nil)
           all_found(everything(), stored(), except)
         end)
@@ -229,10 +225,10 @@ describe("an inbox file", function()
         more(60)
         if way.mend then way.mend() end
         local except = taken()
-        more(100, "stored")
+        more(60, "stored")
         if not way.open then -- another process finds what they store, and they what it does
           start "c"
-          more(60, "stored")
+          more(20, "stored")
         end
         stop()
         all_found(everything(), stored(), except)

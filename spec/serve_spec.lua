@@ -185,8 +185,7 @@ describe("billhook serve", function()
       deliver(61, 90)
       stop()
       found_in "away.db"
-      local result = command.run { "inbox", "list", "--inbox",
-        "sqlite:" .. server.folder .. "/inbox.db" }
+      local result = command.run { "work", server.rules, "--once" }
       assert.equal(1, result.code)
       assert.truthy(result.err:find("the file is missing", 1, true), result.err)
     end)

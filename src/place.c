@@ -90,7 +90,8 @@ int place_look(place *p, const char *path) {
   return 0;
 }
 
-static int is_beside(const place *p, const char *end, const struct stat *known) {
+static int is_beside(const place *p, const char *end,
+                     const struct stat *known) {
   char name[PATH_MAX];
   struct stat st;
   if (beside(p, end, name) != 0) return 0;
@@ -144,7 +145,8 @@ int place_share(const place *p) {
 
 int place_alone(int fd) {
   int alone = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
-  if (fd >= 0) (void)!flock(fd, LOCK_SH | LOCK_NB); /* it is another now, or none */
+  if (fd >= 0)
+    (void)!flock(fd, LOCK_SH | LOCK_NB); /* it is another now, or none */
   return alone;
 }
 

@@ -7,9 +7,11 @@
 **   db:exec(sql)             true; any number of statements, no values
 **   db:query(sql, ...)       rows, and how many it has changed; one statement,
 **                            a value a parameter
-**   db:note()                what is at its path now belongs together: its file,
+**   db:note()                what is at its path now belongs together: its
+*file,
 **                            the log and the log's index
-**   db:moved()               what of that has been renamed, replaced or deleted
+**   db:moved()               what of that has been renamed, replaced or
+*deleted
 **                            ("file", "log", "index") or cut off ("size")
 **                            since; or false
 **   db:rescue()              true once all that was committed is in the file,
@@ -20,7 +22,8 @@
 **   db:alone()               has nobody else opened the same log with note()?
 **   db:keep_log()            closing it leaves the log as it is
 **   db:close()
-**   sqlite.look(path)        { file, size, log, log_size, of, index }: ids, what
+**   sqlite.look(path)        { file, size, log, log_size, of, index }: ids,
+*what
 **                            is not there is nil; `of`: whose log it is
 **   sqlite.make(path)        an empty file for its owner alone, where none is
 **   sqlite.remove_log(path)  the names of log and index
@@ -39,7 +42,8 @@
 ** close it (that would end the parent's locks).
 */
 #include "compat.h"
-#include "place.h"
+#include "rescue.h"
+#include "sqlite_code.h"
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
@@ -55,103 +59,16 @@ BILLHOOK_API int luaopen_billhook_sqlite(lua_State *L);
 #define SLOTS    256 /* for kept statements; a power of two */
 #define WAYS     8   /* slots that a text may be kept in */
 
-#define LOCKMETA  "billhook.sqlite.lock"
-#define PATIENCE  200  /* ms that a rescue waits for locks */
-#define LOCK_WAIT 2000 /* ms that closing waits for others' changes */
+#define LOCKMETA "billhook.sqlite.lock"
 
 typedef struct database {
-  sqlite3 *db; /* NULL: closed */
+  anchor at;
   pid_t opener;
-  int patience;            /* ms that a lock of another is waited for */
   struct timespec waiting; /* since when */
-  char path[PATH_MAX]; /* as it was given, absolute */
-  place noted;         /* file.st_ino 0: nothing yet */
-  int log;             /* holds a shared lock on the log; -1: none */
   sqlite3_stmt *kept[SLOTS];
 } database;
 
 /* --- what went wrong -------------------------------------------------- */
-
-#define NAME(code) \
-  { code, #code }
-
-static const struct {
-  int code;
-  const char *name;
-} names[] = {
-    NAME(SQLITE_ERROR),
-    NAME(SQLITE_INTERNAL),
-    NAME(SQLITE_PERM),
-    NAME(SQLITE_ABORT),
-    NAME(SQLITE_BUSY),
-    NAME(SQLITE_LOCKED),
-    NAME(SQLITE_NOMEM),
-    NAME(SQLITE_READONLY),
-    NAME(SQLITE_INTERRUPT),
-    NAME(SQLITE_IOERR),
-    NAME(SQLITE_CORRUPT),
-    NAME(SQLITE_FULL),
-    NAME(SQLITE_CANTOPEN),
-    NAME(SQLITE_PROTOCOL),
-    NAME(SQLITE_SCHEMA),
-    NAME(SQLITE_TOOBIG),
-    NAME(SQLITE_CONSTRAINT),
-    NAME(SQLITE_MISMATCH),
-    NAME(SQLITE_MISUSE),
-    NAME(SQLITE_NOLFS),
-    NAME(SQLITE_AUTH),
-    NAME(SQLITE_RANGE),
-    NAME(SQLITE_NOTADB),
-    NAME(SQLITE_ABORT_ROLLBACK),
-    NAME(SQLITE_BUSY_RECOVERY),
-    NAME(SQLITE_BUSY_SNAPSHOT),
-    NAME(SQLITE_BUSY_TIMEOUT),
-    NAME(SQLITE_CANTOPEN_DIRTYWAL),
-    NAME(SQLITE_CANTOPEN_FULLPATH),
-    NAME(SQLITE_CANTOPEN_ISDIR),
-    NAME(SQLITE_CANTOPEN_SYMLINK),
-    NAME(SQLITE_CONSTRAINT_CHECK),
-    NAME(SQLITE_CONSTRAINT_NOTNULL),
-    NAME(SQLITE_CONSTRAINT_PRIMARYKEY),
-    NAME(SQLITE_CONSTRAINT_ROWID),
-    NAME(SQLITE_CONSTRAINT_UNIQUE),
-    NAME(SQLITE_CORRUPT_INDEX),
-    NAME(SQLITE_IOERR_ACCESS),
-    NAME(SQLITE_IOERR_CORRUPTFS),
-    NAME(SQLITE_IOERR_DELETE),
-    NAME(SQLITE_IOERR_DELETE_NOENT),
-    NAME(SQLITE_IOERR_DIR_FSYNC),
-    NAME(SQLITE_IOERR_FSTAT),
-    NAME(SQLITE_IOERR_FSYNC),
-    NAME(SQLITE_IOERR_LOCK),
-    NAME(SQLITE_IOERR_MMAP),
-    NAME(SQLITE_IOERR_NOMEM),
-    NAME(SQLITE_IOERR_READ),
-    NAME(SQLITE_IOERR_SHMMAP),
-    NAME(SQLITE_IOERR_SHMOPEN),
-    NAME(SQLITE_IOERR_SHMSIZE),
-    NAME(SQLITE_IOERR_SHORT_READ),
-    NAME(SQLITE_IOERR_TRUNCATE),
-    NAME(SQLITE_IOERR_UNLOCK),
-    NAME(SQLITE_IOERR_WRITE),
-    NAME(SQLITE_READONLY_CANTINIT),
-    NAME(SQLITE_READONLY_CANTLOCK),
-    NAME(SQLITE_READONLY_DBMOVED),
-    NAME(SQLITE_READONLY_DIRECTORY),
-    NAME(SQLITE_READONLY_RECOVERY),
-    NAME(SQLITE_READONLY_ROLLBACK),
-};
-
-/* an extended code without a name of its own goes by its primary code's */
-static const char *codename(int code) {
-  const char *primary = "SQLITE_ERROR";
-  size_t i;
-  for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-    if (names[i].code == code) return names[i].name;
-    if (names[i].code == (code & 0xff)) primary = names[i].name;
-  }
-  return primary;
-}
 
 static int refuse(lua_State *L, const char *code, const char *message) {
   lua_pushnil(L);
@@ -161,7 +78,7 @@ static int refuse(lua_State *L, const char *code, const char *message) {
 }
 
 static int fail(lua_State *L, database *d, int code) {
-  return refuse(L, codename(code), sqlite3_errmsg(d->db));
+  return refuse(L, codename(code), sqlite3_errmsg(d->at.db));
 }
 
 /* --- open and close --------------------------------------------------- */
@@ -173,112 +90,31 @@ static database *check(lua_State *L) {
 /* NULL where the connection cannot be used; then *why says so */
 static database *todb(lua_State *L, const char **why) {
   database *d = check(L);
-  *why = d->db == NULL           ? "the database is closed"
+  *why = d->at.db == NULL        ? "the database is closed"
          : d->opener != getpid() ? "the database was opened before a fork"
                                  : NULL;
   return *why == NULL ? d : NULL;
 }
 
-/* --- what is where ---------------------------------------------------- */
-
-static const char *moved(database *d) {
-  if (d->noted.file.st_ino == 0) return NULL;
-  return place_moved(&d->noted, d->path);
-}
-
-/* Somebody who is none of us has a log of his own with our index. */
-static int mixed_up(database *d) {
-  place now;
-  return place_look(&now, d->noted.path) == 0 && now.log.st_ino != 0 &&
-         !place_same(&now.log, &d->noted.log) &&
-         place_same(&now.index, &d->noted.index);
-}
-
-static int log_is_empty(database *d) {
-  sqlite3_file *file = NULL;
-  sqlite3_int64 size = -1;
-  if (sqlite3_file_control(d->db, "main", SQLITE_FCNTL_JOURNAL_POINTER,
-                           &file) != SQLITE_OK ||
-      file == NULL || file->pMethods == NULL)
-    return 0;
-  return file->pMethods->xFileSize(file, &size) == SQLITE_OK && size == 0;
-}
-
-/* Another file is at the path, and is to have a log of its own. Where none is
-** there, the names say that one is missing. */
-static void give_up_names(database *d) {
-  place now;
-  if (place_look(&now, d->path) == 0 && now.file.st_ino != 0 &&
-      !place_same(&now.file, &d->noted.file) &&
-      strcmp(now.path, d->noted.path) == 0)
-    place_remove(&d->noted);
-}
-
-/* All that is in the log goes into the file, by the descriptors that are open,
-** under the locks of all who have them. Then the names are given up under the
-** lock of a writer: others look at the names once they have that lock, so
-** nobody writes to this log any more. */
-static int rescue(database *d) {
-  int code = SQLITE_BUSY, patience = d->patience, tries;
-  if (!sqlite3_get_autocommit(d->db))
-    sqlite3_exec(d->db, "ROLLBACK", NULL, NULL, NULL);
-  if (mixed_up(d)) return SQLITE_PROTOCOL;
-  d->patience = PATIENCE;
-  for (tries = 0; tries < 3; tries++) {
-    int empty;
-    code = sqlite3_wal_checkpoint_v2(
-        d->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    if (code == SQLITE_OK)
-      code = sqlite3_exec(d->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-    if (code != SQLITE_OK) break;
-    empty = log_is_empty(d);
-    if (empty) give_up_names(d);
-    sqlite3_exec(d->db, "ROLLBACK", NULL, NULL, NULL);
-    if (empty) break;
-    code = SQLITE_BUSY;
-  }
-  d->patience = patience;
-  return code;
-}
-
-/* The last to close a file writes its log into it and deletes what has the
-** log's name, whatever that is by now. */
-static void close_safely(database *d) {
-  const char *what;
-  int lock = -1;
-  if (d->noted.file.st_ino != 0) {
-    lock = place_lock(d->noted.path, LOCK_WAIT);
-    what = moved(d);
-    if (what != NULL) {
-      if (strcmp(what, "size") != 0) rescue(d);
-      sqlite3_db_config(d->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    }
-  }
-  sqlite3_close_v2(d->db);
-  place_unlock(d->log);
-  d->log = -1;
-  place_unlock(lock);
-}
-
 static int l_close(lua_State *L) {
   database *d = check(L);
   int i;
-  if (d->db == NULL || d->opener != getpid()) {
-    d->db = NULL;
+  if (d->at.db == NULL || d->opener != getpid()) {
+    d->at.db = NULL;
     return 0;
   }
   for (i = 0; i < SLOTS; i++) {
     sqlite3_finalize(d->kept[i]);
     d->kept[i] = NULL;
   }
-  close_safely(d);
-  d->db = NULL;
+  anchor_close(&d->at);
+  d->at.db = NULL;
   return 0;
 }
 
 static int l_tostring(lua_State *L) {
   database *d = check(L);
-  lua_pushstring(L, d->db != NULL ? METANAME : METANAME " (closed)");
+  lua_pushstring(L, d->at.db != NULL ? METANAME : METANAME " (closed)");
   return 1;
 }
 
@@ -306,11 +142,11 @@ static int busy_timeout(lua_State *L, int i, int *create) {
 /* the process may change its folder later */
 static void note_path(database *d, const char *path) {
   size_t n = 0;
-  if (path[0] != '/' && getcwd(d->path, sizeof(d->path) - 1) != NULL) {
-    n = strlen(d->path);
-    d->path[n++] = '/';
+  if (path[0] != '/' && getcwd(d->at.path, sizeof(d->at.path) - 1) != NULL) {
+    n = strlen(d->at.path);
+    d->at.path[n++] = '/';
   }
-  if (n + strlen(path) < sizeof(d->path)) strcpy(d->path + n, path);
+  if (n + strlen(path) < sizeof(d->at.path)) strcpy(d->at.path + n, path);
 }
 
 static long since(const struct timespec *then, const struct timespec *now) {
@@ -326,7 +162,7 @@ static int wait_for_lock(void *p, int count) {
   struct timespec now, pause = {0, 5000000};
   clock_gettime(CLOCK_MONOTONIC, &now);
   if (count == 0) d->waiting = now;
-  if (since(&d->waiting, &now) >= d->patience) return 0;
+  if (since(&d->waiting, &now) >= d->at.patience) return 0;
   if (count < 200) pause.tv_nsec = 300000 + now.tv_nsec % 700000;
   nanosleep(&pause, NULL);
   return 1;
@@ -337,23 +173,23 @@ static int l_open(lua_State *L) {
   int create, timeout = busy_timeout(L, 2, &create), code;
   database *d = (database *)lua_newuserdatauv(L, sizeof(*d), 0);
   memset(d, 0, sizeof(*d));
-  d->log = -1;
+  d->at.log = -1;
   d->opener = getpid();
   luaL_setmetatable(L, METANAME);
   if (!sqlite3_threadsafe())
     return refuse(L, "SQLITE_MISUSE", "libsqlite3 is built without threads");
   if (create) private_file(path);
   note_path(d, path);
-  code = sqlite3_open_v2(path, &d->db,
+  code = sqlite3_open_v2(path, &d->at.db,
                          SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX |
                              (create ? SQLITE_OPEN_CREATE : 0),
                          NULL);
-  if (d->db == NULL) return refuse(L, "SQLITE_NOMEM", "out of memory");
+  if (d->at.db == NULL) return refuse(L, "SQLITE_NOMEM", "out of memory");
   if (code != SQLITE_OK) /* the userdata closes it */
-    return fail(L, d, sqlite3_extended_errcode(d->db));
-  sqlite3_extended_result_codes(d->db, 1);
-  d->patience = timeout;
-  sqlite3_busy_handler(d->db, wait_for_lock, d);
+    return fail(L, d, sqlite3_extended_errcode(d->at.db));
+  sqlite3_extended_result_codes(d->at.db, 1);
+  d->at.patience = timeout;
+  sqlite3_busy_handler(d->at.db, wait_for_lock, d);
   return 1;
 }
 
@@ -392,7 +228,7 @@ static int statement(database *d, const char *sql, size_t len,
   }
   sqlite3_finalize(*slot);
   *slot = NULL;
-  code = sqlite3_prepare_v3(d->db, sql, (int)len + 1,
+  code = sqlite3_prepare_v3(d->at.db, sql, (int)len + 1,
                             SQLITE_PREPARE_PERSISTENT, slot, tail);
   *out = *slot;
   return code;
@@ -502,7 +338,8 @@ static int l_query(lua_State *L) {
   if (code == SQLITE_OK) code = run(L, s); /* [rows] */
   results = code == SQLITE_DONE ? 2 : fail(L, d, code);
   if (results == 2)
-    lua_pushinteger(L, sqlite3_stmt_readonly(s) ? 0 : sqlite3_changes(d->db));
+    lua_pushinteger(L,
+                    sqlite3_stmt_readonly(s) ? 0 : sqlite3_changes(d->at.db));
   sqlite3_reset(s);
   sqlite3_clear_bindings(s);
   return results;
@@ -514,7 +351,7 @@ static int l_exec(lua_State *L) {
   const char *sql = luaL_checkstring(L, 2);
   int code;
   if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
-  code = sqlite3_exec(d->db, sql, NULL, NULL, NULL);
+  code = sqlite3_exec(d->at.db, sql, NULL, NULL, NULL);
   if (code != SQLITE_OK) return fail(L, d, code);
   lua_pushboolean(L, 1);
   return 1;
@@ -577,11 +414,12 @@ static int l_note(lua_State *L) {
   const char *why;
   database *d = todb(L, &why);
   if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
-  place_unlock(d->log);
-  d->log = -1;
-  if (place_look(&d->noted, d->path) == 0 && d->noted.log.st_ino != 0) {
-    place_mark(&d->noted);
-    d->log = place_share(&d->noted);
+  place_unlock(d->at.log);
+  d->at.log = -1;
+  if (place_look(&d->at.noted, d->at.path) == 0 &&
+      d->at.noted.log.st_ino != 0) {
+    place_mark(&d->at.noted);
+    d->at.log = place_share(&d->at.noted);
   }
   lua_pushboolean(L, 1);
   return 1;
@@ -591,7 +429,7 @@ static int l_moved(lua_State *L) {
   const char *why, *what;
   database *d = todb(L, &why);
   if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
-  what = moved(d);
+  what = anchor_moved(&d->at);
   if (what != NULL) {
     lua_pushstring(L, what);
   } else {
@@ -603,7 +441,8 @@ static int l_moved(lua_State *L) {
 static int saved(lua_State *L, int code) {
   if (code == SQLITE_PROTOCOL)
     return refuse(L, codename(code), "another log was put beside the file");
-  if (code != SQLITE_OK) return refuse(L, codename(code), sqlite3_errstr(code));
+  if (code != SQLITE_OK)
+    return refuse(L, codename(code), sqlite3_errstr(code));
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -612,31 +451,21 @@ static int l_rescue(lua_State *L) {
   const char *why;
   database *d = todb(L, &why);
   if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
-  return saved(L, rescue(d));
-}
-
-static int checkpoint(database *d) {
-  int in_log = 0, in_file = 0, code;
-  if (mixed_up(d)) return SQLITE_PROTOCOL;
-  code = sqlite3_wal_checkpoint_v2(d->db, "main", SQLITE_CHECKPOINT_PASSIVE,
-                                   &in_log, &in_file);
-  if (code == SQLITE_OK && in_log == in_file) return SQLITE_OK;
-  return sqlite3_wal_checkpoint_v2(d->db, "main", SQLITE_CHECKPOINT_FULL, NULL,
-                                   NULL);
+  return saved(L, anchor_rescue(&d->at));
 }
 
 static int l_checkpoint(lua_State *L) {
   const char *why;
   database *d = todb(L, &why);
   if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
-  return saved(L, checkpoint(d));
+  return saved(L, anchor_checkpoint(&d->at));
 }
 
 static int l_alone(lua_State *L) {
   const char *why;
   database *d = todb(L, &why);
   if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
-  lua_pushboolean(L, place_alone(d->log));
+  lua_pushboolean(L, place_alone(d->at.log));
   return 1;
 }
 
@@ -644,7 +473,7 @@ static int l_keep_log(lua_State *L) {
   const char *why;
   database *d = todb(L, &why);
   if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
-  sqlite3_db_config(d->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+  sqlite3_db_config(d->at.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -661,11 +490,13 @@ static int l_namespace(lua_State *L) {
 /* --- registration ----------------------------------------------------- */
 
 static const luaL_Reg methods[] = {
-    {"exec", l_exec},     {"query", l_query},   {"note", l_note},
-    {"moved", l_moved},   {"rescue", l_rescue}, {"keep_log", l_keep_log},
+    {"exec", l_exec},     {"query", l_query},
+    {"note", l_note},     {"moved", l_moved},
+    {"rescue", l_rescue}, {"keep_log", l_keep_log},
     {"alone", l_alone},   {"checkpoint", l_checkpoint},
-    {"close", l_close},   {"__gc", l_close},    {"__close", l_close},
-    {"__tostring", l_tostring}, {NULL, NULL},
+    {"close", l_close},   {"__gc", l_close},
+    {"__close", l_close}, {"__tostring", l_tostring},
+    {NULL, NULL},
 };
 
 static const luaL_Reg lock_methods[] = {

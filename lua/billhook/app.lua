@@ -28,6 +28,7 @@
 -- receive(account, headers, body) is examine() -> events, store:admit(events), admitted(events,
 -- results); a host that stores in its own way calls the parts.
 
+local complain = require "billhook.complain"
 local core = require "billhook.core"
 local dispatch = require "billhook.dispatch"
 local inbox = require "billhook.inbox"
@@ -40,8 +41,6 @@ local M = {}
 local App = {}
 App.__index = App
 
-local REPEAT = 60 -- seconds between two lines of one complaint
-local COMPLAINTS = 50 -- different ones that are remembered
 local SUSPICION = 30 -- seconds for which a delivery that was not stored speaks against the inbox
 
 -- --- options ----------------------------------------------------------------
@@ -239,30 +238,6 @@ function App:admitted(events, results)
   return intake.success()
 end
 
----Logs an error; the same message once a minute, whoever has it, for what has it may have it
----hundreds of times a second. `more`: how often it was not logged.
----@param name string
----@param fields table with message
----@return boolean logged
-function App:complain(name, fields)
-  local now, told = core.text.monotonic(), self.complaints
-  if not told or told.count >= COMPLAINTS then told = { count = 0, by = {} } end
-  self.complaints = told
-  local last = told.by[fields.message]
-  if last and now < last.at + REPEAT then
-    last.more = last.more + 1
-    return false
-  end
-  if last and last.more > 0 then fields.more = last.more end
-  if not last then told.count = told.count + 1 end
-  told.by[fields.message] = { at = now, more = 0 }
-  self.log("error", name, fields)
-  return true
-end
-
--- Errors that last until a person does something, whatever is delivered.
-local LASTING = { INBOX_MOVED = true, SQLITE_CANTOPEN = true }
-
 ---The answer where the inbox could not take them.
 ---@param events table[] of one account
 ---@param why table
@@ -273,8 +248,8 @@ function App:not_stored(events, why)
   metrics.add(self, "delivery not_stored " .. account)
   local fields = { account = account, events = #events, message = tostring(why),
     id = events[1] and account .. ":" .. events[1].id, answer = 503 }
-  if LASTING[why.code] then
-    self:complain("not_stored", fields)
+  if why.code == "INBOX_MOVED" then -- until a person does something
+    complain.once(self, "not_stored", fields)
   else
     self.log("error", "not_stored", fields)
   end

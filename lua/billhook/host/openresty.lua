@@ -10,6 +10,7 @@
 -- The commits and the API calls of one nginx worker share its worker VMs (host/gate.lua). Stop
 -- nginx with QUIT: TERM does not wait for what is under way.
 
+local complaint = require "billhook.complain"
 local gate = require "billhook.host.gate"
 local intake = require "billhook.delivery.intake"
 local metrics = require "billhook.delivery.metrics"
@@ -131,7 +132,7 @@ function M.healthz(app)
   local well
   if state then well, err = app:health() end
   if well then return say(200, '{"ok":true}') end
-  app:complain("unhealthy", { message = tostring(err) })
+  complaint.once(app, "unhealthy", { message = tostring(err) })
   return told(intake.refusal(503))
 end
 
@@ -146,7 +147,7 @@ function M.metrics(app, extra)
   end
   local text
   text, err = metrics.text(app, extra)
-  if err then app:complain("no_metrics", { message = tostring(err) }) end
+  if err then complaint.once(app, "no_metrics", { message = tostring(err) }) end
   say(200, text, { ["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8" })
 end
 
@@ -168,7 +169,7 @@ end
 -- Also when nginx quits: what was counted since is not lost.
 local function hand_over(_, app)
   local ok, err = metrics.flush(app)
-  if not ok then app:complain("no_metrics", { message = tostring(err) }) end
+  if not ok then complaint.once(app, "no_metrics", { message = tostring(err) }) end
 end
 
 -- One round of due deliveries; the next follows at once where rules ran, else when a delivery
@@ -177,7 +178,7 @@ local function work(premature, app, state)
   if premature then return end
   local done, ran, err = pcall(app.work, app, { limit = 16, stop = ngx.worker.exiting })
   if not done then ran, err = nil, ran end
-  if not ran then app:complain("no_work", { message = tostring(err) }) end
+  if not ran then complaint.once(app, "no_work", { message = tostring(err) }) end
   if (ran or 0) == 0 and not ngx.worker.exiting() then state.wake:wait(idle) end
   if ngx.worker.exiting() then return end -- a timer without a delay would still be taken
   local ok, why = ngx.timer.at(0, work, app, state)

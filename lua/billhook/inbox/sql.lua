@@ -20,8 +20,8 @@
 --   begin          its word for it; now: a SELECT of the time, as `now`, and of the `noted` one
 --   again(code)    is the transaction to be run once more after this?
 --   volatile       true where closing the connection would lose everything
---   kept(db, committed)   a method: is what is committed now where others find it? false, code, message;
---                  nil: it is
+--   kept(db, committed)   a method: is what is committed now, or will be, where others find it?
+--                  false, code, message; nil: it is
 -- and, where there is more than one writer,
 --   current(query, version)  are the tables of that version there?
 --   alone          a statement that lets one at a time make them

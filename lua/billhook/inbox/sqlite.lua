@@ -120,8 +120,8 @@ local EMPTY = "the file is empty, but its -wal is not: put the file back, or, to
 local IN_USE = "its -wal or -shm was removed while others have the file open: start them again"
 local UNTIL_RESTART = "others have it open too; start all of them again soon"
 local REOPENED = "opened again"
-local CUT = "the file was cut off or overwritten while it was open: stop billhook, and put a copy in "
-  .. "its place, without its -wal and -shm"
+local CUT = "the file was cut off or overwritten while it was open: stop billhook, and put a copy "
+  .. "in its place, without its -wal and -shm"
 local UNSAVED = MOVED .. "; what was stored last cannot be written into it: %s (%s)"
 
 local function is_missing(place) return not place.file and (place.log or place.index) end
@@ -218,25 +218,22 @@ local function sound(path)
   return sqlite.look(path)
 end
 
--- Those who lost their log or index have a lock on the file itself.
-local function alone(path)
-  local db, code, message = sqlite.open(path, { busy_timeout = PROBE_WAIT, create = false })
-  if not db then return nil, code, message end
+-- Has anybody the file open, with a log or index that has lost its name? They have a lock on the
+-- file itself. What else is wrong with it will be seen.
+local function in_use(path)
+  local db = sqlite.open(path, { busy_timeout = PROBE_WAIT, create = false })
+  if not db then return false end
   db:keep_log()
-  local ok
-  ok, code, message = db:exec "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; ROLLBACK"
+  local ok, code = db:exec "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; ROLLBACK"
   db:close()
-  if not ok and code:find "^SQLITE_BUSY" then return misplaced(IN_USE) end
-  return ok, code, message
+  return not ok and code:find "^SQLITE_BUSY" ~= nil
 end
 
 local function open_file(self)
   local place, code, message = sound(self.path)
   if not place then return nil, code, message end
-  local ok = place.log and place.index
-  if not ok then ok, code, message = alone(self.path) end
-  if not ok then return nil, code, message end
-  local db
+  if not (place.log and place.index) and in_use(self.path) then return misplaced(IN_USE) end
+  local db, ok
   db, code, message = sqlite.open(self.path, { busy_timeout = self.busy_timeout, create = false })
   if not db then return nil, code, message end
   ok, code, message = db:exec(SETTINGS)

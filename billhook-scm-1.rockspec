@@ -55,7 +55,7 @@ build = {
       libraries = { "curl" },
     },
     ["billhook.sqlite"] = {
-      sources = { "src/sqlite.c", "src/gather.c" },
+      sources = { "src/sqlite.c", "src/sqlite_code.c", "src/rescue.c", "src/place.c" },
       libraries = { "sqlite3" },
     },
     ["billhook.process"] = { sources = {
@@ -109,6 +109,7 @@ build = {
     ["billhook.delivery.spelling"] = "lua/billhook/delivery/spelling.lua",
     ["billhook.delivery.watch"] = "lua/billhook/delivery/watch.lua",
     ["billhook.delivery.webhook"] = "lua/billhook/delivery/webhook.lua",
+    ["billhook.complain"] = "lua/billhook/complain.lua",
     ["billhook.dispatch"] = "lua/billhook/dispatch.lua",
     ["billhook.error"] = "lua/billhook/error.lua",
     ["billhook.event"] = "lua/billhook/event.lua",

@@ -68,7 +68,7 @@ describe("inbox sqlite: on a disk", function()
     store = assert(inbox.open("sqlite:" .. path))
   end)
 
-  after_each(function() store:close() end)
+  after_each(function() if store then store:close() end end)
 
   local function sql(text)
     local db = assert(require("billhook.sqlite").open(path, { busy_timeout = 5000 }))
@@ -374,6 +374,148 @@ describe("inbox sqlite: on a disk", function()
       end)
     end
 
+    -- as a person does who means to begin anew, or who has restored a copy
+    it("takes no empty file for one whose log is still there", function()
+      assert(os.remove(path))
+      local results, err = store:admit { event("b", "1") }
+      assert.is_nil(results)
+      assert.are.equal("INBOX_MOVED", err.code)
+      assert.truthy(err.message:find(path .. ": the file is missing, but its -wal or -shm is there",
+        1, true), err.message)
+      store:close()
+      store, err = inbox.open("sqlite:" .. path)
+      assert.is_nil(store)
+      assert.truthy(err.message:find("the file is missing", 1, true), err.message)
+      assert(io.open(path, "w")):close()
+      local log = assert(io.open(path .. "-wal", "w"))
+      log:write "x"
+      log:close()
+      store, err = inbox.open("sqlite:" .. path)
+      assert.is_nil(store)
+      assert.truthy(err.message:find("the file is empty, but its -wal is not", 1, true))
+      os.remove(path .. "-wal")
+      os.remove(path .. "-shm")
+      store = assert(inbox.open("sqlite:" .. path))
+      assert.are.same({ "admitted" }, store:admit { event("b", "1") })
+    end)
+
+    it("never reads another file's log into it", function()
+      local db = assert(require("billhook.sqlite").open(path))
+      assert(db:exec(("VACUUM INTO '%s/copy.db'"):format(folder)))
+      db:close()
+      local output = folder .. "/out"
+      local child = start(EVENT .. [[
+        local store = assert(require("billhook.inbox").open(url))
+        assert(store:admit { event("k", "1") })
+        print "stored"
+        io.stdout:flush()
+        require("billhook.process").sleep(60)]], output)
+      eventually(function() return read(output):find "stored" end)
+      store:close()
+      process.kill(child, "KILL")
+      process.wait(child)
+      assert(os.rename(path, folder .. "/old.db"))
+      assert(os.rename(folder .. "/copy.db", path))
+      local err
+      store, err = inbox.open("sqlite:" .. path)
+      assert.is_nil(store)
+      assert.are.equal("INBOX_MOVED", err.code)
+      assert.truthy(err.message:find("another file than the one that the -wal beside it", 1, true))
+      assert(os.rename(path .. "-wal", folder .. "/old.db-wal"))
+      assert(os.remove(path .. "-shm"))
+      store = assert(inbox.open("sqlite:" .. path))
+      assert.are.same({ "duplicate", "admitted" },
+        store:admit { event("a", "1"), event("b", "1") })
+      local old = assert(inbox.open("sqlite:" .. folder .. "/old.db"))
+      assert.truthy(old:show "school:k")
+      old:close()
+    end)
+
+    it("is not opened by others while they would have another log", function()
+      local second = assert(inbox.open("sqlite:" .. path))
+      assert(os.remove(path .. "-wal"))
+      assert.are.same({ "admitted" }, store:admit { event("b", "1") })
+      local third, err = inbox.open("sqlite:" .. path)
+      assert.is_nil(third)
+      assert.are.equal("INBOX_MOVED", err.code)
+      assert.truthy(err.message:find("while others have the file open: start them again", 1, true))
+      assert.are.same({ "duplicate", "admitted" },
+        second:admit { event("b", "1"), event("c", "1") })
+      second:close()
+      assert.are.same({ "admitted" }, store:admit { event("d", "1") })
+      assert.are.equal("school:a school:b school:c school:d", seen())
+      store:close()
+      assert.are.equal("school:a school:b school:c school:d", seen())
+    end)
+
+    it("follows a link to another file, and leaves the first one whole", function()
+      local function link(target)
+        local pid = process.spawn { "ln", "-sfn", target, folder .. "/link.db" }
+        process.wait(pid)
+      end
+      link "one.db"
+      require("billhook.sqlite").make(folder .. "/one.db")
+      require("billhook.sqlite").make(folder .. "/two.db")
+      local one = assert(inbox.open("sqlite:" .. folder .. "/link.db", { log = function() end }))
+      one:admit { event("x", "1") }
+      link "two.db"
+      assert.are.same({ "admitted" }, one:admit { event("x", "1") })
+      one:close()
+      for _, name in ipairs { "one.db", "two.db" } do
+        local db = assert(require("billhook.sqlite").open(folder .. "/" .. name))
+        assert.are.same({ { id = "x" } }, db:query "SELECT id FROM events", name)
+        db:close()
+      end
+    end)
+
+    it("takes nothing into a file that was cut off", function()
+      for i = 1, 50 do store:admit { event("n" .. i, "1") } end
+      store:close()
+      store = assert(inbox.open("sqlite:" .. path, { log = function() end }))
+      store:admit { event("b", "1") }
+      assert(io.open(path, "w")):close()
+      for _ = 1, 2 do
+        local results, err = store:admit { event("c", "1") }
+        assert.is_nil(results)
+        assert.are.equal("INBOX_MOVED", err.code)
+      end
+      assert.are.equal("", read(path))
+      -- half of it, so that not everything is gone
+      store:close()
+      os.remove(path .. "-wal")
+      os.remove(path .. "-shm")
+      store = assert(inbox.open("sqlite:" .. path))
+      assert.are.same({ "admitted" }, store:admit { event("c", "1") })
+    end)
+
+    it("says so while it cannot be used whole", function()
+      for i = 1, 50 do store:admit { event("n" .. i, "1") } end
+      store:close()
+      local bytes = read(path)
+      store = assert(inbox.open("sqlite:" .. path, { log = function() end }))
+      store:admit { event("b", "1") }
+      local file = assert(io.open(path, "w"))
+      file:write((bytes:sub(1, 12288)))
+      file:close()
+      for _ = 1, 3 do
+        local results, err = store:admit { event("c", "1") }
+        assert.is_nil(results)
+        assert.truthy(err.message:find("cut off or overwritten", 1, true)
+          or err.code:find "CORRUPT", err.message)
+      end
+    end)
+
+    it("goes on with a file that SQLite itself has made smaller", function()
+      for i = 1, 200 do store:admit { event("n" .. i, "1") } end
+      local db = assert(require("billhook.sqlite").open(path))
+      assert(db:exec "PRAGMA wal_checkpoint(TRUNCATE)")
+      assert.are.same({ "admitted" }, store:admit { event("y", "1") })
+      assert(db:exec "DELETE FROM bodies; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")
+      db:close()
+      assert.are.same({ "admitted" }, store:admit { event("z", "1") })
+      assert.are.equal(203, #store:list { limit = 1000 })
+    end)
+
     it("says so where there is no place for it any more", function()
       assert(os.rename(folder, folder .. "x"))
       local results, err = store:admit { event("b", "1") }
@@ -384,6 +526,34 @@ describe("inbox sqlite: on a disk", function()
         store:admit { event("a", "1"), event("b", "1") })
       assert.are.equal("school:a school:b", seen())
     end)
+  end)
+
+  it("is whole, and keeps what others commit, after a large transaction was undone", function()
+    local big = ("x"):rep(100000)
+    local other = assert(inbox.open("sqlite:" .. path))
+    store:write(function(query)
+      for i = 1, 300 do
+        query("INSERT INTO bodies (seq, body, under) VALUES ($1, $2, 0)", 1000000 + i, big)
+      end
+      query "SELECT nothing" -- refused: all of it is rolled back
+    end)
+    for i = 1, 800 do assert.are.same({ "admitted" }, other:admit { event("e" .. i, "1") }) end
+    assert.are.equal(800, #store:list { limit = 1000 })
+    -- as a power cut would leave it
+    for _, ending in ipairs { "", "-wal" } do
+      local source, target = assert(io.open(path .. ending, "rb")),
+        assert(io.open(folder .. "/cut.db" .. ending, "wb"))
+      target:write((source:read "*a"))
+      source:close()
+      target:close()
+    end
+    other:close()
+    for _, name in ipairs { path, folder .. "/cut.db" } do
+      local db = assert(require("billhook.sqlite").open(name))
+      assert.are.same({ { integrity_check = "ok" } }, db:query "PRAGMA integrity_check")
+      assert.are.same({ { n = 800 } }, db:query "SELECT COUNT(*) AS n FROM events")
+      db:close()
+    end
   end)
 
   it("answers with an error while it may not write, and still reads", function()

@@ -473,7 +473,7 @@ describe("nginx", function()
       server:wait_log "event=not_stored"
       local _, complaints = server:log():gsub("event=unhealthy message=\"store: ", "")
       assert.equal(1, complaints) -- as often as it is asked would be too often
-      os.execute(("rmdir %s/inbox.db"):format(server.prefix))
+      os.execute(("cd %s && rmdir inbox.db && mv away inbox.db"):format(server.prefix))
       nginx.wait("recovery", function() return (post(4)) == 200 end)
       assert.equal(200, (server:request { path = "/healthz" }))
     end)

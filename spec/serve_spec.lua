@@ -120,6 +120,104 @@ describe("billhook serve", function()
     assert.equal("", server.child:output())
   end)
 
+  describe("whose inbox file is taken away", function()
+    local server, answered
+
+    -- the deliveries that were answered with success, by invoice
+    local function deliver(from, to)
+      local last
+      for n = from, to do
+        last = server:post("INVOICE_UPDATED", n)
+        if last == 200 then answered[tostring(n)] = true end
+        assert.is_true(last == 200 or last == 503, tostring(last))
+      end
+      return last
+    end
+
+    local function found_in(...)
+      local found = {}
+      for _, name in ipairs { ... } do
+        local db = assert(require("billhook.sqlite").open(server.folder .. "/" .. name,
+          { create = false }))
+        assert.same({ { integrity_check = "ok" } }, db:query "PRAGMA integrity_check")
+        for _, row in ipairs(assert(db:query "SELECT invoice FROM events")) do
+          found[row.invoice] = true
+        end
+        db:close()
+      end
+      for invoice in pairs(answered) do assert.is_true(found[invoice], invoice) end
+    end
+
+    local function stop()
+      server.child:signal "TERM"
+      assert.equal(0, server.child:wait())
+    end
+
+    local function lines(pattern)
+      return select(2, server.child:errors():gsub(pattern, ""))
+    end
+
+    before_each(function()
+      server, answered = new(), {}
+      deliver(1, 60)
+    end)
+
+    it("stores what it answers with success, or says 503, and goes on when it is back", function()
+      local inbox = server.folder .. "/inbox.db"
+      assert(os.rename(inbox, server.folder .. "/away.db"))
+      deliver(61, 90)
+      assert.is_nil(answered["90"])
+      assert.equal(503, (command.http("GET", server.url .. "/healthz")))
+      -- one line of each process: the receiver's, and work's
+      wait("work to say so", function() return lines("billhook: work: store: ") == 1 end)
+      assert.equal(1, lines("event=not_stored"))
+      assert.truthy(server.child:errors():find("event=not_stored[^\n]*put the file back"))
+      found_in "away.db"
+      assert(os.rename(server.folder .. "/away.db", inbox))
+      assert.equal(200, deliver(91, 120))
+      assert.equal(1, lines("event=not_stored"))
+      stop()
+      found_in "inbox.db"
+    end)
+
+    it("loses nothing where it is stopped before it is back", function()
+      assert(os.rename(server.folder .. "/inbox.db", server.folder .. "/away.db"))
+      deliver(61, 90)
+      stop()
+      found_in "away.db"
+      local result = command.run { "work", server.rules, "--once" }
+      assert.equal(1, result.code)
+      assert.truthy(result.err:find("the file is missing", 1, true), result.err)
+    end)
+
+    it("goes on with a copy that was put in its place", function()
+      local db = assert(require("billhook.sqlite").open(server.folder .. "/inbox.db"))
+      assert(db:exec(("VACUUM INTO '%s/copy.db'"):format(server.folder)))
+      db:close()
+      deliver(61, 70)
+      process.wait((process.spawn { "ln", server.folder .. "/inbox.db",
+        server.folder .. "/away.db" }))
+      assert(os.rename(server.folder .. "/copy.db", server.folder .. "/inbox.db"))
+      assert.equal(200, deliver(71, 100))
+      server:post("INVOICE_CREATED", 500)
+      server:saying "created 500\n" -- work has followed
+      stop()
+      found_in("away.db", "inbox.db")
+      assert.is_true(lines("level=error") <= 2, server.child:errors())
+    end)
+
+    for _, ending in ipairs { "-wal", "-shm" } do
+      it(("goes on without its %s, also after it was killed"):format(ending), function()
+        assert(os.remove(server.folder .. "/inbox.db" .. ending))
+        assert.equal(200, deliver(61, 100))
+        server.child:signal "KILL"
+        server.child:wait()
+        assert.is_true(lines("level=error") <= 3, server.child:errors())
+        found_in "inbox.db"
+      end)
+    end
+  end)
+
   it("answers in JSON whatever it is asked", function()
     local server = new()
     assert.equal(401, (server:post("INVOICE_CREATED", 1, "124")))

@@ -119,30 +119,106 @@ describe("billhook.sqlite", function()
     assert.is_truthy(db:query("INSERT INTO t (b) VALUES ($1)", ("x"):rep(100000)))
   end)
 
-  it("tells whether its file is still in its place", function()
-    assert.is_false(db:moved())
-    assert(os.rename(path "a.db", path "z.db"))
-    assert.is_true(db:moved())
-    assert.is_false(sqlite.open(":memory:"):moved())
+  describe("whose file's place was noted", function()
+    before_each(function()
+      assert(db:exec "PRAGMA journal_mode = WAL; CREATE TABLE w (a INTEGER)")
+      assert.is_false(db:moved())
+      assert.is_true(db:note())
+    end)
+
+    for ending, what in pairs { [""] = "file", ["-wal"] = "log", ["-shm"] = "index" } do
+      it("tells whether it is still there: " .. what, function()
+        local name = path "a.db" .. ending
+        assert.is_false(db:moved())
+        assert(os.rename(name, name .. "x"))
+        assert.are.equal(what, db:moved())
+        assert(io.open(name, "w")):close()
+        assert.are.equal(what, db:moved())
+        assert(os.rename(name .. "x", name))
+        assert.is_false(db:moved())
+      end)
+    end
+
+    it("tells whether the file was cut off", function()
+      assert(db:exec "PRAGMA wal_checkpoint(TRUNCATE)")
+      assert.is_false(db:moved())
+      assert(io.open(path "a.db", "w")):close()
+      assert.are.equal("size", db:moved())
+    end)
+
+    it("writes its log into the file, wherever that is", function()
+      assert(db:exec "INSERT INTO w (a) VALUES (7)")
+      assert(os.rename(path "a.db", path "z.db"))
+      assert.is_true(db:rescue())
+      assert.are.equal(0, sqlite.look(path "a.db").log_size)
+      local other = assert(sqlite.open(path "z.db"))
+      assert.are.same({ { a = 7 } }, other:query "SELECT a FROM w")
+      other:close()
+    end)
+
+    it("gives up the log's names where another file has come", function()
+      assert(os.rename(path "a.db", path "z.db"))
+      assert(io.open(path "a.db", "w")):close()
+      assert.is_true(db:rescue())
+      local place = sqlite.look(path "a.db")
+      assert.is_nil(place.log)
+      assert.is_nil(place.index)
+    end)
+
+    it("leaves alone what is not its own", function()
+      assert(os.remove(path "a.db-wal"))
+      assert(io.open(path "a.db-wal", "w")):close()
+      for _, call in ipairs { "rescue", "checkpoint" } do
+        local ok, code, message = db[call](db)
+        assert.is_nil(ok)
+        assert.are.equal("SQLITE_PROTOCOL", code)
+        assert.are.equal("another log was put beside the file", message)
+      end
+    end)
+
+    it("tells whether others have it, too", function()
+      assert.is_true(db:alone())
+      local other = assert(sqlite.open(path "a.db"))
+      assert(other:query "SELECT * FROM w")
+      other:note()
+      assert.is_false(db:alone())
+      assert.is_false(other:alone())
+      other:close()
+      assert.is_true(db:alone())
+    end)
+
+    it("knows whose log it is", function()
+      local place = sqlite.look(path "a.db")
+      assert.are.equal(place.file, place.of)
+      assert(os.rename(path "a.db", path "z.db"))
+      assert(io.open(path "a.db", "w")):close()
+      local other = sqlite.look(path "a.db")
+      assert.are.equal(place.file, other.of)
+      assert.are_not.equal(place.file, other.file)
+      -- a copy of all is a whole
+      local pid = process.spawn { "cp", "-a", path "z.db", path "c.db" }
+      process.wait(pid)
+      process.wait((process.spawn { "cp", "-a", path "a.db-wal", path "c.db-wal" }))
+      assert.is_nil(sqlite.look(path "c.db").of)
+    end)
   end)
 
-  for _, ending in ipairs { "-wal", "-shm" } do
-    it(("tells whether its %s is still in its place"):format(ending), function()
-      db:query "PRAGMA journal_mode = WAL"
-      db:exec "CREATE TABLE w (a INTEGER)"
-      local name = path "a.db" .. ending
-      -- a folder in which nothing has changed for long is not looked into again
-      local pid = assert(process.spawn { "touch", "-d", "@1000000000", folder })
-      assert.are.same({ "exit", 0 }, { process.wait(pid) })
-      for _ = 1, 2 do assert.is_false(db:moved()) end
-      assert(os.rename(name, name .. "x"))
-      assert.is_true(db:moved())
-      assert(io.open(name, "w")):close()
-      assert.is_true(db:moved())
-      assert(os.rename(name .. "x", name))
-      assert.is_false(db:moved())
-    end)
-  end
+  it("does not wait for ever to be the only one who changes what is where", function()
+    local one = sqlite.lock(path "a.db", 10)
+    local other = sqlite.lock(path "b.db", 10)
+    one:release()
+    other:release()
+    one:release()
+    assert.is_true(sqlite.lock(path "no/such.db", 10) ~= nil)
+  end)
+
+  it("makes no file where it is not told to", function()
+    local none, code = sqlite.open(path "none.db", { create = false })
+    assert.is_nil(none)
+    assert.are.equal("SQLITE_CANTOPEN", code)
+    sqlite.make(path "none.db")
+    assert(sqlite.open(path "none.db", { create = false })):close()
+  end)
 
   it("says what a file that is no database is", function()
     local file = io.open(path "b.db", "w")
@@ -165,77 +241,6 @@ describe("billhook.sqlite", function()
     local pipe = io.popen("stat -c %a " .. path "c.db")
     assert.are.equal("640", pipe:read "*l")
     pipe:close()
-  end)
-
-  local function writes()
-    local file = io.open "/proc/self/io"
-    local n = file:read "*a":match "syscw: (%d+)"
-    file:close()
-    return tonumber(n)
-  end
-
-  local function fill(from, to)
-    assert(db:exec "BEGIN")
-    for n = from, to do
-      assert(db:query("INSERT INTO g (a) VALUES ($1)", n .. ("x"):rep(3000)))
-    end
-    local before = writes()
-    assert(db:exec "COMMIT")
-    return writes() - before
-  end
-
-  it("gathers what it writes to a log that is synced at every commit", function()
-    assert(db:exec "CREATE TABLE g (a)")
-    assert.is_false(db:gather())
-    assert(db:exec "PRAGMA synchronous = FULL")
-    assert.is_false(db:gather())
-    assert(db:exec "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
-    assert.is_false(db:gather())
-    assert(db:exec "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0")
-    local many = fill(1, 60)
-    assert.is_true(many > 100)
-    assert.is_true(db:gather())
-    assert.is_true(db:gather())
-    assert.is_true(fill(61, 120) < many / 10)
-  end)
-
-  it("is as right where the log is gathered", function()
-    assert(db:exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = 10; "
-      .. "CREATE TABLE g (a)"))
-    assert.is_true(db:gather())
-    local other = assert(sqlite.open(path "a.db"))
-    local function same(count)
-      for _, one in ipairs { db, other } do
-        assert.are.same({ { n = count, sum = count * (count + 1) / 2 } }, one:query(
-          "SELECT COUNT(*) AS n, SUM(CAST(substr(a, 1, instr(a, 'x') - 1) AS INTEGER)) AS sum "
-            .. "FROM g"))
-        assert.are.same({ { integrity_check = "ok" } }, one:query "PRAGMA integrity_check")
-      end
-    end
-    fill(1, 300) -- more pages than the cache has: they are written, and read, before the commit
-    same(300)
-    assert(db:exec "BEGIN; UPDATE g SET a = a || 'y'; DELETE FROM g WHERE rowid % 2 = 0")
-    assert(db:exec "SAVEPOINT s; UPDATE g SET a = 'x'; ROLLBACK TO s; UPDATE g SET a = a || 'z'")
-    assert.are.same({ { n = 300 } }, other:query "SELECT COUNT(*) AS n FROM g")
-    assert(db:exec "ROLLBACK")
-    same(300)
-    assert(db:exec "BEGIN; UPDATE g SET a = a || 'y'") -- the last pages first: just written
-    for i, row in ipairs(assert(db:query "SELECT a FROM g ORDER BY rowid DESC")) do
-      assert.are.equal(301 - i .. ("x"):rep(3000) .. "y", row.a)
-    end
-    assert(db:exec "UPDATE g SET a = a || 'z'; COMMIT")
-    same(300)
-    assert.are.equal(0, other:query("PRAGMA wal_checkpoint(TRUNCATE)")[1].busy)
-    fill(301, 700) -- the log from its start
-    same(700)
-    assert(other:query("INSERT INTO g (a) VALUES ('701x')"))
-    assert(db:exec "PRAGMA wal_checkpoint(RESTART)")
-    fill(702, 720)
-    same(720)
-    db:close()
-    db = assert(sqlite.open(path "a.db"))
-    same(720)
-    other:close()
   end)
 
   it("keeps a transaction's locks when the file is opened once more", function()
@@ -284,7 +289,8 @@ describe("billhook.sqlite", function()
     db:close()
     db:close()
     assert.are.equal("billhook.sqlite (closed)", tostring(db))
-    for _, call in ipairs { "query", "exec", "moved", "gather" } do
+    for _, call in ipairs { "query", "exec", "moved", "note", "rescue", "checkpoint", "alone",
+      "keep_log" } do
       local value, code, message = db[call](db, "SELECT 1")
       assert.is_nil(value)
       assert.are.equal("SQLITE_MISUSE", code)

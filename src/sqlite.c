@@ -2,15 +2,33 @@
 ** sqlite.c - luaopen_billhook_sqlite: the few calls of libsqlite3 that the
 ** inbox needs, and no more.
 **
-**   db = sqlite.open(path [, {busy_timeout = ms}])   or nil, code, message
+**   db = sqlite.open(path [, {busy_timeout = ms, create = false}])
+**                            or nil, code, message
 **   db:exec(sql)             true; any number of statements, no values
 **   db:query(sql, ...)       rows, and how many it has changed; one statement,
 **                            a value a parameter
-**   db:gather()              its log is written by few calls from now on;
-**                            false: it has none that is synced at commits
-**   db:moved()               has its file, or one of the two that stand beside
-**                            it, been renamed, replaced or deleted?
+**   db:note()                what is at its path now belongs together: its
+*file,
+**                            the log and the log's index
+**   db:moved()               what of that has been renamed, replaced or
+*deleted
+**                            ("file", "log", "index") or cut off ("size")
+**                            since; or false
+**   db:rescue()              true once all that was committed is in the file,
+**                            wherever that is, and the log is empty; where
+**                            another file is at the path, the log gives up its
+**                            name
+**   db:checkpoint()          true once all that was committed is in the file
+**   db:alone()               has nobody else opened the same log with note()?
+**   db:keep_log()            closing it leaves the log as it is
 **   db:close()
+**   sqlite.look(path)        { file, size, log, log_size, of, index }: ids,
+*what
+**                            is not there is nil; `of`: whose log it is
+**   sqlite.make(path)        an empty file for its owner alone, where none is
+**   sqlite.remove_log(path)  the names of log and index
+**   lock = sqlite.lock(path, ms)   one at a time does what changes these;
+**   lock:release()           whoever cannot have it in time goes on without
 **
 ** A row is a table by column name, with NULL as absence. Integers stay
 ** integers (on LuaJIT up to 2^53, text beyond), strings are bound as TEXT,
@@ -25,7 +43,8 @@
 */
 #define _GNU_SOURCE 1 /* dladdr */
 #include "compat.h"
-#include "gather.h"
+#include "rescue.h"
+#include "sqlite_code.h"
 #include "stay.h"
 #include <errno.h>
 #include <limits.h>
@@ -42,97 +61,16 @@ BILLHOOK_API int luaopen_billhook_sqlite(lua_State *L);
 #define SLOTS    256 /* for kept statements; a power of two */
 #define WAYS     8   /* slots that a text may be kept in */
 
+#define LOCKMETA "billhook.sqlite.lock"
+
 typedef struct database {
-  sqlite3 *db; /* NULL: closed */
+  anchor at;
   pid_t opener;
-  int patience;            /* ms that a lock of another is waited for */
   struct timespec waiting; /* since when */
-  struct stat beside[2], folder; /* st_ino 0: not seen yet */
   sqlite3_stmt *kept[SLOTS];
 } database;
 
 /* --- what went wrong -------------------------------------------------- */
-
-#define NAME(code) \
-  { code, #code }
-
-static const struct {
-  int code;
-  const char *name;
-} names[] = {
-    NAME(SQLITE_ERROR),
-    NAME(SQLITE_INTERNAL),
-    NAME(SQLITE_PERM),
-    NAME(SQLITE_ABORT),
-    NAME(SQLITE_BUSY),
-    NAME(SQLITE_LOCKED),
-    NAME(SQLITE_NOMEM),
-    NAME(SQLITE_READONLY),
-    NAME(SQLITE_INTERRUPT),
-    NAME(SQLITE_IOERR),
-    NAME(SQLITE_CORRUPT),
-    NAME(SQLITE_FULL),
-    NAME(SQLITE_CANTOPEN),
-    NAME(SQLITE_PROTOCOL),
-    NAME(SQLITE_SCHEMA),
-    NAME(SQLITE_TOOBIG),
-    NAME(SQLITE_CONSTRAINT),
-    NAME(SQLITE_MISMATCH),
-    NAME(SQLITE_MISUSE),
-    NAME(SQLITE_NOLFS),
-    NAME(SQLITE_AUTH),
-    NAME(SQLITE_RANGE),
-    NAME(SQLITE_NOTADB),
-    NAME(SQLITE_ABORT_ROLLBACK),
-    NAME(SQLITE_BUSY_RECOVERY),
-    NAME(SQLITE_BUSY_SNAPSHOT),
-    NAME(SQLITE_BUSY_TIMEOUT),
-    NAME(SQLITE_CANTOPEN_DIRTYWAL),
-    NAME(SQLITE_CANTOPEN_FULLPATH),
-    NAME(SQLITE_CANTOPEN_ISDIR),
-    NAME(SQLITE_CANTOPEN_SYMLINK),
-    NAME(SQLITE_CONSTRAINT_CHECK),
-    NAME(SQLITE_CONSTRAINT_NOTNULL),
-    NAME(SQLITE_CONSTRAINT_PRIMARYKEY),
-    NAME(SQLITE_CONSTRAINT_ROWID),
-    NAME(SQLITE_CONSTRAINT_UNIQUE),
-    NAME(SQLITE_CORRUPT_INDEX),
-    NAME(SQLITE_IOERR_ACCESS),
-    NAME(SQLITE_IOERR_CORRUPTFS),
-    NAME(SQLITE_IOERR_DELETE),
-    NAME(SQLITE_IOERR_DELETE_NOENT),
-    NAME(SQLITE_IOERR_DIR_FSYNC),
-    NAME(SQLITE_IOERR_FSTAT),
-    NAME(SQLITE_IOERR_FSYNC),
-    NAME(SQLITE_IOERR_LOCK),
-    NAME(SQLITE_IOERR_MMAP),
-    NAME(SQLITE_IOERR_NOMEM),
-    NAME(SQLITE_IOERR_READ),
-    NAME(SQLITE_IOERR_SHMMAP),
-    NAME(SQLITE_IOERR_SHMOPEN),
-    NAME(SQLITE_IOERR_SHMSIZE),
-    NAME(SQLITE_IOERR_SHORT_READ),
-    NAME(SQLITE_IOERR_TRUNCATE),
-    NAME(SQLITE_IOERR_UNLOCK),
-    NAME(SQLITE_IOERR_WRITE),
-    NAME(SQLITE_READONLY_CANTINIT),
-    NAME(SQLITE_READONLY_CANTLOCK),
-    NAME(SQLITE_READONLY_DBMOVED),
-    NAME(SQLITE_READONLY_DIRECTORY),
-    NAME(SQLITE_READONLY_RECOVERY),
-    NAME(SQLITE_READONLY_ROLLBACK),
-};
-
-/* an extended code without a name of its own goes by its primary code's */
-static const char *codename(int code) {
-  const char *primary = "SQLITE_ERROR";
-  size_t i;
-  for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-    if (names[i].code == code) return names[i].name;
-    if (names[i].code == (code & 0xff)) primary = names[i].name;
-  }
-  return primary;
-}
 
 static int refuse(lua_State *L, const char *code, const char *message) {
   lua_pushnil(L);
@@ -142,7 +80,7 @@ static int refuse(lua_State *L, const char *code, const char *message) {
 }
 
 static int fail(lua_State *L, database *d, int code) {
-  return refuse(L, codename(code), sqlite3_errmsg(d->db));
+  return refuse(L, codename(code), sqlite3_errmsg(d->at.db));
 }
 
 /* --- open and close --------------------------------------------------- */
@@ -154,7 +92,7 @@ static database *check(lua_State *L) {
 /* NULL where the connection cannot be used; then *why says so */
 static database *todb(lua_State *L, const char **why) {
   database *d = check(L);
-  *why = d->db == NULL           ? "the database is closed"
+  *why = d->at.db == NULL        ? "the database is closed"
          : d->opener != getpid() ? "the database was opened before a fork"
                                  : NULL;
   return *why == NULL ? d : NULL;
@@ -162,21 +100,23 @@ static database *todb(lua_State *L, const char **why) {
 
 static int l_close(lua_State *L) {
   database *d = check(L);
-  sqlite3 *db = d->db;
   int i;
-  d->db = NULL;
-  if (db == NULL || d->opener != getpid()) return 0;
+  if (d->at.db == NULL || d->opener != getpid()) {
+    d->at.db = NULL;
+    return 0;
+  }
   for (i = 0; i < SLOTS; i++) {
     sqlite3_finalize(d->kept[i]);
     d->kept[i] = NULL;
   }
-  sqlite3_close_v2(db);
+  anchor_close(&d->at);
+  d->at.db = NULL;
   return 0;
 }
 
 static int l_tostring(lua_State *L) {
   database *d = check(L);
-  lua_pushstring(L, d->db != NULL ? METANAME : METANAME " (closed)");
+  lua_pushstring(L, d->at.db != NULL ? METANAME : METANAME " (closed)");
   return 1;
 }
 
@@ -188,14 +128,27 @@ static void private_file(const char *path) {
     (void)!mknod(path, S_IFREG | S_IRUSR | S_IWUSR, 0);
 }
 
-static int busy_timeout(lua_State *L, int i) {
+static int busy_timeout(lua_State *L, int i, int *create) {
   int ms = 5000;
+  *create = 1;
   if (lua_isnoneornil(L, i)) return ms;
   luaL_checktype(L, i, LUA_TTABLE);
   lua_getfield(L, i, "busy_timeout"); /* [timeout] */
   if (!lua_isnil(L, -1)) ms = (int)luaL_checknumber(L, -1);
-  lua_pop(L, 1);
+  lua_getfield(L, i, "create"); /* [timeout create] */
+  *create = lua_isnil(L, -1) || lua_toboolean(L, -1);
+  lua_pop(L, 2);
   return ms;
+}
+
+/* the process may change its folder later */
+static void note_path(database *d, const char *path) {
+  size_t n = 0;
+  if (path[0] != '/' && getcwd(d->at.path, sizeof(d->at.path) - 1) != NULL) {
+    n = strlen(d->at.path);
+    d->at.path[n++] = '/';
+  }
+  if (n + strlen(path) < sizeof(d->at.path)) strcpy(d->at.path + n, path);
 }
 
 static long since(const struct timespec *then, const struct timespec *now) {
@@ -211,7 +164,7 @@ static int wait_for_lock(void *p, int count) {
   struct timespec now, pause = {0, 5000000};
   clock_gettime(CLOCK_MONOTONIC, &now);
   if (count == 0) d->waiting = now;
-  if (since(&d->waiting, &now) >= d->patience) return 0;
+  if (since(&d->waiting, &now) >= d->at.patience) return 0;
   if (count < 200) pause.tv_nsec = 300000 + now.tv_nsec % 700000;
   nanosleep(&pause, NULL);
   return 1;
@@ -219,23 +172,26 @@ static int wait_for_lock(void *p, int count) {
 
 static int l_open(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
-  int timeout = busy_timeout(L, 2), code;
+  int create, timeout = busy_timeout(L, 2, &create), code;
   database *d = (database *)lua_newuserdatauv(L, sizeof(*d), 0);
   memset(d, 0, sizeof(*d));
+  d->at.log = -1;
   d->opener = getpid();
   luaL_setmetatable(L, METANAME);
   if (!sqlite3_threadsafe())
     return refuse(L, "SQLITE_MISUSE", "libsqlite3 is built without threads");
-  private_file(path);
-  code = sqlite3_open_v2(
-      path, &d->db,
-      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
-  if (d->db == NULL) return refuse(L, "SQLITE_NOMEM", "out of memory");
+  if (create) private_file(path);
+  note_path(d, path);
+  code = sqlite3_open_v2(path, &d->at.db,
+                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX |
+                             (create ? SQLITE_OPEN_CREATE : 0),
+                         NULL);
+  if (d->at.db == NULL) return refuse(L, "SQLITE_NOMEM", "out of memory");
   if (code != SQLITE_OK) /* the userdata closes it */
-    return fail(L, d, sqlite3_extended_errcode(d->db));
-  sqlite3_extended_result_codes(d->db, 1);
-  d->patience = timeout;
-  sqlite3_busy_handler(d->db, wait_for_lock, d);
+    return fail(L, d, sqlite3_extended_errcode(d->at.db));
+  sqlite3_extended_result_codes(d->at.db, 1);
+  d->at.patience = timeout;
+  sqlite3_busy_handler(d->at.db, wait_for_lock, d);
   return 1;
 }
 
@@ -274,7 +230,7 @@ static int statement(database *d, const char *sql, size_t len,
   }
   sqlite3_finalize(*slot);
   *slot = NULL;
-  code = sqlite3_prepare_v3(d->db, sql, (int)len + 1,
+  code = sqlite3_prepare_v3(d->at.db, sql, (int)len + 1,
                             SQLITE_PREPARE_PERSISTENT, slot, tail);
   *out = *slot;
   return code;
@@ -384,7 +340,8 @@ static int l_query(lua_State *L) {
   if (code == SQLITE_OK) code = run(L, s); /* [rows] */
   results = code == SQLITE_DONE ? 2 : fail(L, d, code);
   if (results == 2)
-    lua_pushinteger(L, sqlite3_stmt_readonly(s) ? 0 : sqlite3_changes(d->db));
+    lua_pushinteger(L,
+                    sqlite3_stmt_readonly(s) ? 0 : sqlite3_changes(d->at.db));
   sqlite3_reset(s);
   sqlite3_clear_bindings(s);
   return results;
@@ -396,74 +353,130 @@ static int l_exec(lua_State *L) {
   const char *sql = luaL_checkstring(L, 2);
   int code;
   if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
-  code = sqlite3_exec(d->db, sql, NULL, NULL, NULL);
+  code = sqlite3_exec(d->at.db, sql, NULL, NULL, NULL);
   if (code != SQLITE_OK) return fail(L, d, code);
   lua_pushboolean(L, 1);
   return 1;
 }
 
-static int l_gather(lua_State *L) {
-  const char *why;
-  database *d = todb(L, &why);
-  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
-  lua_pushboolean(L, gather_log(d->db));
+static void set_id(lua_State *L, const char *name, const struct stat *st,
+                   const char *size) {
+  char id[PLACE_ID];
+  if (st->st_ino == 0) return;
+  place_id(st, id);
+  lua_pushstring(L, id);
+  lua_setfield(L, -2, name);
+  if (size == NULL) return;
+  lua_pushnumber(L, (lua_Number)st->st_size);
+  lua_setfield(L, -2, size);
+}
+
+static int l_look(lua_State *L) {
+  place p;
+  lua_newtable(L); /* [place] */
+  if (place_look(&p, luaL_checkstring(L, 1)) != 0) return 1;
+  set_id(L, "file", &p.file, "size");
+  set_id(L, "log", &p.log, "log_size");
+  set_id(L, "index", &p.index, NULL);
+  if (p.of[0] == '\0') return 1;
+  lua_pushstring(L, p.of);
+  lua_setfield(L, -2, "of");
   return 1;
 }
 
-/* Such a file would take what is written to it, and nobody would find it. */
-static int same(const struct stat *a, const struct stat *b) {
-  return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
-}
-
-/* The log and its index are held open under names that others go by, too: who
-** finds them gone makes new ones, and neither sees what the other writes. They
-** keep their places for as long as anybody has the file open. */
-static int strayed(database *d, const char *name, int i) {
-  static const char *const ends[2] = {"-wal", "-shm"};
-  char path[PATH_MAX];
-  struct stat st;
-  int n = snprintf(path, sizeof(path), "%s%s", name, ends[i]);
-  if (n < 0 || (size_t)n >= sizeof(path)) return 0;
-  if (stat(path, &st) != 0)
-    return d->beside[i].st_ino != 0 && (errno == ENOENT || errno == ENOTDIR);
-  if (d->beside[i].st_ino == 0) d->beside[i] = st;
-  return !same(&d->beside[i], &st);
-}
-
-/* Is the folder as it was when it was looked into? What changed in it shortly
-** before could have changed again within the same tick of the clock. */
-static int untouched(database *d, const char *name) {
-  const char *end = strrchr(name, '/');
-  char path[PATH_MAX];
-  struct stat st, *seen = &d->folder;
-  struct timespec now;
-  if (end == NULL || (size_t)(end - name) >= sizeof(path) - 1) return 0;
-  memcpy(path, name, (size_t)(end - name) + 1);
-  path[end - name + 1] = '\0';
-  if (stat(path, &st) != 0) return 0;
-  if (same(seen, &st) && seen->st_mtim.tv_sec == st.st_mtim.tv_sec &&
-      seen->st_mtim.tv_nsec == st.st_mtim.tv_nsec)
-    return 1;
-  clock_gettime(CLOCK_REALTIME, &now);
-  memset(seen, 0, sizeof(*seen));
-  if (st.st_mtim.tv_sec + 1 < now.tv_sec) *seen = st;
+static int l_make(lua_State *L) {
+  private_file(luaL_checkstring(L, 1));
   return 0;
 }
 
-static int l_moved(lua_State *L) {
-  const char *why, *name;
+static int l_remove_log(lua_State *L) {
+  place p;
+  if (place_look(&p, luaL_checkstring(L, 1)) == 0) place_remove(&p);
+  return 0;
+}
+
+static int l_lock(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  int ms = (int)luaL_checknumber(L, 2);
+  int *fd = (int *)lua_newuserdatauv(L, sizeof(*fd), 0);
+  *fd = -1;
+  luaL_setmetatable(L, LOCKMETA);
+  *fd = place_lock(path, ms);
+  return 1;
+}
+
+static int l_release(lua_State *L) {
+  int *fd = (int *)luaL_checkudata(L, 1, LOCKMETA);
+  place_unlock(*fd);
+  *fd = -1;
+  return 0;
+}
+
+static int l_note(lua_State *L) {
+  const char *why;
   database *d = todb(L, &why);
-  int moved = 0, code;
   if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
-  name = sqlite3_db_filename(d->db, "main");
-  if (name != NULL && *name != '\0' && !untouched(d, name)) {
-    code =
-        sqlite3_file_control(d->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-    moved = (code == SQLITE_OK && moved) || strayed(d, name, 0) ||
-            strayed(d, name, 1);
-    if (moved) d->folder.st_ino = 0;
+  place_unlock(d->at.log);
+  d->at.log = -1;
+  if (place_look(&d->at.noted, d->at.path) == 0 &&
+      d->at.noted.log.st_ino != 0) {
+    place_mark(&d->at.noted);
+    d->at.log = place_share(&d->at.noted);
   }
-  lua_pushboolean(L, moved);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int l_moved(lua_State *L) {
+  const char *why, *what;
+  database *d = todb(L, &why);
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  what = anchor_moved(&d->at);
+  if (what != NULL) {
+    lua_pushstring(L, what);
+  } else {
+    lua_pushboolean(L, 0);
+  }
+  return 1;
+}
+
+static int saved(lua_State *L, int code) {
+  if (code == SQLITE_PROTOCOL)
+    return refuse(L, codename(code), "another log was put beside the file");
+  if (code != SQLITE_OK)
+    return refuse(L, codename(code), sqlite3_errstr(code));
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int l_rescue(lua_State *L) {
+  const char *why;
+  database *d = todb(L, &why);
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  return saved(L, anchor_rescue(&d->at));
+}
+
+static int l_checkpoint(lua_State *L) {
+  const char *why;
+  database *d = todb(L, &why);
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  return saved(L, anchor_checkpoint(&d->at));
+}
+
+static int l_alone(lua_State *L) {
+  const char *why;
+  database *d = todb(L, &why);
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  lua_pushboolean(L, place_alone(d->at.log));
+  return 1;
+}
+
+static int l_keep_log(lua_State *L) {
+  const char *why;
+  database *d = todb(L, &why);
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  sqlite3_db_config(d->at.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+  lua_pushboolean(L, 1);
   return 1;
 }
 
@@ -479,28 +492,44 @@ static int l_namespace(lua_State *L) {
 /* --- registration ----------------------------------------------------- */
 
 static const luaL_Reg methods[] = {
-    {"exec", l_exec},     {"query", l_query},         {"gather", l_gather},
-    {"moved", l_moved},   {"close", l_close},         {"__gc", l_close},
-    {"__close", l_close}, {"__tostring", l_tostring}, {NULL, NULL},
-};
-
-static const luaL_Reg functions[] = {
-    {"open", l_open},
-    {"namespace", l_namespace},
+    {"exec", l_exec},     {"query", l_query},
+    {"note", l_note},     {"moved", l_moved},
+    {"rescue", l_rescue}, {"keep_log", l_keep_log},
+    {"alone", l_alone},   {"checkpoint", l_checkpoint},
+    {"close", l_close},   {"__gc", l_close},
+    {"__close", l_close}, {"__tostring", l_tostring},
     {NULL, NULL},
 };
 
-int luaopen_billhook_sqlite(lua_State *L) {
-  stay_loaded();
-  luaL_newmetatable(L, METANAME); /* [meta] */
-  luaL_setfuncs(L, methods, 0);
+static const luaL_Reg lock_methods[] = {
+    {"release", l_release},
+    {"__gc", l_release},
+    {NULL, NULL},
+};
+
+static const luaL_Reg functions[] = {
+    {"open", l_open}, {"look", l_look},
+    {"make", l_make}, {"remove_log", l_remove_log},
+    {"lock", l_lock}, {"namespace", l_namespace},
+    {NULL, NULL},
+};
+
+static void new_class(lua_State *L, const char *name, const luaL_Reg *with) {
+  luaL_newmetatable(L, name); /* [meta] */
+  luaL_setfuncs(L, with, 0);
   lua_pushvalue(L, -1);
   lua_setfield(L, -2, "__index");
-  lua_pushliteral(L, METANAME);
+  lua_pushstring(L, name);
   lua_setfield(L, -2, "__name");
   lua_pushboolean(L, 0);
   lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
+}
+
+int luaopen_billhook_sqlite(lua_State *L) {
+  stay_loaded();
+  new_class(L, METANAME, methods);
+  new_class(L, LOCKMETA, lock_methods);
   luaL_newlib(L, functions);
   lua_pushstring(L, sqlite3_libversion());
   lua_setfield(L, -2, "version");

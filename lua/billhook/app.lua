@@ -28,6 +28,7 @@
 -- receive(account, headers, body) is examine() -> events, store:admit(events), admitted(events,
 -- results); a host that stores in its own way calls the parts.
 
+local complain = require "billhook.complain"
 local core = require "billhook.core"
 local dispatch = require "billhook.dispatch"
 local inbox = require "billhook.inbox"
@@ -242,8 +243,13 @@ function App:not_stored(events, why)
   local account = events[1] and events[1].account or "?"
   self.trouble = { at = core.text.monotonic(), why = why }
   metrics.add(self, "delivery not_stored " .. account)
-  self.log("error", "not_stored", { account = account, events = #events, message = tostring(why),
-    id = events[1] and account .. ":" .. events[1].id, answer = 503 })
+  local fields = { account = account, events = #events, message = tostring(why),
+    id = events[1] and account .. ":" .. events[1].id, answer = 503 }
+  if why.code == "INBOX_MOVED" then -- until a person does something
+    complain.once(self, "not_stored", fields)
+  else
+    self.log("error", "not_stored", fields)
+  end
   return intake.refusal(503)
 end
 

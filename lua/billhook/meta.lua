@@ -314,40 +314,4 @@ function ticket:result() end
 
 function ticket:cancel() end
 
--- === billhook.sqlite
--- ================================================================================
-
-local sqlite = {}
-
----@class billhook.sqlite.database
-local database = {}
-
----@param path string
----@param options? { busy_timeout?: integer }
----@return billhook.sqlite.database?
----@return string? code
----@return string? message
-function sqlite.open(path, options) end
-
----@param sql string any number of statements
----@return true? ok
----@return string? code
----@return string? message
-function database:exec(sql) end
-
----@param sql string one statement
----@param ... any a value for each parameter
----@return table[]? rows
----@return integer|string changed how many rows, or a code
----@return string? message
-function database:query(sql, ...) end
-
----@return integer? number of this process's namespace of process ids
-function sqlite.namespace() end
-
----@return boolean whether its file was renamed, replaced or deleted
-function database:moved() end
-
-function database:close() end
-
-return core, curl, sqlite, stream, amount, pool, ticket, database
+return core, curl, stream, amount, pool, ticket

@@ -10,6 +10,7 @@
 -- The commits and the API calls of one nginx worker share its worker VMs (host/gate.lua). Stop
 -- nginx with QUIT: TERM does not wait for what is under way.
 
+local complaint = require "billhook.complain"
 local gate = require "billhook.host.gate"
 local intake = require "billhook.delivery.intake"
 local metrics = require "billhook.delivery.metrics"
@@ -27,8 +28,6 @@ local looking = 2 -- seconds between two looks for rules that take too long
 local handing_over = 10 -- seconds between two times at which counts go into the inbox
 
 local started = setmetatable({}, { __mode = "k" }) -- app -> what this worker keeps about it
-
-local complaints = {} -- what was last complained about, by name
 
 local function log(level, ...) ngx.log(level, "billhook: ", ...) end
 
@@ -136,14 +135,6 @@ function M.receive(app, account)
   if not ngx.headers_sent then say(intake.refusal(503)) end
 end
 
--- What asks for health and metrics asks every few seconds.
-local function complain_once(app, name, message)
-  local last = complaints[name]
-  if last and last.message == message and ngx.now() < last.at + 60 then return end
-  complaints[name] = { message = message, at = ngx.now() }
-  app.log("error", name, { message = message })
-end
-
 --- Content handler: 200 while the inbox takes something, else 503.
 ---@param app table
 function M.healthz(app)
@@ -151,7 +142,7 @@ function M.healthz(app)
   local well
   if state then well, err = app:health() end
   if well then return say(200, '{"ok":true}') end
-  complain_once(app, "unhealthy", tostring(err))
+  complaint.once(app, "unhealthy", { message = tostring(err) })
   return told(intake.refusal(503))
 end
 
@@ -166,7 +157,7 @@ function M.metrics(app, extra)
   end
   local text
   text, err = metrics.text(app, extra)
-  if err then complain_once(app, "no_metrics", tostring(err)) end
+  if err then complaint.once(app, "no_metrics", { message = tostring(err) }) end
   say(200, text, { ["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8" })
 end
 
@@ -190,7 +181,7 @@ end
 -- Also when nginx quits: what was counted since is not lost.
 local function hand_over(_, app)
   local ok, err = metrics.flush(app)
-  if not ok then log(ngx.ERR, "metrics: ", tostring(err)) end
+  if not ok then complaint.once(app, "no_metrics", { message = tostring(err) }) end
 end
 
 -- One round of due deliveries; the next follows at once where rules ran, else when a delivery
@@ -199,7 +190,7 @@ local function work(premature, app, state)
   if premature then return end
   local done, ran, err = pcall(app.work, app, { limit = 16, stop = ngx.worker.exiting })
   if not done then ran, err = nil, ran end
-  if not ran then log(ngx.ERR, "work: ", tostring(err)) end
+  if not ran then complaint.once(app, "no_work", { message = tostring(err) }) end
   if (ran or 0) == 0 and not ngx.worker.exiting() then state.wake:wait(idle) end
   if ngx.worker.exiting() then return end -- a timer without a delay would still be taken
   local ok, why = ngx.timer.at(0, work, app, state)

@@ -7,7 +7,9 @@
 --   spell(text, version)  the tables of that version in its own types
 --   broken(code)   is a connection of no use after this?
 --   place(code)    which database it is, for messages, and as who it was asked; nil: they say so
---   adrift(db)     a method: has the connection lost sight of its database?
+--   adrift(db)     a method: has the connection lost sight of its database? nil, code, message: so
+--                  it has, and must be kept
+--   leave(db)      what is to be done before a broken one is closed; nil: nothing
 --   departed(owner)  is the process of this name known to be gone?
 --   numbers(query) -> function that gives the numbers of new events, within a transaction
 --   token(query)   -> the number of a claim
@@ -21,8 +23,8 @@
 --   forward(query) brings the numbers beyond all that are in the tables: they may have been
 --                  restored or replicated without the sequence, or somebody has set it back
 --   volatile       true where closing the connection would lose everything
---   kept(db)       a method: is what was committed where others find it? false, code, message;
---                  nil: it is
+--   kept(db, committed)   a method: is what is committed now, or will be, where others find it?
+--                  false, code, message; nil: it is
 -- and, where there is more than one writer,
 --   current(query, version)  are the tables of that version there?
 --   alone          a statement that lets one at a time make them
@@ -48,7 +50,8 @@ end
 
 -- --- connection and transactions ----------------------------------------
 
-local function disconnect(self)
+local function disconnect(self, broken)
+  if self.db and broken and self.dialect.leave then self.dialect.leave(self.db) end
   if self.db then self.db:close() end
   self.db = nil
 end
@@ -72,8 +75,12 @@ local function migrate(dialect, query)
 end
 
 local function connect(self)
-  if self.db and self.dialect:adrift(self.db) then disconnect(self) end
-  if self.db then return self.db end
+  if self.db then
+    local adrift, why, text = self.dialect:adrift(self.db)
+    if adrift == nil then refusal.raise(why, text) end
+    if not adrift then return self.db end
+    disconnect(self)
+  end
   if self.closed then refusal.raise("CLOSED", "the inbox is closed") end
   local db, code, message = self.dialect:connect()
   if not db then refusal.raise(code, message) end
@@ -97,10 +104,9 @@ end
 
 local function ended(dialect, code) return dialect.ended ~= nil and dialect.ended(code) end
 
-local function commit(dialect, db, query)
-  query("COMMIT")
+local function in_place(dialect, db, committed)
   if not dialect.kept then return end
-  local kept, code, message = dialect:kept(db)
+  local kept, code, message = dialect:kept(db, committed)
   if not kept then refusal.raise(code, message) end
 end
 
@@ -111,10 +117,13 @@ local function attempt(self, begin, fn)
   local ok, value = pcall(function()
     db = connect(self)
     local query = query_of(db)
-    if begin then query(begin) end
+    if not begin then return fn(query) end
+    query(begin)
+    in_place(self.dialect, db)
     local value = fn(query)
-    committing = begin ~= nil
-    if begin then commit(self.dialect, db, query) end
+    committing = true
+    query("COMMIT")
+    in_place(self.dialect, db, true)
     return value
   end)
   if ok then return value end
@@ -122,7 +131,7 @@ local function attempt(self, begin, fn)
   if db and begin then db:query "ROLLBACK" end
   if refused and not self.dialect.volatile
     and (self.dialect.broken(value.code) or ended(self.dialect, value.code)) then
-    disconnect(self)
+    disconnect(self, true)
   end
   if not refused then error(value, 0) end
   return nil, value, db ~= nil and not committing

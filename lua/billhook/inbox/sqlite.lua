@@ -3,7 +3,20 @@
 -- WAL with synchronous=FULL: what was committed survives a power cut. The file
 -- is made with mode 0600. A worker process that died on this machine is found
 -- out by its id in /proc, so its lanes are free at once.
+--
+-- SQLite finds the log and its index by the file's name. Who moves one of the three, or puts
+-- another file in its place, would have it lose what is stored then, or destroy what was there. So:
+--   * Who writes looks whether all three are in their places once it has the writer's lock, and
+--     after the commit, before anybody is told of it.
+--   * Where they are not, what the log holds goes into its own file (rescue), wherever that is now,
+--     under the locks of all who have it open; nobody writes to this log any more, also those who
+--     have not noticed yet. Then what is at the path is opened, where that is sound.
+--   * A file is made only where there is nothing of one. Where its log or index is still there, the
+--     file is missing: an empty inbox in its place would do again what was done already, and
+--     SQLite would delete the log. That is an error until somebody puts it back, or removes these.
+--   * A log that was written for another file is never read into this one.
 
+local core = require "billhook.core"
 local chunks = require "billhook.inbox.chunks"
 local owner = require "billhook.inbox.owner"
 local sql = require "billhook.inbox.sql"
@@ -25,7 +38,7 @@ local TYPES = {
 -- after these the connection is of no more use: a new one may find a repaired file
 local BROKEN = {
   SQLITE_CANTOPEN = true, SQLITE_CORRUPT = true, SQLITE_IOERR = true, SQLITE_MISUSE = true,
-  SQLITE_MOVED = true, SQLITE_NOTADB = true, SQLITE_READONLY = true,
+  SQLITE_NOTADB = true, SQLITE_READONLY = true,
 }
 
 local Dialect = {
@@ -77,11 +90,15 @@ function Dialect.broken(code)
   return BROKEN[code] or BROKEN[code:match("^SQLITE_[A-Z]+")] or false
 end
 
+-- What is broken gets no worse: the log stays as it is, for who repairs the file.
+function Dialect.leave(db) db:keep_log() end
+
 -- where it may be a question of permissions
 local PERSONAL = { SQLITE_CANTOPEN = true, SQLITE_READONLY = true, SQLITE_PERM = true,
   SQLITE_AUTH = true, SQLITE_IOERR = true }
 
 function Dialect:place(code)
+  if code == "INBOX_MOVED" then return self.path end
   local family = code:match "^SQLITE_[A-Z]+"
   if self.volatile or not family then return nil end
   local user = PERSONAL[family] and owner.user()
@@ -97,19 +114,91 @@ local SETTINGS = "PRAGMA synchronous = FULL; PRAGMA cache_size = -16000; "
 
 local MOVED = "the file, or its -wal or -shm, was renamed, replaced or deleted while it was open"
 
--- Then it takes what is written to it, and nobody else ever sees it. What stands in a log that has
--- lost its name goes into the file, where that is still possible.
-function Dialect:adrift(db)
-  if not db:moved() then return false end
-  db:query "PRAGMA wal_checkpoint(PASSIVE)"
-  self.log("error", "inbox_moved", { inbox = self.path, message = MOVED .. ": opened again" })
+local REPEAT = 60 -- seconds between two lines about it
+local LOCK_WAIT = 2000 -- ms for others who change what is where
+local PROBE_WAIT = 200 -- ms for those who have the file open without a log in its place
+
+-- where nothing can be stored until a person has done something
+local function misplaced(text, ...)
+  return nil, "INBOX_MOVED", text:format(...)
+end
+
+local MISSING = "the file is missing, but its -wal or -shm is there: put the file back, or, to "
+  .. "begin a new one, move these away too"
+local FOREIGN = "this is another file than the one that the -wal beside it was written for: put "
+  .. "that one back, or, to use this one, move its -wal and -shm away"
+local EMPTY = "the file is empty, but its -wal is not: put the file back, or, to begin a new one, "
+  .. "move these away too"
+local IN_USE = "its -wal or -shm was removed while others have the file open: start them again"
+local UNTIL_RESTART = "others have it open too; start all of them again soon"
+local REOPENED = "opened again"
+local CUT = "the file was cut off or overwritten while it was open: stop billhook, and put a copy "
+  .. "in its place, without its -wal and -shm"
+local UNSAVED = MOVED .. "; what was stored last cannot be written into it: %s (%s)"
+
+local function is_missing(place) return not place.file and (place.log or place.index) end
+
+-- The log or its index has lost its name, and the file is where it was. A process cannot open the
+-- file with others while any of its connections has the old ones. So who is not alone goes on with
+-- these, and what he commits goes into the file before anybody is told of it.
+function Dialect:nameless(db, what)
+  local lock = sqlite.lock(self.path, LOCK_WAIT)
+  local alone = db:alone()
+  local saved, code, message = db[alone and "rescue" or "checkpoint"](db)
+  lock:release()
+  if not saved then return misplaced(UNSAVED, message, code) end
+  if not alone and not self.through then self:tell(UNTIL_RESTART) end
+  self.through = what
+  if alone then self:tell(REOPENED) end
+  return alone
+end
+
+-- Another file is at the path, or none.
+function Dialect:elsewhere(db)
+  local lock = sqlite.lock(self.path, LOCK_WAIT)
+  local place = sqlite.look(self.path)
+  local saved, code, message = db:rescue()
+  lock:release()
+  self.away = true
+  if not saved then return misplaced(UNSAVED, message, code) end
+  if is_missing(place) then return misplaced(MISSING) end
+  self:tell(REOPENED)
   return true
 end
 
+---Has the connection lost sight of its file? nil, code, message: so it has, and it must be kept,
+---since there is something to be saved, or nothing to go on with.
+function Dialect:adrift(db)
+  if self.volatile then return false end
+  local what = db:moved()
+  if what == "size" then self.cut = {} end
+  if what == "size" then return true end
+  if what == "file" then return self:elsewhere(db) end
+  if what then return self:nameless(db, what) end
+  if self.away then -- it is back; what others remember of it is read anew, as is ours
+    local saved, code, message = db:rescue()
+    if not saved then return misplaced(UNSAVED, message, code) end
+  end
+  self.away, self.through = nil, nil
+  return false
+end
+
+function Dialect:tell(how)
+  local now = core.text.monotonic()
+  if self.told and now < self.told + REPEAT then return end
+  self.told = now
+  self.log("error", "inbox_moved", { inbox = self.path, message = MOVED .. ": " .. how })
+end
+
 -- What was committed where nobody sees it is done once more.
-function Dialect:kept(db)
-  if self.volatile or not self:adrift(db) then return true end
-  return false, "SQLITE_MOVED", MOVED
+function Dialect:kept(db, committed)
+  local what = not self.volatile and db:moved()
+  if not what then return true end
+  if what ~= self.through then return false, "SQLITE_MOVED", MOVED end
+  if not committed then return true end
+  local saved, code, message = db:checkpoint()
+  if saved then return true end
+  return misplaced(UNSAVED, message, code)
 end
 
 function Dialect.again(code) return code == "SQLITE_MOVED" end
@@ -128,19 +217,80 @@ local function to_wal(db)
   return nil, code, message
 end
 
-function Dialect:connect()
-  local db, code, message = sqlite.open(self.path, { busy_timeout = self.busy_timeout })
+-- May what is at the path be opened, as far as can be seen from outside?
+local function sound(path)
+  local place = sqlite.look(path)
+  if is_missing(place) then return misplaced(MISSING) end
+  if place.size == 0 and (place.log_size or 0) > 0 then return misplaced(EMPTY) end
+  if place.file and place.of and place.of ~= place.file then
+    if place.log_size > 0 then return misplaced(FOREIGN) end
+    sqlite.remove_log(path) -- empty: all that was in it is in its own file
+  end
+  if not place.file then sqlite.make(path) end
+  return sqlite.look(path)
+end
+
+-- Has anybody the file open, with a log or index that has lost its name? They have a lock on the
+-- file itself. What else is wrong with it will be seen.
+local function in_use(path)
+  local db = sqlite.open(path, { busy_timeout = PROBE_WAIT, create = false })
+  if not db then return false end
+  db:keep_log()
+  local ok, code = db:exec "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; ROLLBACK"
+  db:close()
+  return not ok and code:find "^SQLITE_BUSY" ~= nil
+end
+
+local function open_file(self)
+  local place, code, message = sound(self.path)
+  if not place then return nil, code, message end
+  if not (place.log and place.index) and in_use(self.path) then return misplaced(IN_USE) end
+  local db, ok
+  db, code, message = sqlite.open(self.path, { busy_timeout = self.busy_timeout, create = false })
   if not db then return nil, code, message end
-  local ok
   ok, code, message = db:exec(SETTINGS)
-  if ok and self.path ~= ":memory:" then ok, code, message = to_wal(db) end
+  if ok and sqlite.look(self.path).file ~= place.file then
+    ok, code, message = misplaced(MOVED)
+  end
+  if ok then ok, code, message = to_wal(db) end
+  if ok then ok, code, message = db:query "SELECT COUNT(*) FROM sqlite_master" end -- opens the log
   if ok then
-    db:gather()
-    db:moved() -- which notes what is beside it
+    db:note()
     return db
   end
+  db:keep_log()
   db:close()
   return nil, code, message
+end
+
+-- After something was cut off. That takes as long as the file is large, so not for every delivery.
+local function whole(self, db)
+  local cut = self.cut
+  if cut.message and core.text.monotonic() < cut.at + REPEAT then return misplaced(cut.message) end
+  local rows, code, message = db:query "PRAGMA quick_check(1)"
+  if not rows then return nil, code, message end
+  if rows[1].quick_check == "ok" then return true end
+  cut.at, cut.message = core.text.monotonic(), CUT
+  return misplaced(CUT)
+end
+
+function Dialect:connect()
+  if self.volatile then return sqlite.open(self.path) end
+  local lock = sqlite.lock(self.path, LOCK_WAIT)
+  local db, code, message = open_file(self)
+  lock:release()
+  if not db then return nil, code, message end
+  self.away, self.through = nil, nil
+  if not self.cut then return db end
+  local ok
+  ok, code, message = whole(self, db)
+  if not ok then
+    db:keep_log()
+    db:close()
+    return nil, code, message
+  end
+  self.cut = nil
+  return db
 end
 
 -- Only processes of this machine can open the file, so all owners can be looked at.

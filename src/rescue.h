@@ -1,0 +1,33 @@
+/*
+** rescue.h - a connection whose file, log or index may lose its place, and
+** how what was committed gets into the file nevertheless.
+*/
+#ifndef BILLHOOK_RESCUE_H
+#define BILLHOOK_RESCUE_H
+
+#include "place.h"
+#include <sqlite3.h>
+
+#pragma GCC visibility push(hidden)
+
+typedef struct anchor {
+  sqlite3 *db;         /* NULL: closed */
+  int patience;        /* ms that a lock of another is waited for */
+  char path[PATH_MAX]; /* as it was given, absolute */
+  place noted;         /* file.st_ino 0: nothing yet */
+  int log;             /* holds a shared lock on the log; -1: none */
+} anchor;
+
+/* see place_moved; NULL also where nothing was noted */
+const char *anchor_moved(anchor *d);
+
+/* These give a result code of SQLite's; SQLITE_PROTOCOL: somebody has put
+** another log beside the file, and nothing was done. */
+int anchor_rescue(anchor *d);
+int anchor_checkpoint(anchor *d);
+
+void anchor_close(anchor *d);
+
+#pragma GCC visibility pop
+
+#endif

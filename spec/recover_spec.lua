@@ -288,7 +288,8 @@ describe("the calls of an app", function()
     local _, err = create(app.accounts.school)
     assert.equal("unknown_outcome", err.kind)
     assert.equal("an earlier call asked for the same, and what became of it is unknown: nothing was"
-      .. " sent", err.message)
+      .. " sent. The earlier one was sent 0 s ago; it can't be looked up, and none is sent for"
+      .. " another 1440 minutes", err.message)
     now = now + 86401
     assert.equal(2, assert(create(app.accounts.school)).id)
   end)
@@ -308,7 +309,9 @@ describe("the calls of an app", function()
       there.on_post = there.make
       local none, err = second.accounts.school.invoices:create(123, fee, { timeout = 1 })
       assert.is_nil(none)
-      assert.equal("another call of the same place did not end before the deadline", err.message)
+      assert.equal("another call of the same place did not end before the deadline:"
+        .. " invoices.create 123, may hold it for 45 s more: nothing was sent", err.message)
+      assert.equal(45, err.retry_after)
       assert.equal(false, err.sent)
       -- another place is free
       assert(second.accounts.school.invoices:create(124, { currency = "USD", items = fee.items }))

@@ -56,9 +56,11 @@ local server = [[
     ngx.print(table.concat(got, " "))
   } }
   location /fill { content_by_lua_block {
-    ngx.shared.billhook:flush_all()
-    ngx.shared.billhook:flush_expired()
-    for _, size in ipairs { 500, 50, 1 } do
+    if not ngx.var.arg_beside then
+      ngx.shared.billhook:flush_all()
+      ngx.shared.billhook:flush_expired()
+    end
+    for _, size in ipairs { 500, 50, ngx.var.arg_beside and 50 or 1 } do
       for i = 1, 100000 do
         if not ngx.shared.billhook:safe_add(size .. "x" .. i, ("x"):rep(size),
           tonumber(ngx.var.arg_seconds)) then break end
@@ -177,6 +179,19 @@ describe("the workers of an nginx without an app", function()
     get "/fill?seconds=600"
     assert.equal("store lua_shared_dict billhook: no memory", get "/other?timeout=2")
     assert.is_nil(world:state().requests.POST)
+  end)
+
+  it("keep what is open where there is no room for more of it", function()
+    start {}
+    local token = call 'claims:enter("p", 30)'
+    local begin = 'claims:begin({ id = "%s", place = "p", sent_at = ngx.now(), x = ("x"):rep(%d) }, '
+      .. '"' .. token .. '")'
+    assert.equal("true", call(begin:format("i", 10)))
+    get "/fill?seconds=600&beside=yes"
+    call 'ngx.shared.billhook:delete("50x1")' -- room for a lock
+    assert.equal("nil store: lua_shared_dict billhook: no memory", call(begin:format("j", 100000)))
+    assert.equal("1 i", call('#claims:known("p", {}, ngx.now()).open, '
+      .. 'claims:known("p", {}, ngx.now()).open[1].intent.id'))
   end)
 
   it("take the room of what has had its time", function()

@@ -33,15 +33,18 @@ end
 local function change(self, place, fn)
   local name = name_of(self, place)
   return quota.locked(self.dict, name, function()
-    local line = read(self.dict:get(name))
+    local before = self.dict:get(name)
+    local line = read(before)
     local value = fn(line)
     local text = json.encode { busy = line.busy, till = line.till, most = line.most,
       began = line.began, owned = line.owned, told = line.told, intents = json.array(line.intents) }
     local held = line.busy and line.till - core.text.monotonic() or 0
     local seconds = #line.intents > 0 and KEEP_OPEN or math.max(KEEP, held)
     local kept, err = quota.keep(self.dict, name, text, seconds)
-    if not kept then return nil, err end
-    return value
+    if kept then return value end
+    -- A larger text takes the place of what was there before it is known whether it fits.
+    if before and not self.dict:get(name) then self.dict:safe_set(name, before, KEEP_OPEN) end
+    return nil, err
   end)
 end
 

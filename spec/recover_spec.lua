@@ -424,6 +424,24 @@ describe("the calls of an app", function()
       assert.equal(0, #sql "SELECT * FROM intents")
     end)
 
+    it("give the same when it runs again with a reference", function()
+      local app, times, ids = start(), 0, {}
+      app:on("invoice.created", { name = "bill" }, function()
+        times = times + 1
+        local made = assert(create(app.accounts.school,
+          { reference = { field = "smallprint", value = "order-A" } }))
+        ids[times] = made.id
+        if times < 3 then error("something later", 0) end
+      end)
+      deliver(app, "1")
+      for _ = 1, 4 do
+        assert(app:work())
+        now = now + 100
+      end
+      assert.same({ 1, 1, 1 }, ids)
+      assert.equal(1, there.posts)
+    end)
+
     it("give the same after a crash", function()
       local app = rule(function() return false end)
       deliver(app, "1")

@@ -184,8 +184,8 @@ describe("the workers of an nginx without an app", function()
   it("keep what is open where there is no room for more of it", function()
     start {}
     local token = call 'claims:enter("p", 30)'
-    local begin = 'claims:begin({ id = "%s", place = "p", sent_at = ngx.now(), x = ("x"):rep(%d) }, '
-      .. '"' .. token .. '")'
+    local begin = 'claims:begin({ id = "%s", place = "p", sent_at = ngx.now(), '
+      .. 'x = ("x"):rep(%d) }, "' .. token .. '")'
     assert.equal("true", call(begin:format("i", 10)))
     get "/fill?seconds=600&beside=yes"
     call 'ngx.shared.billhook:delete("50x1")' -- room for a lock

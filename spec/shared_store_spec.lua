@@ -119,16 +119,16 @@ for name, database in pairs(databases) do
       assert.is_true(store:enter("a", "p", "one", 10))
       assert.same({ left = 10 }, store:holder("a", "p"))
       now = now + 9
-      assert.is_true(store:renew("a", "p", "one", 10))
-      assert.is_false(store:renew("a", "p", "two", 10))
-      assert.is_false(store:renew("b", "p", "one", 10))
+      assert.is_true(store:stay("a", "p", "one", 10))
+      assert.is_false(store:stay("a", "p", "two", 10))
+      assert.is_false(store:stay("b", "p", "one", 10))
       now = now + 9
       assert.is_false(store:enter("a", "p", "two", 10))
       assert.same({ left = 1 }, store:holder("a", "p"))
       now = now + 1
       assert.is_nil(store:holder("a", "p"))
       assert.is_true(store:enter("a", "p", "two", 10))
-      assert.is_false(store:renew("a", "p", "one", 10))
+      assert.is_false(store:stay("a", "p", "one", 10))
     end)
 
     it("are intents that nobody is at any more, once they are abandoned", function()

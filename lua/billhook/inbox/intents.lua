@@ -2,7 +2,7 @@
 -- ledger.lua keeps in an inbox, so that a crash in between is found out about.
 --
 --   enter(account, place, token, lease) -> true, or false: somebody is in this place
---   renew(account, place, token, lease) -> true, or false: the place is lost
+--   stay(account, place, token, lease)  -> true: in it for so long from now; false: it is lost
 --   holder(account, place)              -> { left = seconds until its lease ends }, or nothing
 --   leave(account, place, token)        -> true
 --   intend(intent, token, lease)        -> true: durable; false: the place was lost meanwhile
@@ -58,7 +58,7 @@ function Intents:enter(account, place, token, lease)
   end)
 end
 
-function Intents:renew(account, place, token, lease)
+function Intents:stay(account, place, token, lease)
   return self:write(function(query, now)
     local _, changed = query("UPDATE places SET till = $1 WHERE account = $2 AND place = $3 "
       .. "AND token = $4", now + millis(lease), account, place, token)

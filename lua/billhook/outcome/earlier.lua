@@ -118,8 +118,9 @@ end
 local function adopt(state, plan, one)
   local intent = one.intent
   if one.result ~= nil then
-    if plan.reference and text_of(plan, intent.params) ~= text_of(plan, plan.plain) then
-      return nil -- the look before sending finds it
+    if intent.id ~= plan.caller and plan.reference
+      and text_of(plan, intent.params) ~= text_of(plan, plan.plain) then
+      return nil -- another one's, for something else: the look before sending finds it
     end
     state.claims:close(intent, nil, one.result)
     return answer.tag(state, plan, one.result)

@@ -35,7 +35,7 @@ function ledger:enter(place, lease)
 end
 
 function ledger:renew(place, token, lease)
-  return self.store:renew(self.account, place, token, lease)
+  return self.store:stay(self.account, place, token, lease)
 end
 
 function ledger:holder(place)

@@ -37,7 +37,7 @@ describe("billhook", function()
     local result = command.run { "--help" }
     assert.equal(0, result.code)
     for _, name in ipairs { "serve", "work", "demo", "sandbox", "trigger", "verify", "invoices",
-      "inbox" } do
+      "settle", "inbox" } do
       assert.truthy(result.out:find("\n   " .. name, 1, true), name)
       local own = command.run { name, "--help" }
       assert.equal(0, own.code)

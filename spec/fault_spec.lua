@@ -315,6 +315,26 @@ describe("a server that fails", function()
     end)
   end
 
+  it("makes one invoice of a reference, though many ask for it at once", function()
+    local server = fault_server.start()
+    local world = server:world { latency = 0.02 }
+    local client = billhook.dreamapply { base_url = world.url, api_key = "fault-key-reference" }
+    local made, errs = billhook.map({ 25, "25.00", "26", "25.0", 26, 25 }, function(price)
+      return client.invoices:create(5, { currency = "EUR",
+        items = { { item = "Fee", price = price, qty = 1 } } },
+        { reference = { field = "smallprint", value = "order-A" } })
+    end, { concurrency = 6 })
+    local state, seen = world:state(), { created = 0, found = 0, conflict = 0 }
+    server:stop()
+    for n = 1, 6 do
+      local what = made[n] and made[n].how or errs[n].kind
+      seen[what] = (seen[what] or 0) + 1
+    end
+    assert.equal(1, state.requests.POST)
+    assert.equal(1, seen.created)
+    assert.equal(5, seen.found + seen.conflict)
+  end)
+
   it("that nobody listens to is sent nothing", function()
     local port = require("spec.support.peer").refused_port()
     local client = billhook.dreamapply { base_url = "http://127.0.0.1:" .. port, timeout = 2,

@@ -35,15 +35,6 @@ local function each_line(paths, fault)
   return bad
 end
 
-local function too_long(paths, most)
-  local bad = {}
-  for _, path in ipairs(paths) do
-    local count = select(2, read(path):gsub("\n", ""))
-    if count > most then bad[#bad + 1] = ("%s: %d lines, at most %d"):format(path, count, most) end
-  end
-  return bad
-end
-
 local checks = {}
 local function check(name, fn) checks[#checks + 1] = { name = name, fn = fn } end
 
@@ -57,12 +48,6 @@ check("no warning from clang", function()
   return ok and {} or out
 end)
 
-check("C files under 600 lines, Lua files under 350", function()
-  local bad = too_long(c_files, 600)
-  for _, line in ipairs(too_long(lua_files, 350)) do bad[#bad + 1] = line end
-  return bad
-end)
-
 check("79 columns in C, 100 in Lua, no tabs, no space at an end", function()
   return each_line(files("'src/*.[ch]' 'lua/*.lua' 'lua/**/*.lua' 'spec/*.lua' 'spec/**/*.lua'"),
     function(line, path)
@@ -73,22 +58,6 @@ end)
 
 -- A C function begins at a line that starts with a letter and ends in "{", and
 -- ends at the first "}" in column one.
-check("no C function over 60 lines", function()
-  local bad, start, name = {}, nil, nil
-  for _, path in ipairs(files("'src/*.c'")) do
-    local number = 0
-    for line in io.lines(path) do
-      number = number + 1
-      if line:match("^%a.*[%w_]%(") then start, name = number, line end
-      if line == "}" and start then
-        if number - start >= 60 then bad[#bad + 1] = path .. ":" .. start .. ": " .. name end
-        start = nil
-      end
-    end
-  end
-  return bad
-end)
-
 check("LUA_VERSION_NUM only in compat.h", function()
   return each_line(c_files, function(line, path)
     return line:find("LUA_VERSION_NUM") and path ~= "src/compat.h"

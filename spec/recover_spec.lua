@@ -147,9 +147,11 @@ describe("the calls of an app", function()
 
   it("are found by the call that asks again, where nobody settled them", function()
     crash(start(), create, function(sent) there.make(sent) end)
+    local app = start()
     assert.same({ id = 1, location = "/api/v9/invoices/1", how = "found" },
-      assert(create(start().accounts.school)))
+      assert(create(app.accounts.school)))
     assert.equal(1, there.posts)
+    assert.is_truthy(app)
   end)
 
   it("are not repeated while nobody knows, and are found when they show", function()
@@ -290,7 +292,8 @@ describe("the calls of an app", function()
     local _, err = create(app.accounts.school)
     assert.equal("unknown_outcome", err.kind)
     assert.equal("an earlier call asked for the same, and what became of it is unknown: nothing was"
-      .. " sent", err.message)
+      .. " sent. The earlier one was sent 0 s ago; it can't be looked up, and none is sent for"
+      .. " another 1440 minutes", err.message)
     now = now + 86401
     assert.equal(2, assert(create(app.accounts.school)).id)
   end)
@@ -310,7 +313,9 @@ describe("the calls of an app", function()
       there.on_post = there.make
       local none, err = second.accounts.school.invoices:create(123, fee, { timeout = 1 })
       assert.is_nil(none)
-      assert.equal("another call of the same place did not end before the deadline", err.message)
+      assert.equal("another call of the same place did not end before the deadline:"
+        .. " invoices.create 123, may hold it for 45 s more: nothing was sent", err.message)
+      assert.equal(45, err.retry_after)
       assert.equal(false, err.sent)
       -- another place is free
       assert(second.accounts.school.invoices:create(124, { currency = "USD", items = fee.items }))
@@ -421,6 +426,24 @@ describe("the calls of an app", function()
       now = now + 8 * 86400
       assert(create(app.accounts.school))
       assert.equal(0, #sql "SELECT * FROM intents")
+    end)
+
+    it("give the same when it runs again with a reference", function()
+      local app, times, ids = start(), 0, {}
+      app:on("invoice.created", { name = "bill" }, function()
+        times = times + 1
+        local made = assert(create(app.accounts.school,
+          { reference = { field = "smallprint", value = "order-A" } }))
+        ids[times] = made.id
+        if times < 3 then error("something later", 0) end
+      end)
+      deliver(app, "1")
+      for _ = 1, 4 do
+        assert(app:work())
+        now = now + 100
+      end
+      assert.same({ 1, 1, 1 }, ids)
+      assert.equal(1, there.posts)
     end)
 
     it("give the same after a crash", function()

@@ -114,6 +114,30 @@ for name, database in pairs(databases) do
       assert.is_true(store:enter("a", "p", "four", 60))
     end)
 
+    it("are places for as long as they are asked for again, and say for how long", function()
+      assert.is_nil(store:holder("a", "p"))
+      assert.is_true(store:enter("a", "p", "one", 10))
+      assert.same({ left = 10 }, store:holder("a", "p"))
+      now = now + 9
+      assert.is_true(store:stay("a", "p", "one", 10))
+      assert.is_false(store:stay("a", "p", "two", 10))
+      assert.is_false(store:stay("b", "p", "one", 10))
+      now = now + 9
+      assert.is_false(store:enter("a", "p", "two", 10))
+      assert.same({ left = 1 }, store:holder("a", "p"))
+      now = now + 1
+      assert.is_nil(store:holder("a", "p"))
+      assert.is_true(store:enter("a", "p", "two", 10))
+      assert.is_false(store:stay("a", "p", "one", 10))
+    end)
+
+    it("are intents that nobody is at any more, once they are abandoned", function()
+      assert.is_true(intend "1")
+      assert.is_true(store:abandon "1")
+      assert.same({ "1" }, open_ids())
+      assert.equal(1, #store:orphans("a", 60)) -- nobody was told
+    end)
+
     it("are intents, until their outcome is known", function()
       assert.is_true(intend "1")
       assert.is_true(intend "2")

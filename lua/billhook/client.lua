@@ -120,7 +120,8 @@ end
 ---@return table? err
 function client:settle(intent, settings)
   local state = own(self, "settle", 2)
-  if type(intent) ~= "table" or type(intent.operation) ~= "string" then
+  if type(intent) ~= "table" or type(intent.operation) ~= "string"
+    or type(intent.params) ~= "table" or intent.place and type(intent.before) ~= "table" then
     error("the intent of an unknown_outcome error was expected", 2)
   elseif intent.vendor ~= self.vendor or intent.account ~= state.account then
     error("the intent is another account's", 2)

@@ -28,7 +28,8 @@ local function check_priority(value)
 end
 
 local function check_reference(value)
-  if type(value.field) ~= "string" or type(value.value) ~= "string" or value.value == "" then
+  if type(value.field) ~= "string" or type(value.value) ~= "string"
+    or not value.value:find("%S") then
     return nil, "must be a table with the strings 'field' and 'value'"
   end
   return { field = value.field, value = value.value }

@@ -1,6 +1,6 @@
 -- cli/init.lua: the command's front door: reads the arguments, finds the
 -- subcommand, turns what it gives into an exit code. 0: done; 1: the world
--- said no; 2: the command was called wrongly.
+-- said no; 2: the command was called wrongly; 3: nobody knows whether it was done.
 --
 -- A subcommand is a module billhook.cli.<name> with `summary`, `configure`
 -- (adds its arguments to an argparse command) and `run(args) -> exit code |
@@ -9,7 +9,7 @@
 local M = {}
 
 local commands = {
-  "serve", "work", "demo", "sandbox", "trigger", "verify", "invoices", "inbox",
+  "serve", "work", "demo", "sandbox", "trigger", "verify", "invoices", "settle", "inbox",
 }
 
 local function parser()

@@ -5,27 +5,7 @@ local M = {}
 
 M.summary = "Call a vendor's invoice API."
 
-local vendors = { "dreamapply", "dreamclass", "betterez" }
-local options = {
-  { "--base-url", "Where the vendor's API is.", "<url>" },
-  { "--api-key", "The API key (or BILLHOOK_API_KEY).", "<key>" },
-  { "--token", "Betterez's token (or BILLHOOK_TOKEN).", "<token>" },
-  { "--tenant", "DreamClass's tenant.", "<name>" },
-  { "--school-code", "DreamClass's school code.", "<code>" },
-  { "--timeout", "Seconds for the whole call.", "<seconds>" },
-  { "--rules", "Take an account's credentials from this rules file.", "<file>" },
-  { "--account", "That account's name.", "<name>" },
-}
-
-local function common(command)
-  command:option("--vendor", "Whose API."):choices(vendors)
-  for _, option in ipairs(options) do
-    local made = command:option(option[1], option[2]):argname(option[3])
-    if option[1] == "--timeout" then made:convert(require("billhook.cli").number) end
-  end
-  command:flag("--json", "Print JSON.")
-  return command
-end
+local function common(command) return require("billhook.cli.client").options(command) end
 
 function M.configure(command)
   command:command_target "action"
@@ -40,34 +20,20 @@ function M.configure(command)
   local create = common(command:command "create")
   create:argument("params", "name=value, beside what the body has."):args "*"
   create:option("--body", "A JSON file with the fields; - is stdin."):argname "<file>"
+  create:option("--reference", "Your own reference, in one of the invoice's fields: what has it "
+    .. "already is found, not created again."):argname "<field>=<value>"
+  require("billhook.cli.client").settle_timeout(create)
+  create:epilog [[
+Example:
+  billhook invoices create --vendor dreamapply --base-url https://apply.example.edu \
+    application=123 --body invoice.json --reference smallprint=order-881
+Exit codes: 0 created or found; 1 it failed; 2 called wrongly; 3 nobody knows whether it was
+created: then its intent is printed, which billhook settle takes (with --json: error.intent).]]
   command:epilog [[
 Examples:
   billhook invoices list --vendor dreamapply --base-url https://apply.example.edu application=123
   billhook invoices get --rules rules.lua --account admissions 321 --json
   billhook invoices create --vendor dreamapply ... application=123 --body invoice.json]]
-end
-
-local function from_rules(args)
-  local app, err = require("billhook.cli.rules").load(args.rules)
-  if not app then return nil, err end
-  local client = app.accounts[args.account or ""]
-  if not client then return nil, ("%s has no account %q"):format(args.rules, args.account or "") end
-  return client
-end
-
-local function client_of(args)
-  local cli = require "billhook.cli"
-  if args.rules then return from_rules(args) end
-  if not args.vendor then cli.usage "--vendor (or --rules and --account) is missing" end
-  local settings = {
-    base_url = args.base_url, timeout = args.timeout,
-    api_key = cli.secret(args.api_key, "BILLHOOK_API_KEY"),
-  }
-  if args.vendor == "betterez" then settings.token = cli.secret(args.token, "BILLHOOK_TOKEN") end
-  if args.vendor == "dreamclass" then
-    settings.tenant, settings.school_code = args.tenant, args.school_code
-  end
-  return cli.try(require("billhook")[args.vendor], settings)
 end
 
 local convert = {
@@ -146,31 +112,38 @@ local show = {
   list = show_list,
   get = function(invoice) show_list { invoice } end,
   count = function(n) print(("%d"):format(n)) end,
-  create = function(made)
-    local term = require "billhook.cli.term"
-    term.table({ "ID", "LOCATION", "HOW" }, { { made.id, made.location, made.how } })
-  end,
+  create = function(made) require("billhook.cli.client").show_made(made) end,
   delete = function() print "deleted" end,
 }
 
-local function failed(args, err)
-  if args.json and type(err) == "table" then
-    require("billhook.cli.term").json { error = { kind = err.kind, message = err.message,
-      status = err.status, retry_after = err.retry_after } }
-    return 1
+-- The options of a create's own call.
+local function settings_of(args)
+  if args.action ~= "create" then return nil end
+  local settings = { settle_timeout = args.settle_timeout }
+  if args.reference then
+    local field, value = args.reference:match "^([%w_]+)=(.+)$"
+    if not field then require("billhook.cli").usage("--reference is not <field>=<value>") end
+    settings.reference = { field = field, value = value }
   end
-  return nil, tostring(err)
+  return settings
 end
 
 function M.run(args)
-  local client, err = client_of(args)
+  local clients = require "billhook.cli.client"
+  local client, err = clients.of(args)
   if not client then return nil, err end
   local operation = "invoices." .. args.action
   local params
   params, err = params_of(args, client, operation)
   if not params then return nil, err end
-  local result, failure = require("billhook.cli").try(client.call, client, operation, params)
-  if result == nil then return failed(args, failure) end
+  local settings = settings_of(args)
+  if args.action == "create" then
+    clients.tell_of_looking(client, operation, args.settle_timeout)
+  end
+  local result, failure = require("billhook.cli").try(client.call, client, operation, params,
+    settings)
+  require("billhook.cli.term").progress ""
+  if result == nil then return clients.failed(args, failure) end
   if args.json then
     require("billhook.cli.term").json(result, args.action == "list")
   else

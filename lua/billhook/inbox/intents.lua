@@ -2,6 +2,8 @@
 -- ledger.lua keeps in an inbox, so that a crash in between is found out about.
 --
 --   enter(account, place, token, lease) -> true, or false: somebody is in this place
+--   stay(account, place, token, lease)  -> true: in it for so long from now; false: it is lost
+--   holder(account, place)              -> { left = seconds until its lease ends }, or nothing
 --   leave(account, place, token)        -> true
 --   intend(intent, token, lease)        -> true: durable; false: the place was lost meanwhile
 --       intent = { id, account, place, body }; token nil: a call that needs no place
@@ -9,6 +11,8 @@
 --       how = { account, place, claim }: it is known, and the intent is gone; with `state` it
 --       stays: "open", its caller was told that it is unknown; "done", with a result that is kept
 --       for `keep` seconds, and perhaps another body
+--   abandon(id)                         -> true: nobody is at it any more, nor knows what became
+--       of it
 --   known(account, place, ids)          -> { owned = ids of these that have an owner, open = rows
 --       { body, result, age (seconds), live } }; live: a process is at it
 --   orphans(account, lease)             -> rows whose process is gone, now this one's to settle
@@ -52,6 +56,22 @@ function Intents:enter(account, place, token, lease)
       token, owner.name(), now + millis(lease), account, place)
     return true
   end)
+end
+
+function Intents:stay(account, place, token, lease)
+  return self:write(function(query, now)
+    local _, changed = query("UPDATE places SET till = $1 WHERE account = $2 AND place = $3 "
+      .. "AND token = $4", now + millis(lease), account, place, token)
+    return changed > 0
+  end)
+end
+
+function Intents:holder(account, place)
+  local seen, why = self:read(function(query, now)
+    local row = query(PLACE, account, place)[1]
+    return { row and live(self, row, now) and { left = (row.till - now) / 1000 } or nil }
+  end)
+  return seen and seen[1], why
 end
 
 function Intents:leave(account, place, token)
@@ -100,6 +120,13 @@ function Intents:outcome(id, how)
     else
       query("DELETE FROM intents WHERE id = $1", id)
     end
+    return true
+  end)
+end
+
+function Intents:abandon(id)
+  return self:write(function(query, now)
+    query("UPDATE intents SET till = $1 WHERE id = $2 AND state = 'open'", now, id)
     return true
   end)
 end

@@ -10,13 +10,14 @@
 local claims = require "billhook.outcome.claims"
 local core = require "billhook.core"
 local json = require "billhook.json"
+local pulse = require "billhook.host.pulse"
 
 local M = {}
 
 local DAY = 86400
 local KEEP, KEEP_NAMED, KEEP_VAGUE = DAY, 7 * DAY, claims.OPEN_FOR
 
-local ledger = {}
+local ledger = { signs = pulse.database }
 ledger.__index = ledger
 
 --- Those of an account in a store.
@@ -24,13 +25,21 @@ ledger.__index = ledger
 ---@param account string
 ---@return table
 function M.new(store, account)
-  return setmetatable({ store = store, account = account, adopts = true }, ledger)
+  return setmetatable({ store = store, account = account, overlaps = not pulse.can() }, ledger)
 end
 
 function ledger:enter(place, lease)
   local token = core.text.hex(core.text.random(8))
   local entered, err = self.store:enter(self.account, place, token, lease)
   return entered and token or entered, err
+end
+
+function ledger:renew(place, token, lease)
+  return self.store:stay(self.account, place, token, lease)
+end
+
+function ledger:holder(place)
+  return self.store:holder(self.account, place)
 end
 
 function ledger:leave(place, token)
@@ -62,6 +71,10 @@ end
 
 function ledger:open(intent)
   return self.store:outcome(intent.id, { state = "open" })
+end
+
+function ledger:abandon(intent)
+  return self.store:abandon(intent.id)
 end
 
 --- It was settled, but whoever asked for it is gone: kept for the next one who does.

@@ -2,7 +2,8 @@
 --
 -- How to look belongs to the vendor (`looks` of billhook.vendor.*): { list = operation, params =
 -- the parameters of the list from those of the call, place, family = what the calls of one place
--- have in common if not their name, matches = function(sent, candidate), id = function }. What was
+-- have in common if not their name, matches = function(sent, candidate), id = function, refers =
+-- function(field's text, reference), normal = function(sent): spelled in one way }. What was
 -- not there before, what nobody else claims, and what is in everything what was asked for, is the
 -- result. A call with a reference is matched by that too.
 --
@@ -90,10 +91,16 @@ local function set_of(list)
   return set
 end
 
+--- Has this element the intent's reference?
+function M.refers(state, intent, element)
+  local reference = intent.reference
+  return reference ~= nil
+    and rules_of(state, intent).refers(element[reference.field], reference.value)
+end
+
 --- Is this element, by all that it says, what the intent asked for?
 function M.fits(state, intent, element)
-  local reference = intent.reference
-  if reference and element[reference.field] ~= reference.value then
+  if intent.reference and not M.refers(state, intent, element) then
     return false
   end
   return rules_of(state, intent).matches(intent.params, element)
@@ -148,7 +155,8 @@ end
 -- seen may be somebody else's, while ours is still under way. Gives the element, or nil and the
 -- candidates, or nil where nobody could look.
 ---@param seconds number
-function M.search(state, intent, seconds)
+---@param brief boolean? no longer than until it is seen that nothing is there
+function M.search(state, intent, seconds, brief)
   local began, found, before = state.now(), nil, nil
   local id_of = rules_of(state, intent).id
   for _, moment in ipairs(moments) do
@@ -156,7 +164,9 @@ function M.search(state, intent, seconds)
     -- one that hangs leaves the last one its time
     local till = moment == last and 1 or last
     local seen, one = once(state, intent, began + till * seconds)
-    if seen then
+    if seen and brief and #seen == 0 then
+      return nil, seen
+    elseif seen then
       found = seen
       if one and before and id_of(one) == id_of(before) then
         return one

@@ -8,46 +8,19 @@
 --
 -- Two calls that could be mistaken for each other, of one account and place, never overlap.
 --
--- The client of an app keeps its intents in the inbox (ledger.lua): written before the call is
--- sent, so that a crash in between is found out about at the next start (recover.lua).
+-- What is about to be sent is written down before (claims.lua), so that the next call for the same
+-- finds out about one whose handler or coroutine died (earlier.lua). The client of an app writes it
+-- into the inbox (ledger.lua), so that a crash is found out about at the next start (recover.lua).
 
 local core = require "billhook.core"
+local json = require "billhook.json"
 local answer = require "billhook.call.answer"
 local earlier = require "billhook.outcome.earlier"
 local exchange = require "billhook.call.exchange"
+local places = require "billhook.outcome.place"
 local search = require "billhook.outcome.search"
 
 local M = {}
-
--- Waiting for another call of the same place: the first and the longest turn, in seconds.
-local TURN, LONGEST_TURN = 0.02, 0.25
-
--- So much longer than its call is a place held, and an intent its process's.
-local MARGIN = 5
-
-local function lease_of(state, plan)
-  return plan.deadline - state.now() + plan.settle_timeout + MARGIN
-end
-
--- --- one at a time -----------------------------------------------------------------------------
-
--- A token, or nil and a fault.
-local function enter(state, plan)
-  local turn = TURN
-  while true do
-    local token, err = state.claims:enter(plan.place, lease_of(state, plan), state.now())
-    if token then
-      return token
-    elseif err then
-      return nil, earlier.unsent(err)
-    elseif state.now() + turn >= plan.deadline then
-      return nil, { kind = "timeout", sent = false, attempts = 0,
-        message = "another call of the same place did not end before the deadline" }
-    end
-    exchange.pause(state, turn)
-    turn = math.min(turn * 1.5, LONGEST_TURN)
-  end
-end
 
 local function new_intent(state, plan)
   return {
@@ -61,7 +34,7 @@ end
 local function begin(state, plan, intent, token)
   plan.sent_at = math.floor(state.wall() * 1000) / 1000 -- so that it stays a number as JSON
   intent.sent_at = plan.sent_at
-  local begun, err = state.claims:begin(intent, token, lease_of(state, plan))
+  local begun, err = state.claims:begin(intent, token, places.lease(state, plan))
   if begun then
     return true
   end
@@ -168,15 +141,22 @@ local function look_before(state, plan, intent)
 end
 
 -- Before another attempt: none was carried out so far, so all that is there by now is somebody
--- else's, however long the wait was. A fault where the place was lost in it.
+-- else's, however long the wait was. A fault where the place was lost in it; or where there is
+-- something with the call's reference by now, which is what it gives then (`plan.made`).
 local function look_again(state, plan, intent, token)
   local list = plan.settle_timeout > 0
     and search.look(state, intent, plan.deadline, { attempts = 1 }, true)
-  if list then
-    intent.before = search.ids(state, intent, list)
-    local _, fault = begin(state, plan, intent, token)
-    return fault
+  if not list then
+    return nil
   end
+  local value, fault = earlier.made(state, plan, intent, list)
+  if value ~= nil or fault then
+    plan.made = value
+    return fault or { kind = "conflict", message = "it is there already" }
+  end
+  intent.before = search.ids(state, intent, list)
+  local _, why = begin(state, plan, intent, token)
+  return why
 end
 
 -- What looking will need is set aside first: an answer must not be out of reach for want of quota.
@@ -196,7 +176,7 @@ local function alone(state, plan, token)
   if not fine then
     return nil, fault
   end
-  value, fault = earlier.found(state, plan)
+  value, fault = earlier.found(state, plan, true)
   if value ~= nil or fault then
     return value, fault
   end
@@ -215,6 +195,9 @@ local function alone(state, plan, token)
   end
   plan.again = function() return look_again(state, plan, intent, token) end
   local response, outcome = exchange.run(state, plan, "request")
+  if plan.made ~= nil then
+    return plan.made
+  end
   return after_sending(state, plan, intent, response, outcome)
 end
 
@@ -248,45 +231,34 @@ function M.carry_out(state, plan)
   plan.place = place_of(state, plan)
   plan.caller = earlier.name(plan)
   plan.deadline = state.now() + plan.timeout
-  local value, fault, token
-  state, fault = state_for(state, plan)
-  if state then
-    token, fault = enter(state, plan)
-  end
-  if not token then
-    return nil, fault
-  end
-  value, fault = alone(state, plan, token)
-  exchange.give_back(state)
-  state.claims:leave(plan.place, token)
-  return value, fault
-end
-
---- Carries out, by `send`, one that can't be looked up: written down all the same
--- where the client belongs to an app.
-function M.note(state, plan, send)
   local fault
-  plan.deadline = state.now() + plan.timeout
   state, fault = state_for(state, plan)
   if not state then
     return nil, fault
-  elseif not state.claims.adopts then
-    return send(state, plan)
   end
-  plan.place = place_of(state, plan)
-  plan.caller = earlier.name(plan)
   local value
-  value, fault = earlier.found(state, plan)
+  value, fault = places.within(state, plan, plan.place, alone)
+  return value, fault
+end
+
+-- Written down, and sent by plan.send.
+local function noted(state, plan, token)
+  local value, fault = earlier.found(state, plan, token ~= nil)
   if value ~= nil or fault then
     return value, fault
   end
   local intent = new_intent(state, plan)
+  intent.blind = true
   local begun, why = begin(state, plan, intent)
   if not begun then
     return nil, why
   end
-  value, fault = send(state, plan)
-  if value == nil and fault.open then
+  local fine
+  fine, value, fault = places.guarded(plan.send, state, plan)
+  if not fine then
+    state.claims:abandon(intent)
+    error(value, 0)
+  elseif value == nil and fault.open then
     state.claims:open(intent)
     fault.intent = intent
   else
@@ -295,11 +267,34 @@ function M.note(state, plan, send)
   return value, fault
 end
 
+--- Carries out, by `send`, one that can't be looked up: written down all the same. It can't be
+-- mistaken for another one, but where it is torn, it is not to be sent again: so the same one waits
+-- for it. The processes of an app need not, for they know which of them are gone.
+function M.note(state, plan, send)
+  local fault
+  plan.deadline = state.now() + plan.timeout
+  state, fault = state_for(state, plan)
+  if not state then
+    return nil, fault
+  end
+  plan.place = place_of(state, plan)
+  plan.caller = earlier.name(plan)
+  plan.send = send
+  local value
+  if state.claims.overlaps then
+    value, fault = noted(state, plan)
+  else
+    value, fault = places.within(state, plan, plan.place .. " "
+      .. core.text.sha256(json.encode(plan.plain)):sub(1, 16), noted)
+  end
+  return value, fault
+end
+
 -- --- later -------------------------------------------------------------------------------------
 
 -- What another process has found out about this intent meanwhile, given to nobody yet.
 local function kept_for(state, intent)
-  local known = state.claims.adopts and state.claims:known(intent.place, {}, state.wall())
+  local known = state.claims:known(intent.place, {}, state.wall())
   for _, one in ipairs(known and known.open or {}) do
     if one.intent.id == intent.id and one.result ~= nil then
       state.claims:close(intent, nil, one.result, true)

@@ -53,6 +53,31 @@ local function same_amount(sent, seen)
   return a ~= nil and b ~= nil and a == b
 end
 
+-- An amount as it is compared: "25.00" is "25".
+local function plainly(amount)
+  local text = tostring(amount)
+  return text:find("^-?%d+%.%d+$") and (text:gsub("0+$", ""):gsub("%.$", "")) or text
+end
+
+-- What was asked for, with each amount spelled in one way.
+local function normal(sent)
+  local out = {}
+  for name, value in pairs(sent) do
+    out[name] = value
+  end
+  out.amount = sent.amount and plainly(sent.amount)
+  for i, line in ipairs(sent.items or {}) do
+    local other = {}
+    for name, value in pairs(line) do
+      other[name] = value
+    end
+    other.price, other.qty = line.price and plainly(line.price), plainly(line.qty or 1)
+    out.items = i == 1 and { other } or out.items
+    out.items[i] = other
+  end
+  return out
+end
+
 -- An answer may spell white space its own way.
 local function squeezed(text)
   return (text:gsub("%s+", " "):gsub("^ ", ""):gsub(" $", ""))
@@ -109,6 +134,42 @@ local function is_link(link, id)
   return not last or last == tostring(id)
 end
 
+-- So much punctuation around a reference is looked through: a text of nothing else takes no longer.
+local MOST_PUNCTUATION = 8
+
+-- Is there white space, a tag or an end of the text beyond the punctuation at `at`?
+local function is_free(text, at, step)
+  for _ = 1, MOST_PUNCTUATION do
+    local c = text:sub(at, at)
+    if at < 1 or c == "" or c == " " or c == (step < 0 and ">" or "<") then
+      return true
+    elseif not c:find("%p") then
+      return false
+    end
+    at = at + step
+  end
+  return false
+end
+
+-- Has a field this reference? As a word of its own, whatever else stands there: what a person or
+-- the server has added to it must not have the order billed again. But "order-88" is neither in
+-- "order-881" nor in "order-88-b".
+local function refers(seen, reference)
+  if type(seen) ~= "string" then
+    return false
+  end
+  local text, words, from = squeezed(seen), squeezed(reference), 1
+  while true do
+    local first, last = text:find(words, from, true)
+    if not first then
+      return false
+    elseif is_free(text, first - 1, -1) and is_free(text, last + 1, 1) then
+      return true
+    end
+    from = first + 1
+  end
+end
+
 -- What else tells one invoice from another, where both sides say it.
 local others = {
   type = function(sent, seen) return seen.type == nil or seen.type == sent end,
@@ -159,6 +220,8 @@ M.looks = {
         and same_day(sent.deadline, seen.deadline) and same_payer(sent.payer, seen.payer)
         and not contradicts(sent, seen)
     end,
+    normal = normal,
+    refers = refers,
     id = id_of,
     read = "invoices.get",
     read_params = function(id) return { id = id } end,
@@ -172,6 +235,7 @@ M.looks = {
       return seen.payment == nil and same_amount(sent.amount, seen.amount)
         and is_link(seen.invoice, sent.invoice)
     end,
+    normal = normal,
     id = id_of,
     read = "transactions.get",
     read_params = function(id, sent) return { id = id, invoice = sent.invoice } end,

@@ -56,7 +56,8 @@ made AS (
   SELECT seq, lane, NAMES FROM numbered ORDER BY account COLLATE "C", id COLLATE "C"
   ON CONFLICT DO NOTHING RETURNING seq), -- admit.lua finds out why
 known AS (
-  SELECT seq, max(n) AS n, max(body) AS body, max(under) AS under, count(*) > 1 AS made
+  SELECT seq, max(n) AS n, (array_agg(body) FILTER (WHERE n IS NOT NULL))[1] AS body,
+    max(under) AS under, count(*) > 1 AS made
   FROM (SELECT seq, n, body, under FROM numbered UNION ALL
     SELECT seq, NULL, NULL, NULL FROM made) AS one GROUP BY seq),
 kept AS (INSERT INTO bodies (seq, body, under) SELECT seq, body, under FROM known WHERE made)

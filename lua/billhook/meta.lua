@@ -23,7 +23,10 @@ function json.decode(text) end
 
 ---The same for reading what somebody has sent: half an emoji and bytes that are no UTF-8 become
 ---U+FFFD; of a member that comes twice the last counts; what is deeper than 64 levels stays text.
-json.read = json.decode
+---@param text string
+---@return any value
+---@return string? message
+function json.read(text) end
 
 ---The SHA-256 of a value, the same whatever its white space, escapes and order of members.
 ---@param text string

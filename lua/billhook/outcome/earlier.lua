@@ -6,9 +6,9 @@
 -- nothing will come of it any more is the call carried out. In an app, a call of a rule that runs
 -- once more gets the result that it got the first time, too.
 --
--- Where the caller was told that the outcome is unknown, and asks for the same again, what came of
--- the first call meanwhile is found; an app, and a call with a reference, send nothing before an
--- hour has passed; others take it that the caller has made sure.
+-- Where the caller was told that the outcome is unknown, and asks for the same again, an app, and a
+-- call with a reference, find what came of it, and send nothing before an hour has passed. Others
+-- want another one: they have been told, and have `client:settle` for the first.
 
 local answer = require "billhook.call.answer"
 local caller = require "billhook.call.caller"
@@ -125,12 +125,14 @@ local function adopt(state, plan, one)
     state.claims:close(intent, nil, one.result)
     return answer.tag(state, plan, one.result)
   end
-  local free = one.told and not plan.caller and not plan.reference
+  if one.told and not plan.caller and not plan.reference then
+    return nil
+  end
   local looked = plan.looks ~= nil and not intent.blind
   local found
   if looked and plan.settle_timeout > 0 then
     local element
-    element, found = search.search(state, intent, plan.settle_timeout, free)
+    element, found = search.search(state, intent, plan.settle_timeout)
     if element then
       local value, fault = given(state, plan, intent, element)
       if value ~= nil or fault then
@@ -138,9 +140,7 @@ local function adopt(state, plan, one)
       end
     end
   end
-  if free and (found == nil or #found == 0) then
-    return nil
-  elseif M.is_nothing(state, one, found) then
+  if M.is_nothing(state, one, found) then
     state.claims:close(intent)
     return nil
   end

@@ -155,8 +155,7 @@ end
 -- seen may be somebody else's, while ours is still under way. Gives the element, or nil and the
 -- candidates, or nil where nobody could look.
 ---@param seconds number
----@param brief boolean? no longer than until it is seen that nothing is there
-function M.search(state, intent, seconds, brief)
+function M.search(state, intent, seconds)
   local began, found, before = state.now(), nil, nil
   local id_of = rules_of(state, intent).id
   for _, moment in ipairs(moments) do
@@ -164,9 +163,7 @@ function M.search(state, intent, seconds, brief)
     -- one that hangs leaves the last one its time
     local till = moment == last and 1 or last
     local seen, one = once(state, intent, began + till * seconds)
-    if seen and brief and #seen == 0 then
-      return nil, seen
-    elseif seen then
+    if seen then
       found = seen
       if one and before and id_of(one) == id_of(before) then
         return one

@@ -20,8 +20,8 @@ WARN := -std=gnu11 -Wall -Wextra -Wpedantic -Wshadow -Wcast-qual \
 OBJECTS := core curl sqlite pq process
 SRC_core := core.c json.c json_out.c json_redact.c json_stream.c ljson.c decimal.c ldecimal.c \
   text.c head.c sign.c verify.c scheme.c scheme_betterez.c \
-  scheme_dreamapply.c scheme_dreamclass.c lverify.c ltext.c call.c lcall.c lparam.c lbody.c \
-  dreamapply.c dreamclass.c betterez.c
+  scheme_dreamapply.c scheme_dreamclass.c lverify.c ltext.c say.c call.c lcall.c lparam.c \
+  lbody.c dreamapply.c dreamclass.c betterez.c
 LIB_core := -lcrypto
 SRC_curl := curl.c curl_head.c lcurl.c
 LIB_curl := -lcurl
@@ -29,7 +29,7 @@ SRC_sqlite := sqlite.c sqlite_code.c rescue.c place.c
 LIB_sqlite := -lsqlite3
 SRC_pq := pq.c lpq.c
 LIB_pq := -lpq
-SRC_process := process.c lfiles.c relay.c tree.c
+SRC_process := process.c lfiles.c tree.c
 
 # Debian's packages, for those who build, and for those who test
 PACKAGES := gcc libc6-dev lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev \

@@ -21,6 +21,16 @@ local http = [[
           assert(require("billhook.cli.rules").load $RULES), "tickets")
       }
     }
+    # what nginx, its Lua and the kernel cost for such a request
+    location = /empty {
+      content_by_lua_block {
+        ngx.req.read_body()
+        local body = ngx.req.get_body_data()
+        ngx.header["Content-Type"] = "application/json"
+        ngx.header["Content-Length"] = 11
+        ngx.print(body and '{"ok":true}' or "")
+      }
+    }
     location = /other { return 200 "ok"; }
   }
 ]]
@@ -63,14 +73,12 @@ function Nginx:stop()
   process.remove_tree(self.run)
 end
 
--- user and system time of a thread so far, in seconds
+-- processor time of a thread so far, in seconds
 local function spent(path)
-  local file = io.open(path .. "/stat")
-  local text = file and file:read "*a" or ") "
+  local file = io.open(path .. "/schedstat")
+  local ns = file and file:read "*n" or 0
   if file then file:close() end
-  local fields = {}
-  for field in text:match("%) (.*)$"):gmatch "%S+" do fields[#fields + 1] = field end
-  return (tonumber(fields[12] or 0) + tonumber(fields[13] or 0)) / 100
+  return ns / 1e9
 end
 
 ---Processor time so far, in seconds: of the event loop, and of the worker's other threads.
@@ -88,20 +96,33 @@ function Nginx:cpu()
   return loop, others
 end
 
+---What the worker holds, in MB.
+function Nginx:memory()
+  local file = io.open(("/proc/%d/task/%d/children"):format(self.pid, self.pid))
+  local worker = file:read "*a":match "%d+"
+  file:close()
+  file = io.open(("/proc/%s/statm"):format(worker))
+  local _, pages = file:read("*n", "*n")
+  file:close()
+  return pages * 4096 / 1048576
+end
+
 local function milliseconds(text, name)
   local number, unit = text:match(name .. "%%%s+([%d.]+)(%a+)")
-  local factor = { us = 0.001, ms = 1, s = 1000 }
+  local factor = { us = 0.001, ms = 1, s = 1000, m = 60000 }
+  assert(unit and factor[unit], text)
   return tonumber(number) * factor[unit]
 end
 
----Load on a path. Gives rate (a second), p50 and p99 (ms), and of a load on /hook, cpu: the
+---Load on a path. Gives rate (a second), p50 and p99 (ms), and of a load of deliveries, cpu: the
 ---processor seconds of the load itself.
 ---@param options table path, seconds, connections, requests (made before), delay (ms, mean)
 function Nginx:load(options)
-  local script = options.path == "/hook" and "bench/receive.lua" or "bench/other.lua"
+  local script = options.path ~= "/other" and "bench/receive.lua" or "bench/other.lua"
   local command = ("REQUESTS=%d DELAY=%g SECRET=private-key LUA_CPATH='build/luajit/?.so;;' "
-    .. "wrk -t1 -c%d -d%gs --latency -s %s http://127.0.0.1:%d%s 2>&1"):format(
-    options.requests or 0, options.delay or 0, options.connections, options.seconds, script,
+    .. "wrk -t1 -c%d -d%ds --latency -s %s http://127.0.0.1:%d%s 2>&1"):format(
+    options.requests or 0, options.delay or 0, options.connections,
+    math.ceil(options.seconds), script,
     self.port, options.path)
   local pipe = assert(io.popen(command))
   return function()

@@ -6,18 +6,19 @@ local sqlite = require "billhook.sqlite"
 local M = {}
 
 local now = core.text.monotonic
-local digest = ("0123456789abcdef"):rep(4)
 local filler = ("It says who pays, for whom, and by which day. "):rep(10)
 
--- An event as intake.lua makes it; ids as random as a vendor's.
-local function event(n, invoice)
-  local name = ("616d7cf3%016x"):format(invoice)
+local function name_of(invoice) return ("616d7cf3%016x"):format(invoice) end
+
+-- A delivery as app/receive.lua makes it; ids as random as a vendor's.
+local function delivery(n, invoice)
+  local name = name_of(invoice)
   return {
-    account = "tickets", source = "webhook", vendor = "betterez", type = "invoice.updated",
+    account = "tickets", vendor = "betterez", type = "invoice.updated",
     id = ("%08x-%04x-4000-8000-%012x"):format(math.random(0, 2 ^ 31 - 1), n % 65536, n),
-    native = "invoices.updated", invoice = name, live = true, trust = "body", digest = digest,
-    occurred_at = 1623794899, under = true, rules = { "*" },
-    body = ('{"data":{"_id":"%s","note":"%s"},"id":%d}'):format(name, filler, n),
+    native = "invoices.updated", invoice = name, live = true, trust = "body", secret = 1,
+    occurred_at = 1623794899,
+    body = ('{"data":{"_id":"%s","number":"%d","note":"%s"},"id":%d}'):format(name, n, filler, n),
   }
 end
 
@@ -25,7 +26,7 @@ local function fill(store, count, per_invoice)
   for from = 1, count, 500 do
     local list = {}
     for n = from, math.min(from + 499, count) do
-      list[#list + 1] = event(n, math.floor((n - 1) / per_invoice))
+      list[#list + 1] = delivery(n, math.floor((n - 1) / per_invoice))
     end
     assert(store:admit(list))
   end
@@ -34,7 +35,7 @@ end
 local function app_on(path, handler)
   local billhook = require "billhook"
   local app = billhook.app {
-    inbox = "sqlite:" .. path, log = function() end,
+    inbox = "sqlite:" .. path, log = function() end, poll_every = false,
     accounts = { tickets = billhook.betterez { webhook = { secret = "private-key" } } },
   }
   app:on("*", handler)
@@ -47,7 +48,7 @@ end
 
 -- --- the work loop ---------------------------------------------------------------------
 
----Runs of an empty rule a second.
+---Runs of an empty rule a second, with routing and comparing.
 function M.work(folder, count)
   local path = folder .. "/work.db"
   local app = app_on(path, function() end)
@@ -90,8 +91,7 @@ end
 
 -- --- many deliveries ----------------------------------------------------------------------
 
-local SHIFT = { seq = "%s + %d", lane = "%s + %d", id = "%s || '-%d'", key = "%s || '-%d'",
-  invoice = "%s || '-%d'", name = "%s || '-%d'" }
+local SHIFT = { seq = "%s + %d", lane = "%s + %d", id = "%s || '-%d'", invoice = "%s || '-%d'" }
 
 -- Doubles a table: its rows once more, under other names.
 local function double(db, name, by)
@@ -104,29 +104,38 @@ local function double(db, name, by)
     table.concat(columns, ", "), table.concat(values, ", "), name)))
 end
 
----An inbox with so many deliveries that are done, and 500 that are not.
+local WAITING = 500
+
+---An inbox with so many deliveries, invoices and events that are done, and some that are not.
 ---@param count integer 1000 times a power of two
 function M.filled(path, count)
-  local store = assert(require("billhook.inbox").open("sqlite:" .. path))
-  fill(store, 1000, 2)
+  local app = app_on(path, function() end)
+  local store = assert(app:open())
+  fill(store, 1000, 1)
+  repeat until assert(app:work { limit = 64 }) == 0
   local db = assert(sqlite.open(path))
   assert(db:exec "PRAGMA synchronous = OFF; PRAGMA cache_size = -400000")
-  assert(db:exec("UPDATE events SET open = 0, state = 'done', left_over = 0; "
-    .. "UPDATE lanes SET due = NULL"))
   local have = 1000
   while have < count do
     assert(db:exec "BEGIN")
-    for _, name in ipairs { "lanes", "events", "bodies" } do double(db, name, have) end
+    for _, name in ipairs { "deliveries", "invoices", "events", "marks" } do
+      double(db, name, have)
+    end
     assert(db:exec "COMMIT")
     have = have * 2
   end
-  local there = assert(db:query "SELECT COUNT(*) AS n FROM events")[1].n
-  assert(there == count, "made " .. there)
-  assert(db:exec "PRAGMA wal_checkpoint(TRUNCATE)")
+  for _, name in ipairs { "deliveries", "invoices", "events" } do
+    local there = assert(db:query("SELECT COUNT(*) AS n FROM " .. name))[1].n
+    assert(there == count, ("made %d %s"):format(there, name))
+  end
+  assert(db:exec "ANALYZE; PRAGMA wal_checkpoint(TRUNCATE)")
   db:close()
   local list = {}
-  for n = 1, 500 do list[n] = event(10 ^ 8 + n, 10 ^ 7 + n) end
+  for n = 1, WAITING do list[n] = delivery(10 ^ 8 + n, 10 ^ 7 + n) end
   assert(store:admit(list))
+  repeat -- routes all, and runs some
+    assert(app:work { limit = 1 })
+  until assert(store:stats()).incoming == 0
   return store
 end
 
@@ -136,8 +145,8 @@ local function admit(store, count)
   local list = {}
   for i = 1, count do
     serial = serial + 1
-    list[i] = event(serial, serial)
-    list[i].rules = {} -- it must not become due
+    list[i] = delivery(serial, serial)
+    list[i].account = "others" -- no app has it: nothing becomes due
   end
   local start = now()
   assert(store:admit(list))
@@ -146,46 +155,53 @@ end
 
 local function claim(store)
   local start = now()
-  local lanes = assert(store:claim { owner = "bench", lease = 60, limit = 8 })
+  local claimed = assert(store:claim { kind = "run", account = "tickets", owner = "bench",
+    lease = 60000, limit = 8, page = 32, hold = 900000 })
   local took = now() - start
-  assert(#lanes == 8)
-  for i, lane in ipairs(lanes) do
-    lanes[i] = { lane = lane.lane, token = lane.token, seen = lane.events[#lane.events].seq,
-      after = 0 }
+  assert(#claimed.rows == 8)
+  for i, row in ipairs(claimed.rows) do
+    claimed.rows[i] = { lane = row.lane, token = row.token, after = 0 }
   end
-  assert(store:release(lanes) == 8)
+  assert(store:release(claimed.rows) == 8)
   return took
 end
 
-local function list(filter)
+local function asked(method, ...)
+  local arguments = { ... }
   return function(store)
     local start = now()
-    assert(store:list(filter))
+    assert(store[method](store, arguments[1], arguments[2]))
     return now() - start
   end
 end
 
+local OF_ONE = { account = "tickets", invoice = name_of(7) }
+
 ---What is measured of an inbox: name, and fun(store) -> seconds.
 M.operations = {
-  { "claim 8 lanes", claim },
   { "admit 64", function(store) return admit(store, 64) end },
   { "admit 1", function(store) return admit(store, 1) end },
-  { "list the newest 100", list {} },
-  { "list 100 of an account", list { account = "tickets" } },
-  { "list an invoice", list { account = "tickets", invoice = ("616d7cf3%016x"):format(7) } },
-  { "list what is pending", list { state = "pending" } },
-  { "list the dead", list { state = "dead" } },
+  { "what is due", asked("due", { owner = "bench" }) },
+  { "claim 8 invoices", claim },
+  { "64 new deliveries", asked("incoming", "others", 64) },
+  { "look at an invoice", asked("look", "tickets", { name_of(7) }) },
+  { "list the newest 100 deliveries", asked("deliveries", {}) },
+  { "list the newest 100 invoices", asked("invoices", {}) },
+  { "list the newest 100 events", asked("events", {}) },
+  { "list 100 deliveries of an account", asked("deliveries", { account = "tickets" }) },
+  { "list 100 events of an account", asked("events", { account = "tickets" }) },
+  { "list the deliveries of an invoice", asked("deliveries", OF_ONE) },
+  { "list the events of an invoice", asked("events", OF_ONE) },
+  { "list what is pending", asked("events", { state = "pending" }) },
+  { "list the dead", asked("events", { state = "dead" }) },
+  { "list the dead deliveries", asked("deliveries", { state = "dead" }) },
   { "show one", function(store)
-    local id = assert(store:list { limit = 1 })[1].id
+    local id = assert(store:events { limit = 1 })[1].id
     local start = now()
     assert(store:show(id))
     return now() - start
   end },
-  { "stats", function(store)
-    local start = now()
-    assert(store:stats())
-    return now() - start
-  end },
+  { "stats", asked "stats" },
 }
 
 ---Medians of many rounds, in turn on each of the stores.

@@ -15,17 +15,21 @@ local billhook = require "billhook"
 local invoices = billhook.invoice
 
 return function(app, write)
+  -- trust = "api": no account of this app may be one that cannot be read back
   app:on("invoice.created", { name = "ledger", trust = "api" }, function(event)
-    local invoice = event.data -- read back from the API, whoever sent the webhook
+    local invoice = event.data -- as the API gave it, whoever sent the webhook
     local total, why = invoices.total(invoice)
     if not total then return nil, why end -- fails the rule: it runs again later
     event:once("write", function()
-      return write { key = event.key, number = invoices.number(invoice), amount = tostring(total),
+      return write { key = event.id, number = invoices.number(invoice), amount = tostring(total),
         currency = invoices.currency(invoice) }
     end)
   end)
 
   app:on("invoice.deleted", { name = "void", trust = "api" }, function(event)
-    event:once("write", function() return write { key = event.key, void = event.invoice_id } end)
+    event:once("write", function()
+      return write { key = event.id, void = event.invoice_id,
+        number = event.previous and invoices.number(event.previous) }
+    end)
   end)
 end

@@ -4,7 +4,8 @@
 --
 -- One request, however many invoices there are, and a few MB of memory: `each` gives one after the
 -- other while they arrive. A list that breaks off raises, so the old file stays until the new one
--- is whole.
+-- is whole. Where an app polls the account, `billhook inbox invoices --json` has the last known
+-- states without asking the API.
 
 local billhook = require "billhook"
 local invoices = billhook.invoice

@@ -1,4 +1,4 @@
--- rules.lua: an account at each of the three vendors, and four rules.
+-- rules.lua: an account at each of the three vendors, and five rules.
 --
 -- It runs as it stands, against the imitated vendors, in two terminals:
 --
@@ -47,9 +47,10 @@ local function book(event, amount)
   return { amount = amount and tostring(amount), trust = event.trust }
 end
 
--- trust = "api": the invoice is read back first, so the amount is the vendor's
--- word and not the webhook's. A step under `once` is not repeated when a rule
--- that failed later on runs again; one that fails itself fails the rule.
+-- event.data is the invoice as the API gave it (at Betterez: as its signature proves it), so the
+-- amount is the vendor's word; trust = "api" raises here if that could not be so. A step under
+-- `once` is not repeated when a rule that failed later on runs again; one that fails itself fails
+-- the rule.
 app:on("invoice.created", { name = "ledger", trust = "api" }, function(event)
   local total, why = invoices.total(event.data)
   if not total then return nil, why end -- nothing is booked without its amount
@@ -70,7 +71,12 @@ app:on("invoice.updated", { name = "correct", trust = "api" }, function(event)
   event:once("book", function() return book(event, total) end)
 end)
 
--- The invoice is gone, which trust = "api" makes sure of.
+-- Betterez never says what was paid: its invoices have no such event.
+app:on("invoice.paid", { name = "paid", trust = "api" }, function(event)
+  event:once("book", function() return book(event) end)
+end)
+
+-- The invoice is gone: event.previous is what it was.
 app:on("invoice.deleted", { name = "void", trust = "api" }, function(event)
   event:once("book", function() return book(event) end)
 end)

@@ -18,7 +18,6 @@ build = {
   type = "builtin",
   modules = {
     ["billhook.pq"] = { sources = { "src/lpq.c", "src/pq.c" }, libraries = { "pq" } },
-    ["billhook.inbox.bulk"] = "lua/billhook/inbox/bulk.lua",
     ["billhook.inbox.postgresql"] = "lua/billhook/inbox/postgresql.lua",
   },
 }

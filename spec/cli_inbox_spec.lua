@@ -58,7 +58,7 @@ end
 
 local function listed(...)
   local found = {}
-  for i, event in ipairs(answer("list", ...)) do found[i] = event.id:match "0*(%d+)$" end
+  for i, event in ipairs(answer("events", ...)) do found[i] = event.id:match "0*(%d+)$" end
   table.sort(found)
   return table.concat(found, " ")
 end
@@ -82,7 +82,7 @@ end)
 after_each(command.finish)
 
 describe("billhook inbox", function()
-  it("finds by account, type, state, age, invoice and dispute", function()
+  it("finds by account, type, state, age and invoice", function()
     assert.equal("1 2 3 4 5", listed())
     assert.equal("5", listed("--account", "other"))
     assert.equal("1 5", listed("--type", "invoice.created"))
@@ -93,29 +93,21 @@ describe("billhook inbox", function()
     assert.equal("", listed("--older-than", "1h"))
     assert.equal("1 2 3 4 5", listed("--newer-than", "2000-01-01T00:00:00Z"))
     assert.equal("", listed("--older-than", "2000-01-01T00:00:00Z"))
-    assert.equal("", listed "--contested")
-    assert.equal(2, #answer("list", "--limit", "2"))
+    assert.equal(2, #answer("events", "--limit", "2"))
     assert.equal(2, #answer "dead")
-    local one = app()
-    deliver(one, 1, "INVOICE_CREATED", 17)
-    one.store:close()
-    local found = answer("list", "--contested") -- 1, and what else was said under its id
-    assert.equal(2, #found)
-    assert.equal(id(1), found[2].id)
-    assert.equal(1, (found[1].id:find(id(1) .. "~", 1, true)))
   end)
 
   it("refuses what it does not understand", function()
     for _, case in ipairs {
-      { "not an age such as 30d", "list", "--older-than", "soon" },
-      { "not a whole number from 1 to 1000000000: 0", "list", "--limit", "0" },
-      { "not a whole number from 1 to 1000000000: -1", "list", "--limit=-1" },
-      { "not a whole number from 1 to 1000000000: 1000000001", "list", "--limit", "1000000001" },
+      { "not an age such as 30d", "events", "--older-than", "soon" },
+      { "not a whole number from 1 to 1000000000: 0", "events", "--limit", "0" },
+      { "not a whole number from 1 to 1000000000: -1", "events", "--limit=-1" },
+      { "not a whole number from 1 to 1000000000: 1000000001", "events", "--limit", "1000000001" },
       { "not a whole number from 1 to 1000000000: x", "retry", "--all", "--limit", "x" },
       { "more than 36500d ago: 36501d", "purge", "--older-than", "36501d" },
-      { "more than 36500d ago: 99999999999999999999d", "list", "--newer-than",
+      { "more than 36500d ago: 99999999999999999999d", "events", "--newer-than",
         "99999999999999999999d" },
-      { "must be one of", "list", "--state", "lost" },
+      { "must be one of", "events", "--state", "lost" },
       { "an id, or --all", "retry" },
       { "run by the rules of --rules", "retry", "--all", "--state", "unhandled" },
       { "an id, --older-than or --invoice", "purge", "--account", "school" },
@@ -127,8 +119,14 @@ describe("billhook inbox", function()
   end)
 
   it("shows what has become of each rule, and what has not begun", function()
+    rules = write_rules [[
+      app:on("invoice.updated", { name = "bad", attempts = 5 }, function(event)
+        return event:retry_after(600)
+      end)
+      app:on("invoice.updated", { name = "good" }, function() end) ]]
     local one = app()
     deliver(one, 6, "INVOICE_UPDATED", 6)
+    assert.equal(1, one:work { limit = 1 })
     one.store:close()
     local out = inbox("show", id(6)).out
     assert.truthy(out:find "RULE%s+STATE%s+ATTEMPTS%s+RUNS IN%s+MESSAGE")
@@ -139,6 +137,21 @@ describe("billhook inbox", function()
     local shown = answer("show", id(2))
     assert.equal("no", shown.marks.bad.message)
     assert.equal("2", shown.invoice)
+  end)
+
+  it("shows what begins so, as a narrow terminal cuts it", function()
+    local one = app()
+    deliver(one, 990000000000, "INVOICE_CREATED", 9, "other")
+    deliver(one, 100000000000, "INVOICE_CREATED", 9, "other")
+    one.store:close()
+    work()
+    local whole = "other:" .. uuid(990000000000)
+    assert.equal(whole, answer("show", whole:sub(1, -5)).id)
+    assert.equal(whole, answer("show", whole:sub(1, -12) .. "~").id)
+    assert.equal(whole .. " invoice.created 9 ", answer("show", whole .. " inv~").id:match "^.- 9 ")
+    local some = inbox("show", "other:aa~")
+    assert.equal(1, some.code)
+    assert.truthy(some.err:find "^billhook: there are other:%S+, other:%S+, and maybe more\n$")
   end)
 
   it("says when what waits runs again", function()
@@ -174,7 +187,7 @@ describe("billhook inbox", function()
     work()
     assert.equal(0, answer("retry", "--all", "--older-than", "1h").again)
     local none = inbox("retry", "school:none", "--json")
-    assert.same({ 1, '{"again":0}\n', "billhook: no delivery school:none\n" },
+    assert.same({ 1, '{"again":0}\n', "billhook: no event school:none\n" },
       { none.code, none.out, none.err })
   end)
 
@@ -195,6 +208,7 @@ describe("billhook inbox", function()
     local one = app()
     for n = 6, 9 do deliver(one, n, n % 2 == 0 and "CLASS_DELETED" or "CLASS_CREATED", n) end
     one.store:close()
+    work()
     assert.equal("3 6 8", listed("--state", "unhandled"))
     assert.equal(0, answer("retry", id(6), "--rules", rules).again)
     assert.equal(1, answer("retry", "--all", "--state", "unhandled", "--rules", rules).again)
@@ -204,17 +218,26 @@ describe("billhook inbox", function()
   end)
 
   it("purges one, an invoice's, what is old, and nothing that is not finished", function()
+    rules = write_rules [[
+      app:on("invoice.updated", { name = "bad", attempts = 5 }, function(event)
+        return event:retry_after(600)
+      end) ]]
     local one = app()
     deliver(one, 6, "INVOICE_UPDATED", 2)
+    assert.equal(1, one:work { limit = 1 })
     one.store:close()
-    local function kept(n) return answer("show", id(n)).body ~= nil end
-    assert.equal("1 purged\n1 kept: not finished\n",
+    local function kept(n) return answer("show", id(n)).claims ~= nil end
+    -- an event of 2, and the bodies of what came about it
+    assert.equal("3 purged\n1 kept: not finished\n",
       inbox("purge", "--invoice", "2", "--account", "school").out)
     assert.same({ false, true, true }, { kept(2), kept(6), kept(1) })
     assert.same({ purged = 1, kept = 0 }, answer("purge", id(1)))
     assert.same({ purged = 0, kept = 0 }, answer("purge", "--older-than", "1d"))
     process.sleep(0.01)
-    assert.same({ purged = 3, kept = 1 }, answer("purge", "--older-than", "0s"))
+    assert.same({ events = 6, deliveries = 6, kept = 1 },
+      answer("purge", "--older-than", "0s", "--dry-run"))
+    assert.same({ purged = 7, kept = 1 }, answer("purge", "--older-than", "0s", "--yes"))
+    assert.is_true(kept(6))
     assert.equal(0, answer("retry", id(2)).again) -- there is nothing left of it to run
     one = app()
     deliver(one, 1, "INVOICE_CREATED", 1)
@@ -242,7 +265,7 @@ describe("billhook inbox", function()
     local found = answer("show", id(6))
     assert.same({ "dead", "dead", 3, "done" }, { found.state, found.marks.kills.state,
       found.marks.kills.attempts, found.marks.good.state })
-    assert.truthy(found.marks.kills.message:find "its process ended")
+    assert.truthy(found.marks.kills.message:find "the process that ran this rule ended")
   end)
 
   it("has `billhook work` purge what is old by itself", function()

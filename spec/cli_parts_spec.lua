@@ -32,6 +32,20 @@ describe("a table", function()
       term.lines({ "A" }, { { ("\195\164"):rep(9) } }, 8))
   end)
 
+  it("leaves columns out where the room is too narrow for the others", function()
+    local head = { "!A", "??B", "?!C", "?D", "!>E" }
+    local list = { { ("a"):rep(10), ("b"):rep(10), ("c"):rep(10), ("d"):rep(10), 5 } }
+    assert.same({ "A           B           C           D           E",
+      "aaaaaaaaaa  bbbbbbbbbb  cccccccccc  dddddddddd  5" }, term.lines(head, list, 49))
+    assert.same({ "aaaaaaaaaa  bbbbbbb~  cccccccccc  ddddddd~  5" },
+      { term.lines(head, list, 45)[2] })
+    assert.same({ "aaaaaaaaaa  bbbbbbbbbb  dddddddddd  5" }, { term.lines(head, list, 44)[2] })
+    assert.same({ "aaaaaaaaaa  bbbbbbbb~  5" }, { term.lines(head, list, 24)[2] })
+    assert.same({ "A           E", "aaaaaaaaaa  5" }, term.lines(head, list, 22))
+    assert.same({ "A           E", "aaaaaaaaaa  5" }, term.lines(head, list, 3))
+    assert.same({ "A     B", "aaa~  bbbbbbbb~" }, term.lines({ "4A", "9B" }, list, 9))
+  end)
+
   it("shows control characters and obeys none", function()
     assert.equal("a\\x1b[31m\\x0a\\x00\\x7f", term.clean "a\27[31m\n\0\127")
     -- also the 8-bit ones in UTF-8, and what turns the writing round; other letters stay

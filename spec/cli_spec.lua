@@ -51,7 +51,8 @@ describe("billhook", function()
     refused(command.run { "nosuch" }, "unknown command 'nosuch'")
     refused(command.run { "serve" }, "missing argument 'rules'")
     refused(command.run { "verify", "--nosuch", "x" }, "unknown option '--nosuch'")
-    refused(command.run { "verify", "nosuch" }, "must be one of")
+    refused(command.run { "verify", "nosuch" }, "dreamclass, betterez or dreamapply; or --rules")
+    refused(command.run { "verify", "--rules", "x" }, "--account is missing")
     refused(command.run { "inbox" }, "command is required")
   end)
 
@@ -394,32 +395,61 @@ describe("billhook inbox", function()
   local id = "school:aa3a27d6-05b5-4fcd-bd04-50500000000"
 
   it("lists, newest first", function()
-    local out = lines(inbox("list").out)
+    local out = lines(inbox("events").out)
     assert.equal(4, #out)
-    assert.truthy(out[1]:find "^RECEIVED%s+ID%s+TYPE%s+INVOICE%s+TRUST%s+STATE$")
+    assert.truthy(out[1]:find "^MADE%s+ID%s+TYPE%s+INVOICE%s+TRUST%s+STATE%s+NOTE$")
     assert.truthy(out[2]:find(id .. "3  class.created", 1, true))
-    assert.truthy(out[2]:find "unhandled$")
-    assert.truthy(out[3]:find "dead$")
-    assert.truthy(out[4]:find "done$")
-    assert.equal(2, #lines(more({ "list", "--state", "done" }).out))
-    assert.equal(2, #lines(more({ "list", "--invoice", "2" }).out))
-    assert.equal(1, #lines(more({ "list", "--older-than", "1d" }).out))
-    assert.equal(4, #lines(more({ "list", "--newer-than", "1h" }).out))
-    assert.equal("[]\n", more({ "list", "--account", "none", "--json" }).out)
+    assert.truthy(out[2]:find "unhandled%s+%-$")
+    assert.truthy(out[3]:find "dead%s+%-$")
+    assert.truthy(out[4]:find "done%s+%-$")
+    assert.equal(2, #lines(more({ "events", "--state", "done" }).out))
+    assert.equal(2, #lines(more({ "events", "--invoice", "2" }).out))
+    assert.equal(1, #lines(more({ "events", "--older-than", "1d" }).out))
+    assert.equal(4, #lines(more({ "events", "--newer-than", "1h" }).out))
+    assert.equal("[]\n", more({ "events", "--account", "none", "--json" }).out)
     local list = json.decode(more({ "dead", "--json" }).out)
     assert.same({ 1, id .. "2" }, { #list, list[1].id })
-    refused(more { "list", "--older-than", "soon" }, "not an age such as 30d")
+    refused(more { "events", "--older-than", "soon" }, "not an age such as 30d")
+    out = lines(inbox("deliveries").out)
+    assert.equal(4, #out)
+    assert.truthy(out[1]:find "^RECEIVED%s+ID%s+TYPE%s+INVOICE%s+TRUST%s+SEEN%s+STATE%s+REASON$")
+    assert.truthy(out[4]:find(id .. "1 invoice.created 1", 1, true))
+    assert.truthy(lines(inbox("invoices").out)[1]
+      :find "^CHANGED%s+INVOICE%s+NUMBER%s+TOTAL%s+BALANCE%s+DUE%s+STATUS%s+VERSION$")
+  end)
+
+  it("says what gave up, by rule, and why", function()
+    local out = lines(inbox("dead").out)
+    assert.equal(2, #out)
+    assert.truthy(out[2]:find("bad%s+1%s+\\x1b%[31mno$"))
+  end)
+
+  it("says where a list is cut", function()
+    local result = more { "events", "--limit", "2", "--json" }
+    assert.equal(2, #json.decode(result.out))
+    assert.equal("billhook: the newest 2 of more: see --limit\n", result.err)
+    assert.equal("", more({ "events", "--limit", "3" }).err)
+  end)
+
+  it("reads the inbox that BILLHOOK_INBOX names", function()
+    local result = command.run({ "inbox", "stats", "--json" }, { env = { BILLHOOK_INBOX = url } })
+    assert.equal(1, json.decode(result.out).dead)
   end)
 
   it("shows one, and obeys no escape sequence in it", function()
     local result = more { "show", id .. "2" }
     assert.equal(0, result.code)
     assert.truthy(result.out:find "bad%s+dead%s+1%s+%-%s+\\x1b%[31mno")
+    result = more { "show", id .. "2 inv" }
     assert.truthy(result.out:find('"tenant":"my-school"', 1, true))
     assert.is_nil(result.out:find("signature\":\"[%w+/]"))
     assert.equal("dead", json.decode(more({ "show", id .. "2", "--json" }).out).marks.bad.state)
     result = more { "show", "school:none" }
-    assert.same({ 1, "billhook: no delivery school:none\n" }, { result.code, result.err })
+    assert.same({ 1, "billhook: no event, delivery or invoice school:none\n" },
+      { result.code, result.err })
+    assert.truthy(more({ "show", "school:aa" }).err:find ", and maybe more\n$")
+    assert.equal("billhook: no event, delivery or invoice 2: ids begin with an account and a "
+      .. "colon\n", more({ "show", "2" }).err)
   end)
 
   it("counts", function()
@@ -436,29 +466,37 @@ describe("billhook inbox", function()
     assert.equal(0, worked.code)
     assert.equal(1, json.decode(more({ "stats", "--json" }).out).dead)
     worked = more { "retry", "school:none", id .. "2", "x" }
-    assert.same({ 1, "1 to run again\n", "billhook: no delivery school:none, x\n" },
+    assert.same({ 1, "1 to run again\n", "billhook: no event school:none, x\n" },
       { worked.code, worked.out, worked.err })
     worked = more { "purge", "x" }
-    assert.same({ 1, "0 purged\n", "billhook: no delivery x\n" },
+    assert.same({ 1, "0 purged\n", "billhook: no event or delivery x\n" },
       { worked.code, worked.out, worked.err })
     assert.equal(0, command.run({ "work", rules, "--once" }).code)
     refused(more { "purge" }, "--older-than or --invoice")
-    assert.equal("1 purged\n", more({ "purge", "--invoice", "1" }).out)
-    assert.truthy(more({ "show", id .. "1" }).out:find("(purged)", 1, true))
+    assert.equal("1 events and 1 deliveries, 0 of them not finished\n",
+      more({ "purge", "--invoice", "1", "--dry-run" }).out)
+    assert.equal("2 purged\n", more({ "purge", "--invoice", "1" }).out)
+    assert.is_nil(more({ "show", id .. "1" }).out:find("claims", 1, true))
+    -- all others keep what they say
+    assert.truthy(more({ "show", id .. "2" }).out:find("claims", 1, true))
+    assert.truthy(more({ "show", id .. "3 class" }).out:find("tenant", 1, true))
+    local third = json.decode(more({ "show", id .. "3 class", "--json" }).out).id
+    assert.equal("1 purged\n", more({ "purge", third }).out)
+    assert.truthy(more({ "show", id .. "2 inv" }).out:find("body", 1, true))
   end)
 
   it("makes no inbox out of a mistyped name", function()
     local path = command.folder() .. "/none.db"
-    local result = command.run { "inbox", "list", "--inbox", "sqlite:" .. path }
+    local result = command.run { "inbox", "events", "--inbox", "sqlite:" .. path }
     assert.same({ 1, "billhook: no inbox " .. path .. "\n" }, { result.code, result.err })
     assert.is_nil(process.stat(path))
-    refused(command.run { "inbox", "list", "--inbox", "nosuch:x" }, "inbox must be")
-    result = command.run { "inbox", "list", "--inbox", "sqlite:" .. command.folder() }
+    refused(command.run { "inbox", "events", "--inbox", "nosuch:x" }, "inbox must be")
+    result = command.run { "inbox", "events", "--inbox", "sqlite:" .. command.folder() }
     assert.equal(1, result.code)
     assert.truthy(result.err:find("^billhook: store: /tmp/billhook%-spec%.%w+ %(as [%w_-]+%): "
       .. "unable to open database file\n$"), result.err)
     path = command.write(command.folder() .. "/text.db", ("no database "):rep(1000))
-    result = command.run { "inbox", "list", "--inbox", "sqlite:" .. path }
+    result = command.run { "inbox", "events", "--inbox", "sqlite:" .. path }
     assert.same({ 1, "billhook: store: " .. path .. ": file is not a database\n" },
       { result.code, result.err })
   end)
@@ -480,17 +518,19 @@ describe("billhook demo", function()
     assert.equal(0, result.code, result.out .. result.err)
     assert.equal("", result.err)
     local out = lines(result.out)
-    local deliveries, runs = out[#out]:match(
-      "^demo: ok %(3 vendors, (%d+) deliveries, (%d+) rules run, 0 lost%)$")
-    local rows, first = 0, nil
-    for i, line in ipairs(out) do
-      if line:find "^ACCOUNT%s+EVENT%s+TRUST%s+INVOICE%s+AMOUNT%s+RULE%s+RESULT$" then first = i end
-      if first and line:find "%(%d%d%d%)$" then rows = rows + 1 end
+    local deliveries, events, runs = out[#out]:match(
+      "^demo: ok %(3 vendors, (%d+) deliveries, (%d+) events, (%d+) rules run, 0 lost%)$")
+    local tables = {}
+    for _, line in ipairs(out) do
+      local title = line:match "^ACCOUNT%s+(%u+)"
+      if title then tables[#tables + 1], tables[title] = title, 0 end
+      local name = tables[#tables]
+      if name and line:find "^%l+%s+%l+%.%l+ " then tables[name] = tables[name] + 1 end
     end
-    assert.equal(rows, tonumber(deliveries))
-    assert.is_true(tonumber(runs) >= 11)
-    for _, word in ipairs { "duplicate (200)", "refused (401)", "contested (200)", "id > api",
-      "invoice 3, found after its answer was lost" } do
+    assert.same({ tonumber(deliveries), tonumber(events) }, { tables.DELIVERY, tables.EVENT })
+    assert.is_true(tonumber(events) >= 10 and tonumber(runs) >= 17)
+    for _, word in ipairs { "200  done", "401  refused", "200  looked at again",
+      "invoice 4, found after its answer was lost", "935.50" } do
       assert.truthy(result.out:find(word, 1, true), word)
     end
     assert.equal("", leftovers(folder))

@@ -10,7 +10,7 @@ local clients = [[
   lua_shared_dict results 1m;
   init_worker_by_lua_block {
     local billhook = require "billhook"
-    require("billhook.host.gate").configure {}
+    require("billhook.shared.gate").configure {}
     client = billhook.dreamapply { base_url = "%s", api_key = "the key of this nginx", attempts = 1,
       timeout = 20, quota = { limit = %d, window = %d } }
     ngx.timer.at(0, function()
@@ -40,7 +40,7 @@ local locations = [[
   } }
   location /lock { content_by_lua_block {
     for _, key in ipairs(ngx.shared.billhook:get_keys(0)) do
-      local name = key:match("^quota (.*)$")
+      local name = key:match("^quota .*$")
       if name then
         ngx.print(tostring((ngx.shared.billhook:add("lock " .. name, 1,
           tonumber(ngx.var.arg_seconds)))))

@@ -124,7 +124,7 @@ describe("README.md's first webhook", function()
     assert.equal(0, sent.code, sent.err)
     assert.matches('^200 {"ok":true}', sent.out)
     command.wait("the rule to print: " .. server:errors(), function()
-      return server:output():find "^school:%x+%-%S+\tid\tsample%-%d+\ttrue\n"
+      return server:output():find "^school:%x+%-%S+\tid\t%d+\tsample%-%d+\n"
     end)
   end)
 end)
@@ -283,6 +283,54 @@ describe("the documentation", function()
         local verb = operation.name:match "[%w_]+$"
         assert.matches("%f[%w_]" .. verb .. "%f[^%w_]", page, 1)
       end
+    end
+  end)
+end)
+
+describe("docs/inbox.md", function()
+  local page = command.read "docs/inbox.md"
+
+  it("has every metric", function()
+    local count = 0
+    local source = command.read "lua/billhook/app/metrics.lua"
+    for _, pattern in ipairs { 'family%("([%l_]+)"', 'gauge%("([%l_]+)"' } do
+      for name in source:gmatch(pattern) do
+        count = count + 1
+        assert.matches("`billhook_" .. name .. "`", page:match "## Metrics(.-)\n## ", 1, true)
+      end
+    end
+    assert.is_true(count > 15)
+  end)
+
+  it("has every line of the log, and every command", function()
+    local told, known = {}, {}
+    for row in page:match("## Logs(.-)\n## "):gmatch "\n|([^|]*)|" do
+      for name in row:gmatch "`([%l_]+)`" do told[name] = true end
+    end
+    for _, path in ipairs(list("lua/billhook/app/*.lua lua/billhook/nginx/*.lua "
+      .. "lua/billhook/inbox/*.lua lua/billhook/outcome/*.lua")) do
+      local source = command.read(path)
+      for _, pattern in ipairs { 'log%("%l+", "([%l_]+)"', 'report%("%l+", "([%l_]+)"',
+        'once%(%l+, "([%l_]+)"', 'report%("([%l_]+_failed)"', '%(app, "([%l_]+_failed)"' } do
+        for name in source:gmatch(pattern) do known[name] = true end
+      end
+    end
+    local count = 0
+    for name in pairs(known) do
+      count = count + 1
+      assert.is_true(told[name], name)
+    end
+    assert.is_true(count > 25)
+    local help = command.run({ "inbox", "--help" }).out
+    for name in help:gmatch "\n   (%l+) +%u" do
+      assert.matches("billhook inbox " .. name, page, 1, true)
+    end
+  end)
+
+  it("has the states of deliveries and events", function()
+    local part = page:match "## Deliveries, invoices, events(.-)\n## "
+    for _, state in ipairs { "pending", "done", "unchanged", "gone", "unhandled", "dead" } do
+      assert.matches("\n| `" .. state .. "` |", part, 1, true)
     end
   end)
 end)

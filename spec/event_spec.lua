@@ -1,5 +1,6 @@
--- event_spec.lua: what a rule is given, and whom it may believe.
+-- event_spec.lua: what a rule is given, and what its steps do.
 
+local billhook = require "billhook"
 local desk = require "spec.support.inbox"
 local errors = require "billhook.error"
 
@@ -19,82 +20,163 @@ local function with(deliver, options, fn)
 end
 
 local function school() d:school() end
-local function class() d:school({}, "class") end
 
-describe("an event", function()
+describe("an event of news that nobody can vouch for", function()
   it("has what is known of the delivery", function()
-    with(function() d:school { timestamp = d.now - 5 } end, {}, function(event)
+    local ok, why = with(function() d:school { timestamp = d.now - 5 } end, {}, function(event)
       assert.are.equal("school:" .. desk.uuid(1), event.id)
-      assert.are.equal("school:invoice.created:16", event.key)
       assert.are.equal("school", event.account)
       assert.are.equal("dreamclass", event.vendor)
       assert.are.equal("my-school", event.tenant)
       assert.are.equal("invoice.created", event.type)
       assert.are.equal("INVOICE_CREATED", event.native)
+      assert.are.equal("16", event.invoice_id)
+      assert.is_nil(event.version)
       assert.is_true(event.live)
+      assert.is_true(event.latest)
       assert.are.equal(d.now - 5, event.occurred_at)
       assert.are.equal(d.now, event.received_at)
       assert.are.equal(1, event.attempt)
       assert.are.equal("id", event.trust)
-      assert.is_nil(event.contested)
       assert.is_nil(event.after_failure)
+      assert.are.same({}, event.changes)
       assert.are.equal("event " .. event.id .. " (invoice.created)", tostring(event))
       event.ran = true
     end)
+    assert.is_true(ok, why)
     assert.are.equal(0, d.app.store:stats().pending)
     assert.are.equal("done", select(2, next(d:states())))
   end)
 
-  it("has no data below body, but claims", function()
+  it("has claims, and no data that one could believe by accident", function()
     local ok, why = with(school, {}, function(event)
       assert.is_nil(event.data)
+      assert.is_nil(event.previous)
       assert.are.equal(300, event.claims.amount)
+      assert.is_nil(require("billhook.invoice").vendor(event.claims))
     end)
     assert.is_true(ok, why)
     d = desk.new()
-    ok, why = with(function() d:apply(desk.item(1, nil, 200)) end, {}, function(event)
-      assert.are.equal("sender", event.trust)
-      assert.is_nil(event.data)
-      assert.are.equal("/api/v9/invoices/200", event.claims.invoice)
-    end)
+    ok, why = with(function() d:apply(desk.item(1, "Offer was edited: ?")) end, {},
+      function(event)
+        assert.are.equal("sender", event.trust)
+        assert.is_nil(event.data)
+        assert.are.equal("Offer was edited: ?", event.claims.event)
+      end)
     assert.is_true(ok, why)
   end)
 
   it("has data where the body is proven", function()
-    local ok, why = with(function() d:tickets() end, {}, function(event)
+    local ok, why = with(function()
+      d:tickets { event = "invoice_providers.updated", data = '{"_id":"p","n":7}' }
+    end, {}, function(event)
       assert.are.equal("body", event.trust)
-      assert.are.equal("7", event.data.number)
+      assert.are.equal(7, event.data.n)
       assert.is_nil(event.claims)
     end)
     assert.is_true(ok, why)
   end)
+end)
 
-  it("has data that is an invoice where the vendor sends one", function()
-    local invoices = require "billhook.invoice"
-    local ok, why = with(function() d:tickets() end, {}, function(event)
-      assert.are.equal("betterez", invoices.vendor(event.data))
-      assert.is_string(invoices.number(event.data))
+describe("an event of a state", function()
+  local function seen_of(fn)
+    local list = {}
+    d.app:on("apply:*", function(event) list[#list + 1] = event end)
+    d:put(1)
+    d:settled()
+    fn()
+    return list
+  end
+
+  it("has the invoice as it was then, what it was before, and what has changed", function()
+    local list = seen_of(function()
+      d:pay(1, "5.00")
+      d.api.apply["1"].items[1].price = "30.00"
+      d:news(1)
+      d:work()
     end)
-    assert.is_true(ok, why)
-    d = desk.new()
-    ok, why = with(school, {}, function(event) assert.is_nil(invoices.vendor(event.claims)) end)
-    assert.is_true(ok, why)
+    local updated, payment = list[1], list[2]
+    assert.are.equal("api", updated.trust)
+    assert.is_truthy(updated.id:find "^apply:1@2%.%x+%.updated$")
+    assert.are.equal(2, updated.version)
+    assert.are.equal("1", updated.invoice_id)
+    assert.are.equal("invoice.updated", updated.native)
+    assert.are.equal(d.now, updated.occurred_at)
+    local invoices = billhook.invoice
+    assert.are.equal("30.00", tostring(invoices.total(updated.data)))
+    assert.are.equal("20.00", tostring(invoices.total(updated.previous)))
+    assert.are.equal(updated.data, updated.data)
+    assert.is_nil(updated.claims)
+    local names = {}
+    for name in pairs(updated.changes) do names[#names + 1] = name end
+    table.sort(names)
+    assert.are.same({ "collections", "items" }, names)
+    assert.are.equal("20.00", updated.changes.items.from[1].price)
+    assert.are.equal("30.00", updated.changes.items.to[1].price)
+    assert.is_truthy(payment.id:find "^apply:1@2%.%x+%.payment%.created%.1$")
+    assert.are.equal("5.00", payment.data.amount)
+    assert.is_nil(payment.previous)
+    assert.are.same({}, payment.changes)
   end)
 
-  it("has the body as it was stored", function()
-    local ok, why = with(school, {}, function(event)
-      assert.is_truthy(event:raw():find('"signature":"***"', 1, true))
-      assert.is_truthy(event:raw():find('"amount":300', 1, true))
+  it("has changes of a payment's own members", function()
+    local list = seen_of(function()
+      d:pay(1, "5.00")
+      d:news(1)
+      d:work()
+      d.api.apply["1"].collections["1"].amount = "6.00"
+      d:news(1)
+      d:work()
     end)
-    assert.is_true(ok, why)
-    d = desk.new()
-    with(function() d:apply("[" .. desk.item(1) .. "," .. desk.item(2) .. "]") end, {},
-      function(event)
-        assert.are.equal(desk.item(tonumber(event.id:match "%d+$")), event:raw())
-      end)
-    assert.are.equal(0, #d:logged "failed")
+    assert.are.equal("payment.updated", list[4].type)
+    assert.are.same({ amount = { from = "5.00", to = "6.00" } }, list[4].changes)
   end)
 
+  it("has changes of members that the account watches", function()
+    d = desk.new { clients = { apply = { watch = { "reminded" } } } }
+    local list = seen_of(function()
+      d.api.apply["1"].reminded = "2023-11-15T10:00:00+00:00"
+      d:news(1)
+      d:work()
+    end)
+    assert.are.same({ reminded = { to = "2023-11-15T10:00:00+00:00" } }, list[1].changes)
+  end)
+
+  it("of a deletion has no data, and what was", function()
+    local list = seen_of(function()
+      d:put(2)
+      d:news(2)
+      d:work()
+      d:remove(2)
+      d:news(2)
+      d:pass(130, 1)
+    end)
+    assert.are.equal("invoice.deleted", list[2].type)
+    assert.is_nil(list[2].data)
+    assert.are.equal("20.00", tostring(billhook.invoice.total(list[2].previous)))
+  end)
+
+  it("says whether it is the latest, also when it is replayed, with the data of then", function()
+    local latest, prices = {}, {}
+    d.app:on("invoice.updated", function(event)
+      latest[#latest + 1], prices[#prices + 1] = event.latest, event.data.items[1].price
+    end)
+    d:put(1)
+    d:settled()
+    for _, price in ipairs { "1.00", "2.00" } do
+      d.api.apply["1"].items[1].price = price
+      d:news(1)
+      d:work()
+    end
+    assert.are.same({ true, true }, latest)
+    assert.are.equal(2, d.app.store:replay { type = "invoice.updated" })
+    d:work()
+    assert.are.same({ true, true, false, true }, latest)
+    assert.are.same({ "1.00", "2.00", "1.00", "2.00" }, prices)
+  end)
+end)
+
+describe("an event", function()
   it("is another one for each rule: none can spoil it for the next", function()
     d.app:on("*", { name = "spoils" }, function(event)
       event.claims.amount, event.id, event.trust = 0, "x", "api"
@@ -108,7 +190,7 @@ describe("an event", function()
 
   it("has methods that raise where they are called with a dot", function()
     local ok, why = with(school, {}, function(event)
-      for _, name in ipairs { "raw", "invoice", "retry_after", "once", "try_once" } do
+      for _, name in ipairs { "deliveries", "invoice", "retry_after", "once", "try_once" } do
         local fine, message = pcall(function() event[name]() end)
         assert.is_false(fine)
         assert.is_truthy(message:find(name .. " is a method: call it with a colon", 1, true))
@@ -122,37 +204,78 @@ describe("an event", function()
   end)
 end)
 
+describe("event:deliveries", function()
+  it("gives the news behind a change, as it was stored", function()
+    local found, of_poll
+    d.app:on("apply:*", function(event)
+      found = event:deliveries()
+      if #found == 0 then of_poll = event.type end
+    end)
+    d:put(1)
+    d:settled()
+    d.api.apply["1"].items[1].price = "1.00"
+    d:news(1)
+    d:news(1)
+    d:work()
+    assert.are.equal(2, #found)
+    assert.are.equal("apply:1 invoice.updated 1", found[1].id)
+    assert.is_truthy(found[2].body:find('"invoice":"/api/v9/invoices/1"', 1, true))
+    d.api.apply["1"].items[1].price = "2.00"
+    assert(d.app:poll "apply")
+    d:work()
+    assert.are.equal("invoice.updated", of_poll)
+  end)
+
+  it("gives what the event itself came as, without its credentials", function()
+    local ok, why = with(school, {}, function(event)
+      local list = event:deliveries()
+      assert.are.equal(1, #list)
+      assert.is_truthy(list[1].body:find('"signature":"***"', 1, true))
+      assert.is_truthy(list[1].body:find('"amount":300', 1, true))
+    end)
+    assert.is_true(ok, why)
+  end)
+end)
+
 describe("event:invoice", function()
+  local function class() d:school({}, "class") end
+
   it("reads the vendor's copy, once a run", function()
     for deliver, field in pairs {
       [class] = { "amount", 300 },
-      [function() d:tickets() end] = { "_id", "616d7cf38fedff37e4492161" },
-      [function() d:apply(desk.item(1, nil, 200)) end] = { "id", 200 },
+      [function() d:tickets() end] = { "_id", desk.TICKET },
+      [function()
+        d:put(200)
+        d:news(200)
+      end] = { "id", 200 },
     } do
       d = desk.new()
       local ok, why = with(deliver, {}, function(event)
+        local before = d.calls
         local invoice = assert(event:invoice())
         assert.are.equal(field[2], invoice[field[1]])
         assert.are.equal(invoice, event:invoice())
-        assert.are.equal(1, d.calls)
+        assert.are.equal(before + 1, d.calls)
       end)
       assert.is_true(ok, why)
     end
   end)
 
   it("reads again in the next run", function()
+    local calls = {}
     with(class, {}, function(event)
       assert(event:invoice())
+      calls[#calls + 1] = d.calls
       if event.attempt == 1 then error "again" end
     end)
     d.now = d.now + 5
     d:work()
-    assert.are.equal(2, d.calls)
+    assert.are.equal(calls[1] + 1, calls[2])
   end)
 
   it("gives the client's error", function()
-    d.answer = function() return { status = 401, body = "Unauthorized" } end
     local ok, why = with(class, {}, function(event)
+      d.answer = function() return { status = 401, body = "Unauthorized" } end
       local invoice, err = event:invoice()
       assert.is_nil(invoice)
       assert.are.equal("auth", err.kind)
@@ -186,123 +309,6 @@ describe("event:invoice", function()
     end)
     assert.is_true(ok, why)
     assert.are.equal(0, d.calls)
-  end)
-end)
-
-describe("trust = \"api\"", function()
-  local function only(account, fn)
-    local ok, why, ran
-    d.app:on(account .. ":*", { name = "api", trust = "api" }, function(event)
-      ran = (ran or 0) + 1
-      ok, why = pcall(fn, event)
-      if not ok then error(why, 0) end
-    end)
-    return function() return ok, why, ran end
-  end
-
-  it("has the API's invoice for data, and what was sent as claims", function()
-    local result = only("class", function(event)
-      assert.are.equal("api", event.trust)
-      assert.are.equal(1, d.calls)
-      assert.are.equal(300, event.data.amount)
-      assert.are.equal(999, event.claims.amount)
-      assert.are.equal(event.data, event:invoice())
-      assert.are.equal(1, d.calls)
-    end)
-    d:school({ data = '{"id":16,"amount":999}' }, "class")
-    d:work()
-    local ok, why = result()
-    assert.is_true(ok, why)
-  end)
-
-  it("has the rule wait while the invoice cannot be read", function()
-    local result = only("class", function() end)
-    d.answer = function() return { status = 503, body = "" } end
-    class()
-    d:work()
-    assert.is_nil(select(3, result()))
-    assert.are.equal(1, #d:logged "failed")
-    d.answer = nil
-    d.now = d.now + 3600
-    d:work()
-    assert.are.equal(1, (select(3, result())))
-  end)
-
-  it("has the rule wait where the invoice is not there", function()
-    local result = only("class", function() end)
-    d.answer = function() return { status = 404, body = "" } end
-    class()
-    d:work()
-    assert.is_nil(select(3, result()))
-    local id = "class:" .. desk.uuid(1)
-    assert.is_truthy(d.app.store:show(id).marks.api.message:find "not_found")
-  end)
-
-  it("takes absence for the proof of a deletion", function()
-    d.answer = function() return { status = 404, body = "" } end
-    local result = only("class", function(event)
-      assert.are.equal("api", event.trust)
-      assert.is_nil(event.data)
-      assert.are.equal(300, event.claims.amount)
-      local invoice, err = event:invoice()
-      assert.is_nil(invoice)
-      assert.are.equal("not_found", err.kind)
-      assert.are.equal(1, d.calls)
-    end)
-    d:school({ type = "INVOICE_DELETED" }, "class")
-    d:work()
-    local ok, why = result()
-    assert.is_true(ok, why)
-  end)
-
-  it("gives up at once where there is no invoice to read", function()
-    local result = only("apply", function() end)
-    d:apply(desk.item(1, "Offer was edited: ?"))
-    d:work()
-    assert.is_nil(select(3, result()))
-    assert.are.equal("dead", d.app.store:show("apply:1").state)
-  end)
-end)
-
-describe("a contested event", function()
-  local function contest(account)
-    d:school({ data = '{"id":16,"amount":1}' }, account)
-    d:school({ data = '{"id":16,"amount":2}' }, account)
-  end
-
-  it("is read back before any further rule", function()
-    local ok, why = with(function() contest "class" end, {}, function(event)
-      assert.is_true(event.contested)
-      assert.are.equal("api", event.trust)
-      assert.are.equal(300, event.data.amount)
-      assert.are.equal(1, event.claims.amount)
-      assert.are.equal(1, d.calls)
-    end)
-    assert.is_true(ok, why)
-  end)
-
-  it("has claims only where it cannot be read back", function()
-    local amounts = {}
-    local ok, why = with(function() contest "school" end, {}, function(event)
-      assert.is_true(event.contested)
-      assert.are.equal("id", event.trust)
-      assert.is_nil(event.data)
-      amounts[#amounts + 1] = event.claims.amount
-    end)
-    assert.is_true(ok, why)
-    assert.are.same({ 1, 2 }, amounts)
-  end)
-
-  it("has claims only, even of a proven body", function()
-    d.answer = function() return { status = 503 } end
-    local seen
-    d.app:on("*", function(event) seen = event end)
-    local data = '{"_id":"p","n":%d}'
-    for i = 1, 2 do d:tickets { event = "invoice_providers.updated", data = data:format(i) } end
-    d:work()
-    assert.is_true(seen.contested)
-    assert.is_nil(seen.data)
-    assert.are.equal(1, seen.claims.n)
   end)
 end)
 
@@ -341,7 +347,7 @@ local FAILURES = {
 }
 
 local function message_of(name)
-  return d.app.store:show("school:" .. desk.uuid(1)).marks[name].message
+  return d:show("school:" .. desk.uuid(1)).marks[name].message
 end
 
 -- Runs again until there is nothing to be done, in an hour at the latest.
@@ -508,7 +514,7 @@ describe("a step that fails", function()
     end)
     school()
     d:work()
-    assert.are.equal(77000, d.app.store:show("school:" .. desk.uuid(1)).marks.rule.wait)
+    assert.are.equal(77000, d:show("school:" .. desk.uuid(1)).marks.rule.wait)
   end)
 end)
 

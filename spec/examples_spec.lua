@@ -59,7 +59,7 @@ describe("the example", function()
   it("rules_spec.lua passes", function()
     local code, out, err = run(folder, "/usr/bin/busted", "examples/rules_spec.lua")
     assert.equal(0, code, out .. err)
-    assert.matches("6 successes / 0 failures / 0 errors / 0 pending", out, 1, true)
+    assert.matches("7 successes / 0 failures / 0 errors / 0 pending", out, 1, true)
   end)
 
   it("create.lua makes one invoice for one order", function()
@@ -103,34 +103,48 @@ describe("the example", function()
     assert.equal(text, command.read(path))
   end)
 
-  it("poll.lua finds what no webhook told, once", function()
+  it("reconcile.lua says what differs, and has it become events, once", function()
     assert(client().invoices:create(7, { currency = "EUR",
       items = { { item = "Fee", price = "10.00", qty = 1 } } }))
-    control("trigger", { vendor = "betterez", type = "failure" })
-    local function poll(...) return run(folder, "examples/poll.lua", "examples/rules.lua", ...) end
-    local code, _, err = poll("admissions", "tickets")
+    local function reconcile(...)
+      return run(folder, "examples/reconcile.lua", "examples/rules.lua", ...)
+    end
+    local _
+    local code, out, err = reconcile()
     assert.equal(0, code, err)
-    assert.matches("admissions: 1 new", err, 1, true)
-    assert.matches("tickets: 1 new", err, 1, true)
+    assert.equal("admissions: 0 same, 0 changed, 1 missing here, 0 missing there\n"
+      .. "school: 0 same, 0 changed, 0 missing here, 0 missing there\n"
+      .. "tickets: 0 same, 0 changed, 0 missing here, 0 missing there\n", out)
+    assert(client().transactions:create(1, { amount = "10.00", currency = "EUR" }))
+    code, out, err = reconcile "admissions"
+    assert.equal(0, code, err)
+    assert.equal("admissions: 0 same, 1 changed, 0 missing here, 0 missing there\n", out)
     local store = assert(require("billhook.inbox").open("sqlite:" .. folder .. "/inbox.db"))
-    local event = store:show "admissions:1"
-    assert.equal("done", event.state)
-    assert.equal("api", event.trust)
-    assert.same({ "ledger", "large" }, event.rules)
+    local events = assert(store:events { type = "invoice.paid" })
+    assert.equal(1, #events)
+    assert.equal("done", events[1].state)
+    assert.equal("api", events[1].trust)
+    assert.same({ "paid" }, events[1].rules)
     store:close()
-    code, _, err = poll("admissions", "tickets")
+    code, out = reconcile "admissions"
     assert.equal(0, code)
-    assert.is_nil(err:find(" new", 1, true))
-    code, _, err = poll "school"
+    assert.equal("admissions: 1 same, 0 changed, 0 missing here, 0 missing there\n", out)
+    assert(client().invoices:delete(1))
+    code, out = reconcile "admissions"
+    assert.equal(0, code)
+    assert.equal("admissions: 0 same, 0 changed, 0 missing here, 1 missing there\n"
+      .. "  missing there: 1\n", out)
+    control("fault", { next = "500", method = "GET", times = 9 })
+    code, _, err = reconcile "admissions"
     assert.equal(1, code)
-    assert.matches("school: invalid: polling is not possible", err, 1, true)
+    assert.matches("admissions: server: ", err, 1, true)
   end)
 end)
 
 -- --- ledger.lua, rules.lua ------------------------------------------------------------------
 
 describe("examples/ledger.lua", function()
-  local desk = require "spec.support.inbox"
+  local fake = require "billhook.transport.fake"
   local errors = require "billhook.error"
 
   -- The ways in which a ledger says that it has not written: at the first tries, never later.
@@ -160,52 +174,79 @@ describe("examples/ledger.lua", function()
     ["has no file"] = function() return io.open("/nowhere/ledger", "a") end,
   }
 
+  local SECOND = 1800000000 -- 2027-01-15T08:00:00Z
+  local INVOICE = [[{ "id": 200, "nr": "AF-200", "currency": "EUR",
+    "issued": "2027-01-15T08:00:00+00:00",
+    "items": [{ "item": "Fee", "price": "19.90", "qty": "2.00" }] }]]
+
+  -- An account whose API has invoice 200, and a ledger that fails three times from now on.
   local function ledger_of(fails, gives)
-    local d, tries, written = desk.new(), 0, {}
-    d.app.accounts.school = nil -- it has no key, so no invoice can be read back
-    d.answer = function() return { status = 200, body = [[{ "id": 200, "nr": "AF-200",
-      "currency": "EUR", "items": [{ "item": "Fee", "price": "19.90", "qty": "2.00" }] }]] }
-    end
-    dofile "examples/ledger.lua"(d.app, function(entry)
-      tries = tries + 1
-      if tries <= 3 then return fails() end
-      written[#written + 1] = entry
+    local self = { now = SECOND, tries = 0, written = {}, failed = 0,
+      answer = { status = 200, body = INVOICE } }
+    local function clock() return self.now end
+    self.app = billhook.app { inbox = "memory:", clock = clock, random = function() return 1 end,
+      log = function(_, name) if name == "failed" then self.failed = self.failed + 1 end end,
+      accounts = { apply = billhook.dreamapply { base_url = "https://apply.test", api_key = "key",
+        clock = clock, transport = fake.new(function() return self.answer end),
+        webhook = { authorization = "Bearer hook" } } } }
+    dofile "examples/ledger.lua"(self.app, function(entry)
+      self.tries = self.tries + 1
+      if self.tries <= 3 then return fails() end
+      self.written[#self.written + 1] = entry
       return gives
     end)
-    return d, written, function() return tries end
+    assert(self.app:work())
+    return self
   end
 
-  local function until_done(d)
+  local function news(self, id)
+    local headers, body = billhook.sign("dreamapply", json.encode { id = id,
+      event = "Invoice was ?", invoice = "/api/v9/invoices/200" },
+      { authorization = "Bearer hook" })
+    assert.equal(200, (self.app:receive("apply", headers, body)))
+    assert(self.app:work())
+  end
+
+  local function until_written(self)
     for _ = 1, 6 do
-      d.now = d.now + 3600
-      d:work()
+      self.now = self.now + 3600
+      assert(self.app:work())
     end
-    assert.are.equal("done", select(2, next(d:states())))
-    assert.are.equal(3, #d:logged "failed")
+    assert.are.equal(3, self.failed)
   end
 
   for how, fails in pairs(failures) do
     it("has each entry once, as soon as it can be written, where the ledger " .. how, function()
       for _, gives in ipairs { true, "entry 7", false } do
-        local d, written, tries = ledger_of(fails, gives or nil)
-        assert.equal(200, (d:apply(desk.item(1, nil, 200))))
-        assert.equal(200, (d:apply(desk.item(1, nil, 200))))
-        d:work()
-        assert.same({}, written)
-        assert.equal("pending", select(2, next(d:states())))
-        until_done(d)
-        assert.same({ { key = "apply:invoice.created:200", number = "AF-200", amount = "39.80",
-          currency = "EUR" } }, written)
-        assert.equal(4, tries())
+        local self = ledger_of(fails, gives or nil)
+        news(self, 1)
+        news(self, 1)
+        assert.same({}, self.written)
+        assert.equal(1, #self.app.store:events { state = "pending" })
+        until_written(self)
+        assert.equal(1, #self.written)
+        assert.matches("^apply:200@1%.%x+%.created$", self.written[1].key)
+        self.written[1].key = nil
+        assert.same({ { number = "AF-200", amount = "39.80", currency = "EUR" } }, self.written)
+        assert.equal(4, self.tries)
+        assert.equal("done", self.app.store:events({})[1].state)
       end
     end)
 
     it("has the end of an invoice once, too, where the ledger " .. how, function()
-      local d, written = ledger_of(fails)
-      d.answer = function() return { status = 404, body = "Invoice not found" } end
-      d:apply(desk.item(3, "Invoice was deleted: ?", 200))
-      until_done(d)
-      assert.same({ { key = "apply:3", void = "200" } }, written)
+      local self = ledger_of(fails)
+      self.tries = 3
+      news(self, 1)
+      self.tries = 0
+      self.answer = { status = 404, body = "Invoice not found" }
+      news(self, 2)
+      self.now = self.now + 61
+      assert(self.app:work())
+      until_written(self)
+      assert.equal(2, #self.written)
+      assert.matches("^apply:200@2%.%x+%.deleted$", self.written[2].key)
+      self.written[2].key = nil
+      assert.same({ void = "200", number = "AF-200" }, self.written[2])
     end)
   end
 end)
@@ -220,12 +261,12 @@ describe("examples/rules.lua", function()
     os.getenv = getenv -- luacheck: ignore 122
     assert(ok, app)
     local rules = 0
-    for _, rule in ipairs(app.dispatch.rules) do
+    for _, rule in ipairs(app.rules.list) do
       local said = {}
       local event = { data = billhook.invoice.tag("betterez", { _id = "1" }), trust = "api",
         once = function(_, name) said[#said + 1] = name end }
       local done, why = rule.handler(event)
-      if rule.name ~= "void" then
+      if rule.name ~= "void" and rule.name ~= "paid" then
         rules = rules + 1
         assert.is_nil(done)
         assert.equal("the invoice has no total", why)

@@ -288,26 +288,26 @@ describe("a quota", function()
   end)
 
   it("takes another store", function()
-    local keys, asked, answers = {}, {}, { { slots = { 77 } }, {}, { left = 5 }, { left = 6 } }
-    local store = { slots = function(_, key, question)
-      keys[#keys + 1], asked[#asked + 1] = key, question
-      return table.remove(answers, 1)
+    local names, texts, kept = {}, {}, {}
+    local store = { update = function(_, name, fn, keep)
+      local text, value = fn(texts[name], 1000)
+      names[#names + 1], kept[#kept + 1] = name, keep
+      texts[name] = text or texts[name]
+      return value
     end }
     local left
     local client = new(script { 200, '{"id":7}' }, { quota = { store = store },
       on_response = function(event) left = event.quota_left end })
     assert(client.invoices:get(7, { priority = "background" }))
-    assert.matches("^%x+$", keys[1])
-    assert.equal(64, #keys[1])
-    assert.equal(keys[1], keys[2])
-    assert.same({ ask = "take", need = 1, limit = 180, window = 60, hold = 90, patience = 30,
-      background = true }, asked[1])
-    assert.same({ ask = "free", slots = { 77 }, after = 60, accepted = true, limit = 180,
-      window = 60 }, asked[2])
-    assert.equal(5, left)
-    assert.equal(6, client:quota().left)
+    assert.matches("^quota %x+$", names[1])
+    assert.equal(70, #names[1]) -- a digest
+    assert.same({ names[1], names[1], names[1] }, names) -- taken, freed, looked at
+    assert.same({ 86400, 86400, 86400 }, kept)
+    assert.matches(";0*1060000000001$", texts[names[1]]) -- one comes back
+    assert.equal(179, left)
+    assert.equal(179, client:quota().left)
     for message, options in pairs {
-      ["must have a method 'slots'"] = { store = {} },
+      ["must have a method 'update'"] = { store = {} },
       ['is no inbox: inbox must be "sqlite:FILE", "memory:" or "postgresql://..."']
         = { store = "redis:" },
     } do
@@ -322,7 +322,7 @@ describe("a quota", function()
     local err = require("billhook.error").new { kind = "store", code = "SQLITE_FULL",
       message = "no room" }
     local client, transport = new(script { 200, '{"id":7}' },
-      { quota = { store = { slots = function() return nil, err end } } })
+      { quota = { store = { update = function() return nil, err end } } })
     local none, why = client.invoices:get(7)
     assert.is_nil(none)
     assert.equal("store", why.kind)

@@ -6,7 +6,7 @@ local server
 
 local function start(options)
   options.http = (options.http or "") .. [[
-    init_worker_by_lua_block { gate = require "billhook.host.gate" }
+    init_worker_by_lua_block { gate = require "billhook.shared.gate" }
   ]]
   server = nginx.start(options)
   return server
@@ -80,7 +80,7 @@ describe("the gate before worker threads", function()
   end)
 
   it("has half as many streams as calls, and one at least", function()
-    local gate = dofile "lua/billhook/host/gate.lua"
+    local gate = dofile "lua/billhook/shared/gate.lua"
     assert.same({ 8, 4, 1, 1 }, { gate.size "call", gate.size "stream", gate.size "store",
       gate.size "commit" })
     gate.configure { vms = 3 }
@@ -160,7 +160,7 @@ describe("the gate before worker threads", function()
   end)
 
   it("raises for too few VMs and unknown options", function()
-    local gate = require "billhook.host.gate"
+    local gate = require "billhook.shared.gate"
     assert.error_matches(function() gate.configure { vms = 2 } end, "vms: at least 3")
     assert.error_matches(function() gate.configure { nonsense = 2 } end, "no such option: nonsense")
     assert.error_matches(function() gate.configure { pool = 2 } end, "no such option: pool")

@@ -1,28 +1,30 @@
--- inbox_contract.lua: what every inbox does, as lua/billhook/inbox/init.lua
--- writes it down. A function of open(options), which gives a new, empty store;
--- call it inside of a describe.
+-- inbox_contract.lua: what every inbox does, as lua/billhook/inbox/init.lua writes it down. A
+-- function of open(options), which gives a new, empty store; call it inside of a describe.
+
+local NULL = require "billhook.inbox.null"
 
 local function with(fields, changes)
   for name, value in pairs(changes or {}) do fields[name] = value end
   return fields
 end
 
--- an event of invoice 16 that one rule wants
-local function event(id, changes)
+local function delivery(id, changes)
   return with({
-    account = "school", id = id, source = "webhook", vendor = "dreamclass",
-    type = "invoice.updated", native = "INVOICE_UPDATED", invoice = "16", tenant = "t", live = true,
-    trust = "id", digest = "d-" .. id, occurred_at = 1.5, body = "{\"data\":{}}", under = true,
-    rules = { "r" },
+    account = "school", id = id, again = true, vendor = "dreamclass", type = "invoice.updated",
+    native = "INVOICE_UPDATED", invoice = "16", tenant = "t", live = true, trust = "id", secret = 2,
+    occurred_at = 1.5, body = "{\"data\":{}}",
   }, changes)
 end
 
--- the first notice of an invoice, and what it is where there was one already
-local function created(id, changes)
-  return event(id, with({
-    type = "invoice.created", key = "invoice.created:16",
-    again = { type = "invoice.updated", rules = { "u" } },
-  }, changes))
+-- the id of an event begins with its account
+local function event(id, changes)
+  return with({
+    id = (changes and changes.account or "school") .. ":" .. id,
+    account = "school", vendor = "dreamclass", type = "invoice.updated",
+    native = "invoice.updated", invoice = "16", tenant = "t", version = 1, trust = "api",
+    live = true, data = "{\"id\":16}", previous = "{}", occurred_at = 1500, received_at = 2000,
+    rules = { "r" },
+  }, changes)
 end
 
 return function(open)
@@ -37,592 +39,1267 @@ return function(open)
 
   local function admit(...) return assert(store:admit { ... }) end
 
-  local function claim(owner, limit)
-    return assert(store:claim { owner = owner or "me", lease = 60, limit = limit or 10 })
+  local function only(list)
+    assert.are.equal(1, #list)
+    return list[1]
   end
 
-  -- the one lane that is due
-  local function lane(owner)
-    local lanes = claim(owner)
-    assert.are.equal(1, #lanes)
-    return lanes[1]
+  local function row(invoice, account)
+    return only(assert(store:look(account or "school", { invoice or "16" })).rows)
   end
 
-  local function release(one, after)
-    local last = one.events[#one.events]
+  local function change(invoice, fields)
+    return with({ account = "school", invoice = invoice, expect = row(invoice).stamp }, fields)
+  end
+
+  local function apply(...) return assert(store:apply { ... }) end
+
+  -- events about an invoice that has no state, or none
+  local function add(...)
+    for _, one in ipairs { ... } do
+      apply { account = one.account, invoice = one.invoice, events = { one } }
+    end
+  end
+
+  local function set(invoice, fields)
+    assert.are.same({ true }, apply(change(invoice, { set = fields })))
+  end
+
+  local function claim(kind, fields)
+    return assert(store:claim(with({ kind = kind or "run", account = "school", owner = "me",
+      lease = 60000, limit = 10, page = 16, hold = 900000 }, fields)))
+  end
+
+  local function run_one(fields) return only(claim("run", fields).rows) end
+
+  local function release(one, after, check_after)
     return assert(store:release {
-      { lane = one.lane, token = one.token, seen = last and last.seq, after = after },
+      { lane = one.lane, token = one.token, after = after, check_after = check_after },
     })
   end
 
-  local function ids(events)
+  local function outcome(one, state, fields)
+    return with({ seq = one.seq, rule = "r", state = state or "done" }, fields)
+  end
+
+  -- all runs of a claimed row's events come to this end
+  local function finish(one, state)
+    for _, each in ipairs(one.events) do
+      for _, rule in ipairs(each.bad and { "" } or each.rules) do
+        assert.is_true(store:mark(one.lane, one.token, outcome(each, state, { rule = rule })))
+      end
+    end
+    release(one)
+  end
+
+  -- without their accounts
+  local function ids(list)
     local out = {}
-    for i, one in ipairs(events) do out[i] = one.id end
+    for i, one in ipairs(list) do out[i] = one.id:match "^%w+:(.*)$" end
     return out
   end
 
-  local function states()
-    local out = {}
-    for _, one in ipairs(store:list {}) do out[one.id] = one.state end
-    return out
-  end
+  local function due(fields) return assert(store:due(with({ owner = "me" }, fields))) end
+
+  local function the_delivery(id) return only(assert(store:deliveries { id = "school:" .. id })) end
 
   describe("admit", function()
-    it("keeps an event as it came", function()
-      assert.are.same({ "admitted" }, admit(event "a"))
-      local found = assert(store:show "school:a")
-      for _, name in ipairs { "account", "vendor", "type", "native", "invoice", "tenant", "live",
-        "trust", "digest", "occurred_at", "body", "under", "source" } do
-        assert.are.equal(event("a")[name], found[name], name)
+    it("keeps a delivery as it came", function()
+      assert.are.same({ "new" }, admit(delivery "a"))
+      local found = the_delivery "a"
+      for name, value in pairs(delivery "a") do
+        if name ~= "id" then assert.are.equal(value, found[name], name) end
       end
-      assert.are.equal("school:a", found.id)
-      assert.are.equal("school:a", found.key)
-      assert.are.equal("pending", found.state)
-      assert.are.equal(now, found.received_at)
-      assert.are.same({ "r" }, found.rules)
-      assert.is_false(found.contested)
+      assert.are.same({ "school:a", "a", "pending", false, 1, now, now },
+        { found.id, found.key, found.state, found.routed, found.seen, found.received_at,
+          found.last_at })
+      assert.is_nil(found.reason)
     end)
 
     it("keeps what is not there as absent", function()
-      local bare = event("a", { live = false, under = false })
-      bare.invoice, bare.tenant, bare.occurred_at = nil, nil, nil
-      admit(bare)
-      local found = store:show "school:a"
-      assert.is_nil(found.invoice)
-      assert.is_nil(found.tenant)
-      assert.is_nil(found.occurred_at)
-      assert.is_nil(found.note)
-      assert.is_false(found.live)
-      assert.is_false(found.under)
+      local bare = delivery("a", { live = false, again = false })
+      bare.invoice, bare.tenant, bare.secret, bare.occurred_at, bare.body = nil, nil, nil, nil, nil
+      admit(bare, delivery("b", { reason = "not an object" }))
+      local found = the_delivery "a"
+      for _, name in ipairs { "invoice", "tenant", "secret", "occurred_at", "reason", "body" } do
+        assert.is_nil(found[name], name)
+      end
+      assert.is_false(found.live or found.again)
+      assert.are.equal("not an object", the_delivery("b").reason)
     end)
 
-    it("takes an id once an account", function()
-      assert.are.same({ "admitted", "duplicate" }, admit(event "a", event "a"))
-      assert.are.same({ "duplicate" }, admit(event("a", { occurred_at = 9, body = "[]" })))
-      assert.are.same({ "admitted" }, admit(event("a", { account = "other" })))
-      assert.are.equal(2, #store:list {})
-      assert.are.equal("{\"data\":{}}", store:show("school:a").body)
+    it("takes an id once an account, and counts how often it came", function()
+      assert.are.same({ "new", "duplicate" }, admit(delivery "a", delivery "a"))
+      now = now + 5
+      assert.are.same({ "duplicate", "new" },
+        admit(delivery("a", { body = "other" }), delivery("a", { account = "other" })))
+      local found = the_delivery "a"
+      assert.are.same({ "{\"data\":{}}", now - 5, now },
+        { found.body, found.received_at, found.last_at })
+      assert.is_true(found.seen >= 2)
+      assert.are.equal(2, #store:deliveries {})
     end)
 
-    it("takes a long list of known and new ones as if each came alone", function()
-      admit(event("old", { invoice = "old" }))
-      local list, results, lanes = {}, {}, { old = { "school:old" } }
-      local function add(result, id, changes, name)
-        local one = with(event(id), changes)
-        list[#list + 1], results[#results + 1] = one, result
-        if result == "duplicate" then return end
-        name = name or one.invoice
-        lanes[name] = lanes[name] or {}
-        table.insert(lanes[name], "school:" .. id)
-      end
-      for i = 1, 70 do
-        add("admitted", "a" .. i, { invoice = "new" .. i % 9 })
-        list[#list + 1], results[#results + 1] = event("b" .. i), "admitted"
-        list[#list].invoice, lanes["b" .. i] = nil, { "school:b" .. i }
-        if i % 5 == 0 then
-          add("duplicate", "a" .. i, { invoice = "new" .. i % 9 })
-          add("duplicate", "old", { invoice = "old" })
-          add("admitted", "c" .. i, { invoice = "old" })
-          add(i == 5 and "admitted" or "admitted again", "d" .. i, { invoice = "once",
-            key = "once", again = { type = "invoice.updated", rules = { "u" } } })
-        end
-      end
-      assert.are.same(results, assert(store:admit(list)))
-      local found = {}
-      for _, one in ipairs(assert(store:claim { owner = "me", lease = 60, limit = 200,
-        page = 100 })) do
-        local name = one.events[1].invoice or one.events[1].id:match ":(.*)"
-        assert.is_nil(found[name])
-        found[name] = ids(one.events)
-      end
-      assert.are.same(lanes, found)
-    end)
-
-    it("makes no lane for what it knows", function()
-      local function alone()
-        local one = event "a"
-        one.invoice = nil
-        return one
-      end
-      admit(alone())
-      local done = lane()
-      assert.is_true(store:done(done.token, done.events[1].seq, "r"))
-      assert.are.equal(1, release(done)) -- and it is gone
+    it("keeps every byte of a body", function()
+      local bytes = {}
+      for i = 0, 255 do bytes[i + 1] = string.char(i) end
+      local odd = { "\0", "", "\0a\0", "\xff\xfe", "caf\xe9", "{\\x00}\\\\", table.concat(bytes),
+        ("\0x"):rep(100000) }
       local list = {}
-      for i = 1, 20 do list[i] = i % 2 == 0 and alone() or event("b" .. i) end
+      for i, body in ipairs(odd) do list[i] = delivery("a" .. i, { body = body }) end
       assert(store:admit(list))
-      assert.are.equal(10, #lane().events)
+      for i, body in ipairs(odd) do assert.are.equal(body, the_delivery("a" .. i).body) end
     end)
 
     it("takes ids with any text in them", function()
-      local odd = { "a:b", "%", "'; --", "\xc3\xa9", "a b", ("x"):rep(128) }
-      for _, id in ipairs(odd) do assert.are.same({ "admitted" }, admit(event(id))) end
-      for _, id in ipairs(odd) do
-        assert.are.equal("school:" .. id, store:show("school:" .. id).id)
+      local odd = { "a:b", "%", "'; --", "\xc3\xa9", "a b", "a  b", ("x"):rep(500), "{1,2}", "NULL",
+        "\\N", "\"", "#7", "$1", "a\nb", "\t", "?", "" }
+      for i, id in ipairs(odd) do
+        assert.are.same({ "new" }, admit(delivery(id, { invoice = id, body = tostring(i) })))
       end
+      for i, id in ipairs(odd) do
+        assert.are.same({ tostring(i), id }, { the_delivery(id).body, the_delivery(id).invoice })
+      end
+      assert.are.equal(#odd, #store:incoming("school", 100))
     end)
 
     it("takes what happened at no time that anybody means, without that time", function()
       local odd = { 9223372036854775807 / 1000, 1e300, 1 / 0, 0 / 0, -1, 1e12 }
       for i, time in ipairs(odd) do
-        assert.are.same({ "admitted" }, admit(event("a" .. i, { occurred_at = time })))
-        assert.is_nil(store:show("school:a" .. i).occurred_at)
-        assert.are.same({ "duplicate" },
-          admit(event("a" .. i, { occurred_at = time, trust = "api", source = "poll" })))
+        assert.are.same({ "new" }, admit(delivery("a" .. i, { occurred_at = time })))
+        assert.is_nil(the_delivery("a" .. i).occurred_at)
       end
-      admit(event("b", { occurred_at = 999999999999 }))
-      assert.are.equal(999999999999, store:show("school:b").occurred_at)
+      admit(delivery("b", { occurred_at = 999999999999 }))
+      assert.are.equal(999999999999, the_delivery("b").occurred_at)
     end)
 
-    it("marks an id with another content as contested and keeps one such body", function()
-      admit(event("a", { unproven = true }))
-      for digest, body in pairs { x = "first", y = "first" } do
-        assert.are.same({ "contested" },
-          admit(event("a", { unproven = true, digest = digest, body = body })))
+    it("takes a long list of known and new ones as if each came alone", function()
+      admit(delivery "old")
+      local list, results = {}, {}
+      local function one(result, id, account)
+        list[#list + 1] = delivery(id, { account = account })
+        results[#results + 1] = result
       end
-      local found = store:show "school:a"
-      assert.is_true(found.contested)
-      assert.are.equal("{\"data\":{}}", found.body)
-      assert.are.equal("first", found.evidence.body)
-      assert.are.equal(1, store:stats().contested)
-    end)
-
-    it("lets higher trust supersede lower, and never the other way", function()
-      admit(event "a")
-      assert.are.same({ "duplicate" },
-        admit(event("a", { trust = "api", body = "{}", under = false })))
-      local found = store:show "school:a"
-      assert.are.equal("api", found.trust)
-      assert.are.equal("{}", found.body)
-      assert.is_false(found.under)
-      assert.is_false(found.contested)
-      assert.are.same({ "contested" }, admit(event("a", { digest = "x", body = "low" })))
-      found = store:show "school:a"
-      assert.are.equal("api", found.trust)
-      assert.are.equal("{}", found.body)
-    end)
-
-    it("keeps the lesser body as evidence where a higher one differs", function()
-      admit(event("a", { body = "low" }))
-      assert.are.same({ "contested" },
-        admit(event("a", { trust = "body", digest = "x", body = "high" })))
-      local found = store:show "school:a"
-      assert.are.equal("high", found.body)
-      assert.are.equal("x", found.digest)
-      assert.are.equal("low", found.evidence.body)
-      assert.is_true(found.contested)
-    end)
-
-    it("creates an invoice once: a second notice is an update", function()
-      assert.are.same({ "admitted", "admitted again" }, admit(created "a", created "b"))
-      local first, second = store:show "school:a", store:show "school:b"
-      assert.are.equal("invoice.created", first.type)
-      assert.are.equal("school:invoice.created:16", first.key)
-      assert.are.equal("invoice.updated", second.type)
-      assert.are.equal("school:b", second.key)
-      assert.are.same({ "u" }, second.rules)
-      assert.are.same({ "duplicate", "duplicate" }, admit(created "a", created "b"))
-      assert.are.same({ "admitted" }, admit(created("a", { account = "other" })))
-    end)
-
-    it("takes each of two doubtful creations for one, in its turn, and marks both", function()
-      local function doubtful(id, changes)
-        return created(id, with({ again = { type = "invoice.created", rules = { "r" },
-          doubtful = true } }, changes))
+      for i = 1, 70 do
+        one("new", "a" .. i)
+        if i % 5 == 0 then
+          one("duplicate", "a" .. i)
+          one("duplicate", "old")
+          one("new", "a" .. i, "other")
+        end
       end
-      assert.are.same({ "admitted", "admitted", "contested new", "admitted" },
-        admit(doubtful "a", event "b", doubtful "c", event "d"))
-      assert.are.same({ "contested new" }, admit(doubtful "e"))
-      assert.are.same({ "duplicate", "duplicate" }, admit(doubtful "a", doubtful "c"))
-      assert.are.same({ "school:a", "school:b", "school:c", "school:d", "school:e" },
-        ids(lane().events))
-      for id, key in pairs { a = "invoice.created:16", c = "c", e = "e" } do
-        local found = store:show("school:" .. id)
-        assert.are.same({ "invoice.created", "school:" .. key, true, "r" },
-          { found.type, found.key, found.contested, found.rules[1] })
-      end
-      assert.are.equal(3, store:stats().contested)
-    end)
-
-    it("takes the same news by another way for a duplicate, and the API's word for it", function()
-      admit(created "a", event "b")
-      local polled = created("polled", { source = "poll", body = "asked", trust = "api" })
-      polled.again = nil
-      assert.are.same({ "duplicate", "duplicate" }, admit(polled, event("b", { source = "poll",
-        digest = "other", body = "asked", trust = "api" })))
-      assert.are.same({ "duplicate", "duplicate" }, admit(created "a", event "b"))
-      for _, id in ipairs { "school:a", "school:b" } do
-        local found = store:show(id)
-        assert.are.equal("api", found.trust)
-        assert.are.equal("asked", found.body)
-        assert.is_false(found.contested)
-      end
-      assert.is_false(store:show "school:polled")
-    end)
-
-    it("keeps what no rule wants as unhandled, and claims it for nobody", function()
-      admit(event("a", { rules = {}, note = "test event" }))
-      local found = store:show "school:a"
-      assert.are.equal("unhandled", found.state)
-      assert.are.equal("test event", found.note)
-      assert.are.same({}, claim())
-      assert.are.equal(1, store:stats().unhandled)
-    end)
-
-    it("keeps a bad item as a dead letter that is told of once", function()
-      admit(event("a", { rules = {}, reason = "not an object" }))
-      assert.are.equal("dead", store:show("school:a").state)
-      local one = lane()
-      assert.is_true(one.events[1].bad)
-      assert.are.equal("not an object", one.events[1].note)
-      assert.is_true(store:dead(one.token, one.events[1].seq, nil, "not an object"))
-      release(one)
-      assert.are.same({}, claim())
-      assert.are.equal("dead", store:show("school:a").state)
-      assert.are.equal(1, store:stats().dead)
+      assert.are.same(results, assert(store:admit(list)))
+      assert.are.equal(71, #store:incoming("school", 1000))
+      assert.are.equal(14, #store:incoming("other", 1000))
     end)
 
     it("admits all of a list or nothing", function()
-      local broken = event "b"
-      broken.digest = nil -- no inbox can keep that
-      local results, err = store:admit { event "a", broken }
+      local broken = delivery "b"
+      broken.trust = nil -- no inbox can keep that
+      local results, why = store:admit { delivery "a", broken }
       assert.is_nil(results)
-      assert.are.equal("store", err.kind)
-      assert.are.same({}, store:list {})
-      assert.are.same({ "admitted" }, admit(event "a"))
+      assert.are.equal("store", why.kind)
+      assert.are.same({}, store:deliveries {})
+      assert.are.same({ "new" }, admit(delivery "a"))
     end)
 
     it("admits nothing from an empty list", function() assert.are.same({}, admit()) end)
 
-    it("keeps the order of a list", function()
-      local many = {}
-      for i = 1, 50 do many[i] = event(("%03d"):format(i), { invoice = tostring(i % 7) }) end
-      assert(store:admit(many))
-      local found = store:list {}
-      for i = 1, 50 do assert.are.equal(("school:%03d"):format(51 - i), found[i].id) end
+    it("writes to no table but its own, and asks as often for many as for few", function()
+      local real, texts = store.db, {}
+      local function listen(list)
+        texts = {}
+        assert(store:admit(list))
+        return #texts
+      end
+      store.db = setmetatable({ query = function(_, text, ...)
+        texts[#texts + 1] = text
+        return real:query(text, ...)
+      end }, { __index = function(_, name)
+        return function(_, ...) return real[name](real, ...) end
+      end })
+      local few, many = {}, {}
+      for i = 1, 160 do few[i] = delivery("few" .. i) end
+      for i = 1, 1600 do many[i] = delivery("many" .. i % 1500) end
+      local first, second = listen(few), listen(many)
+      assert.is_true(second <= 10 * first, ("%d and %d statements"):format(first, second))
+      for _, text in ipairs(texts) do
+        local written = text:match "INSERT INTO (%w+)" or text:match "UPDATE (%w+)"
+        if written and written ~= "SET" then assert.are.equal("deliveries", written) end
+        assert.is_nil(text:find "DELETE")
+      end
+      store.db = real
+    end)
+
+    it("looks at an invoice again when its news comes again, once it was looked at", function()
+      local quiet = delivery("quiet", { again = false })
+      admit(delivery "a", quiet)
+      local seqs = store:incoming("school", 10)
+      admit(delivery "a") -- is still waited for
+      assert.are.equal(2, #store:incoming("school", 10))
+      for i, state in ipairs { "pending", "done" } do
+        apply { account = "school", route = { { seq = seqs[i].seq, state = state } } }
+      end
+      admit(delivery "a", quiet)
+      assert.are.same({}, store:incoming("school", 10))
+      for _, state in ipairs { "done", "unchanged", "gone" } do
+        assert.are.same({ true }, apply { account = "school", invoice = "16", settle = state,
+          began = now * 1000 })
+        assert.are.equal(state, the_delivery("a").state)
+        assert.are.same({ "duplicate", "duplicate" }, admit(delivery "a", quiet))
+        local one = only(store:incoming("school", 10))
+        assert.are.equal("a", one.key)
+        apply { account = "school", route = { { seq = one.seq, state = "pending" } } }
+      end
+    end)
+
+    it("leaves a dead letter dead, and what no rule wanted unhandled", function()
+      admit(delivery "a", delivery "b")
+      local list = store:incoming("school", 10)
+      apply({ account = "school", route = { { seq = list[1].seq, state = "dead", reason = "x" },
+        { seq = list[2].seq, state = "unhandled", reason = "y" } } })
+      admit(delivery "a", delivery "b")
+      assert.are.same({}, store:incoming("school", 10))
+      assert.are.same({ "dead", "x" }, { the_delivery("a").state, the_delivery("a").reason })
+      assert.are.same({ "unhandled", "y" }, { the_delivery("b").state, the_delivery("b").reason })
     end)
   end)
 
-  describe("lanes", function()
-    it("hold the events of one invoice in the order of their admission", function()
-      admit(event "a", event("b", { invoice = "17" }), event "c")
-      local lanes = claim()
-      assert.are.equal(2, #lanes)
-      assert.are.same({ "school:a", "school:c" }, ids(lanes[1].events))
-      assert.are.same({ "school:b" }, ids(lanes[2].events))
-      assert.are.equal("{\"data\":{}}", lanes[2].events[1].body)
-      assert.is_false(lanes[1].more)
+  describe("incoming", function()
+    it("gives what was not routed yet, oldest first, each by its account", function()
+      local list = {}
+      for i = 1, 50 do
+        list[i] = delivery(("%03d"):format(51 - i), { account = i % 2 == 0 and "other" or nil })
+      end
+      assert(store:admit(list))
+      local found = store:incoming("school", 5)
+      assert.are.same({ "050", "048", "046", "044", "042" },
+        ids(found))
+      apply { account = "school", route = { { seq = found[1].seq, state = "done" } } }
+      assert.are.equal("school:048", store:incoming("school", 1)[1].id)
+      assert.are.equal(25, #store:incoming("other", 100))
+      assert.are.same({}, store:incoming("nobody", 100))
     end)
 
-    it("are apart for each account and for each event without an invoice", function()
-      local a, b = event "a", event "b"
-      a.invoice, b.invoice = nil, nil
-      admit(a, b, event "c", event("c", { account = "other" }))
-      assert.are.equal(4, #claim())
+    it("says how many of the same event id came before", function()
+      admit(delivery "e updated 16", delivery "e1", delivery "e updated 17", delivery "e",
+        delivery("e deleted 16", { account = "other" }))
+      local function earlier()
+        local out = {}
+        for _, one in ipairs(store:incoming("school", 10)) do out[one.key] = one.earlier end
+        return out
+      end
+      assert.are.same({ ["e updated 16"] = 0, e1 = 0, ["e updated 17"] = 1, e = 2 }, earlier())
+      -- one that was routed came before, wherever it stands
+      local last = store:incoming("school", 10)[4]
+      apply { account = "school", route = { { seq = last.seq, state = "done" } } }
+      assert.are.same({ ["e updated 16"] = 1, e1 = 0, ["e updated 17"] = 2 }, earlier())
     end)
 
-    it("are claimed by one at a time", function()
-      admit(event "a", event("b", { invoice = "17" }))
-      assert.are.equal(1, #claim("one", 1))
-      assert.are.equal(1, #claim("two"))
-      assert.are.equal(0, #claim("three"))
+    it("counts those no further than to 64, however many a sender gives one event id", function()
+      local list, routes = {}, {}
+      for i = 1, 100 do list[i] = delivery("e updated " .. i) end
+      assert(store:admit(list))
+      for i, one in ipairs(store:incoming("school", 100)) do
+        assert.are.equal(i - 1, one.earlier)
+        routes[i] = { seq = one.seq, state = "done" }
+      end
+      apply { account = "school", route = routes }
+      admit(delivery "e updated 0")
+      assert.are.equal(64, only(store:incoming("school", 10)).earlier)
+    end)
+  end)
+
+  describe("look", function()
+    it("gives an empty row for what is not there", function()
+      local found = assert(store:look("school", { "1", "2" }))
+      assert.are.equal(now * 1000, found.now)
+      assert.are.same({ { account = "school", invoice = "1", stamp = 0, version = 0, known = false,
+        ticket = 0, tries = 0, reads = 0, faults = 0, left_states = {} } }, { found.rows[1] })
+      assert.are.equal("2", found.rows[2].invoice)
+      assert.are.same({}, store:look("school", {}).rows)
+    end)
+
+    it("gives rows in the order of the ids", function()
+      set("b", { version = 2 })
+      set("a", { version = 1 })
+      local versions = {}
+      for i, one in ipairs(store:look("school", { "a", "x", "b", "a" }).rows) do
+        versions[i] = one.version
+      end
+      assert.are.same({ 1, 0, 2, 1 }, versions)
+    end)
+  end)
+
+  describe("tickets", function()
+    it("are larger than all before, and tell the time", function()
+      local last = 0
+      for i = 1, 20 do
+        local drawn = assert(store:ticket())
+        assert.is_true(drawn.ticket > last)
+        assert.are.equal(now * 1000, drawn.now)
+        last = drawn.ticket
+        if i == 10 then -- a claim's token is from the same numbers
+          add(event "e")
+          last = math.max(last, run_one().token)
+        end
+      end
+      assert.are.equal(now * 1000, store:clock().now)
+    end)
+  end)
+
+  describe("apply", function()
+    local ALL = { version = 3, known = true, data = "{\"a\":\"\\u0000\"}", digest = "1:ab",
+      ticket = 7, read_at = 11, news_at = 12, tries = 1, reads = 2, check_due = 13, absent_at = 14,
+      doubt = "1:cd", doubt_at = 15, left_states = { { at = 5, digest = "1:ef" } }, number = "N",
+      reference = "R", currency = "EUR", total = "10.00", paid = "1.00", balance = "9.00",
+      due_date = "2026-12-01", status = "open", issued_at = 16, deleted_at = 17, closed_at = 18,
+      changed_at = 19, overdue_for = "2026-12-01", overdue_step = 7, faults = 3 }
+
+    it("sets what it is given, and leaves the rest", function()
+      set("16", ALL)
+      local found = row()
+      for name, value in pairs(ALL) do assert.are.same(value, found[name], name) end
+      assert.are.equal(1, found.stamp)
+      set("16", { version = 4, known = false })
+      found = row()
+      assert.are.same({ 4, false, 2, "1:ab" },
+        { found.version, found.known, found.stamp, found.digest })
+    end)
+
+    it("sets NULL where it is told so", function()
+      set("16", ALL)
+      set("16", { data = NULL, check_due = NULL, doubt = NULL, left_states = NULL })
+      local found = row()
+      assert.is_nil(found.data or found.check_due or found.doubt)
+      assert.are.same({}, found.left_states)
+      assert.are.equal("1:ab", found.digest)
+    end)
+
+    it("refuses what comes from an older state, and does nothing of that change", function()
+      admit(delivery "a", delivery("b", { invoice = "17" }))
+      local list = store:incoming("school", 10)
+      apply { account = "school", route = { { seq = list[1].seq, state = "pending" } } }
+      set("16", { version = 1 })
+      local stale = { account = "school", invoice = "16", expect = 0, set = { version = 9 },
+        events = { event "e" }, settle = "done", began = now * 1000 + 1,
+        route = { { seq = list[2].seq, state = "pending" } } }
+      local fine = { account = "school", invoice = "17", expect = 0, set = { version = 5 } }
+      assert.are.same({ false, true }, apply(stale, fine))
+      assert.are.equal(1, row().version)
+      assert.are.equal(5, row("17").version)
+      assert.is_false(store:show "school:e")
+      assert.are.equal("pending", the_delivery("a").state)
+      assert.are.equal("school:b", only(store:incoming("school", 10)).id)
+      stale.expect = 2
+      assert.are.same({ false }, apply(stale))
+      stale.expect = 1
+      assert.are.same({ true }, apply(stale))
+      assert.are.same({ 9, "done" }, { row().version, the_delivery("a").state })
+    end)
+
+    it("makes a row once where two know of none", function()
+      local one = { account = "school", invoice = "16", expect = 0, set = { version = 1 } }
+      assert.are.same({ true, false }, apply(one, one))
+      assert.are.equal(1, row().stamp)
+    end)
+
+    it("keeps an event as it is given", function()
+      add(event "e")
+      local found = store:show "school:e"
+      for name, value in pairs(event("e", { occurred_at = 1.5, received_at = 2 })) do
+        assert.are.same(value, found[name], name)
+      end
+      assert.are.same({ "pending", now, {}, {} },
+        { found.state, found.created_at, found.marks, found.deliveries })
+      assert.is_nil(found.bad or found.note or found.claims)
+      assert.is_false(store:show "school:x")
+    end)
+
+    it("keeps events once by their id, in their order", function()
+      assert.are.same({ true, true }, apply(
+        { account = "school", invoice = "16", events = { event "b", event "a" } },
+        { account = "school", events = { event("b", { data = "other" }), event "c" } }))
+      assert.are.same({ "b", "a", "c" }, ids(run_one().events))
+      assert.are.equal("{\"id\":16}", store:show("school:b").data)
+    end)
+
+    it("keeps every byte of what events and states say", function()
+      local odd = "\0\xff\xc3 \\x00"
+      add(event("e", { data = odd, previous = odd, claims = odd }))
+      set("16", { data = odd })
+      local found = store:show "school:e"
+      assert.are.same({ odd, odd, odd, odd },
+        { found.data, found.previous, found.claims, row().data })
+    end)
+
+    it("settles what was routed by then, with its reason, and nothing else", function()
+      admit(delivery "a", delivery "b", delivery("c", { invoice = "17" }),
+        delivery("d", { account = "other" }))
+      local list = store:incoming("school", 10)
+      list[4] = store:incoming("other", 1)[1]
+      for i, one in ipairs(list) do
+        if i == 2 then now = now + 1 end
+        apply { account = one.account, route = { { seq = one.seq, state = "pending" } } }
+      end
+      assert.are.same({ true }, apply { account = "school", invoice = "16", settle = "gone",
+        reason = "404", began = now * 1000 - 1 })
+      local states = {}
+      for _, one in ipairs(store:deliveries {}) do states[one.id] = one.state end
+      assert.are.same({ ["school:a"] = "gone", ["school:b"] = "pending", ["school:c"] = "pending",
+        ["other:d"] = "pending" }, states)
+      assert.are.equal("404", the_delivery("a").reason)
+      apply { account = "school", invoice = "16", settle = "unchanged", began = now * 1000 }
+      assert.are.equal("unchanged", the_delivery("b").state)
+      assert.is_nil(the_delivery("b").reason)
+    end)
+
+    it("remembers which deliveries were behind an event", function()
+      local list = {}
+      for i = 1, 60 do list[i] = delivery("a" .. i) end
+      assert(store:admit(list))
+      local route, seqs = {}, {}
+      for i, one in ipairs(store:incoming("school", 100)) do
+        route[i] = { seq = one.seq, state = "pending" }
+        if i <= 50 then seqs[i] = one.seq end
+      end
+      apply { account = "school", route = route }
+      apply { account = "school", invoice = "16", settle = "done", began = now * 1000,
+        events = { event "e" } }
+      assert.are.same(seqs, store:show("school:e").deliveries) -- the first 50
+      assert.are.same({ "a1", "a2" }, ids(store:deliveries { seqs = { seqs[1],
+        seqs[2] }, after = 0 }))
+      assert.are.same({}, store:deliveries { seqs = {} })
+    end)
+
+    it("routes a delivery once: who comes too late does nothing at all", function()
+      admit(delivery "a", delivery "b")
+      local list = store:incoming("school", 10)
+      local function route(n, state)
+        return { account = "school", events = { event("e" .. n .. state, { invoice = "1" }) },
+          route = { { seq = list[n].seq, state = state } } }
+      end
+      assert.are.same({ true }, apply(route(1, "done")))
+      assert.are.same({ false, false }, apply(route(2, "done"), route(1, "dead")))
+      assert.are.same({ "done", "pending", false }, { the_delivery("a").state,
+        the_delivery("b").state, the_delivery("b").routed })
+      assert.are.same({ "e1done" }, ids(store:events {}))
+    end)
+
+    it("writes texts with the changes, or neither", function()
+      local texts = { cursor = "5", other = "6" }
+      assert.are.same({ true }, store:apply({ change("16", { set = { version = 1 } }) }, texts))
+      assert.are.same({ "5", "6" }, { store:get "cursor", store:get "other" })
+      local broken = event "e"
+      broken.trust = nil
+      assert.is_nil(store:apply({ { account = "school", events = { broken } } }, { cursor = "7" }))
+      assert.are.equal("5", store:get "cursor")
+      assert.are.same({}, assert(store:apply({}, { cursor = "8" })))
+      assert.are.equal("8", store:get "cursor")
+    end)
+
+    it("makes what a rule wants due, and a bad event; what none wants waits for nobody", function()
+      add(event("a", { rules = {} }), event("b", { rules = {}, account = "other" }))
+      assert.are.same({}, due().accounts)
+      assert.are.equal("unhandled", store:show("school:a").state)
+      add(event("bad", { rules = {}, bad = true, note = "not an object", invoice = nil }))
+      assert.is_true(due().accounts.school.runs)
+      local one = run_one()
+      assert.are.same({ true, "not an object", "dead" },
+        { one.events[1].bad, one.events[1].note, one.events[1].state })
+      assert.is_true(store:mark(one.lane, one.token, outcome(one.events[1], "dead", { rule = "" })))
+      release(one)
+      assert.are.same({}, claim().rows)
+      assert.are.equal("dead", store:show("school:bad").state)
+    end)
+  end)
+
+  describe("known invoices", function()
+    before_each(function()
+      for i = 1, 9 do
+        set(tostring(i), { known = i < 9, ticket = i, due_date = ("2026-12-%02d"):format(i),
+          read_at = i == 2 and 1 or 100 - i })
+      end
+      set("7", { closed_at = 5 })
+      set("8", { closed_at = 5, deleted_at = 5 })
+      assert.is_true(store:apply({ { account = "other", invoice = "1", expect = 0,
+        set = { known = true } } })[1])
+    end)
+
+    local function invoices(page)
+      local out = {}
+      for i, one in ipairs(assert(page).rows) do out[i] = one.invoice end
+      return table.concat(out, " ")
+    end
+
+    it("come in pages, all, those that are there, or those that are open", function()
+      local function page(want) return invoices(store:of_account("school", want)) end
+      assert.are.equal("1 2 3 4 5 6 7 8", page { limit = 100 })
+      assert.are.equal("1 2 3 4 5 6 7 8", page { which = "known", limit = 100 })
+      assert.are.equal("1 2 3 4 5 6 7", page { which = "there", limit = 100 })
+      assert.are.equal("1 2 3 4 5 6", page { which = "open", limit = 100 })
+      assert.are.equal("1 2 3", page { which = "open", limit = 3 })
+      assert.are.equal("4 5 6", page { which = "open", limit = 3, after = row("3").lane })
+      assert.are.equal("1 2 3", page { ticket_before = 4, limit = 100 })
+      assert.are.equal("2 6", page { which = "open", unread = true, limit = 2 })
+      assert.are.equal(now * 1000, store:of_account("school", { limit = 1 }).now)
+    end)
+
+    it("are past due by their day", function()
+      assert.are.equal("1 2 3 4", invoices(store:past_due("school", "2026-12-04", nil, 10)))
+      assert.are.equal("3 4", invoices(store:past_due("school", "2026-12-04", row("2").lane, 10)))
+      assert.are.equal("3", invoices(store:past_due("school", "2026-12-04", row("2").lane, 1)))
+      assert.are.equal("1 2 3 4 5 6", invoices(store:past_due("school", "2026-12-31", 0, 10)))
+    end)
+
+    it("are counted", function()
+      assert.are.equal(8, store:how_many "school")
+      assert.are.equal(1, store:how_many "other")
+      assert.are.equal(0, store:how_many "nobody")
+    end)
+
+    it("have another one: read last, and not missed, where there is such a one", function()
+      assert.are.equal("7", store:another("school", "1"))
+      set("7", { absent_at = 1 })
+      assert.are.equal("6", store:another("school", "1"))
+      assert.are.equal("5", store:another("school", "6"))
+      for i = 1, 6 do set(tostring(i), { absent_at = 1 }) end
+      assert.are.equal("7", store:another("school", "1"))
+      assert.is_false(store:another("other", "1"))
+      assert.is_false(store:another("nobody", "1"))
+    end)
+
+    it("say whether a version is the newest", function()
+      set("1", { version = 3 })
+      assert.is_true(store:is_latest("school", "1", 3))
+      assert.is_false(store:is_latest("school", "1", 2))
+      assert.is_true(store:is_latest("school", "nothing", 2))
+    end)
+  end)
+
+  describe("what is due", function()
+    it("is told account by account", function()
+      assert.are.same({ now = now * 1000, lost = false, incoming = {}, accounts = {} }, due())
+      admit(delivery "a", delivery("b", { account = "other" }))
+      set("1", { check_due = now * 1000 })
+      set("2", { check_due = now * 1000 - 5, known = true })
+      set("3", { check_due = now * 1000 + 1 })
+      add(event("e", { account = "third" }))
+      assert.are.same({ now = now * 1000, lost = false, incoming = { school = true, other = true },
+        accounts = { school = { checks = 2, runs = false }, third = { checks = 0, runs = true } } },
+        due())
+      assert.are.equal(1, due({ most = 1 }).accounts.school.checks)
+      now = now + 1
+      assert.are.equal(3, due().accounts.school.checks)
+    end)
+
+    it("is told of many accounts, also of those whose time has not come", function()
+      for i = 1, 30 do
+        assert(store:apply { { account = ("a%02d"):format(i), invoice = "1", expect = 0,
+          set = { check_due = i % 2 == 0 and 1 or now * 1000 + 5 } } })
+      end
+      local found = due()
+      for i = 1, 30 do
+        assert.are.equal(i % 2 == 0 and 1 or 0, found.accounts[("a%02d"):format(i)].checks)
+      end
+    end)
+
+    it("is nothing that somebody holds", function()
+      set("1", { check_due = 1 })
+      add(event "e")
+      assert.are.equal(1, #claim("check").rows)
+      assert.are.equal(1, #claim("run").rows)
+      assert.are.same({}, due().accounts)
       assert.are.equal(2, store:stats().leased)
     end)
+  end)
 
-    it("are claimed in the order in which they are due", function()
-      admit(event("late", { invoice = "1" }))
-      local one = lane()
-      store:retry(one.token, one.events[1].seq, "r", 5000, "no")
-      release(one, 5000)
-      now = now + 10
-      admit(event("new", { invoice = "0" }))
-      assert.are.same({ "school:late" }, ids(claim("me", 1)[1].events))
-      assert.are.same({ "school:new" }, ids(claim("me", 1)[1].events))
+  describe("claims", function()
+    it("are of one account: another's rows stay where they are", function()
+      add(event "a", event("b", { account = "other" }))
+      set("16", { check_due = 1 })
+      assert.are.same({}, claim("check", { account = "other" }).rows)
+      assert.are.same({ "b" }, ids(run_one({ account = "other" }).events))
+      assert.are.same({}, claim("run", { account = "nobody" }).rows)
+      assert.are.equal("school", only(claim("check").rows).account)
     end)
 
-    it("are due again when their lease ends, under another token", function()
-      admit(event "a")
-      local first = lane "one"
+    it("for a check take known invoices first, and those due first", function()
+      for i = 1, 6 do
+        set(tostring(i), { check_due = now * 1000 - i, known = i % 2 == 0 })
+      end
+      set("7", { check_due = now * 1000 + 1, known = true })
+      local function invoices(rows)
+        local out = {}
+        for i, one in ipairs(rows) do out[i] = one.invoice end
+        return out
+      end
+      local first = claim("check", { limit = 4 })
+      assert.are.equal(now * 1000, first.now)
+      assert.are.same({ "6", "4", "2", "5" }, invoices(first.rows))
+      assert.are.same({ true, {} }, { first.rows[1].known, first.rows[1].left_states })
+      assert.are.same({ "3", "1" }, invoices(claim("check").rows))
+    end)
+
+    it("for a run take what is due first, with its events and marks", function()
+      add(event("late", { invoice = "1" }))
+      local one = run_one()
+      assert.is_true(store:mark(one.lane, one.token,
+        outcome(one.events[1], "waiting", { delay = 5000, message = "no" })))
+      release(one, 5000)
+      now = now + 10
+      add(event("new", { invoice = "0" }))
+      one = run_one { limit = 1 }
+      assert.are.same({ "late" }, ids(one.events))
+      assert.are.same({ r = { state = "waiting", attempts = 1, message = "no", wait = 0,
+        held = 10000 } }, one.events[1].marks)
+      assert.are.same({ "new" }, ids(run_one({ limit = 1 }).events))
+      assert.is_false(one.more)
+    end)
+
+    it("are held by one at a time, whatever for", function()
+      add(event "a")
+      set("16", { check_due = 1 })
+      local one = only(claim("check", { owner = "one" }).rows)
+      assert.are.same({}, claim("run", { owner = "two" }).rows)
+      assert.are.equal(1, release(one))
+      one = run_one { owner = "two" }
+      assert.are.same({}, claim("check", { owner = "one" }).rows)
+      release(one)
+      assert.are.equal(1, #claim("check").rows)
+    end)
+
+    it("are held until their lease ends, and not in anybody else's name after", function()
+      add(event "a")
+      local first = run_one { owner = "one" }
       now = now + 59
-      assert.are.same({}, claim "two")
+      assert.is_false(due({ owner = "two" }).lost)
       now = now + 1
-      local second = lane "two"
-      assert.are_not.equal(first.token, second.token)
-      assert.is_false(store:done(first.token, first.events[1].seq, "r"))
-      assert.is_false(store:retry(first.token, first.events[1].seq, "r", 0, "x"))
-      assert.is_false(store:dead(first.token, first.events[1].seq, "r", "x"))
-      assert.is_false(store:renew(first.lane, first.token, 60))
-      assert.is_false(store:more(first.lane, first.token, 0))
+      assert.is_true(due({ owner = "two" }).lost)
+      assert.is_true(store:recover { owner = "two", backoff = { base = 1, cap = 1 } })
+      now = now + 1
+      local second = run_one { owner = "two" }
+      assert.is_true(second.token > first.token)
+      local seq = first.events[1].seq
+      assert.is_false(store:mark(first.lane, first.token, outcome(first.events[1])))
+      assert.is_false(store:mark(first.lane, first.token, nil,
+        { lane = first.lane, seq = seq, rule = "r" }))
+      assert.is_false(store:renew(first.lane, first.token, 60000))
+      assert.is_false(store:more(first.lane, first.token, 0, 10))
       assert.are.equal(0, release(first))
       assert.are.equal("pending", store:show("school:a").state)
-      assert.is_true(store:done(second.token, second.events[1].seq, "r"))
+      assert.is_true(store:mark(second.lane, second.token, outcome(second.events[1])))
       assert.are.equal(1, release(second))
     end)
 
     it("are held longer when they are renewed", function()
-      admit(event "a")
-      local one = lane()
+      add(event "a")
+      local one = run_one { owner = "one" }
       now = now + 50
-      assert.is_true(store:renew(one.lane, one.token, 60))
-      now = now + 50
-      assert.are.same({}, claim "two")
-      now = now + 10
-      assert.are.equal(1, #claim "two")
+      assert.is_true(store:renew(one.lane, one.token, 60000))
+      now = now + 59
+      assert.is_false(due({ owner = "two" }).lost)
+      now = now + 1
+      assert.is_true(due({ owner = "two" }).lost)
     end)
 
-    it("never give out the same token again, not even when they are made anew", function()
-      local lonely = event "a"
-      lonely.invoice = nil
-      admit(lonely)
+    it("never give out the same token again, not even of a row that was made anew", function()
+      add(event("a", { invoice = nil }))
       local seen = {}
       for _ = 1, 5 do
-        local one = lane()
+        local one = run_one()
         assert.is_nil(seen[one.token])
         seen[one.token] = true
-        assert.is_true(store:done(one.token, one.events[1].seq, "r"))
-        release(one)
+        finish(one)
         assert.are.equal(1, store:replay { id = "school:a" })
       end
     end)
 
-    it("are due at once where an event has come while they were held", function()
-      admit(event "a")
-      local one = lane()
-      assert.is_true(store:done(one.token, one.events[1].seq, "r"))
-      admit(event "b")
-      assert.are.same({}, claim "two")
-      release(one)
-      assert.are.same({ "school:b" }, ids(lane("two").events))
-    end)
-
-    it("are due after the time that release says, or not at all", function()
-      admit(event "a")
-      local one = lane()
-      store:retry(one.token, one.events[1].seq, "r", 3000, "no")
-      release(one, 3000)
-      assert.are.same({}, claim())
-      now = now + 2.9
-      assert.are.same({}, claim())
-      now = now + 0.1
-      one = lane()
-      store:done(one.token, one.events[1].seq, "r")
-      release(one)
-      now = now + 1e6
-      assert.are.same({}, claim())
-    end)
-
     it("come in pages", function()
-      local many = {}
-      for i = 1, 7 do many[i] = event(tostring(i)) end
-      assert(store:admit(many))
-      local one = assert(store:claim { owner = "me", lease = 60, limit = 1, page = 3 })[1]
-      assert.are.equal(3, #one.events)
+      local list = {}
+      for i = 1, 7 do list[i] = event(tostring(i)) end
+      apply { account = "school", events = list }
+      local one = run_one { page = 3 }
+      assert.are.same({ "1", "2", "3" }, ids(one.events))
       assert.is_true(one.more)
       local page = store:more(one.lane, one.token, one.events[3].seq, 3)
-      assert.are.same({ "school:4", "school:5", "school:6" }, ids(page.events))
+      assert.are.same({ "4", "5", "6" }, ids(page.events))
       assert.is_true(page.more)
       page = store:more(one.lane, one.token, page.events[3].seq, 3)
-      assert.are.same({ "school:7" }, ids(page.events))
+      assert.are.same({ "7" }, ids(page.events))
       assert.is_false(page.more)
     end)
   end)
 
-  describe("a clock that jumps back", function()
-    local function jump(seconds) now = now + seconds end
-
-    it("freezes nothing that was just admitted", function()
-      admit(event "a")
-      jump(-7200)
-      assert.are.equal(1, #claim())
+  describe("release", function()
+    it("gives back what is due after the time that it says, or not at all", function()
+      add(event "a")
+      local one = run_one()
+      store:mark(one.lane, one.token, outcome(one.events[1], "waiting", { delay = 3000 }))
+      release(one, 3000)
+      now = now + 2.9
+      assert.are.same({}, claim().rows)
+      now = now + 0.2
+      one = run_one()
+      store:mark(one.lane, one.token, outcome(one.events[1]))
+      release(one)
+      now = now + 1e6
+      assert.are.same({}, claim().rows)
+      assert.are.same({}, due().accounts)
     end)
 
-    it("lets a lease end after the time it was meant to last", function()
-      admit(event "a")
-      claim "one"
-      jump(-7200)
-      assert.are.same({}, claim "two")
-      jump(59)
-      assert.are.same({}, claim "two")
-      jump(2)
-      assert.are.equal(1, #claim "two")
+    it("has an event run at once that came while the row was held", function()
+      add(event "a")
+      local one = run_one()
+      store:mark(one.lane, one.token, outcome(one.events[1]))
+      add(event "b")
+      assert.are.same({}, claim().rows)
+      assert.are.same({}, due().accounts)
+      release(one)
+      one = run_one()
+      assert.are.same({ "b" }, ids(one.events))
+      add(event "c")
+      release(one, 60000) -- its own plan is later
+      assert.are.same({ "b", "c" }, ids(run_one().events))
     end)
 
-    it("lets a retry come after the time it was meant to wait", function()
-      admit(event "a")
-      local one = lane()
-      store:retry(one.token, one.events[1].seq, "r", 10000, "no")
-      release(one, 10000)
-      jump(-7200)
-      assert.are.same({}, claim())
-      jump(11)
-      one = lane()
-      assert.are.equal(0, one.events[1].marks.r.wait)
-      assert.are.equal(11000, one.events[1].marks.r.held)
+    it("has an event run at once that came while the row was held for a check", function()
+      set("16", { check_due = 1 })
+      local one = only(claim("check").rows)
+      assert.are.same({ true }, apply(change("16", { set = { check_due = NULL },
+        events = { event "a" } })))
+      assert.are.same({}, due().accounts)
+      release(one)
+      assert.are.same({ "a" }, ids(run_one().events))
+    end)
+
+    it("has a check made that came while the row was held, not before the time it says", function()
+      add(event "a")
+      local one = run_one()
+      set("16", { check_due = now * 1000 })
+      assert.are.same({}, claim("check").rows)
+      release(one)
+      one = only(claim("check").rows)
+      set("16", { news_at = now * 1000, check_due = now * 1000 })
+      release(one)
+      one = only(claim("check").rows)
+      release(one, nil, 60000)
+      assert.are.same({}, claim("check").rows)
+      now = now + 60
+      assert.are.equal(1, #claim("check").rows)
+    end)
+
+    it("plans no check where none is due, nor one sooner than it was", function()
+      add(event "a", event("b", { invoice = "17" }))
+      set("17", { check_due = now * 1000 + 90000 })
+      for _, one in ipairs(claim().rows) do release(one, 0, 60000) end
+      assert.is_nil(row("16").check_due)
+      assert.are.equal(now * 1000 + 90000, row("17").check_due)
+    end)
+
+    it("counts those that were still held", function()
+      add(event "a", event("b", { invoice = "17" }))
+      local rows = claim().rows
+      assert.are.equal(1, release(rows[1], 0))
+      assert.are.equal(1, store:release { { lane = rows[1].lane, token = rows[1].token },
+        { lane = rows[2].lane, token = rows[2].token }, { lane = 1e9, token = 1 } })
+      assert.are.equal(0, store:release {})
+    end)
+
+    it("leaves nothing of a row that was there for its events alone", function()
+      local lonely = event "a"
+      lonely.invoice = nil
+      add(lonely, event("b", { invoice = "17" }))
+      set("18", { check_due = now * 1000 })
+      for _, one in ipairs(claim().rows) do finish(one) end
+      for _, name in ipairs { "#a", "17" } do assert.is_nil(row(name).lane) end
+      assert.is_number(row("18").lane)
+      assert.are.same({ "18" }, { only(store:invoices {}).invoice })
     end)
   end)
 
   describe("marks", function()
     it("finish an event when its last rule is done", function()
-      admit(event("a", { rules = { "r", "s" } }))
-      local one = lane()
-      local seq = one.events[1].seq
-      assert.is_true(store:done(one.token, seq, "r"))
+      add(event("a", { rules = { "r", "s" } }))
+      local one = run_one()
+      local first = one.events[1]
+      assert.is_true(store:mark(one.lane, one.token, outcome(first)))
       assert.are.equal("pending", store:show("school:a").state)
-      assert.is_true(store:done(one.token, seq, "s"))
+      assert.is_true(store:mark(one.lane, one.token, outcome(first, "done", { rule = "s" })))
       assert.are.equal("done", store:show("school:a").state)
       assert.are.same({ "done", "done" },
         { store:show("school:a").marks.r.state, store:show("school:a").marks.s.state })
     end)
 
     it("count once, however often they are set", function()
-      admit(event("a", { rules = { "r", "s" } }))
-      local one = lane()
-      for _ = 1, 3 do assert.is_true(store:done(one.token, one.events[1].seq, "r")) end
-      assert.is_true(store:dead(one.token, one.events[1].seq, "r", "late"))
+      add(event("a", { rules = { "r", "s" } }))
+      local one = run_one()
+      for _ = 1, 3 do
+        assert.is_true(store:mark(one.lane, one.token, outcome(one.events[1])))
+      end
+      assert.is_true(store:mark(one.lane, one.token,
+        outcome(one.events[1], "dead", { message = "late" })))
       assert.are.equal("pending", store:show("school:a").state)
       assert.are.equal("done", store:show("school:a").marks.r.state)
     end)
 
     it("remember attempts, the first failure and the last message", function()
-      admit(event("a", { rules = { "r", "s" } }))
-      local one = lane()
-      local seq = one.events[1].seq
-      assert.is_true(store:retry(one.token, seq, "r", 4000, "first"))
+      add(event("a", { rules = { "r", "s" } }))
+      local one = run_one()
+      local function wait(delay, message)
+        assert.is_true(store:mark(one.lane, one.token,
+          outcome(one.events[1], "waiting", { delay = delay, message = message })))
+      end
+      wait(4000, "first")
       now = now + 5
-      assert.is_true(store:retry(one.token, seq, "r", 7000, "second"))
-      local mark = store:show("school:a").marks.r
+      wait(7000, "second")
       assert.are.same({ state = "waiting", attempts = 2, message = "second", wait = 7000,
-        held = 5000 }, mark)
+        held = 5000 }, store:show("school:a").marks.r)
       release(one, 0)
-      mark = lane().events[1].marks.r
-      assert.are.equal(2, mark.attempts)
+      assert.are.equal(2, run_one().events[1].marks.r.attempts)
     end)
 
     it("make an event dead where a rule gave up, when all are through", function()
-      admit(event("a", { rules = { "r", "s" } }))
-      local one = lane()
-      assert.is_true(store:dead(one.token, one.events[1].seq, "r", "broken"))
+      add(event("a", { rules = { "r", "s" } }))
+      local one = run_one()
+      assert.is_true(store:mark(one.lane, one.token,
+        outcome(one.events[1], "dead", { message = "broken" })))
       assert.are.equal("pending", store:show("school:a").state)
-      assert.is_true(store:done(one.token, one.events[1].seq, "s"))
-      local found = store:show "school:a"
-      assert.are.equal("dead", found.state)
-      assert.are.equal("broken", found.marks.r.message)
+      assert.is_true(store:mark(one.lane, one.token, outcome(one.events[1], "done",
+        { rule = "s" })))
+      assert.are.same({ "dead", "broken" }, { store:show("school:a").state,
+        store:show("school:a").marks.r.message })
       release(one)
-      assert.are.same({}, claim())
+      assert.are.same({}, claim().rows)
     end)
 
-    it("keep messages of bounded length", function()
-      admit(event "a")
-      local one = lane()
-      store:retry(one.token, one.events[1].seq, "r", 0, ("x"):rep(100000))
-      assert.are.equal(2000, #store:show("school:a").marks.r.message)
+    it("count no attempt where the run was lost before", function()
+      add(event "a")
+      local one = run_one()
+      store:mark(one.lane, one.token, outcome(one.events[1], "waiting", { delay = 0 }))
+      store:mark(one.lane, one.token, outcome(one.events[1], "dead", { lost = true }))
+      assert.are.equal(1, store:show("school:a").marks.r.attempts)
     end)
 
-    it("keep messages in UTF-8, whatever was raised", function()
-      admit(event "a")
-      local one = lane()
+    it("keep messages of bounded length, in UTF-8, whatever was raised", function()
+      add(event "a")
+      local one = run_one()
       for message, kept in pairs {
         ["caf\xe9 \0 \xff\xfe"] = "caf? \0 ??", ["caf\xc3\xa9"] = "caf\xc3\xa9",
-        [("x"):rep(1999) .. "\xc3\xa9"] = ("x"):rep(1999),
+        [("x"):rep(1999) .. "\xc3\xa9"] = ("x"):rep(1999), [("x"):rep(100000)] = ("x"):rep(2000),
       } do
-        store:retry(one.token, one.events[1].seq, "r", 0, message)
+        store:mark(one.lane, one.token, outcome(one.events[1], "waiting", { delay = 0,
+          message = message }))
         assert.are.equal(kept, store:show("school:a").marks.r.message)
       end
     end)
 
-    it("are refused when nobody holds the lane any more", function()
-      admit(event "a")
-      local one = lane()
+    it("are refused when nobody holds the row any more", function()
+      add(event "a")
+      local one = run_one()
       release(one, 0)
-      assert.is_false(store:done(one.token, one.events[1].seq, "r"))
+      assert.is_false(store:mark(one.lane, one.token, outcome(one.events[1])))
+      assert.are.same({}, store:show("school:a").marks)
     end)
   end)
 
-  describe("kept texts", function()
-    it("keep the first result of a step", function()
-      admit(event "a")
-      local seq = lane().events[1].seq
-      assert.is_false(store:step(seq, "r", "mail"))
+  describe("steps", function()
+    it("keep their first result, whatever bytes it has", function()
+      add(event "a")
+      local one = run_one()
+      local seq, odd = one.events[1].seq, "\0\xff\xc3"
+      assert.is_false(store:step(seq, "r", "mail", nil, one.token))
       assert.are.equal("1", store:step(seq, "r", "mail", "1"))
       assert.are.equal("1", store:step(seq, "r", "mail", "2"))
-      assert.are.equal("1", store:step(seq, "r", "mail"))
-      assert.is_false(store:step(seq, "s", "mail"))
-      assert.is_false(store:step(seq, "r", "other"))
+      assert.are.equal("1", store:step(seq, "r", "mail", nil, one.token))
+      assert.is_false(store:step(seq, "s", "mail", nil, one.token))
+      assert.are.equal(odd, store:step(seq, "r", odd, odd))
+      assert.are.equal(odd, store:step(seq, "r", odd, nil, one.token))
     end)
 
-    it("tell who has lost the lane, before it begins a step", function()
-      admit(event "a")
-      local one = lane "one"
+    it("tell who has lost the row, before he begins one", function()
+      add(event "a")
+      local one = run_one { owner = "one" }
       local seq = one.events[1].seq
-      assert.is_false(store:step(seq, "r", "mail", nil, one.token))
       now = now + 61
-      local two = lane "two"
+      store:recover { owner = "two", backoff = { base = 1, cap = 1 } }
+      now = now + 1
+      local two = run_one { owner = "two" }
       local kept, why = store:step(seq, "r", "mail", nil, one.token)
       assert.is_nil(kept)
-      assert.are.same({ "store", "LANE_LOST" }, { why.kind, why.code })
+      assert.are.same({ "store", "LEASE_LOST", true }, { why.kind, why.code, why.retryable })
       -- what it has done all the same is kept, so that it is not done again
       assert.are.equal("1", store:step(seq, "r", "mail", "1"))
       assert.are.equal("1", store:step(seq, "r", "mail", nil, two.token))
-      release(two)
+      release(two, 0)
       assert.is_nil(store:step(seq, "r", "mail", nil, two.token))
-    end)
-
-    it("keep a cursor", function()
-      assert.is_false(store:get "cursor")
-      assert.is_true(store:set("cursor", "12"))
-      assert.is_true(store:set("cursor", "13"))
-      assert.are.equal("13", store:get "cursor")
-      assert.is_false(store:get "version")
     end)
   end)
 
-  describe("list", function()
-    before_each(function()
-      admit(event("a", { unproven = true }))
-      now = now + 100
-      admit(event("b", { account = "other", type = "payment.created" }))
-      now = now + 100
-      admit(event("c", { invoice = "17", rules = {} }), event("d", { rules = {}, reason = "bad" }))
-      admit(event("a", { digest = "x", unproven = true }))
+  describe("a run that does not come to its end", function()
+    local owner = require "billhook.inbox.owner"
+    -- a process of this machine that is gone
+    local GONE = (owner.name():gsub("[^/]+/[^/]+$", "4194304/1"))
+
+    -- what a worker does first: nothing is held in its name, so what is, is left over
+    local function recover(who)
+      assert.is_true(store:recover { owner = who or "me", fresh = true,
+        backoff = { base = 5000, cap = 8000 } })
+    end
+
+    local function begin(one, n, rule)
+      return store:mark(one.lane, one.token, nil,
+        { lane = one.lane, seq = one.events[n or 1].seq, rule = rule or "r" })
+    end
+
+    local function mark(id, rule) return store:show("school:" .. id).marks[rule or "r"] end
+
+    it("is known from the claim on, and counts once its process is gone", function()
+      add(event "a")
+      local first = claim("run", { owner = GONE }).first
+      assert.are.equal("r", first.rule)
+      assert.is_true(due().lost)
+      recover()
+      assert.is_false(due().lost)
+      now = now + 1
+      local one = run_one()
+      local found = one.events[1].marks.r
+      assert.are.same({ "waiting", 1, 0, 1000 },
+        { found.state, found.attempts, found.wait, found.held })
+      assert.is_truthy(found.message:find "its lease did")
+      assert.is_true(store:mark(one.lane, one.token, outcome(one.events[1])))
+      assert.are.equal(2, mark("a").attempts)
     end)
 
-    local function listed(filter)
-      local found = ids(assert(store:list(filter)))
+    it("counts where it is left over from an answer that was lost, and only to who is fresh",
+      function()
+        add(event "a")
+        claim "run"
+        assert.is_false(due().lost)
+        assert.is_false(due({ owner = "you", fresh = true }).lost)
+        assert.is_true(due({ fresh = true }).lost)
+        recover()
+        now = now + 1
+        assert.are.equal(1, run_one().events[1].marks.r.attempts)
+      end)
+
+    it("counts nowhere else: in no other row, and not what was not begun", function()
+      add(event("a", { rules = { "r", "s" } }), event "b", event("c", { invoice = "17" }))
+      claim("run", { owner = GONE })
+      recover()
+      assert.are.equal(1, mark("a").attempts)
+      assert.is_nil(mark("a", "s") or mark "b" or mark "c")
+    end)
+
+    it("is the one that the last mark has named", function()
+      add(event("a", { rules = { "r", "s" } }), event "b")
+      local one = run_one { owner = GONE }
+      local seq = one.events[1].seq
+      assert.is_true(store:mark(one.lane, one.token, outcome(one.events[1]),
+        { lane = one.lane, seq = seq, rule = "s" }))
+      recover()
+      assert.are.equal("done", mark("a").state)
+      assert.are.equal(1, mark("a", "s").attempts)
+      assert.is_nil(mark "b")
+    end)
+
+    it("is none after a mark that names none, after release, and in a check", function()
+      add(event "a", event("b", { invoice = "17" }))
+      set("18", { check_due = 1 })
+      local rows = claim("run", { owner = GONE }).rows
+      store:mark(rows[1].lane, rows[1].token, outcome(rows[1].events[1], "waiting", { delay = 0 }))
+      assert.is_true(begin(rows[2]))
+      release(rows[2], 0)
+      claim("check", { owner = GONE })
+      recover()
+      assert.are.equal(1, mark("a").attempts)
+      assert.is_nil(mark "b")
+      assert.are.equal(1, #claim("check").rows)
+    end)
+
+    it("is told of while it is under way, and since when", function()
+      add(event("a", { rules = { "r", "s" } }), event("b", { invoice = "17" }))
+      assert.are.same({}, assert(store:running()))
+      local rows = claim().rows
+      local one = rows[1]
+      now = now + 7.5
+      assert.are.same({ { lane = one.lane, token = one.token, owner = "me", seq = one.events[1].seq,
+        id = "school:a", rule = "r", seconds = 7.5 } }, store:running())
+      store:ticket()
+      now = now - 3600 -- a clock that jumps back
+      store:ticket()
+      assert.are.equal(7.5, store:running()[1].seconds)
+      assert.is_true(store:mark(one.lane, one.token, outcome(one.events[1]),
+        { lane = one.lane, seq = one.events[1].seq, rule = "s" }))
+      assert.are.same({ "s", 0 }, { store:running()[1].rule, store:running()[1].seconds })
+      assert.is_true(store:mark(one.lane, one.token, outcome(one.events[1], "done",
+        { rule = "s" })))
+      assert.are.same({}, store:running())
+      assert.is_true(begin(rows[2]))
+      assert.are.equal("school:b", only(store:running()).id)
+      release(rows[2], 0)
+      assert.are.same({}, store:running())
+    end)
+
+    it("can only begin in a row that is held", function()
+      add(event "a")
+      local one = run_one()
+      assert.is_true(begin(one))
+      one.token = one.token + 1
+      assert.is_false(begin(one))
+      one.token = one.token - 1
+      release(one, 0)
+      assert.is_false(begin(one))
+    end)
+
+    it("is repeated at once three times, then later and later", function()
+      add(event "a")
+      local waits = {}
+      for i = 1, 6 do
+        local one = run_one { owner = GONE }
+        begin(one) -- it waits, so nothing is begun unless it is said
+        recover()
+        waits[i] = mark("a").wait
+        now = now + 100
+      end
+      assert.are.same({ 0, 0, 0, 5000, 8000, 8000 }, waits)
+    end)
+
+    it("comes behind what is due, and costs the other rows of its process no turn", function()
+      add(event "a", event("b", { invoice = "17" }), event("c", { invoice = "18" }))
+      assert.are.equal(3, #claim("run", { owner = GONE }).rows)
+      add(event("d", { invoice = "19" }))
+      recover()
+      now = now + 1
+      local order = {}
+      for i, one in ipairs(claim().rows) do order[i] = ids(one.events)[1] end
+      assert.are.equal("a", order[4])
+    end)
+
+    it("is nothing any more where its event was finished", function()
+      add(event "a")
+      local one = run_one { owner = GONE }
+      store:mark(one.lane, one.token, outcome(one.events[1]),
+        { lane = one.lane, seq = one.events[1].seq, rule = "r" })
+      recover()
+      assert.are.same({ "done", 1 }, { mark("a").state, mark("a").attempts })
+    end)
+
+    it("may be the telling of a bad item", function()
+      add(event("a", { rules = {}, bad = true }))
+      assert.are.equal("", claim("run", { owner = GONE }).first.rule)
+      recover()
+      now = now + 1
+      assert.are.equal(1, run_one().events[1].marks[""].attempts)
+    end)
+
+    it("is none where nobody can say which it would be", function()
+      add(event "a")
+      local one = run_one()
+      store:mark(one.lane, one.token, outcome(one.events[1], "waiting", { delay = 1e6 }))
+      add(event "b")
+      release(one, 0)
+      local found = claim("run", { page = 1 })
+      assert.is_nil(found.first)
+      assert.is_true(found.rows[1].more)
+    end)
+  end)
+
+  describe("a clock that jumps", function()
+    local function jump(seconds)
+      now = now + seconds
+      if seconds < 0 then store:recover { owner = "x", backoff = { base = 1, cap = 1 } } end
+    end
+
+    it("back, freezes nothing that is due", function()
+      add(event "a")
+      set("17", { check_due = now * 1000 })
+      now = now - 7200
+      assert.is_true(due().lost)
+      jump(0)
+      store:recover { owner = "x", backoff = { base = 1, cap = 1 } }
+      assert.are.equal(1, #claim().rows)
+      assert.are.equal(1, #claim("check").rows)
+    end)
+
+    it("back, lets a lease end after the time it was meant to last", function()
+      add(event "a")
+      claim("run", { owner = "one" })
+      jump(-7200)
+      now = now + 59
+      assert.is_false(due({ owner = "two" }).lost)
+      now = now + 2
+      assert.is_true(due({ owner = "two" }).lost)
+    end)
+
+    it("back, lets a retry and a check come after the time they were meant to wait", function()
+      add(event "a")
+      local one = run_one()
+      store:mark(one.lane, one.token, outcome(one.events[1], "waiting", { delay = 10000 }))
+      release(one, 10000)
+      set("17", { check_due = now * 1000 + 10000 })
+      jump(-7200)
+      assert.are.same({}, claim().rows)
+      assert.are.same({}, claim("check").rows)
+      now = now + 11
+      one = run_one()
+      assert.are.same({ 0, 11000 }, { one.events[1].marks.r.wait, one.events[1].marks.r.held })
+      assert.are.equal(1, #claim("check").rows)
+    end)
+
+    it("forward, ends leases early and does no harm: the token counts", function()
+      add(event "a")
+      local one = run_one { owner = "one" }
+      now = now + 400 * 86400
+      assert.is_true(due({ owner = "two" }).lost)
+      assert.is_true(store:mark(one.lane, one.token, outcome(one.events[1])))
+      assert.are.equal(1, release(one))
+      assert.are.equal("done", store:show("school:a").state)
+    end)
+
+    it("by less than a second, moves nothing", function()
+      add(event "a")
+      local one = run_one()
+      release(one, 5000)
+      now = now - 0.9
+      store:ticket()
+      now = now + 5.9
+      assert.are.equal(1, #claim().rows)
+    end)
+  end)
+
+  describe("texts", function()
+    it("are kept by their name, whatever bytes they have", function()
+      assert.is_false(store:get "cursor")
+      assert.is_true(store:set("cursor", "12"))
+      assert.is_true(store:set("cursor", "\0\xff"))
+      assert.are.equal("\0\xff", store:get "cursor")
+      assert.is_false(store:get "version")
+    end)
+
+    it("are found by what their names begin with", function()
+      for name, text in pairs { ["account a"] = "1", ["account b:c"] = "2", accounts = "3",
+        other = "4" } do store:set(name, text) end
+      assert.are.same({ a = "1", ["b:c"] = "2" }, store:texts "account ")
+      assert.are.same({}, store:texts "nothing")
+    end)
+
+    it("are changed by a function of the text and the time", function()
+      local seen = {}
+      local function count(text, time)
+        seen[#seen + 1] = text or false
+        assert.are.equal(now, time) -- seconds
+        return tostring((tonumber(text) or 0) + 1), "value"
+      end
+      assert.are.equal("value", store:update("n", count))
+      assert.are.equal("value", store:update("n", count))
+      -- asked without a lock first, and again where it changes something
+      assert.are.same({ false, false, "1", "1" }, seen)
+      assert.are.equal("2", store:get "n")
+      assert.is_true(store:update("n", function() end))
+      assert.are.equal("2", store:get "n")
+    end)
+
+    it("stay as they are where that function raises, and its error goes on", function()
+      store:set("n", "1")
+      local ok, why = pcall(store.update, store, "n", function() error("broken", 0) end)
+      assert.are.same({ false, "broken" }, { ok, why })
+      assert.are.equal("1", store:get "n")
+      assert.is_true(store:set("n", "2"))
+    end)
+
+    it("are swapped where they are what was expected", function()
+      assert.are.same({ swapped = true }, store:swap("n", false, "1"))
+      assert.are.equal("1", store:swap("n", false, "2").text)
+      assert.are.same({ swapped = true }, store:swap("n", "1", "2"))
+      assert.are.equal("2", store:swap("n", "1", "3").text)
+      assert.are.equal("2", store:get "n")
+    end)
+  end)
+
+  describe("lists", function()
+    before_each(function()
+      admit(delivery "a")
+      add(event "a")
+      set("16", { version = 1, known = true, changed_at = now * 1000 })
+      now = now + 100
+      admit(delivery("b", { account = "other", type = "payment.created" }))
+      add(event("b", { account = "other", type = "payment.created" }))
+      now = now + 100
+      admit(delivery("c", { invoice = "17" }), delivery "d")
+      local list = store:incoming("school", 10)
+      apply { account = "school", route = { { seq = list[2].seq, state = "unhandled" },
+        { seq = list[3].seq, state = "dead" } } }
+      add(event("c", { invoice = "17", rules = {} }), event("d", { rules = {}, bad = true }))
+      set("17", { known = true, closed_at = 1, changed_at = now * 1000, deleted_at = 1 })
+    end)
+
+    local function listed(what, filter)
+      local found = {}
+      for i, one in ipairs(assert(store[what](store, filter))) do
+        found[i] = what == "invoices" and one.invoice or one.id:gsub("^%w+:", "")
+      end
       table.sort(found)
       return table.concat(found, " ")
     end
 
-    it("filters", function()
-      assert.are.equal("other:b school:a school:c school:d", listed {})
-      assert.are.equal("other:b", listed { account = "other" })
-      assert.are.equal("other:b", listed { type = "payment.created" })
-      assert.are.equal("school:c", listed { invoice = "17" })
-      assert.are.equal("other:b school:a school:d", listed { invoice = "16" })
-      assert.are.equal("other:b", listed { invoice = "16", account = "other" })
-      assert.are.equal("", listed { invoice = "18" })
-      assert.are.equal("school:c", listed { state = "unhandled" })
-      assert.are.equal("school:d", listed { state = "dead" })
-      assert.are.equal("other:b school:a", listed { state = "pending" })
-      assert.are.equal("school:a", listed { contested = true })
-      assert.are.equal("school:a", listed { older_than = 150 })
-      assert.are.equal("other:b school:c school:d", listed { newer_than = 150 })
-      assert.are.equal("school:a", listed { id = "school:a" })
-      assert.are.equal("", listed { id = "nothing" })
-      assert.are.equal("", listed { account = "other", state = "dead" })
+    for _, what in ipairs { "deliveries", "events" } do
+      it("filter " .. what, function()
+        local function list(filter) return listed(what, filter) end
+        assert.are.equal("a b c d", list {})
+        assert.are.equal("b", list { account = "other" })
+        assert.are.equal("b", list { type = "payment.created" })
+        assert.are.equal("c", list { invoice = "17" })
+        assert.are.equal("a b d", list { invoice = "16" })
+        assert.are.equal("b", list { invoice = "16", account = "other" })
+        assert.are.equal("", list { invoice = "18" })
+        assert.are.equal("c", list { state = "unhandled" })
+        assert.are.equal("a", list { older_than = 150 })
+        assert.are.equal("b c d", list { newer_than = 150 })
+        assert.are.equal("", list { id = "nothing" })
+        assert.are.equal("", list { account = "other", state = "dead" })
+        assert.are.equal("", list { state = "done" })
+      end)
+    end
+
+    it("filter deliveries by state and id, events and invoices too", function()
+      assert.are.equal("a b", listed("deliveries", { state = "pending" }))
+      assert.are.equal("d", listed("deliveries", { state = "dead" }))
+      assert.are.equal("a", listed("deliveries", { id = "school:a" }))
+      assert.are.equal("", listed("deliveries", { id = "other:a" }))
+      assert.are.equal("a b d", listed("events", { state = "pending" }))
+      assert.are.equal("16 17", listed("invoices", {}))
+      assert.are.equal("16", listed("invoices", { state = "open" }))
+      assert.are.equal("17", listed("invoices", { state = "closed" }))
+      assert.are.equal("17", listed("invoices", { state = "deleted" }))
+      assert.are.equal("16", listed("invoices", { older_than = 150 }))
+      assert.are.equal("", listed("invoices", { account = "other" }))
+      local found = only(store:invoices { invoice = "16" })
+      assert.are.same({ true, 1, now - 200, false },
+        { found.known, found.version, found.changed_at, found.leased })
     end)
 
-    it("gives the newest first, in pages", function()
-      local first = store:list { limit = 3 }
-      assert.are.same({ "school:d", "school:c", "other:b" }, ids(first))
-      assert.are.same({ "school:a" }, ids(store:list { before = first[3].seq }))
+    it("give the newest first, in pages, or from a number on", function()
+      local first = store:events { limit = 3 }
+      assert.are.same({ "d", "c", "b" }, ids(first))
+      assert.are.same({ "a" }, ids(store:events { before = first[3].seq }))
+      local from = store:show("school:a").seq
+      assert.are.same({ "b", "c" }, ids(store:events { after = from, limit = 2 }))
     end)
 
-    it("raises where the filter is none", function()
+    it("are of 100 by default", function()
+      local list = {}
+      for i = 1, 120 do list[i] = delivery("x" .. i) end
+      assert(store:admit(list))
+      assert.are.equal(100, #store:deliveries {})
+    end)
+
+    it("raise where the filter is none", function()
       local age = "field 'older_than' of a filter must be seconds, up to 1e10"
       local limit = "field 'limit' of a filter must be a whole number of at least 1"
       for _, case in ipairs {
         { "unknown field 'colour' of a filter", { colour = 1 } },
-        { "field 'state' of a filter must be pending, done, dead or unhandled",
+        { "field 'state' of a filter must be pending, done, unhandled or dead",
           { state = "blue" } },
         { age, { older_than = 1 / 0 } }, { age, { older_than = 0 / 0 } },
         { age, { older_than = "1" } }, { age, { older_than = 1.1e10 } },
@@ -635,222 +1312,252 @@ return function(open)
         { "field 'id' of a filter must be a string", { id = 7 } },
         { "field 'type' of a filter must be a string", { type = {} } },
         { "field 'before' of a filter must be a whole number", { before = "x" } },
-        { "field 'contested' of a filter must be true or false", { contested = 1 } },
+        { "field 'after' of a filter must be a whole number", { after = 1.5 } },
+        { "field 'seqs' of a filter must be a list of numbers", { seqs = 7 } },
       } do
-        for _, what in ipairs { "list", "purge", "replay" } do
+        for _, what in ipairs { "events", "purge", "replay" } do
           local ok, why = pcall(store[what], store, case[2])
           assert.is_false(ok)
           assert.are.equal(case[1], why)
         end
       end
-      assert.are.equal(0, store:purge { older_than = 1e10 })
-      assert.are.equal(1, store:purge { older_than = -1e10 })
-      assert.are.equal(4, #store:list { newer_than = 1e10, contested = false, limit = 2 ^ 31 })
-    end)
-
-    it("has show say false for what is not there", function()
-      assert.is_false(store:show "school:zzz")
-      assert.is_false(store:show "zzz")
+      for what, words in pairs { deliveries = "pending, done, unchanged, gone, unhandled or dead",
+        invoices = "open, closed or deleted" } do
+        local ok, why = pcall(store[what], store, { state = "blue" })
+        assert.are.same({ false, "field 'state' of a filter must be " .. words }, { ok, why })
+      end
+      assert.are.equal(4, #store:events { newer_than = 1e10, limit = 2 ^ 31 })
     end)
   end)
 
   describe("replay", function()
-    local function finish(rules)
-      local one = lane()
-      for rule, how in pairs(rules) do
-        assert.is_true(store[how](store, one.token, one.events[1].seq, rule))
-      end
-      release(one)
-    end
-
     it("runs the dead rules of a dead event again, and no others", function()
-      admit(event("a", { rules = { "r", "s" } }))
-      finish { r = "dead", s = "done" }
+      add(event("a", { rules = { "r", "s" } }))
+      local one = run_one()
+      store:mark(one.lane, one.token, outcome(one.events[1], "dead", { message = "x" }))
+      store:mark(one.lane, one.token, outcome(one.events[1], "done", { rule = "s" }))
+      release(one)
       assert.are.equal(1, store:replay { state = "dead" })
-      local one = lane()
+      one = run_one()
       assert.is_nil(one.events[1].marks.r)
       assert.are.equal("done", one.events[1].marks.s.state)
-      assert.is_true(store:done(one.token, one.events[1].seq, "r"))
+      assert.is_true(store:mark(one.lane, one.token, outcome(one.events[1])))
       release(one)
       assert.are.equal("done", store:show("school:a").state)
     end)
 
-    it("runs all rules of a finished event again", function()
-      admit(event("a", { rules = { "r", "s" } }))
-      finish { r = "done", s = "done" }
+    it("runs all rules of a finished event again, under its id and with its data", function()
+      add(event("a", { rules = { "r", "s" } }))
+      finish(run_one())
+      set("16", { version = 2, data = "new" })
       assert.are.equal(1, store:replay { id = "school:a" })
-      assert.are.same({}, lane().events[1].marks)
+      local one = only(run_one().events)
+      assert.are.same({}, one.marks)
+      assert.are.same({ "school:a", "{\"id\":16}", 1 }, { one.id, one.data, one.version })
     end)
 
     it("leaves what is still pending, and what is not meant", function()
-      admit(event "a", event("b", { invoice = "17" }))
+      add(event "a", event("b", { invoice = "17" }))
       assert.are.equal(0, store:replay {})
-      assert.are.same({ ["school:a"] = "pending", ["school:b"] = "pending" }, states())
+      assert.are.same({ "pending", "pending" },
+        { store:show("school:a").state, store:show("school:b").state })
     end)
 
     it("gives unhandled events to the rules that are named", function()
-      admit(event("a", { rules = {} }), event("b", { rules = {}, type = "other.type" }))
+      add(event("a", { rules = {} }), event("b", { rules = {}, type = "other.type" }),
+        event("c", { rules = {}, live = false }))
       assert.are.equal(0, store:replay { state = "unhandled" })
-      assert.are.equal(1, store:replay({ state = "unhandled" },
-        { ["school\ninvoice.updated\nINVOICE_UPDATED\nlive"] = { "n" } }))
-      local one = lane()
-      assert.are.same({ "n" }, one.events[1].rules)
-      assert.is_true(store:done(one.token, one.events[1].seq, "n"))
+      assert.are.equal(2, store:replay({ state = "unhandled" },
+        { ["school\ninvoice.updated\ninvoice.updated\nlive"] = { "n" },
+          ["school\ninvoice.updated\ninvoice.updated\ntest"] = { "m" } }))
+      local one = run_one()
+      assert.are.same({ { "n" }, { "m" } }, { one.events[1].rules, one.events[2].rules })
+      finish(one)
       assert.are.equal("done", store:show("school:a").state)
       assert.are.equal("unhandled", store:show("school:b").state)
     end)
 
-    it("has what waits run now, also in a lane that is held", function()
-      admit(event "a", event("b", { rules = { "s" } }))
-      local one = lane()
-      store:retry(one.token, one.events[1].seq, "r", 1e6, "no")
+    it("has what waits run now, also in a row that is held", function()
+      add(event "a", event("b", { rules = { "s" } }))
+      local one = run_one()
+      local function wait()
+        store:mark(one.lane, one.token, outcome(one.events[1], "waiting", { delay = 1e6 }))
+      end
+      wait()
       assert.are.equal(1, store:replay { id = "school:a" })
       assert.are.equal(0, store:show("school:a").marks.r.wait)
       release(one, 1e6)
-      one = lane()
-      store:retry(one.token, one.events[1].seq, "r", 1e6, "no")
+      one = run_one()
+      wait()
       release(one, 1e6)
-      assert.are.same({}, claim())
+      assert.are.same({}, claim().rows)
       assert.are.equal(1, store:replay { state = "pending" })
-      assert.are.same({ "school:a", "school:b" }, ids(lane().events))
+      assert.are.same({ "a", "b" }, ids(run_one().events))
     end)
 
     it("works through more than one transaction's worth, or no more than it may", function()
-      local many = {}
-      for i = 1, 1100 do many[i] = event(tostring(i), { invoice = tostring(i) }) end
-      assert(store:admit(many))
-      local all, lanes = 0
-      repeat
-        lanes = claim("me", 100)
-        for _, one in ipairs(lanes) do
-          store:dead(one.token, one.events[1].seq, "r", "no")
-          release(one)
-        end
-        all = all + #lanes
-      until #lanes == 0
-      assert.are.equal(1100, all)
-      assert.are.equal(3, store:replay { state = "dead", limit = 3 })
-      assert.are.equal(1097, store:replay { state = "dead" })
+      local list = {}
+      for i = 1, 1100 do list[i] = event(tostring(i), { rules = {}, invoice = tostring(i) }) end
+      apply { account = "school", events = list }
+      local names = { ["school\ninvoice.updated\ninvoice.updated\nlive"] = { "n" } }
+      assert.are.equal(3, store:replay({ state = "unhandled", limit = 3 }, names))
+      assert.are.equal(1097, store:replay({ state = "unhandled" }, names))
       assert.are.equal(1100, store:stats().pending)
     end)
 
     it("keeps the steps that were done", function()
-      admit(event "a")
-      local one = lane()
+      add(event "a")
+      local one = run_one()
       store:step(one.events[1].seq, "r", "mail", "1")
-      store:done(one.token, one.events[1].seq, "r")
-      release(one)
+      finish(one)
       store:replay { id = "school:a" }
-      assert.are.equal("1", store:step(lane().events[1].seq, "r", "mail"))
+      one = run_one()
+      assert.are.equal("1", store:step(one.events[1].seq, "r", "mail", nil, one.token))
     end)
   end)
 
   describe("purge", function()
-    it("takes the bodies and keeps the ids", function()
-      local a = event("a", { rules = {}, unproven = true })
-      admit(a, event("b", { rules = {}, account = "other" }))
-      assert.are.same({ "contested" },
-        admit(event("a", { digest = "x", body = "evidence", unproven = true })))
-      assert.are.equal(1, store:purge { account = "school" })
+    local function route(id, state)
+      for _, one in ipairs(store:incoming("school", 100)) do
+        if one.key == id then
+          apply { account = "school", route = { { seq = one.seq, state = state } } }
+        end
+      end
+    end
+
+    it("takes what deliveries and events say, and keeps the ids", function()
+      admit(delivery "a")
+      route("a", "done")
+      add(event "a", event("b", { account = "other" }))
+      finish(run_one())
+      finish(run_one { account = "other" })
+      assert.are.equal(2, store:purge { account = "school" })
       local found = store:show "school:a"
-      assert.is_nil(found.body)
-      assert.is_nil(found.evidence)
-      assert.are.same({ "duplicate" }, admit(a))
+      assert.is_nil(found.data or found.previous or found.claims or the_delivery("a").body)
+      assert.are.same({ "duplicate" }, admit(delivery "a"))
+      add(event "a")
+      assert.is_nil(store:show("school:a").data)
       assert.are.equal(1, store:purge {})
       assert.are.equal(0, store:purge {})
-      assert.are.equal(0, store:replay({}, { ["invoice.updated"] = { "r" } }))
+      assert.are.equal(0, store:replay({}, {}))
     end)
 
     it("leaves what is still to be worked on", function()
-      admit(event "a")
+      admit(delivery "a", delivery "b")
+      route("b", "pending")
+      add(event "a")
       assert.are.equal(0, store:purge {})
-      assert.are.equal("{\"data\":{}}", store:show("school:a").body)
+      assert.is_string(store:show("school:a").data)
+      assert.is_string(the_delivery("a").body)
+      assert.is_string(the_delivery("b").body)
     end)
 
     it("goes by age and by invoice", function()
-      admit(event("a", { rules = {} }))
+      local function all()
+        local n = 0
+        for _, one in ipairs(store:events {}) do n = n + (one.data and 1 or 0) end
+        return n
+      end
+      add(event("a", { rules = {} }))
       now = now + 1000
-      admit(event("b", { rules = {}, invoice = "17" }), event("c", { rules = {}, invoice = "18" }))
+      add(event("b", { rules = {}, invoice = "17" }), event("c", { rules = {}, invoice = "18" }))
       assert.are.equal(1, store:purge { older_than = 500 })
       assert.are.equal(1, store:purge { invoice = "17", account = "school" })
-      assert.is_string(store:show("school:c").body)
-    end)
-
-    it("comes to an end where more comes all the time", function()
-      local write, n = store.write, 0
-      local function while_more_comes(self, fn)
-        n = n + 1
-        assert(n < 10, "without end")
-        store.write = write
-        admit(event(tostring(n), { rules = {} }))
-        local value, err = write(self, fn)
-        store.write = while_more_comes
-        return value, err
-      end
-      admit(event("0", { rules = {} }))
-      store.write = while_more_comes
-      assert.are.equal(1, store:purge {})
-      store.write = write
-      assert.are.equal(1, store:purge {})
+      assert.are.equal(1, all())
+      assert.is_string(store:show("school:c").data)
     end)
 
     it("takes results of steps and messages of failures too", function()
-      admit(event "a")
-      local one = lane()
+      add(event "a")
+      local one = run_one()
       local seq = one.events[1].seq
       store:step(seq, "r", "mail", "1")
-      store:dead(one.token, seq, "r", "about John")
+      store:mark(one.lane, one.token, outcome(one.events[1], "dead", { message = "about John" }))
       release(one)
       assert.are.equal(1, store:purge {})
-      assert.is_false(store:step(seq, "r", "mail"))
       assert.is_nil(store:show("school:a").marks.r.message)
+      assert.are.equal("2", store:step(seq, "r", "mail", "2"))
     end)
 
     it("works through more than one transaction's worth", function()
-      local many = {}
-      for i = 1, 2500 do many[i] = event(tostring(i), { rules = {} }) end
-      assert(store:admit(many))
-      assert.are.equal(2500, store:purge {})
+      local list = {}
+      for i = 1, 1200 do list[i] = event(tostring(i), { rules = {} }) end
+      apply { account = "school", events = list }
+      assert.are.equal(1200, store:purge {})
+    end)
+  end)
+
+  describe("forget", function()
+    local DAY = 86400
+
+    it("takes what a closed invoice says and what came about it; the amounts stay", function()
+      admit(delivery "a", delivery("b", { invoice = "17" }))
+      local list = store:incoming("school", 10)
+      apply { account = "school", route = { { seq = list[1].seq, state = "done" },
+        { seq = list[2].seq, state = "done" } } }
+      add(event("a", { rules = {} }), event("b", { rules = {}, invoice = "17" }))
+      set("16", { known = true, data = "{}", total = "10.00", closed_at = now * 1000 })
+      set("17", { known = true, data = "{}" })
+      now = now + 89 * DAY
+      assert.are.equal(0, store:forget(90 * DAY, 400 * DAY))
+      now = now + 2 * DAY
+      assert.are.equal(3, store:forget(90 * DAY, 400 * DAY))
+      assert.is_nil(row("16").data or store:show("school:a").data or the_delivery("a").body)
+      assert.are.equal("10.00", row("16").total)
+      assert.is_string(row("17").data)
+      assert.is_string(store:show("school:b").data)
+      assert.is_string(the_delivery("b").body)
+      now = now + 310 * DAY
+      assert.are.equal(2, store:forget(90 * DAY, 400 * DAY))
+      assert.is_nil(store:show("school:b").data or the_delivery("b").body)
+      assert.is_string(row("17").data) -- it is open: what it says is what the next look compares
+    end)
+
+    it("takes rows of ids that nobody knows, when nothing is waited for any more", function()
+      set("gone", { news_at = now * 1000, check_due = NULL })
+      set("waits", { news_at = now * 1000, check_due = now * 1000 })
+      set("known", { news_at = now * 1000, known = true })
+      set("held", { check_due = now * 1000 - 1 })
+      assert.are.equal("held", only(claim("check", { limit = 1, lease = 1e12 }).rows).invoice)
+      set("held", { check_due = NULL })
+      set("runs", { news_at = now * 1000 })
+      add(event("e", { invoice = "runs" }))
+      assert.are.equal(0, store:forget(90 * DAY, 400 * DAY))
+      now = now + DAY + 1
+      assert.are.equal(1, store:forget(90 * DAY, 400 * DAY))
+      assert.is_nil(row("gone").lane)
+      for _, name in ipairs { "waits", "known", "held", "runs" } do
+        assert.is_number(row(name).lane, name)
+      end
     end)
   end)
 
   describe("stats", function()
+    local function stats()
+      local found = assert(store:stats())
+      found.log_bytes = nil
+      return found
+    end
+
     it("count", function()
-      assert.are.same({ pending = 0, done = 0, dead = 0, unhandled = 0, contested = 0, leased = 0,
-        due = 0 }, store:stats())
-      admit(event "a", event("b", { rules = {} }), event("c", { invoice = "17" }))
-      claim("me", 1)
+      assert.are.same({ incoming = 0, checking = 0, pending = 0, dead = 0, unhandled = 0,
+        leased = 0, due = 0, checks = 0 }, stats())
+      admit(delivery "a", delivery "b")
+      apply { account = "school", route = { { seq = store:incoming("school", 1)[1].seq,
+        state = "pending" } } }
+      add(event "a", event("b", { rules = {} }), event("c", { invoice = "17" }))
+      set("18", { check_due = now * 1000 })
+      claim("run", { limit = 1 })
       now = now + 30
-      assert.are.same({ pending = 2, done = 0, dead = 0, unhandled = 1, contested = 0, leased = 1,
-        due = 1, oldest = 30 }, store:stats())
+      assert.are.same({ incoming = 1, checking = 1, pending = 2, dead = 0, unhandled = 1,
+        leased = 1, due = 1, checks = 1, oldest = 30 }, stats())
     end)
 
-    it("follow what becomes of events", function()
-      local function counts()
-        local stats = store:stats()
-        return { stats.pending, stats.done, stats.dead, stats.unhandled, stats.contested }
-      end
-      local function unproven(digest)
-        return event("a", { digest = digest, unproven = true })
-      end
-      admit(unproven "d", event("b", { rules = {} }), event("c", { rules = {}, reason = "bad" }))
-      assert.are.same({ 1, 0, 1, 1, 0 }, counts())
-      admit(unproven "d", unproven "x", unproven "y")
-      assert.are.same({ 1, 0, 1, 1, 1 }, counts())
-      for _, one in ipairs(claim()) do
-        local seq = one.events[1].seq
-        store:dead(one.token, seq, not one.events[1].bad and "r" or nil, "no")
-        release(one)
-      end
-      assert.are.same({ 0, 0, 2, 1, 1 }, counts())
-      assert.are.equal(1, store:replay { id = "school:a" })
-      assert.are.same({ 1, 0, 1, 1, 1 }, counts())
-      local one = lane()
-      store:done(one.token, one.events[1].seq, "r")
-      release(one)
-      assert.are.same({ 0, 1, 1, 1, 1 }, counts())
-      store:purge {}
-      assert.are.same({ 0, 1, 1, 1, 1 }, counts())
+    it("count no further than 10,000, whatever there is", function()
+      local list = {}
+      for i = 1, 10050 do list[i] = delivery("a" .. i, { body = "" }) end
+      assert(store:admit(list))
+      assert.are.equal(10000, stats().incoming)
     end)
   end)
 
@@ -861,25 +1568,9 @@ return function(open)
       return out
     end
 
-    it("tell what came, account by account", function()
-      admit(event "a", event "a", event("a", { account = "other" }))
-      admit(event("a", { digest = "x", unproven = true }))
-      assert.are.same({
-        ["delivery admitted school"] = { 1, 0 }, ["delivery admitted other"] = { 1, 0 },
-        ["delivery duplicate school"] = { 1, 0 }, ["delivery contested school"] = { 1, 0 },
-        ["event school"] = { 1, 0 }, ["event other"] = { 1, 0 },
-        ["contested school"] = { 1, 0 },
-      }, counted())
-    end)
-
-    it("count nothing that was not stored", function()
-      local broken = event "b"
-      broken.digest = nil
-      assert.is_nil(store:admit { event "a", broken })
+    it("take what a process has counted, and are none of an admission's", function()
+      admit(delivery "a")
       assert.are.same({}, counted())
-    end)
-
-    it("take what a process has counted by itself", function()
       local list = {}
       for i = 1, 20 do list[i] = { name = "x " .. i, n = i, total = 2 * i } end
       assert.is_true(store:count(list))
@@ -891,604 +1582,13 @@ return function(open)
     end)
   end)
 
-  describe("a run that does not come to its end", function()
-    local owner = require "billhook.inbox.owner"
-    -- a process of this machine that is gone
-    local GONE = (owner.name():gsub("[^/]+/[^/]+$", "4194304/1"))
-    local backoff = { base = 5000, cap = 8000 }
-
-    local function claim_as(who, more)
-      return assert(store:claim(with({ owner = who, lease = 60, limit = 10, hold = 900000,
-        backoff = backoff }, more)))
-    end
-
-    local function mark(id, rule) return store:show(id).marks[rule or "r"] end
-
-    it("is known from the claim on, and counts once its process is gone", function()
-      admit(event "a")
-      local first = claim_as(GONE)[1].first
-      assert.are.equal("r", first.rule)
-      local one = claim_as("me")[1]
-      local found = one.events[1].marks.r
-      assert.are.same({ "waiting", 1, 0, 0 },
-        { found.state, found.attempts, found.wait, found.held })
-      assert.is_truthy(found.message:find "its process ended")
-      assert.is_true(store:done(one.token, one.events[1].seq, "r"))
-      assert.are.equal(2, mark("school:a").attempts)
-    end)
-
-    it("counts where its lease has ended, too", function()
-      admit(event "a")
-      claim_as "slow"
-      now = now + 61
-      assert.are.equal(1, claim_as("me")[1].events[1].marks.r.attempts)
-    end)
-
-    it("counts nowhere else: in no other lane, and not what was not begun", function()
-      admit(event("a", { rules = { "r", "s" } }), event "b", event("c", { invoice = "17" }))
-      claim_as(GONE)
-      claim_as "me"
-      assert.is_nil(mark("school:a", "s"))
-      assert.is_nil(mark "school:b")
-      assert.is_nil(mark "school:c")
-    end)
-
-    it("is the one that the last mark has named", function()
-      admit(event("a", { rules = { "r", "s" } }), event "b", event("c", { invoice = "17" }))
-      local lanes = claim_as(GONE)
-      local one, two = lanes[1], lanes[2]
-      local seq = one.events[1].seq
-      assert.is_true(store:done(one.token, seq, "r",
-        { next = { lane = one.lane, seq = seq, rule = "s" } }))
-      assert.is_true(store:retry(one.token, seq, "s", 0, "no",
-        { next = { lane = two.lane, seq = two.events[1].seq, rule = "r" } }))
-      claim_as "me"
-      assert.are.equal("done", mark("school:a", "r").state)
-      assert.are.equal(1, mark("school:a", "s").attempts)
-      assert.is_nil(mark "school:b")
-      assert.are.equal(1, mark("school:c").attempts)
-    end)
-
-    it("is none after a mark that names none, and after the lane was given back", function()
-      admit(event "a", event("b", { invoice = "17" }))
-      local lanes = claim_as(GONE)
-      local one, two = lanes[1], lanes[2]
-      store:retry(one.token, one.events[1].seq, "r", 0, "no")
-      assert.is_true(store:begin(two.token, { lane = two.lane, seq = two.events[1].seq,
-        rule = "r" }))
-      release(two, 0)
-      claim_as "me"
-      assert.are.equal(1, mark("school:a").attempts)
-      assert.is_nil(mark "school:b")
-    end)
-
-    it("is told of while it is under way, and since when", function()
-      admit(event("a", { rules = { "r", "s" } }), event("b", { invoice = "17" }))
-      assert.are.same({}, assert(store:running()))
-      local lanes = claim_as "me"
-      local one, seq = lanes[1], lanes[1].events[1].seq
-      now = now + 7.5
-      assert.are.same({ { lane = one.lane, token = one.token, owner = "me", seq = seq,
-        id = "school:a", rule = "r", seconds = 7.5 } }, store:running())
-      assert.is_true(store:set("something", "else"))
-      now = now - 3600 -- a clock that jumps back
-      assert.is_true(store:set("something", "else"))
-      assert.are.equal(7.5, store:running()[1].seconds)
-      local following = { lane = one.lane, seq = seq, rule = "s" }
-      assert.is_true(store:done(one.token, seq, "r", { next = following }))
-      assert.are.same({ "s", 0 }, { store:running()[1].rule, store:running()[1].seconds })
-      -- what is done is not under way, though its lane is held and open
-      assert.is_true(store:done(one.token, seq, "s", { next = { lane = lanes[2].lane,
-        seq = lanes[2].events[1].seq, rule = "r" } }))
-      assert.are.same({ 1, "school:b" }, { #store:running(), store:running()[1].id })
-      store:release { { lane = lanes[2].lane, token = lanes[2].token, seen = 0, after = 0 } }
-      assert.are.same({}, store:running())
-    end)
-
-    it("can only begin in a lane that is held", function()
-      admit(event "a")
-      local one = claim_as("me")[1]
-      local run = { lane = one.lane, seq = one.events[1].seq, rule = "r" }
-      assert.is_true(store:begin(one.token, run))
-      assert.is_false(store:begin(one.token + 1, run))
-      release(one, 0)
-      assert.is_false(store:begin(one.token, run))
-    end)
-
-    it("is repeated at once three times, then later and later", function()
-      admit(event "a")
-      local waits = {}
-      for i = 1, 6 do
-        local lanes = claim_as(GONE)
-        -- it waits, so nothing is begun unless it is said
-        store:begin(lanes[1].token, { lane = lanes[1].lane, seq = lanes[1].events[1].seq,
-          rule = "r" })
-        claim_as "me"
-        waits[i] = mark("school:a").wait
-        store:release { { lane = lanes[1].lane, token = lanes[1].token + 1, seen = 0, after = 0 } }
-        now = now + 100
-      end
-      assert.are.same({ 0, 0, 0, 5000, 8000, 8000 }, waits)
-    end)
-
-    it("comes behind what is due", function()
-      admit(event "a")
-      claim_as(GONE)
-      admit(event("b", { invoice = "17" }))
-      local lanes = claim_as "me"
-      assert.are.same({ "school:b", "school:a" }, { lanes[1].events[1].id, lanes[2].events[1].id })
-    end)
-
-    it("costs the other lanes of its process no turn", function()
-      admit(event "a", event("b", { invoice = "17" }), event("c", { invoice = "18" }))
-      assert.are.equal(3, #claim_as(GONE, { limit = 3 }))
-      admit(event("d", { invoice = "19" }))
-      now = now + 1
-      local order = {}
-      for i, one in ipairs(claim_as "me") do order[i] = one.events[1].id end
-      assert.are.same({ "school:b", "school:c", "school:d", "school:a" }, order)
-    end)
-
-    it("may be the telling of a bad item", function()
-      admit(event("a", { rules = {}, reason = "not an object" }))
-      assert.are.equal("", claim_as(GONE)[1].first.rule)
-      local one = claim_as("me")[1]
-      assert.are.equal(1, one.events[1].marks[""].attempts)
-      assert.is_true(store:dead(one.token, one.events[1].seq, nil, "x"))
-      assert.are.same({}, store:show("school:a").marks)
-    end)
-
-    it("counts no more where it has said so before", function()
-      admit(event "a")
-      local one = claim_as(GONE)[1]
-      assert.is_true(store:done(one.token, one.events[1].seq, "r"))
-      assert.are.equal(0, #claim_as "me"[1].events)
-      assert.are.same({ "done", 1 }, { mark("school:a").state, mark("school:a").attempts })
-    end)
-
-    it("gives up without having run", function()
-      admit(event "a")
-      claim_as(GONE)
-      local one = claim_as("me")[1]
-      assert.is_true(store:dead(one.token, one.events[1].seq, "r", "enough", { lost = true }))
-      assert.are.same({ "dead", 1 }, { mark("school:a").state, mark("school:a").attempts })
-    end)
-  end)
-
-  describe("hearsay", function()
-    local function hearsay(id, changes)
-      return event(id, with({ unproven = true, trust = "sender" }, changes))
-    end
-
-    local want = { owner = "me", lease = 60, hold = 900000 }
-
-    -- the two lanes of the invoice
-    local function both()
-      local lanes = claim()
-      assert.are.equal(2, #lanes)
-      local i = lanes[1].hearsay and 1 or 2
-      assert.is_true(lanes[i].hearsay)
-      assert.is_nil(lanes[3 - i].hearsay)
-      return lanes[i], lanes[3 - i]
-    end
-
-    it("has a lane beside its invoice's", function()
-      admit(hearsay "a", event "b", hearsay "c")
-      local said, proven = both()
-      assert.are.same({ "school:a", "school:c" }, ids(said.events))
-      assert.are.same({ "school:b" }, ids(proven.events))
-      assert.are.equal(3, #store:list { invoice = "16" })
-      assert.are.equal(3, #store:list { invoice = "16", account = "school" })
-    end)
-
-    it("joins the invoice's lane as a whole, which is made and held", function()
-      admit(hearsay "a", hearsay("b", { rules = { "s" } }))
-      local one = lane()
-      local joined = assert(store:join(one.lane, one.token, want))
-      assert.are.same({ "school:a", "school:b" }, ids(joined.events))
-      assert.is_nil(joined.hearsay)
-      assert.are.same({ lane = joined.lane, seq = joined.events[1].seq, rule = "r" }, joined.first)
-      assert.are_not.equal(one.lane, joined.lane)
-      assert.is_false(store:done(one.token + 1, joined.events[1].seq, "r"))
-      assert.is_true(store:done(joined.token, joined.events[1].seq, "r"))
-      assert.is_false(store:join(one.lane, one.token, want))
-      assert.are.equal(0, release(one))
-      assert.are.same({}, claim "two")
-      assert.are.equal(1, store:release { { lane = joined.lane, token = joined.token,
-        seen = joined.events[1].seq } })
-      assert.are.same({ "school:b" }, ids(lane("two").events))
-    end)
-
-    it("goes before what was admitted later, and behind what was admitted earlier", function()
-      admit(event "a", hearsay "b", event "c")
-      local said, proven = both()
-      release(proven, 1e6)
-      local joined = assert(store:join(said.lane, said.token, want))
-      assert.are.same({ "school:a", "school:b", "school:c" }, ids(joined.events))
-    end)
-
-    it("makes a lane that another holds be looked at from its beginning", function()
-      admit(event "z", hearsay "a", event "b")
-      local other, held = both()
-      assert.are.same({}, store:join(other.lane, other.token, want))
-      for _, one in ipairs(held.events) do store:done(held.token, one.seq, "r") end
-      release(held)
-      local again = lane()
-      assert.are.equal(held.lane, again.lane)
-      assert.are.same({ "school:a" }, ids(again.events))
-      store:done(again.token, again.events[1].seq, "r")
-      release(again)
-      assert.are.same({}, claim())
-    end)
-
-    it("waits no longer for its proof once it has joined", function()
-      admit(hearsay("a", { rules = { "r", "s" } }))
-      local one = lane()
-      store:retry(one.token, one.events[1].seq, "r", 1e6, "not there", { holds = false })
-      store:retry(one.token, one.events[1].seq, "s", 1e6, "failed", { holds = false })
-      assert.is_nil(store:show("school:a").marks.r.held)
-      admit(hearsay "b")
-      release(one, 1e6)
-      one = lane()
-      local joined = store:join(one.lane, one.token, with({ asking = { "q", "r" } }, want))
-      assert.are.equal(0, joined.events[1].marks.r.wait)
-      assert.are.equal(1e6, joined.events[1].marks.s.wait)
-    end)
-
-    it("that comes later has to join by itself", function()
-      admit(hearsay "a")
-      local one = lane()
-      local joined = store:join(one.lane, one.token, want)
-      admit(hearsay "b")
-      local two = lane "two"
-      assert.are.equal(one.lane, two.lane)
-      assert.are.same({}, store:join(two.lane, two.token, with({ owner = "two" }, want)))
-      store:done(joined.token, joined.events[1].seq, "r")
-      release(joined)
-      assert.are.same({ "school:b" }, ids(lane().events))
-    end)
-
-    it("is replayed in the lane in which it was", function()
-      admit(hearsay "a", event "b")
-      for _, one in ipairs(claim()) do
-        store:done(one.token, one.events[1].seq, "r")
-        release(one)
-      end
-      assert.are.equal(2, store:replay { account = "school" })
-      local lanes = claim()
-      assert.are.equal(2, #lanes)
-      local found = {}
-      for _, one in ipairs(lanes) do found[one.events[1].id] = one.hearsay or false end
-      assert.are.same({ ["school:a"] = true, ["school:b"] = false }, found)
-    end)
-
-    it("that came to nothing does not keep the name of the creation", function()
-      local function forged(id)
-        return created(id, { unproven = true, trust = "sender" })
-      end
-      admit(forged "a")
-      assert.are.same({ "admitted again" }, admit(forged "b"))
-      assert.are.equal("invoice.updated", store:show("school:b").type)
-      for _, one in ipairs(claim()) do
-        for _, each in ipairs(one.events) do
-          store:dead(one.token, each.seq, each.rules[1], "not there")
-        end
-        release(one)
-      end
-      admit(forged "c", created "d")
-      assert.are.same({ "invoice.created", "school:invoice.created:16" },
-        { store:show("school:c").type, store:show("school:c").key })
-      assert.are.same({ "invoice.updated", "school:d" },
-        { store:show("school:d").type, store:show("school:d").key })
-      assert.are.equal("school:a", store:show("school:a").key)
-      assert.are.same({ "duplicate" }, admit(forged "a"))
-    end)
-
-    it("that came to nothing does not keep it where nobody can be asked, either", function()
-      admit(created("a", { trust = "sender" }), created("b", { trust = "body", invoice = "17",
-        key = "invoice.created:17" }))
-      for _, one in ipairs(claim()) do
-        store:dead(one.token, one.events[1].seq, "r", "no")
-        release(one)
-      end
-      admit(created("c", { trust = "sender" }), created("d", { trust = "body", invoice = "17",
-        key = "invoice.created:17" }))
-      assert.are.equal("invoice.created", store:show("school:c").type)
-      assert.are.equal("invoice.updated", store:show("school:d").type)
-    end)
-
-    it("keeps that name where a rule has got through", function()
-      admit(created("a", { unproven = true, rules = { "r", "s" } }))
-      local one = lane()
-      store:done(one.token, one.events[1].seq, "r")
-      store:dead(one.token, one.events[1].seq, "s", "no")
-      release(one)
-      admit(created("b", { unproven = true }))
-      assert.are.equal("invoice.updated", store:show("school:b").type)
-    end)
-  end)
-
-  describe("other news under an id", function()
-    -- what a stranger makes of a delivery that he has seen
-    local function forged(id, changes)
-      return event(id, with({ unproven = true, type = "invoice.deleted", native = "INVOICE_DELETED",
-        digest = "forged", body = "forged", rules = { "del" } }, changes))
-    end
-
-    local function true_news(id, changes)
-      return created(id, with({ unproven = true, native = "INVOICE_CREATED", rules = { "new" } },
-        changes))
-    end
-
-    local function asked(id, changes)
-      return true_news(id, with({ source = "poll", trust = "api", digest = "asked", body = "asked",
-        unproven = false }, changes))
-    end
-
-    local function counts()
-      local stats = store:stats()
-      return { stats.pending, stats.done, stats.dead, stats.unhandled, stats.contested }
-    end
-
-    -- the last event that was admitted beside the one of this id
-    local function other(id)
-      for _, one in ipairs(store:list {}) do
-        if one.id:find("school:" .. id .. "~", 1, true) == 1 then return store:show(one.id) end
-      end
-    end
-
-    for first, second in pairs { forged = "true", ["true"] = "forged" } do
-      it(("are events of their own where nothing proves which, the %s first"):format(first),
-        function()
-          local make = { forged = forged, ["true"] = true_news }
-          assert.are.same({ "admitted" }, admit(make[first] "a"))
-          assert.are.same({ "contested new" }, admit(make[second] "a"))
-          assert.are.same({ "duplicate", "duplicate" }, admit(true_news "a", forged "a"))
-          local one, two = store:show "school:a", other "a"
-          assert.are.equal(make[first]("a").type, one.type)
-          assert.are.equal(make[second]("a").type, two.type)
-          assert.is_true(one.contested and two.contested)
-          local real = one.type == "invoice.created" and one or two
-          assert.are.same({ "new" }, real.rules)
-          assert.are.equal("16", real.invoice)
-          assert.are.equal("school:invoice.created:16", real.key)
-          assert.is_nil(one.evidence or two.evidence)
-          assert.are.same({ 2, 0, 0, 0, 2 }, counts())
-        end)
-    end
-
-    it("wait in the hearsay of the invoice that each is about", function()
-      admit(forged("a", { invoice = "99" }), true_news "a")
-      local lanes = claim()
-      assert.are.equal(2, #lanes)
-      assert.is_true(lanes[1].hearsay and lanes[2].hearsay)
-      assert.are.same({ "school:a" }, ids(lanes[1].events))
-      assert.are.same({ other("a").id }, ids(lanes[2].events))
-    end)
-
-    it("are another invoice as much as another type, or none", function()
-      local bare = forged "a"
-      bare.invoice = nil
-      assert.are.same({ "admitted", "contested new", "contested new" },
-        admit(forged "a", forged("a", { invoice = "17" }), bare))
-      assert.are.same({ "contested new" }, admit(forged("a", { live = false, rules = {} })))
-      assert.are.equal("unhandled", other("a").state)
-    end)
-
-    it("are none where the same type for the same rules is spelt in another way", function()
-      admit(true_news "a")
-      assert.are.same({ "duplicate" }, admit(asked("a", { native = "Invoice was created" })))
-      assert.are.equal("api", store:show("school:a").trust)
-      admit(forged "b")
-      for _, changes in ipairs { { native = "X", rules = { "x" } },
-        { native = "Y", type = "unknown" } } do
-        assert.are.same({ "contested new" }, admit(forged("b", changes)))
-      end
-    end)
-
-    it("may be a second creation of an invoice", function()
-      admit(true_news "z", forged "a")
-      assert.are.same({ "contested again" }, admit(true_news "a"))
-      assert.are.equal("invoice.updated", other("a").type)
-      assert.are.same({ "u" }, other("a").rules)
-      assert.are.equal(other("a").id, other("a").key)
-    end)
-
-    it("have a key that another may have, without a word what they are then", function()
-      admit(true_news "z", forged "a")
-      local news = true_news "a"
-      news.again = nil
-      assert.are.same({ "contested again" }, admit(news))
-      assert.are.equal(other("a").id, other("a").key)
-      assert.are.equal("invoice.created", other("a").type)
-      assert.are.same({ "new" }, other("a").rules)
-    end)
-
-    it("keep what differs of the same news as evidence", function()
-      admit(forged "a", true_news "a")
-      assert.are.same({ "contested" }, admit(true_news("a", { digest = "x", body = "other" })))
-      assert.are.equal("other", other("a").evidence.body)
-      assert.is_nil(store:show("school:a").evidence)
-      assert.are.same({ 2, 0, 0, 0, 2 }, counts())
-    end)
-
-    it("are all taken where the API can be asked, however many were made up", function()
-      admit(forged("a", { invoice = "0" }))
-      for i = 1, 30 do
-        assert.are.same({ "contested new" }, admit(forged("a", { invoice = tostring(i) })))
-      end
-      assert.are.same({ "contested new", "admitted" }, admit(true_news "a", event "b"))
-      assert.are.same({ "new" }, other("a").rules)
-      assert.are.same({ "duplicate", "duplicate" },
-        admit(forged("a", { invoice = "3" }), true_news "a"))
-    end)
-
-    it("run no rules beyond eight of an id where nobody can be asked, and are kept", function()
-      local function said(changes) return forged("a", with({ unproven = false }, changes)) end
-      local function counted(name)
-        for _, one in ipairs(store:counters()) do if one.name == name then return one.n end end
-      end
-      admit(said { digest = "0" })
-      for i = 1, 7 do
-        assert.are.same({ "contested new" }, admit(said { digest = tostring(i) }))
-      end
-      for i = 8, 10 do
-        assert.are.same({ "crowded" }, admit(said { digest = tostring(i), body = "body " .. i }))
-      end
-      assert.are.same({ "duplicate", "duplicate", "duplicate" },
-        admit(said { digest = "9" }, said { digest = "3" }, said { digest = "0" }))
-      assert.are.same({ 8, 0, 0, 3, 11 }, counts())
-      local last = other "a"
-      assert.are.same({ "unhandled", "body 10", true, {} },
-        { last.state, last.body, last.contested, last.rules })
-      assert.are.equal("one too many with other content under this id: no rule runs on it before "
-        .. "a person has looked (billhook inbox retry)", last.note)
-      assert.are.equal(3, counted "delivery crowded school")
-      local names = { ["school\ninvoice.deleted\nINVOICE_DELETED\nlive"] = { "del" } }
-      assert.are.equal(1, store:replay({ id = last.id }, names))
-      assert.are.same({ "admitted" }, admit(forged("b", { unproven = false })))
-      assert.are.same({ "contested new" }, admit(asked("a", { type = "invoice.updated" })))
-    end)
-
-    it("are counted by their id, not by what it begins with", function()
-      admit(forged "a", forged "ab", forged "a.", forged "a!", forged "b")
-      assert.are.same({ "contested new" }, admit(true_news "a"))
-      assert.are.equal("invoice.created", other("a").type)
-    end)
-
-    it("are kept once, whatever becomes of either", function()
-      admit(forged "a", true_news "a")
-      for _, one in ipairs(claim()) do
-        for _, each in ipairs(one.events) do
-          store:dead(one.token, each.seq, each.rules[1], "no")
-        end
-        release(one)
-      end
-      store:purge {}
-      assert.are.same({ "duplicate", "duplicate" }, admit(forged "a", true_news "a"))
-    end)
-
-    it("are taken by the API's word, where no rule has seen anything", function()
-      admit(forged("a", { invoice = "99" }))
-      now = now + 10
-      assert.are.same({ "contested new" }, admit(asked "a"))
-      local found = store:show "school:a"
-      assert.are.same({ "invoice.created", "INVOICE_CREATED", "16", "api", "asked" },
-        { found.type, found.native, found.invoice, found.trust, found.body })
-      assert.are.equal("school:invoice.created:16", found.key)
-      assert.are.same({ "new" }, found.rules)
-      assert.are.equal("forged", found.evidence.body)
-      assert.is_true(found.contested)
-      assert.are.same({ 1, 0, 0, 0, 1 }, counts())
-      local lanes = claim()
-      for _, one in ipairs(lanes) do
-        assert.is_nil(one.hearsay and one.events[1])
-        if not one.hearsay then assert.are.same({ "school:a" }, ids(one.events)) end
-      end
-      assert.are.same({ "duplicate" }, admit(true_news "a"))
-      assert.are.same({ "contested" }, admit(forged("a", { invoice = "99" })))
-      assert.are.equal(1, #store:list {})
-    end)
-
-    it("are taken by it too where no rule wanted what was said, or it had no invoice", function()
-      local bare = forged("b", { rules = {} })
-      bare.invoice = nil
-      local lonely = forged "c"
-      lonely.invoice = nil
-      admit(forged("a", { rules = {} }), bare, lonely)
-      assert.are.same({ 1, 0, 0, 2, 0 }, counts())
-      assert.are.same({ "contested new", "contested again", "contested again" },
-        admit(asked "a", asked "b", asked "c"))
-      assert.are.same({ 3, 0, 0, 0, 3 }, counts())
-      local events = {}
-      for _, one in ipairs(claim()) do
-        for _, each in ipairs(one.events) do events[#events + 1] = each.id end
-      end
-      assert.are.same({ "school:a", "school:b", "school:c" }, events)
-    end)
-
-    it("stand beside what a rule may have seen already", function()
-      admit(forged "a", forged("b", { invoice = "17" }))
-      local lanes = claim() -- a rule may be running
-      assert.are.same({ "contested new" }, admit(asked "a"))
-      assert.are.equal("invoice.deleted", store:show("school:a").type)
-      assert.are.equal("api", other("a").trust)
-      assert.are.same({ "del" }, lanes[1].events[1].rules)
-      assert.is_true(store:done(lanes[1].token, lanes[1].events[1].seq, "del"))
-      assert.is_true(store:retry(lanes[2].token, lanes[2].events[1].seq, "del", 0, "no"))
-      for _, one in ipairs(lanes) do release(one, 0) end
-      assert.are.same({ "contested again" }, admit(asked("b", { invoice = "16" })))
-      assert.are.equal("invoice.deleted", store:show("school:b").type)
-      assert.are.equal("invoice.updated", other("b").type)
-      assert.are.same({ "duplicate", "duplicate" }, admit(asked "a", asked "b"))
-    end)
-
-    it("are no creation where the API knows another one, and no rule has seen them", function()
-      admit(true_news "a")
-      assert.are.same({ "admitted" }, admit(asked "b"))
-      assert.are.same({ "invoice.updated", "school:a", "u" }, { store:show("school:a").type,
-        store:show("school:a").key, table.concat(store:show("school:a").rules) })
-      assert.are.same({ "invoice.created", "school:invoice.created:16", "new" },
-        { store:show("school:b").type, store:show("school:b").key,
-          table.concat(store:show("school:b").rules) })
-      assert.are.same({ "admitted again", "duplicate" }, admit(asked "c", true_news "a"))
-      for _, one in ipairs(claim()) do
-        for _, each in ipairs(one.events) do
-          assert.is_true(store:done(one.token, each.seq, each.rules[1]))
-        end
-        release(one)
-      end
-      assert.are.same({ 0, 3, 0, 0, 0 }, counts())
-    end)
-
-    it("stay the creation where a rule may have seen them, or none is there for what they would be",
-      function()
-        admit(true_news "a")
-        local one = lane()
-        assert.are.same({ "admitted again" }, admit(asked "b"))
-        store:done(one.token, one.events[1].seq, "new")
-        release(one)
-        assert.are.same({ "admitted again" }, admit(asked "c"))
-        assert.are.equal("invoice.created", store:show("school:a").type)
-        local quiet = { type = "invoice.updated", rules = {} }
-        admit(true_news("d", { invoice = "17", key = "invoice.created:17" }))
-        assert.are.same({ "admitted" }, admit(asked("e", { invoice = "17",
-          key = "invoice.created:17", again = quiet })))
-        assert.are.equal("unhandled", store:show("school:d").state)
-        assert.are.same({ 3, 1, 0, 1, 0 }, counts())
-      end)
-
-    it("go to what is the same of them first", function()
-      admit(forged "a", true_news "a")
-      assert.are.same({ "duplicate" }, admit(asked "a"))
-      assert.are.equal("id", store:show("school:a").trust)
-      assert.are.equal("api", other("a").trust)
-    end)
-
-    it("change nothing of what is proven", function()
-      admit(event("a", { trust = "body" }))
-      assert.are.same({ "contested" }, admit(forged("a", { trust = "body" })))
-      assert.are.same({ "contested" }, admit(forged "a"))
-      assert.are.equal(1, #store:list {})
-      assert.are.equal("invoice.updated", store:show("school:a").type)
-      assert.are.equal("forged", store:show("school:a").evidence.body)
-    end)
-
-    it("are none where they are no event at all", function()
-      admit(true_news "a")
-      assert.are.same({ "contested" }, admit(forged("a", { rules = {}, reason = "bad" })))
-      assert.are.equal(1, #store:list {})
-    end)
-  end)
-
   describe("close", function()
     it("may be called twice, and then everything is an error", function()
       assert.is_true(store:close())
       assert.is_true(store:close())
-      local results, err = store:admit { event "a" }
+      local results, why = store:admit { delivery "a" }
       assert.is_nil(results)
-      assert.are.equal("store", err.kind)
-      assert.are.equal("the inbox is closed", err.message)
+      assert.are.same({ "store", "the inbox is closed" }, { why.kind, why.message })
     end)
   end)
 end

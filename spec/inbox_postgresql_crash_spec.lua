@@ -43,34 +43,50 @@ end
 -- Ids of its own, and ids that the other one sends too, in the same moment.
 local ADMIT = COMMON .. [[
 local n, shared = 0, 0
-local function event(id, number)
-  return { account = "school", id = id, source = "webhook", vendor = "dreamclass",
+local function delivery(id, number)
+  return { account = "school", id = id, again = false, vendor = "dreamclass",
     type = "invoice.updated", native = "INVOICE_UPDATED", invoice = tostring(number % INVOICES),
-    live = true, trust = "id", digest = "d", body = ("x"):rep(600), under = true, rules = { "r" } }
+    live = true, trust = "id", body = ("x"):rep(600) }
 end
 while true do
   local list = {}
   for i = 1, math.random(6) do
     n = n + 1
-    list[i] = event(NAME .. "-" .. n, n)
+    list[i] = delivery(NAME .. "-" .. n, n)
   end
   local due = math.floor(process.monotonic() * 10)
   for k = math.max(shared + 1, due - 3), due do
     shared = k
-    table.insert(list, math.random(#list), event("shared-" .. k, k))
+    table.insert(list, math.random(#list), delivery("shared-" .. k, k))
   end
   local results = insist(function(inbox) return inbox:admit(list) end)
   for i, one in ipairs(list) do say(results[i], one.id) end
   process.sleep(math.random() * 0.04)
 end]]
 
--- As work.lua does it, with a short lease: a rule begins only where the lease outlasts it.
+-- As a worker does it, with a short lease: a rule begins only where the lease outlasts it. Each
+-- delivery is an event of its own.
 local WORK = COMMON .. [[
 local me = require("billhook.inbox.owner").name()
 local LEASE, BUDGET = 2, 0.5
-local function rule(lane, one)
-  local kept = insist(function(inbox) return inbox:step(one.seq, "r", "once") end)
-  if process.monotonic() + BUDGET > lane.till then return false end
+local function route(inbox)
+  local list, why = inbox:incoming("school", 20)
+  if not list then return nil, why end
+  local changes = {}
+  for i, one in ipairs(list) do
+    changes[i] = { account = "school", route = { { seq = one.seq, state = "done" } }, events = {
+      { account = "school", id = one.id, vendor = one.vendor, type = one.type,
+        invoice = one.invoice, live = true, trust = "id", data = one.body, rules = { "r" } } } }
+  end
+  return inbox:apply(changes)
+end
+local function rule(row, one)
+  local kept = insist(function(inbox)
+    local text, why = inbox:step(one.seq, "r", "once", nil, row.token)
+    if text == nil and why.code == "LEASE_LOST" then return "lost" end
+    return text, why
+  end)
+  if kept == "lost" or process.monotonic() + BUDGET > row.till then return false end
   say("begin", one.id, one.seq, one.invoice, clock())
   process.sleep(math.random() * 0.003)
   if not kept then say("once", one.id) end
@@ -78,26 +94,33 @@ local function rule(lane, one)
   if not kept then
     insist(function(inbox) return inbox:step(one.seq, "r", "once", one.id) end)
   end
-  return insist(function(inbox) return inbox:done(lane.token, one.seq, "r") end)
+  return insist(function(inbox)
+    return inbox:mark(row.lane, row.token, { seq = one.seq, rule = "r", state = "done" })
+  end)
 end
 while true do
+  local want = { owner = me, fresh = true, backoff = { base = 1, cap = 1 } }
+  local due = insist(function(inbox) return inbox:due(want) end)
+  if due.lost then insist(function(inbox) return inbox:recover(want) end) end
+  insist(route)
   local began = process.monotonic()
-  local lanes = insist(function(inbox)
-    return inbox:claim { owner = me, lease = LEASE, limit = 2, page = 8 }
-  end)
-  for _, lane in ipairs(lanes) do
-    lane.till = began + LEASE
-    local plan, held = { lane = lane.lane, token = lane.token, seen = 0 }, true
-    if lane.more then plan.after = 0 end
-    for _, one in ipairs(lane.events) do
-      held = held and rule(lane, one)
-      if held then plan.seen = one.seq end
+  local rows = insist(function(inbox)
+    return inbox:claim { kind = "run", account = "school", owner = me, lease = LEASE * 1000,
+      limit = 2, page = 8, hold = 1e6 }
+  end).rows
+  for _, row in ipairs(rows) do
+    row.till = began + LEASE
+    local held = true
+    for _, one in ipairs(row.events) do
+      held = held and rule(row, one)
       if held then say("done", one.id) end
     end
-    if not held then plan.after = 0 end
-    insist(function(inbox) return inbox:release { plan } end)
+    insist(function(inbox)
+      return inbox:release { { lane = row.lane, token = row.token,
+        after = (row.more or not held) and 0 or nil } }
+    end)
   end
-  if #lanes == 0 then process.sleep(0.005) end
+  if #rows == 0 then process.sleep(0.005) end
 end]]
 
 describe("inbox postgresql: under fire", function()
@@ -173,13 +196,17 @@ describe("inbox postgresql: under fire", function()
     kill(children[1])
     kill(children[2])
     local store = assert(inbox.open(server.url))
-    local left, before = store:stats().pending, nil
+    local function open()
+      local stats = store:stats()
+      return stats.pending + stats.incoming
+    end
+    local left, before = open(), nil
     while left > 0 and left ~= before do -- as long as it gets less
       deadline = process.monotonic() + 10
       before = left
       repeat
         process.sleep(0.02)
-        left = store:stats().pending
+        left = open()
       until left < before or process.monotonic() > deadline
     end
     kill(children[3])
@@ -191,8 +218,8 @@ describe("inbox postgresql: under fire", function()
     local once, runs = {}, {}
     for _, words in ipairs(all) do
       local what, id = words[1], words[2]:gsub("^school:", "")
-      if what == "admitted" or what == "duplicate" then
-        admitted[id] = (admitted[id] or 0) + (what == "admitted" and 1 or 0)
+      if what == "new" or what == "duplicate" then
+        admitted[id] = (admitted[id] or 0) + (what == "new" and 1 or 0)
       elseif what == "begin" or what == "end" then
         runs[#runs + 1] = { what = what, id = id, seq = tonumber(words[3]), lane = words[4],
           at = tonumber(words[5]) }
@@ -214,7 +241,8 @@ describe("inbox postgresql: under fire", function()
       local found = store:show("school:" .. id)
       assert.are.equal("done", found and found.state, id .. ": " .. where)
       assert.are.equal("done", found.marks.r.state)
-      assert.are.equal(1, found.marks.r.attempts, id .. ": " .. where)
+      -- a run that a kill or a restart cut off has counted too
+      assert.is_true(found.marks.r.attempts <= 1 + kills + restarts, id .. ": " .. where)
       assert.is_true((once[id] or 0) >= 1, id .. " was never run: " .. where)
     end
     assert.is_true(total > 50 and restarts > 0 and kills > 0, where)
@@ -224,7 +252,7 @@ describe("inbox postgresql: under fire", function()
     local function number(text)
       return db:query("SELECT count(*) AS n FROM billhook." .. text)[1].n
     end
-    assert.are.equal(number "events", number "steps WHERE name = 'once'")
+    assert.are.equal(number "events", number "results WHERE name = 'once'")
     assert.are.equal(number "events", number "marks WHERE state = 'done'")
     local doubled = 0
     for _, times in pairs(once) do doubled = doubled + times - 1 end

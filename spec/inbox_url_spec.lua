@@ -3,7 +3,7 @@
 
 local billhook = require "billhook"
 local command = require "spec.support.command"
-local doubts = require "billhook.delivery.doubts"
+local doubts = require "billhook.app.warnings"
 local inbox = require "billhook.inbox"
 local urls = require "billhook.inbox.url"
 

@@ -1,5 +1,6 @@
 local core = require "billhook.core"
 local invoices = require "billhook.invoice"
+local json = require "billhook.json"
 
 local function apply(fields)
   local invoice = {
@@ -260,10 +261,27 @@ describe("invoice", function()
 
     it("does not tell the rest", function()
       unsaid("invoices of this vendor do not tell a currency", invoices.currency(class()))
-      unsaid("invoices of this vendor do not tell what was paid", invoices.paid(class()))
-      unsaid("invoices of this vendor do not tell what was paid", invoices.balance(class()))
-      unsaid("invoices of this vendor do not tell what was paid", invoices.is_overdue(class(),
+      unsaid("the invoice has no paidAmount and no payments", invoices.paid(class()))
+      unsaid("the invoice has no paidAmount and no payments", invoices.balance(class()))
+      unsaid("the invoice has no paidAmount and no payments", invoices.is_overdue(class(),
         "2026-01-01"))
+    end)
+
+    it("says what was paid where the API did", function()
+      local invoice = class { paidAmount = 120.5, payments = {} }
+      said("120.50", invoices.paid(invoice))
+      said("179.50", invoices.balance(invoice))
+      assert.is_true(invoices.is_overdue(invoice, "2026-01-01"))
+      assert.is_false(invoices.is_overdue(class { paidAmount = "300" }, "2026-01-01"))
+      said("0.00", invoices.paid(class { payments = {} }))
+      said("150.50", invoices.paid(class { paidAmount = json.null, payments = { ["3"] = {
+        amount = "100.50", status = 1 }, ["4"] = { amount = 50, status = json.null },
+        ["5"] = { amount = 9, status = 4 } } }))
+      unsaid("paidAmount of the invoice: malformed decimal",
+        invoices.paid(class { paidAmount = "much", payments = {} }))
+      unsaid("payments[1].amount of the invoice: decimal expected, got nothing",
+        invoices.paid(class { payments = { { status = 1 } } }))
+      unsaid("the invoice has no payments[1]", invoices.paid(class { payments = { "x" } }))
     end)
   end)
 

@@ -9,18 +9,19 @@ local inbox = require "billhook.inbox"
 local RULES = [[
 local billhook = require "billhook"
 local school = billhook.dreamapply { base_url = %q, api_key = "the key of a school", timeout = 4,
-  settle_timeout = 2, quota = false, webhook = { authorization = "Bearer hook" } }
+  settle_timeout = 2, quota = false, read_back = false,
+  webhook = { authorization = "Bearer hook" } }
 local app = billhook.app { inbox = %q, accounts = { school = school }, attempts = 1000,
   backoff = { base = 0.5, cap = 0.5 }, log = function() end }
 app:on("invoice.created", { name = "bill" }, function(event)
   local about = event.claims.bind[1]
   local made, err = school.invoices:create(about.application,
     { currency = "EUR", items = { { item = "Fee", price = "25.00", qty = 1 } } },
-    about.reference and { reference = { field = "smallprint", value = event.key } })
+    about.reference and { reference = { field = "smallprint", value = event.id } })
   if not made then return nil, err end
   school.invoices:count() -- something else that takes its time
   local file = assert(io.open(%q, "a"))
-  file:write(event.key, " ", made.how, " ", ("%%d"):format(made.id), "\n")
+  file:write(event.id, " ", made.how, " ", ("%%d"):format(made.id), "\n")
   file:close()
 end)
 return app
@@ -84,7 +85,7 @@ describe("billhook work, killed", function()
   -- way: what is said of those.
   local function doubted()
     local store, messages = assert(inbox.open("sqlite:" .. folder .. "/inbox.db")), {}
-    for _, event in ipairs(assert(store:list { state = "pending", limit = 100 })) do
+    for _, event in ipairs(assert(store:events { state = "pending", limit = 100 })) do
       local mark = store:show(event.id).marks.bill
       local message = mark and mark.message or ""
       if message:find("^unknown_outcome") then messages[#messages + 1] = message end

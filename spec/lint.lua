@@ -83,12 +83,16 @@ end)
 
 local may_know_nginx = { ["lua/billhook/openresty.lua"] = true,
   ["lua/billhook/transport/init.lua"] = true, ["lua/billhook/transport/worker.lua"] = true,
-  ["lua/billhook/transport/resty.lua"] = true,
+  ["lua/billhook/transport/resty.lua"] = true, ["lua/billhook/shared/dict.lua"] = true,
+  ["lua/billhook/shared/pulse.lua"] = true, ["lua/billhook/shared/turns.lua"] = true,
+  ["lua/billhook/shared/gate.lua"] = true,
   -- writes what nginx is to run
   ["lua/billhook/cli/server.lua"] = true, ["lua/billhook/cli/nginx.lua"] = true }
 check("ngx only where nginx is the host", function()
   return each_line(files("'lua/*.lua' 'lua/**/*.lua'"), function(line, path)
-    if may_know_nginx[path] or path:match("/host/") or path:match("/sandbox/") then return false end
+    if may_know_nginx[path] or path:match("/nginx/") or path:match("/sandbox/") then
+      return false
+    end
     return line:gsub('".-"', ""):gsub("%-%-.*", ""):find("%f[%w_]ngx%f[^%w_]")
   end)
 end)
@@ -104,6 +108,44 @@ check("one exported symbol a shared object", function()
   return bad
 end)
 
+-- The rooms of the house, from the top down; what is in none of them is for all. A module requires
+-- what is below its own room, or in it. The calling side (outcome, call and what stands beside
+-- them) still has two that require each other.
+local FLOORS = { { "cli", "sandbox" }, { "nginx", "openresty" }, { "app" },
+  { "outcome", "call", "client", "quota", "retry" }, { "transport" } }
+local floor_of = {}
+for i, rooms in ipairs(FLOORS) do
+  for _, room in ipairs(rooms) do floor_of[room] = #FLOORS - i + 1 end
+end
+
+-- What may be required where it is needed: libraries that a user may do without, and modules that
+-- a new worker thread should not have to load.
+local LATE = { ["lua/billhook/nginx/thread.lua"] = true, ["lua/billhook/inbox/init.lua"] = true,
+  ["lua/billhook/inbox/sql.lua"] = true, ["lua/billhook/shared/inbox.lua"] = true }
+
+local function room_of(module) return module:match("^billhook%.([%w_]+)") or "init" end
+
+check("requires of the delivery side go down, and stand at the top", function()
+  local bad = {}
+  for _, path in ipairs(lua_files) do
+    local room = path:match("^lua/billhook/([%w_]+)/")
+    if room == "app" or room == "inbox" or room == "nginx" or room == "shared" then
+      for line in io.lines(path) do
+        local code = line:gsub("%-%-.*", "")
+        for module in code:gmatch('require%s*%(?%s*"(billhook[%w_.]*)"') do
+          local other = room_of(module)
+          if (floor_of[other] or 0) > (floor_of[room] or 0) then
+            bad[#bad + 1] = path .. " requires " .. module .. ", which is above it"
+          elseif code:find("^%s") and not LATE[path] then
+            bad[#bad + 1] = path .. " requires " .. module .. " inside a function"
+          end
+        end
+      end
+    end
+  end
+  return bad
+end)
+
 -- LuaJIT keeps an entry of a table with weak keys for ever once its value leads back to its key: so
 -- each has been looked at, and stands here with its values. What an object keeps to itself goes to
 -- lua/billhook/private.lua.
@@ -111,8 +153,8 @@ local weak_keys = {
   ["lua/billhook/call/caller.lua: running"] = "a name and counts",
   ["lua/billhook/call/map.lua: ours"] = "true",
   ["lua/billhook/delivery/webhook.lua: kept"] = "keys, and copies of lists of texts",
-  ["lua/billhook/host/openresty.lua: started"] = "a semaphore and a flag",
-  ["lua/billhook/quota.lua: by_clock"] = "windows: numbers and texts",
+  ["lua/billhook/nginx/receive.lua: started"] = "a semaphore and a flag",
+  ["lua/billhook/shared/process.lua: by_clock"] = "numbers and texts",
 }
 check("tables with weak keys whose values do not lead to them", function()
   local seen = {}

@@ -7,8 +7,9 @@ local fake = require "billhook.transport.fake"
 local process = require "billhook.process"
 
 -- Bytes by which the collector's count may have grown in the end: traces of LuaJIT, larger tables.
--- Anything that was kept of each of thousands is more.
-local SLACK, SLACK_OF_ALL = 64 * 1024, 48 * 1024 * 1024
+-- Anything that was kept of each of thousands is more. (Of the longest test LuaJIT's traces are up
+-- to 100 KB; without them nothing is held.)
+local SLACK, SLACK_OF_ALL = (rawget(_G, "jit") and 160 or 64) * 1024, 48 * 1024 * 1024
 
 local function settled()
   for _ = 1, 3 do collectgarbage() end
@@ -49,35 +50,42 @@ describe("memory stays flat", function()
     folder = nil
   end)
 
-  it("over 20,000 deliveries of 20 KB that are received and worked on", function()
+  -- BILLHOOK_MEMORY=100000 does it for longer; bench/receive.md has such a run
+  local MANY = tonumber(os.getenv "BILLHOOK_MEMORY" or 10000)
+
+  it(("over %d deliveries of 20 KB that are received and worked on"):format(MANY), function()
     local d = desk.new { inbox = "sqlite:" .. quick_folder() .. "/inbox.db", backoff = { base = 1 },
-      log = function() end }
+      log = function() end, poll_every = false }
     local ran, seen = 0, nil
-    d.app:on("tickets:invoice.created", { attempts = 2 }, function(event)
+    d.app:on("tickets:invoice.*", { attempts = 2 }, function(event)
       ran, seen = ran + 1, event -- a rule may keep the last one
       event:once("step", function() return event.id end)
-      if event.id:find "5$" and event.attempt == 1 then error { event = event } end
+      if event.data.number:find "5$" and event.attempt == 1 then error { event = event } end
     end)
+    d.app:on("school:*", function(event) seen = event end)
     local function work()
       d.now = d.now + 60
       d:work()
     end
     local pad = ("x"):rep(20000)
-    flat(20000, function(i)
+    flat(MANY, function(i)
       local kind = i % 5
-      local status = d:tickets {
-        id = kind == 4 and i - 1 or i, -- once more, with other content
-        event = kind == 0 and "invoices.created" or "invoices.updated",
-        data = ('{"_id":"%024d","number":"%d","pad":"%s"}'):format(kind == 1 and i - 1 or i, i,
-          pad),
-      }
+      local status
+      if kind == 3 then -- news that nothing can be read back of
+        status = d:school { id = i, invoice = i % 50, type = "INVOICE_UPDATED" }
+      else
+        status = d:tickets {
+          id = kind == 4 and i - 2 or i, -- once more, with other content
+          event = kind == 0 and "invoices.created" or "invoices.updated",
+          data = ('{"_id":"%024d","number":"%d","pad":"%s"}'):format(kind == 1 and i - 1 or i, i,
+            pad),
+        }
+      end
       if status ~= 200 then error(status) end
       if i % 100 == 0 then work() end
-      if i % 1000 == 0 then
-        assert(d.app.store:purge { state = "unhandled", limit = 1000 })
-      end
+      if i % 1000 == 0 then assert(d.app.store:purge { state = "done", limit = 1000 }) end
     end)
-    assert.is_true(ran >= 4000)
+    assert.is_true(ran >= MANY / 5)
     assert.is_table(seen)
   end)
 

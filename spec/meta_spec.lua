@@ -68,9 +68,9 @@ local function comment_above(lines, at)
 end
 
 -- These give nothing: they write an answer, or keep what they are given.
-local silent = { receive = "host/openresty", healthz = "host/openresty",
-  metrics = "host/openresty", start = "host/openresty",
-  count = "host/openresty", use_store = "app" }
+local silent = { receive = "nginx/receive", healthz = "nginx/receive",
+  metrics = "nginx/receive", start = "nginx/receive",
+  count = "nginx/receive", use_store = "app" }
 
 -- What is wrong with the comment of a function with these parameters.
 local function fault_of(comment, parameters, quiet)
@@ -87,15 +87,15 @@ end
 local public = {
   ["lua/billhook/init.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/client.lua"] = "^function client:([%w_]+)%((.-)%)",
-  ["lua/billhook/app.lua"] = "^function App:([%w_]+)%((.-)%)",
-  ["lua/billhook/event.lua"] = "^function Event:([%w_]+)%((.-)%)",
+  ["lua/billhook/app/init.lua"] = "^function App:([%w_]+)%((.-)%)",
+  ["lua/billhook/app/event.lua"] = "^function Event:([%w_]+)%((.-)%)",
   ["lua/billhook/invoice.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/json.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/error.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/call/map.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/delivery/webhook.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/transport/fake.lua"] = "^function M%.([%w_]+)%((.-)%)",
-  ["lua/billhook/host/openresty.lua"] = "^function M%.([%w_]+)%((.-)%)",
+  ["lua/billhook/nginx/receive.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/api_meta.lua"] = "^function [%l_]+:([%w_]+)%((.-)%)",
   ["lua/billhook/vendors_meta.lua"] = "^function [%l_]+:([%w_]+)%((.-)%)",
 }
@@ -104,12 +104,12 @@ local public = {
 local wanted = {
   ["lua/billhook/init.lua"] = "dreamapply dreamclass betterez calls",
   ["lua/billhook/client.lua"] = "call ping quota settle can",
-  ["lua/billhook/app.lua"] = "on on_dead receive work poll",
-  ["lua/billhook/event.lua"] = "raw invoice once retry_after",
+  ["lua/billhook/app/init.lua"] = "on on_dead receive work poll reconcile",
+  ["lua/billhook/app/event.lua"] = "invoice once try_once retry_after deliveries",
   ["lua/billhook/invoice.lua"] = "total paid balance number currency due_date payer is_overdue tag",
   ["lua/billhook/call/map.lua"] = "map",
   ["lua/billhook/delivery/webhook.lua"] = "verify sign",
-  ["lua/billhook/host/openresty.lua"] = "receive healthz metrics start",
+  ["lua/billhook/nginx/receive.lua"] = "receive healthz metrics start",
 }
 
 describe("a public function", function()
@@ -167,5 +167,95 @@ describe("a public function", function()
     for _, kind in ipairs(require("billhook.error").kinds) do
       assert.matches('\n---| "' .. kind .. '"\n', text_of, 1, true)
     end
+  end)
+end)
+
+-- --- apps, rules and events ---------------------------------------------------------------------
+
+-- The fields of a class of app_meta.lua, as a set.
+local function fields_of(class)
+  local text_of, found = read "lua/billhook/app_meta.lua", {}
+  local part = assert(text_of:match("\n%-%-%-@class billhook%." .. class .. "\n(.-)\n\n"
+    ) or text_of:match("\n%-%-%-@class billhook%." .. class .. "\n(.*)$"), class)
+  for name in part:gmatch "%-%-%-@field ([%w_]+) " do found[name] = true end
+  return found
+end
+
+local function app_with(given)
+  local billhook = require "billhook"
+  local options = { inbox = "memory:", log = function() end, accounts = {
+    school = billhook.dreamclass { tenant = "my-school", webhook = { secret = "123" } } } }
+  for name, value in pairs(given or {}) do options[name] = value end
+  return billhook.app(options)
+end
+
+describe("what editors are told", function()
+  it("of an event is what a rule is given", function()
+    local told, seen, given = fields_of "Event", nil, {}
+    local app = app_with()
+    app:on("*", function(event) seen = event end)
+    local headers, body = require("billhook").sign("dreamclass", [[{ "tenant": "my-school",
+      "id": "aa3a27d6-05b5-4fcd-bd04-505bfffacfc2", "type": "INVOICE_CREATED",
+      "timestamp": 1727884920561, "data": { "id": 1 } }]], { secret = "123" })
+    assert.equal(200, (app:receive("school", headers, body)))
+    assert.equal(1, app:work())
+    for name in pairs(seen) do given[name] = true end
+    -- these are made when they are read, or are nil in this event
+    for name in read("lua/billhook/app/event.lua"):gmatch "\nfunction lazy%.([%w_]+)" do
+      given[name] = true
+    end
+    given.version, given.after_failure = true, true
+    assert.same(given, told)
+    for name in pairs(told) do
+      assert.is_truthy(read("docs/rules.md"):match("\n|[^|\n]*`" .. name .. "`[^\n]*|"), name)
+    end
+  end)
+
+  it("of a delivery is what event:deliveries() gives", function()
+    local told = fields_of "Delivery"
+    local app, list = app_with(), nil
+    app:on("*", function(event) list = event:deliveries() end)
+    local headers, body = require("billhook").sign("dreamclass", [[{ "tenant": "my-school",
+      "id": "aa3a27d6-05b5-4fcd-bd04-505bfffacfc2", "type": "INVOICE_CREATED",
+      "timestamp": 1727884920561, "data": { "id": 1 } }]], { secret = "123" })
+    app:receive("school", headers, body)
+    assert.equal(1, app:work())
+    assert.equal(1, #list)
+    told.reason = nil
+    for name in pairs(told) do assert.is_not_nil(list[1][name], name) end
+  end)
+
+  it("of an app's options is what it takes", function()
+    local told = fields_of "AppOptions"
+    for name in pairs(told) do
+      local ok, why = pcall(app_with, { [name] = coroutine.create(print) })
+      assert.is_false(ok, name)
+      assert.matches("option '" .. name .. "' of billhook.app must", why, 1, true)
+      assert.is_truthy(read("docs/rules.md"):find(name, 1, true), name)
+    end
+    for _, name in ipairs { "inbox", "accounts", "overdue", "attempts", "backoff", "hold", "budget",
+      "retention", "poll_every", "log", "clock", "random" } do
+      assert.is_true(told[name], name)
+    end
+  end)
+
+  it("of a rule's options is what it takes", function()
+    local told = fields_of "RuleOptions"
+    local _, why = pcall(function() app_with():on("*", { nothing = 1 }, print) end)
+    local known = {}
+    for name in why:match("known are (.*)$"):gmatch "%l+" do known[name] = true end
+    assert.same(known, told)
+  end)
+
+  it("of a report is what app:reconcile gives", function()
+    local told, billhook = fields_of "Report", require "billhook"
+    local app = app_with { accounts = { admissions = billhook.dreamapply {
+      base_url = "https://apply.test", api_key = "key",
+      transport = require("billhook.transport.fake").new(function()
+        return { status = 200, body = "{}" }
+      end) } } }
+    local report = assert(app:reconcile("admissions", { dry_run = true }))
+    assert.equal(0, report.seen)
+    for name in pairs(report) do assert.is_true(told[name], name) end
   end)
 end)

@@ -2,7 +2,7 @@
 
 local desk = require "spec.support.inbox"
 local errors = require "billhook.error"
-local metrics = require "billhook.delivery.metrics"
+local metrics = require "billhook.app.metrics"
 local prometheus = require "spec.support.prometheus"
 
 local d
@@ -30,8 +30,9 @@ describe("metrics", function()
     d.app:on("*", { name = "bad" }, function() return nil, "no" end)
     d:school()
     d:school { data = '{"id":16,"amount":1}' }
-    d.app:receive("apply", { authorization = "no" }, "{}")
-    d:apply(desk.item(1, "Invoice was edited: ?", 200))
+    d.app:receive("apply", {}, "{")
+    d:put(200)
+    d:news(200)
     d:work()
     local page = prometheus.read(text())
     assert.are.equal(3, page.value [[billhook_rule_runs_total{rule="a \"rule\"\\",result="done"}]])
@@ -40,10 +41,11 @@ describe("metrics", function()
     local names = {}
     for name in pairs(page.families) do names[#names + 1] = name:gsub("^billhook_", "") end
     table.sort(names)
-    assert.are.same({ "api_quota_left", "api_quota_limit", "contested_events", "dead_letters",
-      "deliveries_total", "events", "inbox_up", "queue_due", "queue_leased",
-      "queue_oldest_seconds", "queue_pending", "refusals_total", "rule_runs_total",
-      "rule_seconds" }, names)
+    assert.are.same({ "account_paused", "api_calls_total", "checks_due", "dead_letters",
+      "deliveries_checking", "deliveries_incoming", "deliveries_total", "inbox_log_bytes",
+      "inbox_up", "queue_due",
+      "queue_leased", "queue_oldest_seconds", "queue_pending", "refusals_total",
+      "rule_runs_total", "rule_seconds", "secrets_total" }, names)
   end)
 
   it("are read by a reader that would see what is wrong", function()
@@ -88,23 +90,20 @@ describe("metrics", function()
   it("count deliveries by account and result", function()
     d:school()
     d:school()
-    d:school { data = '{"id":16,"amount":1}' }
     d:school({ id = 2 }, "class")
-    d.app:receive("apply", nil, "{}")
+    d.app:receive("apply", {}, nil)
     d.app:receive("apply", {}, "")
     d.app:receive("nobody", {}, "")
     values {
-      ['billhook_deliveries_total{result="admitted",account="school"}'] = "1",
+      ['billhook_deliveries_total{result="new",account="school"}'] = "1",
       ['billhook_deliveries_total{result="duplicate",account="school"}'] = "1",
-      ['billhook_deliveries_total{result="contested",account="school"}'] = "1",
-      ['billhook_deliveries_total{result="admitted",account="class"}'] = "1",
+      ['billhook_secrets_total{secret="1",account="school"}'] = "2",
+      ['billhook_deliveries_total{result="new",account="class"}'] = "1",
       ['billhook_deliveries_total{result="refused",account="apply"}'] = "2",
       ['billhook_deliveries_total{result="refused",account="?"}'] = "1",
-      ['billhook_refusals_total{code="header",account="apply"}'] = "1",
+      ['billhook_refusals_total{code="malformed",account="apply"}'] = "1",
       ['billhook_refusals_total{code="unsigned",account="apply"}'] = "1",
       ['billhook_refusals_total{code="account",account="?"}'] = "1",
-      ['billhook_contested_events{account="school"}'] = "2",
-      ['billhook_events{account="school",state="unhandled"}'] = "2",
     }
   end)
 
@@ -113,11 +112,18 @@ describe("metrics", function()
     values { billhook_queue_pending = "0", billhook_queue_oldest_seconds = "0",
       billhook_queue_due = "0" }
     d:school { id = 1, invoice = 1 }
-    d.now = d.now + 30
     d:school { id = 2, invoice = 2 }
-    assert(d.app:open():claim { owner = "me", lease = 60, limit = 1 })
+    d.answer = function() return { status = 503 } end
+    d:news(1)
+    values { billhook_deliveries_incoming = "3" }
+    assert(d.app:work { limit = 0 })
+    d.now = d.now + 30
+    assert(d.app:open():claim { kind = "run", account = "school", owner = "me", lease = 60000,
+      limit = 1, page = 1, hold = 1000 })
     values { billhook_queue_pending = "2", billhook_queue_oldest_seconds = "30",
-      billhook_queue_due = "1", billhook_queue_leased = "1" }
+      billhook_queue_due = "1", billhook_queue_leased = "1", billhook_deliveries_incoming = "0",
+      billhook_deliveries_checking = "1", billhook_checks_due = "1",
+      ['billhook_account_paused{account="apply"}'] = "0" }
   end)
 
   it("count runs and their durations, and dead letters", function()
@@ -145,13 +151,12 @@ describe("metrics", function()
   end)
 
   it("count what is asked of APIs, and tell what is left of quotas", function()
-    d.app:on("class:*", { name = "a", trust = "api" }, function() end)
-    d.app:on("apply:*", { name = "b", trust = "api" }, function() end)
+    d = desk.new { clients = { apply = { quota = 180 } } }
+    d:put(200)
     d:school({}, "class")
-    d:apply(desk.item(1, "Invoice was edited: ?", 200))
+    d:news(200)
     d:work()
-    d.answer = function() return { status = 404, headers = {}, body = "" } end
-    d:apply(desk.item(2, "Invoice was edited: ?", 201))
+    d:news(201)
     d:work()
     values {
       ['billhook_api_calls_total{account="class",operation="invoices.get",result="200"}'] = "1",
@@ -171,12 +176,12 @@ describe("metrics", function()
     second.app:receive("apply", {}, "{")
     second.app:receive("apply", {}, "{")
     first:school()
-    second:school { id = 2, invoice = 17 }
+    second:school { id = 2 }
     assert(metrics.flush(second.app))
     d = first
     values {
       ['billhook_deliveries_total{result="refused",account="apply"}'] = "3",
-      ['billhook_deliveries_total{result="admitted",account="school"}'] = "2",
+      ['billhook_deliveries_total{result="new",account="school"}'] = "2",
     }
     first.app.store:close()
     second.app.store:close()
@@ -274,92 +279,94 @@ end)
 describe("retention", function()
   local DAY = 86400
 
-  local function body() return d.app.store:show("school:" .. desk.uuid(1)).body end
+  -- an invoice that is paid, of which a delivery told
+  local function paid(options)
+    d = desk.new(options):listen()
+    d:put(1)
+    d:settled()
+    d:pay(1)
+    d:news(1)
+    d:work()
+  end
 
-  it("takes the body of what is finished after 90 days, and leaves the id", function()
-    d.app:on("*", function() end)
-    d:school()
-    d:work()
-    d.now = d.now + 89 * DAY
-    d:work()
-    assert.is_string(body())
-    d.now = d.now + 2 * DAY
-    d:work()
-    assert.is_nil(body())
-    assert.are.equal(1, d:logged("purged")[1].fields.events)
-    d:school()
-    assert.are.equal(1, #d:logged "duplicate")
-  end)
+  -- days go by; is anything left of what was said?
+  local function after(days)
+    for _ = 1, days do
+      d.now = d.now + DAY
+      d:work()
+    end
+    local event = d.app.store:events { account = "apply", type = "invoice.updated" }[1]
+    return { d.app.store:deliveries { account = "apply" }[1].body ~= nil, event.data ~= nil,
+      d:row(1).data ~= nil }
+  end
+
+  it("takes what is said of an invoice 90 days after it was closed, and leaves ids and amounts",
+    function()
+      paid()
+      assert.are.same({ true, true, true }, after(89))
+      assert.are.same({ false, false, false }, after(3))
+      assert.is_true(#d:logged "purged" > 0)
+      local row = d:row(1)
+      assert.are.same({ "20.00", "paid", 2 }, { row.total, row.status, row.version })
+      d:apply(desk.item(1, "Invoice was edited: ?", 1))
+      assert.are.equal(1, #d:logged "duplicate")
+      d:pass(320, 10) -- it is looked at again, and nothing has changed
+      assert.are.equal(3, #d.seen)
+    end)
 
   it("is what the app says, or never", function()
-    d = desk.new { retention = 0.5 }
-    d:school()
-    d.now = d.now + DAY
-    d:work()
-    assert.is_nil(body())
-    d = desk.new { retention = false }
-    d:school()
-    d.now = d.now + 4000 * DAY
-    d:work()
-    assert.is_string(body())
+    paid { retention = 2 }
+    assert.are.same({ false, false, false }, after(5))
+    paid { retention = false }
+    assert.are.same({ true, true, true }, after(500))
   end)
 
-  it("leaves what is not finished", function()
+  it("leaves what is open for 400 days, and what is not finished for ever", function()
     d = desk.new { retention = 1, attempts = 1000 }
     d.app:on("*", function() return nil, "no" end)
     d:school()
-    for _ = 1, 3 do
-      d.now = d.now + 2 * DAY
-      d:work()
+    for _ = 1, 500 do
+      d.now = d.now + DAY
+      d.app:work()
     end
-    assert.is_string(body())
+    assert.is_string(d:show("school:" .. desk.uuid(1)).claims)
   end)
 
   it("looks once a day, over all processes and their restarts", function()
-    local purges = 0
+    local looks = 0
     local store = d.app:open()
-    local purge = store.purge
-    store.purge = function(...)
-      purges = purges + 1
-      return purge(...)
+    local forget = store.forget
+    store.forget = function(...)
+      looks = looks + 1
+      return forget(...)
     end
-    d:work()
-    assert.are.equal(1, purges)
-    local other = desk.new()
-    other.now = d.now
-    other.app:use_store(store)
-    other:work()
-    for _ = 1, 23 do
+    local other = d:another()
+    for _ = 1, 3 * 24 do
       d.now = d.now + 3600
       d:work()
+      assert(other:work())
     end
-    assert.are.equal(1, purges)
-    d.now = d.now + 3600
-    d:work()
-    assert.are.equal(2, purges)
+    assert.are.equal(2, looks) -- the first day only notes the time
   end)
 
-  it("takes a lot a little at a time, between the rules", function()
-    local purges = {}
-    local store = d.app:open()
-    store.purge = function(_, filter)
-      purges[#purges + 1] = filter.limit
-      return #purges < 3 and filter.limit or 0
-    end
-    for i = 1, 5 do
-      d.app:work()
-      assert.are.equal(math.min(i, 3), #purges)
-    end
+  it("deletes nothing for a clock that jumps", function()
+    paid { retention = 2 }
+    d.now = d.now + 400 * DAY
+    d:work()
+    assert.is_string(d:row(1).data)
+    d.now = d.now - 399 * DAY
+    assert.are.same({ true, true, true }, after(0))
   end)
 
   it("says when it cannot, and goes on", function()
-    local ran
-    d.app:on("*", function() ran = true end)
+    d = desk.new():listen()
     local store = d.app:open()
-    store.purge = function() return nil, errors.new { kind = "store", message = "locked" } end
+    store.forget = function() return nil, errors.new { kind = "store", message = "locked" } end
+    d:work()
+    d.now = d.now + DAY
     d:school()
     d:work()
-    assert.is_true(ran)
+    assert.are.equal("invoice.created 16", d:took())
     assert.are.equal("store: locked", d:logged("not_purged")[1].fields.message)
   end)
 end)

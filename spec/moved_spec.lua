@@ -11,9 +11,8 @@ local folder, path, writers
 
 local PRELUDE = [[
 function event(id)
-  return { account = "school", id = id, source = "webhook", vendor = "dreamclass",
-    type = "invoice.updated", native = "INVOICE_UPDATED", invoice = id, live = true,
-    trust = "id", digest = "d", body = ("x"):rep(600), under = true, rules = { "r" } }
+  return { account = "school", id = id, vendor = "dreamclass", type = "invoice.updated",
+    native = "INVOICE_UPDATED", invoice = id, live = true, trust = "id", body = ("x"):rep(600) }
 end
 ]]
 local event = assert((loadstring or load)(PRELUDE .. "return event"))() -- luacheck: ignore 143
@@ -31,7 +30,7 @@ while not io.open(stop) do
   local store = n % 50 == 0 and stores[3] or stores[n % 2 + 1]
   local results, err = store:admit { event(id) }
   print(results and "stored" or "refused", id, results and "" or tostring(err))
-  if n % 10 == 0 then store:list { limit = 1 } end
+  if n % 10 == 0 then store:deliveries { limit = 1 } end
   io.stdout:flush()
   if not results then process.sleep(0.01) end
 end
@@ -116,7 +115,7 @@ local function look_into(file, found)
   local db = assert(sqlite.open(file, { create = false }))
   local rows = assert(db:query "PRAGMA integrity_check")
   assert.are.equal("ok", rows[1].integrity_check, file)
-  for _, row in ipairs(assert(db:query "SELECT id FROM events")) do found[row.id] = true end
+  for _, row in ipairs(assert(db:query "SELECT id FROM deliveries")) do found[row.id] = true end
   db:close()
 end
 

@@ -81,15 +81,15 @@ describe("a call inside nginx", function()
     start(true, { fates = { POST = { { at = "request", how = "reset" } } } })
     assert.equal("found 1", get "/create")
     assert.equal("created 2", get "/create")
-    assert.equal(2, #sql "SELECT * FROM claims")
-    assert.equal(0, #sql "SELECT * FROM intents")
+    assert.equal(2, #sql "SELECT * FROM texts WHERE name LIKE 'claim %'")
+    assert.equal(0, #sql "SELECT * FROM texts WHERE name LIKE 'calls %'")
     for _ = 1, 4 do assert.equal("174", get "/left") end -- 3 + 1 looks and 2 creates
   end)
 
   it("does the same where nobody has started the app", function()
     start(false)
     assert.equal("created 1", get "/create")
-    assert.equal(1, #sql "SELECT * FROM claims")
+    assert.equal(1, #sql "SELECT * FROM texts WHERE name LIKE 'claim %'")
   end)
 
   local function deliver(n)
@@ -111,7 +111,7 @@ describe("a call inside nginx", function()
     end
     for i = 1, 32 do assert.equal("0", (select(3, nginx.answer(calls[i])))) end
     assert.equal(32, world:state().requests.GET)
-    assert.equal(32, sql "SELECT count(*) AS n FROM events"[1].n)
+    assert.equal(32, sql "SELECT count(*) AS n FROM deliveries"[1].n)
     assert.equal(148, tonumber(get "/left"))
   end
 

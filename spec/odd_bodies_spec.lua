@@ -7,8 +7,7 @@ local postgres = require "spec.support.postgres"
 
 local function keeps(url)
   local d = desk.new { inbox = url }
-  local seen = {}
-  d.app:on("*", function(event) seen[event:raw()] = true end)
+  d.app:on("*", function() end)
   local odd = { '"a\\ud83d"', '"a\255"', '"a\0b"', '"\\u0000"' }
   for i, value in ipairs(odd) do
     local data = ('{"_id":"x%d","id":%d,"n":%s}'):format(i, i, "VALUE"):gsub("VALUE", function()
@@ -18,7 +17,7 @@ local function keeps(url)
     assert.equal(200, (d:tickets { id = i, data = data }))
     assert.equal(200, (d:school { id = i, data = data }))
     local other = data:gsub('"n"', '"m"')
-    assert.equal(200, (d:school { id = i, data = other })) -- evidence
+    assert.equal(200, (d:school { id = i, data = other }))
   end
   for _, body in ipairs { "\0\255", "", "x\0" } do
     local headers, signed = billhook.sign("betterez", body, { secret = desk.SECRET, now = d.now })
@@ -28,14 +27,13 @@ local function keeps(url)
   assert.equal(200, (d:apply("[" .. desk.item(1) .. ',"\255\0"]'))) -- several at once
   assert.equal(200, (d:school { type = "A\\ud83d", id = 50 }))
   d:work()
-  local all = {}
-  for raw in pairs(seen) do all[#all + 1] = raw end
+  local all, bodies = {}, {}
+  for i, one in ipairs(d.app.store:deliveries { limit = 1000 }) do
+    all[i] = one.body
+    if one.state == "dead" then bodies[#bodies + 1] = one.body end
+  end
   all = table.concat(all, "\n")
   for _, data in ipairs(odd) do assert.is_truthy(all:find(data, 1, true), data) end
-  local bodies = {}
-  for _, event in ipairs(d.app.store:list { state = "dead" }) do
-    bodies[#bodies + 1] = d.app.store:show(event.id).body
-  end
   assert.equal(8, #bodies)
   local kept = "\n" .. table.concat(bodies, "\n") .. "\n"
   for _, body in ipairs { "\0\255", "x\0", '"\255\0"', "" } do

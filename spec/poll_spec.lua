@@ -1,150 +1,151 @@
--- poll_spec.lua: news that no webhook brought.
+-- poll_spec.lua: what no webhook brought.
 
 local desk = require "spec.support.inbox"
 
-local d, asked
-before_each(function() d, asked = desk.new(), {} end)
+local d
+before_each(function() d = desk.new():listen() end)
 
-local function answer(body)
-  d.answer = function(request)
-    asked[#asked + 1] = request.url
-    return { status = 200, headers = { ["content-type"] = "application/json" }, body = body }
-  end
+-- the queries of the lists that were asked for
+local function lists()
+  local out = {}
+  for _, url in ipairs(d.asked.apply) do out[#out + 1] = url:match "/invoices%??(.*)$" end
+  d.asked.apply = {}
+  return out
 end
 
-local function journal(...)
-  local members = {}
-  for i, item in ipairs { ... } do
-    members[i] = ('"%s":%s'):format(item:match '"id":(%d+)', item)
-  end
-  answer("{" .. table.concat(members, ",") .. "}")
+local function json(status, body)
+  return { status = status, headers = { ["content-type"] = "application/json" }, body = body }
 end
 
-describe("app:poll", function()
-  it("finds in DreamApply's journal what was not delivered", function()
-    local seen = {}
-    d.app:on("*", function(event)
-      seen[#seen + 1] = { event.id, event.key, event.type, event.trust,
-        (event.data or event.claims).id }
-    end)
-    d:apply(desk.item(7, nil, 5))
+describe("app:poll of DreamApply", function()
+  it("says nothing the first time of what is older than the account's first start", function()
+    for id = 1, 5 do d:put(id) end
+    d.now = d.now + 60
+    d:work() -- the account starts
+    d.now = d.now + 60
+    d:put(6)
+    assert.are.equal(1, d.app:poll "apply")
     d:work()
-    seen = {}
-    journal(desk.item(7, nil, 5), desk.item(8, "Invoice was edited: ?", 5),
-      desk.item(9, nil, 5), desk.item(10, nil, 6))
-    assert.are.equal(3, d.app:poll "apply")
-    assert.are.equal(3, d:work())
-    assert.are.same({
-      { "apply:8", "apply:8", "invoice.updated", "api", 8 },
-      { "apply:9", "apply:9", "invoice.updated", "api", 9 },
-      { "apply:10", "apply:invoice.created:6", "invoice.created", "api", 10 },
-    }, seen)
-    assert.are.equal(0, #d:logged "contested")
-    -- and what comes late is known
-    d:apply("[" .. desk.item(8, "Invoice was edited: ?", 5) .. "," .. desk.item(10, nil, 6) .. "]")
-    assert.are.equal(0, d:work())
-    assert.are.equal(0, #d:logged "contested")
+    assert.are.equal("invoice.created 6@1", d:took())
+    assert.are.same({ "" }, lists())
+    assert.are.equal(1, d:row(3).version)
+    -- and what comes to it later is told
+    d:pay(3)
+    d.now = d.now + 300
+    assert(d.app:poll "apply")
+    d:work()
+    assert.are.equal("invoice.updated 3@2, payment.created 3@2, invoice.paid 3@2", d:took())
   end)
 
-  it("gives a rule that asks for the API's word the invoice, not the journal's entry", function()
-    local seen = {}
-    d.app:on("apply:*", { trust = "api" }, function(event)
-      seen[#seen + 1] = { event.type, event.trust, event.data and event.data.nr or "none",
-        event.claims and event.claims.id }
+  it("without news costs three requests", function()
+    for id = 1, 5 do d:put(id) end
+    d:pay(2)
+    d:settled()
+    for _ = 1, 3 do
+      d.now = d.now + 300
+      d.calls = 0
+      assert.are.equal(0, d.app:poll "apply")
+      d:work()
+      assert.are.equal(3, d.calls)
+    end
+    assert.are.equal("", d:took())
+  end)
+
+  it("finds what was created, changed, paid and taken back, without names of events", function()
+    for id = 1, 3 do d:put(id) end
+    d:settled()
+    d.now = d.now + 300
+    d:put(4)
+    d:pay(1)
+    d.api.apply["2"].items[1].price = "1.00"
+    assert.are.equal(5, d.app:poll "apply")
+    d:work()
+    table.sort(d.seen)
+    assert.are.equal("invoice.created 4@1, invoice.paid 1@2, invoice.updated 1@2, "
+      .. "invoice.updated 2@2, payment.created 1@2", d:took())
+    d.now = d.now + 300
+    d.api.apply["1"].collections, d.api.apply["1"].collected = {}, nil
+    assert(d.app:poll "apply")
+    d:pass(70, 5) -- what was so a moment ago is looked at twice
+    assert.are.equal("invoice.updated 1@3, payment.deleted 1@3", d:took())
+  end)
+
+  it("goes on from the newest of the vendor's own times, ten minutes of them asked for twice",
+    function()
+      d:put(1, { issued = "2023-11-14T20:00:00+00:00" })
+      d:settled()
+      lists()
+      d.now = d.now + 3600
+      assert(d.app:poll "apply")
+      local asked = lists()
+      assert.are.equal("byIssuedSince=2023-11-14T19%3A50%3A00%2B00%3A00", asked[1])
+      assert.is_truthy(asked[2]:find "^byCollectedSince=2023%-11%-14T22")
+      assert.are.equal("byCollected=false", asked[3])
     end)
-    journal(desk.item(8, nil, 5), desk.item(9, "Invoice was deleted: ?", 6))
-    assert.are.equal(2, d.app:poll "apply")
+
+  it("reads an open invoice singly that no list shows: it is told as deleted after two looks",
+    function()
+      for id = 1, 3 do d:put(id) end
+      d:settled()
+      d:remove(2)
+      d.now = d.now + 300
+      assert.are.equal(0, d.app:poll "apply")
+      d:pass(200, 5)
+      assert.are.equal("invoice.deleted 2@2", d:took())
+    end)
+
+  it("takes an empty list for no proof of anything", function()
+    for id = 1, 3 do d:put(id) end
+    d:settled()
     d.answer = function(request)
-      if request.url:find "/invoices/6$" then return { status = 404 } end
-      return { status = 200, body = '{"id":5,"nr":"AF-5"}' }
+      return request.url:find "/invoices%?" and json(200, "{}") or nil
     end
-    d:work()
-    table.sort(seen, function(a, b) return a[1] < b[1] end)
-    assert.are.same({ { "invoice.created", "api", "AF-5", 8 },
-      { "invoice.deleted", "api", "none", 9 } }, seen)
-  end)
-
-  it("has the last word on what somebody has made of an id", function()
-    local seen = {}
-    d.app:on("*", function(event)
-      seen[#seen + 1] = ("%s %s %s"):format(event.id, event.type, event.invoice_id)
-    end)
-    d:apply(desk.item(7, "Invoice was deleted: ?", 99))
-    d:apply(desk.item(8, nil, 98))
-    journal(desk.item(7, nil, 5), desk.item(8, "Invoice was edited: ?", 5))
-    assert.are.equal(2, d.app:poll "apply")
-    d.answer = nil
-    d:work()
-    assert.are.same({ "apply:7 invoice.created 5", "apply:8 invoice.updated 5" }, seen)
-  end)
-
-  it("goes on from where it ended", function()
-    journal(desk.item(7), desk.item(8))
-    assert.are.equal(2, d.app:poll "apply")
-    journal(desk.item(8), desk.item(9))
-    assert.are.equal(1, d.app:poll "apply")
-    journal(desk.item(9))
+    d.now = d.now + 300
     assert.are.equal(0, d.app:poll "apply")
-    -- the clock stands at 2023-11-14T22:13:20
-    assert.is_truthy(asked[1]:find("bySince=2023-11-13T22%3A13%3A20%2B00%3A00", 1, true))
-    assert.is_truthy(asked[2]:find("bySince=8&", 1, true))
-    assert.is_truthy(asked[3]:find("bySince=9&", 1, true))
-    for _, url in ipairs(asked) do
-      assert.is_truthy(url:find("order=oldest-first", 1, true))
-      assert.is_truthy(url:find("byEvents=Invoice%20was%20created", 1, true))
+    d:pass(600, 10)
+    assert.are.equal("", d:took())
+    -- nor is a first list that is empty the whole list
+    d = desk.new():listen()
+    d:settled()
+    assert.is_nil(d:memory().baseline)
+  end)
+
+  it("asks hourly for the list of open ones where that is heavy", function()
+    for id = 1, 3 do d:put(id, { smallprint = ("x"):rep(3 * 1048576) }) end
+    d:settled()
+    lists()
+    for _, then_asked in ipairs { { 5, 2 }, { 54, 2 }, { 1, 3 } } do
+      d.now = d.now + then_asked[1] * 60
+      assert(d.app:poll "apply")
+      assert.are.equal(then_asked[2], #lists())
     end
   end)
 
-  it("asks for what it is told to ask for", function()
-    journal()
-    assert.are.equal(0, d.app:poll("apply", { events = { "Offer was edited: ?" }, since = 0 }))
-    assert.is_truthy(asked[1]:find("byEvents=Offer%20was%20edited", 1, true))
-    assert.is_truthy(asked[1]:find("bySince=1970-01-01", 1, true))
-  end)
-
-  it("waits for the quota behind people and rules", function()
-    local billhook, asked_for = require "billhook", {}
-    d = desk.new { accounts = { apply = billhook.dreamapply { base_url = "https://apply.test",
-      api_key = "key", webhook = { authorization = desk.AUTHORIZATION },
-      quota = { store = { slots = function(_, _, question)
-        if question.ask ~= "take" then return {} end
-        asked_for[#asked_for + 1] = question.background
-        return { slots = { 1 } }
-      end } },
-      transport = require("billhook.transport.fake").new(function()
-        return { status = 200, headers = { ["content-type"] = "application/json" }, body = "{}" }
-      end) } } }
+  it("tells what a webhook has told already no second time", function()
+    d:put(1)
+    d:settled()
+    d:pay(1)
+    d:news(1)
+    d:work()
+    d:took()
+    d.now = d.now + 300
     assert.are.equal(0, d.app:poll "apply")
-    assert.are.same({ true }, asked_for)
+    d:pass(400, 10)
+    assert.are.equal("", d:took())
   end)
 
-  it("reads page after page", function()
-    local at = 0
-    d.answer = function()
-      local members = {}
-      for id = math.max(at, 1), math.min(at + 1023, 2500) do
-        members[#members + 1] = ('"%d":%s'):format(id, desk.item(id))
-      end
-      at = at == 0 and 1023 or at + 1023
-      return { status = 200, headers = { ["content-type"] = "application/json" },
-        body = "{" .. table.concat(members, ",") .. "}" }
-    end
-    local found = 0
-    repeat
-      local new = assert(d.app:poll "apply")
-      found = found + new
-    until new == 0
-    assert.are.equal(2500, found)
-  end)
-
-  it("keeps its place when the store or the vendor fails", function()
-    journal(desk.item(7))
-    assert.are.equal(1, d.app:poll "apply")
+  it("keeps its place when the vendor fails, and gives its error", function()
+    d:put(1)
+    d:settled()
+    local before = d:memory()
     d.answer = function() return { status = 503 } end
     local found, err = d.app:poll "apply"
     assert.is_nil(found)
     assert.are.equal("server", err.kind)
-    journal(desk.item(7), desk.item(8))
+    assert.are.equal(before.issued, d:memory().issued)
+    d.answer = nil
+    d.now = d.now + 300
+    d:put(2)
     assert.are.equal(1, d.app:poll "apply")
     d = desk.new { inbox = "sqlite:/no/such/folder/a.db" }
     found, err = d.app:poll "apply"
@@ -152,46 +153,166 @@ describe("app:poll", function()
     assert.are.equal("store", err.kind)
   end)
 
-  it("finds Betterez's failures", function()
-    local seen
-    d.app:on("invoice.failed", function(event) seen = event end)
-    answer '{"invoicesFailures":[{"_id":"f1","transactionId":"t1"},{"no":"id"}],"next":""}'
+  it("waits for the quota behind people and rules", function()
+    local window, asked_for = require "billhook.call.window", {}
+    local answer = window.answer
+    window.answer = function(line, now, question)
+      if question.ask == "take" then asked_for[#asked_for + 1] = question.background or false end
+      return answer(line, now, question)
+    end
+    d = desk.new { clients = { apply = { quota = 180 } } }
+    local found = d.app:poll "apply"
+    window.answer = answer
+    assert.are.equal(0, found)
+    assert.is_true(#asked_for > 0)
+    for _, background in ipairs(asked_for) do assert.is_true(background) end
+  end)
+end)
+
+describe("app:poll of Betterez", function()
+  local function failures(body)
+    d.answer = function(request)
+      return request.url:find "/failures" and json(200, body) or nil
+    end
+  end
+
+  it("finds failures, each once", function()
+    failures '{"invoicesFailures":[{"_id":"f1","transactionId":"t1"},{"no":"id"}],"next":""}'
     assert.are.equal(1, d.app:poll "tickets")
     assert.are.equal(0, d.app:poll "tickets")
     d:work()
-    assert.are.equal("tickets:failure-f1", seen.id)
-    assert.are.equal("t1", seen.data.transactionId)
-    assert.are.equal("api", seen.trust)
+    assert.are.equal("invoice.failed -", d:took())
+    local event = d.told[1]
+    assert.are.equal("tickets:failure-f1", event.id)
+    assert.are.equal("t1", event.data.transactionId)
+    assert.are.equal("api", event.trust)
   end)
 
-  it("gives Betterez's failures to a rule that asks for the API's word", function()
-    local seen
-    d.app:on("tickets:invoice.failed", { trust = "api" }, function(event)
-      seen = event.data.code
-    end)
-    answer '{"invoicesFailures":[{"_id":"5f243d100617680712e78dd7","code":"INFILE"}]}'
-    assert.are.equal(1, d.app:poll "tickets")
+  it("reads at most 60 of what is open again, longest unread first", function()
+    for i = 1, 70 do
+      local id = ("616d7cf38fedff37e44921%02x"):format(i)
+      d.api.tickets[id] = { _id = id, number = tostring(i) }
+      d:tickets { id = i, data = ('{"_id":"%s","number":"%d"}'):format(id, i) }
+    end
     d:work()
-    assert.are.equal("INFILE", seen)
+    d.now = d.now + 300
+    d.calls = 0
+    assert(d.app:poll "tickets")
+    d:work()
+    assert.are.equal(61, d.calls)
+    local read = {}
+    for _, url in ipairs(d.asked.tickets) do read[url:match "[^/]+$"] = true end
+    d.asked.tickets, d.calls = {}, 0
+    d.now = d.now + 300
+    assert(d.app:poll "tickets")
+    d:work()
+    for _, url in ipairs(d.asked.tickets) do read[url:match "[^/]+$"] = true end
+    local all = 0
+    for id in pairs(read) do all = all + (d.api.tickets[id] and 1 or 0) end
+    assert.are.equal(70, all)
+  end)
+end)
+
+describe("app:poll of DreamClass", function()
+  it("reads what is open again", function()
+    d.api.class["16"].createdAt = "2023-11-15T00:00:00Z"
+    d:school({}, "class")
+    d:pass(320, 5)
+    d:took()
+    d.api.class["16"].payments = { { id = 5, amount = 300, createdAt = "2023-11-16T00:00:00Z" } }
+    d.api.class["16"].paidAmount = 300
+    d.calls = 0
+    assert(d.app:poll "class")
+    d:work()
+    assert.are.equal(1, d.calls)
+    assert.are.equal("invoice.updated 16@2, payment.created 16@2, invoice.paid 16@2", d:took())
+    assert(d.app:poll "class")
+    d:work()
+    assert.are.equal(1, d.calls) -- it is closed
   end)
 
-  it("says that DreamClass cannot be asked", function()
-    local found, err = d.app:poll "school"
-    assert.is_nil(found)
-    assert.is_truthy(tostring(err):find "polling is not possible")
+  it("is not possible where nothing can be read back, and says why", function()
+    local billhook = require "billhook"
+    d = desk.new { accounts = { school = d.app.accounts.school,
+      tickets = billhook.betterez { webhook = { secret = desk.SECRET } },
+      apply = billhook.dreamapply { base_url = "https://apply.test",
+        webhook = { authorization = desk.AUTHORIZATION } } } }
+    for _, account in ipairs { "school", "tickets", "apply" } do
+      local found, err = d.app:poll(account)
+      assert.is_nil(found)
+      assert.are.equal("invalid", err.kind)
+      assert.is_truthy(tostring(err):find("polling is not possible: option 'api_key'", 1, true))
+    end
+    assert.is_true(d.app:tend())
+    assert.are.equal(0, #d:logged "poll_failed")
   end)
+end)
 
+describe("app:poll", function()
   it("raises at its caller's line", function()
-    for message, arguments in pairs {
-      ["there is no account 'nobody'"] = { "nobody" },
-      ["there is no account 'nil'"] = {},
-      ["poll: option 'x' is unknown"] = { "apply", { x = 1 } },
-      ["poll: option 'since' is unknown or no number"] = { "apply", { since = "now" } },
+    for message, account in pairs {
+      ["there is no account 'nobody'"] = "nobody", ["there is no account 'nil'"] = false,
     } do
-      local ok, why = pcall(function() d.app:poll(arguments[1], arguments[2]) end)
+      local ok, why = pcall(function() d.app:poll(account or nil) end)
       assert.is_false(ok)
       assert.is_truthy(why:find(message, 1, true), why)
       assert.is_truthy(why:find("^spec/poll_spec.lua:"), why)
     end
+  end)
+end)
+
+describe("app:tend", function()
+  it("polls every account that can be read each five minutes, once for all workers", function()
+    d:put(1)
+    d:settled()
+    local other = d:another()
+    for _ = 1, 60 do -- ten minutes
+      d.now = d.now + 10
+      assert(d.app:tend())
+      assert(other:tend())
+    end
+    assert.are.equal(2 * 3, #lists())
+  end)
+
+  it("polls as often as the app says, or never", function()
+    for every, polls in pairs { [60] = 10, [false] = 0 } do
+      d = desk.new { poll_every = every }
+      d:put(1)
+      d:settled()
+      for _ = 1, 60 do
+        d.now = d.now + 10
+        assert(d.app:tend())
+      end
+      assert.are.equal(3 * polls, #lists())
+    end
+  end)
+
+  it("leaves an account alone whose API is only probed", function()
+    d:settled()
+    d.answer = function(_, account) return account == "apply" and { status = 401 } or nil end
+    d.now = d.now + 300
+    assert(d.app:tend())
+    assert.are.equal(1, #d:logged "poll_failed")
+    d.asked.apply = {}
+    for _ = 1, 60 do
+      d.now = d.now + 10
+      assert(d.app:tend())
+    end
+    assert.are.equal(2, #d.asked.apply) -- the first request of each poll is a probe
+  end)
+
+  it("compares everything once a day", function()
+    d = desk.new { poll_every = 86400 }
+    d:put(1)
+    d:settled()
+    local whole = 0
+    d.answer = function(request)
+      if request.url:find "/invoices$" then whole = whole + 1 end
+    end
+    for _ = 1, 49 do
+      d.now = d.now + 3600
+      assert(d.app:tend())
+    end
+    assert.are.equal(2, whole)
   end)
 end)

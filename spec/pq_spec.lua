@@ -296,6 +296,22 @@ describe("billhook.pq", function()
       assert.are.equal("PG_CONNECTION", select(2, other:query "SELECT 1"))
     end)
 
+    it("is frozen, waits no longer for all that follows than for one of them", function()
+      local other = assert(pq.open(server.url, { timeout = 60000 }))
+      local pid = other:query("SELECT pg_backend_pid() AS x")[1].x
+      other:within(60000)
+      other:within() -- no longer
+      assert.is_truthy(other:query "SELECT 1")
+      other:within(300)
+      assert.is_truthy(other:query "SELECT 2")
+      process.kill(pid, "STOP")
+      local began = process.monotonic()
+      local code = select(2, other:query "SELECT 3")
+      process.kill(pid, "CONT")
+      assert.are.equal("PG_TIMEOUT", code)
+      assert.is_true(process.monotonic() - began < 30)
+    end)
+
     it("would copy, gives the connection up", function()
       local ok, code, message = db:exec "COPY t FROM STDIN"
       assert.is_nil(ok)

@@ -387,24 +387,20 @@ describe("process.vacant", function()
   end)
 end)
 
-describe("process.divert", function()
+describe("process.unblock_stderr", function()
   local lua = rawget(_G, "jit") and "luajit" or "lua5.4"
   local folder
   before_each(function() folder = assert(process.mkdtemp "/tmp/billhook-spec") end)
   after_each(function() process.remove_tree(folder) end)
 
-  -- a process that diverts its stderr, which is $FILE, runs a text, and restores it
-  local function start(text, file, options)
-    text = ([[
-      package.cpath = "build/%s/?.so"
+  local function start(text, file)
+    return assert(process.spawn({ lua, "-e", ([[
+      package.path, package.cpath = "lua/?.lua;" .. package.path, "build/%s/?.so;" .. package.cpath
       local process = require "billhook.process"
-      local pid, fd = assert(process.divert(%d))
-      %s
-      assert(process.restore(fd))
-      while process.wait(pid, "poll") == false do process.sleep(0.001) end
-      io.stderr:write "restored\n"]]):format(lua, options and options.room or 65536, text)
-    return assert(process.spawn({ lua, "-e", text }, { stderr = file,
-      stdin = options and options.stdin, group = true }))
+      process.signals()
+      process.unblock_stderr()
+      ]]):format(rawget(_G, "jit") and "luajit" or "lua5.4") .. text }, { stderr = file,
+      group = true }))
   end
 
   local function read(path)
@@ -414,95 +410,91 @@ describe("process.divert", function()
     return text
   end
 
-  it("hands on what we and our children say, in order", function()
-    process.wait(start([[io.stderr:write "first\n"
-      os.execute "echo second >&2"
-      io.stderr:write "no end"]], folder .. "/log"))
-    assert.equal("first\nsecond\nno endrestored\n", read(folder .. "/log"))
-  end)
-
-  it("never waits for a reader that stops; it is told what was lost", function()
+  it("has us and our children wait for no reader that stops", function()
     os.execute("mkfifo " .. folder .. "/pipe")
-    -- a reader that does not read until it is told to
-    local reader = assert(process.spawn({ sh, "-c", ("exec < %s/pipe; touch %s/open; "
-      .. "until [ -e %s/go ]; do sleep 0.01; done; cat > %s/log"):format(folder, folder, folder,
-      folder) }))
-    local writer = start(([[
-      for i = 1, 20000 do io.stderr:write(("line %%d "):format(i) .. ("x"):rep(100) .. "\n") end
-      io.open("%s/written", "w"):close()
-      while not io.open "%s/go" do process.sleep(0.01) end]]):format(folder, folder),
-      folder .. "/pipe")
-    eventually(function() return process.stat(folder .. "/written") end) -- 2 MB by then
+    local reader = assert(process.spawn({ sh, "-c", ("exec < %s/pipe; until [ -e %s/go ]; do "
+      .. "sleep 0.01; done; exec cat > %s/log"):format(folder, folder, folder) }))
+    local writer = start([[
+      for i = 1, 20000 do io.stderr:write(("x"):rep(99), "\n") end
+      os.execute "i=0; while [ $i -lt 2000 ]; do echo child >&2; i=$((i+1)); done 2>/dev/null"
+    ]], folder .. "/pipe")
+    assert.same({ "exit", 0 }, { process.wait(writer) }) -- 2 MB: more than any pipe takes
     io.open(folder .. "/go", "w"):close()
-    process.wait(writer)
     process.wait(reader)
-    local kept, dropped, last = 0, 0, 0
-    for line in read(folder .. "/log"):gmatch "([^\n]*)\n" do
-      local number, rest = line:match "^line (%d+) (x*)$"
-      if number then
-        assert.equal(100, #rest)
-        assert.is_true(tonumber(number) > last)
-        kept, last = kept + 1, tonumber(number)
-      elseif line ~= "restored" then
-        dropped = dropped
-          + tonumber((line:match "^billhook level=warn event=log_dropped lines=(%d+)$"))
-      end
-    end
-    assert.is_true(kept > 100 and dropped > 100)
-    assert.equal(20000, kept + dropped)
-  end)
-
-  it("gives up a reader that stands still when all is said", function()
-    os.execute("mkfifo " .. folder .. "/pipe")
-    local reader = assert(process.spawn({ sh, "-c", "exec < " .. folder
-      .. "/pipe; exec sleep 100" }))
-    process.wait(start([[io.stderr:write(("x"):rep(500000))]], folder .. "/pipe.none"))
-    local writer = start([[for _ = 1, 20000 do io.stderr:write(("x"):rep(99), "\n") end
-      process.restore(fd)
-      while process.wait(pid, "poll") == false do process.sleep(0.001) end
-      os.exit(0)]], folder .. "/pipe")
-    assert.same({ "exit", 0 }, { process.wait(writer) })
-    process.kill(reader, "KILL")
-    process.wait(reader)
+    assert.truthy(#read(folder .. "/log") > 0)
   end)
 
   it("goes on where the reader has gone", function()
     os.execute("mkfifo " .. folder .. "/pipe")
     local reader = assert(process.spawn({ sh, "-c", "read x < " .. folder .. "/pipe" }))
-    local writer = start([[process.signals "HUP"
-      for _ = 1, 3 do
-        for _ = 1, 20000 do io.stderr:write(("x"):rep(99), "\n") end
-        process.sleep(0.02)
-      end
-      os.exit(0)]], folder .. "/pipe")
+    local writer = start([[for _ = 1, 20000 do io.stderr:write(("x"):rep(99), "\n") end]],
+      folder .. "/pipe")
     process.wait(reader)
     assert.same({ "exit", 0 }, { process.wait(writer) })
   end)
 
-  it("outlives signals that are meant for others", function()
-    process.wait(start([[for _, name in ipairs { "TERM", "INT", "QUIT", "HUP" } do
-        process.kill(pid, name)
-      end
-      io.stderr:write "here\n"]], folder .. "/log"))
-    assert.equal("here\nrestored\n", read(folder .. "/log"))
+  it("leaves a file what it is", function()
+    assert.same({ "exit", 0 }, { process.wait(start('io.stderr:write "all of it"',
+      folder .. "/log")) })
+    assert.equal("all of it", read(folder .. "/log"))
+  end)
+end)
+
+describe("a log line", function()
+  local lua = rawget(_G, "jit") and "luajit" or "lua5.4"
+
+  -- what a process writes that logs so; nobody reads until it is done, if `late`
+  local function logged(text, late)
+    local folder = assert(process.mkdtemp "/tmp/billhook-spec")
+    os.execute("mkfifo " .. folder .. "/pipe")
+    local reader = assert(process.spawn({ sh, "-c", ("exec < %s/pipe; %s exec cat > %s/log"):format(
+      folder, late and ("until [ -e %s/go ]; do sleep 0.01; done;"):format(folder) or "",
+      folder) }))
+    local writer = assert(process.spawn({ lua, "-e", ([[
+      package.path = "lua/?.lua;lua/?/init.lua;" .. package.path
+      package.cpath = "build/%s/?.so;" .. package.cpath
+      local log, folder = require("billhook.log").default, %q
+      %s]]):format(rawget(_G, "jit") and "luajit" or "lua5.4", folder, text) },
+      { stderr = folder .. "/pipe" }))
+    local how, code = process.wait(writer)
+    process.wait(reader)
+    local file = assert(io.open(folder .. "/log", "rb"))
+    local out = file:read "*a"
+    file:close()
+    process.remove_tree(folder)
+    assert.same({ "exit", 0 }, { how, code })
+    return out
+  end
+
+  it("has the time, to the millisecond", function()
+    assert.truthy(logged([[log("info", "ran", { a = 1 })]]):find(
+      "^ts=%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ billhook level=info event=ran a=1\n$"))
   end)
 
-  it("takes nothing else for stderr where there is none", function()
-    local out = run(([[exec 2>&-; exec %s -e 'package.cpath = "build/%s/?.so"
+  it("is cut where a pipe would not take it as a whole", function()
+    local out = logged([[log("info", "ran", { a = ("\195\164"):rep(5000) })]])
+    assert.is_true(#out <= 4096 and #out > 4000)
+    assert.truthy(out:find "[\128-\255]%.%.%.\n$")
+  end)
+
+  it("waits for nobody, and the next that gets through says how many were lost", function()
+    local out = logged([[
+      for i = 1, 5000 do log("info", "line", { i = i }) end
+      io.open(folder .. "/go", "w"):close()
       local process = require "billhook.process"
-      local file = io.open("%s/data", "w")
-      file:setvbuf "no"
-      io.stderr:write "lost"
-      assert(process.divert(4096))
-      io.stderr:write "lost"
-      file:write "kept"']]):format(lua, lua, folder))
-    assert.equal("", out)
-    assert.equal("kept", read(folder .. "/data"))
-  end)
-
-  it("refuses too little room, and what is no stderr", function()
-    assert.has_error(function() process.divert(100) end)
-    assert.has_error(function() process.restore(2) end)
+      local till = process.monotonic() + 20
+      repeat
+        process.sleep(0.01)
+        log("info", "last", {})
+        local file = io.open(folder .. "/log")
+        local text = file and file:read "*a" or ""
+        if file then file:close() end
+      until text:find "dropped=" or process.monotonic() > till]], true)
+    local _, kept = out:gsub("event=line i=%d+\n", "")
+    local lasts = select(2, out:gsub("event=last", ""))
+    local dropped = tonumber(out:match "event=last dropped=(%d+)\n")
+    assert.is_true(kept > 100 and dropped > 100 and lasts > 0)
+    assert.is_true(kept + dropped >= 5000 and kept + dropped < 5000 + 3000)
   end)
 end)
 

@@ -1,3 +1,4 @@
+local process = require "billhook.shared.process"
 local quota = require "billhook.quota"
 
 local now
@@ -5,7 +6,7 @@ local function clock() return now end
 local function one() return 1 end
 
 local function new(limit, settings)
-  local all = { key = "digest", limit = limit, clock = clock, store = quota.memory(clock) }
+  local all = { key = "digest", limit = limit, clock = clock, store = process.new(clock) }
   for name, value in pairs(settings or {}) do all[name] = value end
   return quota.new(all)
 end
@@ -97,7 +98,7 @@ describe("billhook.quota", function()
   end)
 
   it("parks the key for everybody who shares it", function()
-    local store = quota.memory(clock)
+    local store = process.new(clock)
     local a, b = new(5, { store = store }), new(5, { store = store })
     assert.equal(7, a:refused(7, one))
     local slot, wait = take(b)
@@ -160,7 +161,7 @@ describe("billhook.quota", function()
     assert.equal(err, select(4, take(q)))
     assert.equal(err, select(2, q:look()))
     assert.is_nil(q:refused(nil, one))
-    local store = quota.memory(clock)
+    local store = process.new(clock)
     q.shared = function() return store end
     assert.is_truthy(take(q))
     assert.equal(1, (new(2, { store = store }):look()))

@@ -77,14 +77,41 @@ describe("the calls of an app", function()
     return rows
   end
 
+  -- what is left of each call in the inbox: { body, state, result }, and whose it is
+  local function calls()
+    local all = {}
+    for _, row in ipairs(sql "SELECT value FROM texts WHERE name LIKE 'calls %'") do
+      for _, one in ipairs(json.decode(row.value).calls) do all[#all + 1] = one end
+    end
+    return all
+  end
+
+  local function texts(kind)
+    return sql(("SELECT name, value FROM texts WHERE name LIKE '%s %%'"):format(kind))
+  end
+
+  local function change(from, to)
+    sql(("UPDATE texts SET value = CAST(replace(value, '%s', '%s') AS BLOB) "
+      .. "WHERE name LIKE 'calls %%'"):format(from, to))
+  end
+
   -- what the inbox has of this process is a dead one's
   local function bury(app)
     app.store:close()
     local dead = owner.name():gsub("/%d+/%d+$", "/4194305/1")
-    sql("UPDATE intents SET owner = '" .. dead .. "' WHERE owner IS NOT NULL")
-    sql("UPDATE places SET owner = '" .. dead .. "'")
-    sql("UPDATE lanes SET owner = '" .. dead .. "' WHERE owner IS NOT NULL")
+    change('"owner":"' .. owner.name() .. '"', '"owner":"' .. dead .. '"')
+    sql("UPDATE invoices SET owner = '" .. dead .. "' WHERE owner IS NOT NULL")
     there.on_post = there.make
+  end
+
+  -- another process is in the place of each call
+  local function take_place()
+    for _, row in ipairs(texts "calls") do
+      local line = json.decode(row.value)
+      line.busy.token = "another"
+      local text = json.encode(line):gsub("'", "''")
+      sql(("UPDATE texts SET value = CAST('%s' AS BLOB) WHERE name = '%s'"):format(text, row.name))
+    end
   end
 
   -- the process dies in the middle of the call
@@ -104,27 +131,27 @@ describe("the calls of an app", function()
   it("are written down before they are sent, and gone when they are known", function()
     local app = start()
     there.on_post = function(sent)
-      local rows = sql "SELECT * FROM intents"
-      assert.equal(1, #rows)
-      assert.equal("open", rows[1].state)
-      assert.equal("invoices.create 123", rows[1].place)
-      local intent = json.decode(rows[1].body)
+      local all = calls()
+      assert.equal(1, #all)
+      assert.is_nil(all[1].state)
+      local intent = json.decode(all[1].body)
+      assert.equal("invoices.create 123", intent.place)
       assert.equal("EUR", intent.params.currency)
       assert.same({}, intent.before)
-      assert.is_nil(rows[1].body:find("recover-", 1, true)) -- no key
-      assert.equal(1, #sql "SELECT * FROM places")
+      local text = texts("calls")[1]
+      assert.is_nil((text.name .. text.value):find("recover-", 1, true)) -- no key
+      assert.is_truthy(json.decode(text.value).busy)
       return there.make(sent)
     end
     assert.equal("created", assert(create(app.accounts.school)).how)
-    assert.equal(0, #sql "SELECT * FROM intents")
-    assert.equal(0, #sql "SELECT * FROM places")
-    assert.equal("1", sql("SELECT id FROM claims")[1].id)
+    assert.equal(0, #texts "calls")
+    assert.matches(" invoices%.create 123 1$", texts("claim")[1].name)
   end)
 
   it("are not sent where they can't be written down", function()
     local app = start()
     assert(app:open())
-    sql "DROP TABLE intents"
+    sql "DROP TABLE texts"
     local none, err = create(app.accounts.school)
     assert.is_nil(none)
     assert.equal("store", err.kind)
@@ -139,7 +166,7 @@ describe("the calls of an app", function()
     assert.same({ id = 1, location = "/api/v9/invoices/1", how = "found" },
       assert(create(app.accounts.school)))
     assert.equal(1, there.posts)
-    assert.equal(0, #sql "SELECT * FROM intents")
+    assert.equal(0, #calls())
     -- it was given; who asks once more wants another one
     assert.equal(2, assert(create(app.accounts.school)).id)
     assert.equal(2, there.posts)
@@ -181,7 +208,7 @@ describe("the calls of an app", function()
     assert.same({ "given_up invoices.create" }, log)
     assert.equal("created", assert(create(app.accounts.school)).how)
     assert.equal(2, there.posts)
-    assert.equal(0, #sql "SELECT * FROM intents")
+    assert.equal(0, #calls())
   end)
 
   it("are not given away where they went well without an id", function()
@@ -195,12 +222,11 @@ describe("the calls of an app", function()
     there.on_post = function() return nil, lost end
     assert.equal("unknown_outcome", select(2, create(app.accounts.school)).kind)
     assert.equal(2, there.posts) -- asked for once more
-    assert.same({ "1", "2" }, json.decode(sql(
-      "SELECT body FROM intents WHERE state = 'open'")[1].body).before)
+    assert.same({ "1", "2" }, json.decode(calls()[2].body).before)
     now = now + 3601
     there.on_post = there.make
     assert.equal(3, assert(create(app.accounts.school)).id)
-    assert.equal(0, #sql "SELECT * FROM intents")
+    assert.equal(0, #calls())
   end)
 
   it("are kept for a day for who asks again", function()
@@ -209,7 +235,7 @@ describe("the calls of an app", function()
     now = now + 86401
     local app = start()
     assert.equal(2, assert(create(app.accounts.school)).id)
-    assert.equal(0, #sql "SELECT * FROM intents")
+    assert.equal(0, #calls())
   end)
 
   it("are found again by a rule that runs again after an unknown outcome", function()
@@ -238,7 +264,7 @@ describe("the calls of an app", function()
     assert.equal(1, assert(app.accounts.school:settle(err.intent)).id)
     crash(app, create, function(sent) there.make(sent) end)
     app = start()
-    local intent = json.decode(sql("SELECT body FROM intents WHERE state = 'open'")[1].body)
+    local intent = json.decode(calls()[2].body)
     assert(app:work())
     assert.equal(2, assert(app.accounts.school:settle(intent)).id)
     -- whoever died before it could note that asks once more
@@ -250,10 +276,10 @@ describe("the calls of an app", function()
     local posts = there.posts
     assert.equal(3, assert(create(app.accounts.school)).id)
     assert.equal(posts + 1, there.posts)
-    assert.is_nil(sql("SELECT body FROM intents")[1].body:find("Fee", 1, true))
+    assert.is_nil(calls()[1].body:find("Fee", 1, true))
     now = now + 86401
     assert(create(app.accounts.school))
-    assert.equal(0, #sql "SELECT * FROM intents")
+    assert.equal(0, #calls())
   end)
 
   it("are written down by a client that has outlived its app", function()
@@ -262,7 +288,7 @@ describe("the calls of an app", function()
     collectgarbage()
     there.on_post = function() return nil, lost end
     assert.equal("unknown_outcome", select(2, create(client)).kind)
-    assert.equal(1, #sql "SELECT * FROM intents")
+    assert.equal(1, #calls())
     assert.equal("unknown_outcome", select(2, create(client)).kind)
     assert.equal(1, there.posts)
   end)
@@ -300,7 +326,8 @@ describe("the calls of an app", function()
 
   it("leave alone what belongs to another intent", function()
     crash(start(), create, function(sent) there.make(sent) end)
-    sql(("INSERT INTO claims SELECT account, place, '1', %d FROM intents"):format(now * 1000))
+    sql("INSERT INTO texts SELECT replace(name, 'calls', 'claim') || ' 1', 'another', NULL "
+      .. "FROM texts")
     local app = start()
     assert(app:work())
     assert.same({ "unknown_outcome invoices.create" }, log)
@@ -314,7 +341,8 @@ describe("the calls of an app", function()
       local none, err = second.accounts.school.invoices:create(123, fee, { timeout = 1 })
       assert.is_nil(none)
       assert.equal("another call of the same place did not end before the deadline:"
-        .. " invoices.create 123, may hold it for 45 s more: nothing was sent", err.message)
+        .. " invoices.create 123, begun 0 s ago, may hold it for 45 s more: nothing was sent",
+        err.message)
       assert.equal(45, err.retry_after)
       assert.equal(false, err.sent)
       -- another place is free
@@ -334,14 +362,14 @@ describe("the calls of an app", function()
       school = billhook.dreamapply { base_url = "https://apply.example.edu",
         api_key = "recover-" .. n, transport = fake.new(function(request)
           assert.equal("GET", request.method)
-          sql "UPDATE places SET token = 'another'"
+          take_place()
           return { body = "[]" }
         end) } } }
     local none, err = create(app.accounts.school)
     assert.is_nil(none)
     assert.equal("the place was lost", err.message)
     assert.equal(false, err.sent)
-    assert.equal("another", sql("SELECT token FROM places")[1].token)
+    assert.equal("another", json.decode(texts("calls")[1].value).busy.token)
   end)
 
   it("keep what they have seen before each attempt, and their place", function()
@@ -352,12 +380,12 @@ describe("the calls of an app", function()
           api_key = "recover-" .. n, transport = fake.new(function(request)
             if request.method == "GET" then
               gets = gets + 1
-              if stolen and gets > 1 then sql "UPDATE places SET token = 'another'" end
+              if stolen and gets > 1 then take_place() end
               return { body = gets > 1 and '{"4":{"id":4}}' or "[]" }
             end
             there.posts = there.posts + 1
             if there.posts == 1 then return { status = 429 } end
-            local body = json.decode(sql("SELECT body FROM intents")[1].body)
+            local body = json.decode(calls()[1].body)
             assert.same({ "4" }, body.before)
             return nil, lost
           end) } } }.accounts.school
@@ -367,13 +395,13 @@ describe("the calls of an app", function()
     assert.same({ "4" }, err.intent.before)
     assert.equal(2, there.posts)
     -- another call, which loses its place while it waits
-    sql "DELETE FROM intents"
+    sql "DELETE FROM texts WHERE name LIKE 'calls %'"
     there.posts, gets, stolen = 0, 0, true
     _, err = create(client())
     assert.equal("the place was lost", err.message)
     assert.equal(1, err.attempts)
     assert.equal(1, there.posts)
-    assert.equal(0, #sql "SELECT * FROM intents")
+    assert.equal(0, #calls())
   end)
 
   describe("of a rule", function()
@@ -393,9 +421,9 @@ describe("the calls of an app", function()
     end
 
     local function deliver(app, id)
-      assert(assert(app:open()):admit { { account = "school", id = id, source = "webhook",
-        vendor = "dreamapply", type = "invoice.created", native = "x", live = true,
-        trust = "sender", digest = "d" .. id, body = "{}", rules = { "bill" } } })
+      assert(assert(app:open()):apply { { account = "school", events = { {
+        account = "school", id = "school:" .. id, vendor = "dreamapply", type = "invoice.created",
+        live = true, trust = "api", data = "{}", rules = { "bill" } } } } })
     end
 
     it("give the same when it runs again", function()
@@ -417,7 +445,7 @@ describe("the calls of an app", function()
       assert(app:work())
       assert.same({ 3, 4 }, ids)
       assert.equal(5, assert(create(app.accounts.school)).id)
-      local rows = sql "SELECT body, result FROM intents WHERE state = 'done'"
+      local rows = calls()
       assert.equal(4, #rows)
       for _, row in ipairs(rows) do
         assert.is_nil(json.decode(row.body).params)
@@ -425,7 +453,7 @@ describe("the calls of an app", function()
       end
       now = now + 8 * 86400
       assert(create(app.accounts.school))
-      assert.equal(0, #sql "SELECT * FROM intents")
+      assert.equal(0, #calls())
     end)
 
     it("give the same when it runs again with a reference", function()
@@ -506,7 +534,7 @@ describe("the calls of an app", function()
       now = now + 86401
       assert(pay(app.accounts.school))
       assert.equal(4, there.posts)
-      assert.equal(0, #sql "SELECT * FROM intents")
+      assert.equal(0, #calls())
     end)
 
     it("stay unknown after a failure, and are gone after an answer", function()
@@ -522,7 +550,7 @@ describe("the calls of an app", function()
       none, err = app.accounts.school.invoices:pay(18, { amount = "5", paymentmethod = 1 })
       assert.is_nil(none)
       assert.equal("invalid", err.kind)
-      assert.equal(1, #sql "SELECT * FROM intents")
+      assert.equal(1, #calls())
     end)
 
     it("may be under way twice", function()

@@ -342,13 +342,17 @@ describe("the sandbox", function()
       local status, invoice = class("POST", "/financial/invoices/create",
         { entityType = "student", entityId = 1, schoolPeriodId = 1 })
       assert.equal(200, status)
-      assert.same(invoice, select(2, class("GET", "/financial/invoices/" .. invoice.id)))
+      local whole = select(2, class("GET", "/financial/invoices/" .. invoice.id))
+      assert.same({ 0, {} }, { whole.paidAmount, whole.payments })
+      whole.paidAmount, whole.payments = nil, nil
+      assert.same(invoice, whole)
       assert.equal(404, (class("GET", "/financial/invoices/99")))
       local fees = select(2, class("GET", "/financial/fees/list/1"))
       assert.equal(invoice.fees[1].id, fees[1].id)
       local paid = select(2, class("POST", "/financial/invoices/pay/" .. invoice.id,
         { amount = 12.5, paymentmethod = 1 }))
       assert.same({ invoice.id, 12.5, 12.5 }, { paid.id, paid.paidAmount, paid.payments[1].amount })
+      assert.same(paid, select(2, class("GET", "/financial/invoices/" .. invoice.id)))
       assert.equal(400, (class("POST", "/financial/invoices/pay/1", { amount = 1 })))
       local fee = select(2, class("POST", "/financial/fees/create", { cost = 5, type = "school" }))
       fee = select(2, class("PATCH", "/financial/fees/update/" .. fee.id, { cost = 9 }))
@@ -535,6 +539,63 @@ describe("the sandbox", function()
       local _, headers, body = server:request { port = server.ports[2], path = "/api/v9/ping",
         headers = { Authorization = 'DREAM apikey="sandbox-key"' } }
       assert.is_true(#body < tonumber(headers["content-length"]))
+    end)
+
+    it("refuses events and invoices that there are not", function()
+      start()
+      local function refusal(fields)
+        local status, answer = call("POST", "/sandbox/trigger", { body = json.encode(fields) })
+        assert.equal(400, status)
+        return answer.error
+      end
+      for vendor, types in pairs {
+        dreamapply = { "invoice.paid", "payment.created", "offer.edited" },
+        dreamclass = { "invoice.paid", "student.created" },
+        betterez = { "invoice.deleted", "invoice.paid", "payment.created" },
+      } do
+        for _, kind in ipairs(types) do
+          local why = refusal { vendor = vendor, type = kind }
+          assert.matches(" has no event " .. kind, why, 1, true)
+        end
+        assert.equal("no invoice 99", refusal { vendor = vendor, invoice = 99 })
+      end
+      assert.same({}, control("GET", "deliveries"))
+    end)
+
+    it("pays an invoice when told", function()
+      start()
+      control("POST", "trigger", { vendor = "dreamclass", amount = "300.00" })
+      control("POST", "trigger", { vendor = "dreamclass", type = "payment.created", invoice = 1,
+        amount = "120.00" })
+      local paid = select(2, class("GET", "/financial/invoices/1"))
+      assert.same({ 120, 1 }, { paid.paidAmount, #paid.payments })
+      local told = control("POST", "trigger", { vendor = "dreamclass",
+        type = "payment.created", invoice = 1 })
+      assert.equal("PAYMENT_CREATED", told.type)
+      assert.equal(300, select(2, class("GET", "/financial/invoices/1")).paidAmount)
+      control("POST", "trigger", { vendor = "dreamapply", amount = "90.00" })
+      for _ = 1, 2 do
+        told = control("POST", "trigger", { vendor = "dreamapply", type = "invoice.collected",
+          invoice = 1 })
+        assert.equal("Invoice was collected: ?", told.type)
+      end
+      local collections = select(2, apply("GET", "/invoices/1")).collections
+      assert.equal("90.00", collections["1"].amount)
+      assert.is_nil(collections["2"])
+    end)
+
+    it("gives Betterez's invoice an amount when told", function()
+      start()
+      local function invoice(id)
+        return select(2, btrz("GET", "/invoices/" .. id)).invoice
+      end
+      local id = control("POST", "trigger", { vendor = "betterez" }).invoice
+      assert.same({}, { invoice(id).total, invoice(id).currency })
+      control("POST", "trigger", { vendor = "betterez", type = "invoice.updated", invoice = id,
+        amount = "7.00", currency = "GTQ" })
+      assert.same({ 7, "GTQ" }, { invoice(id).total, invoice(id).currency })
+      id = control("POST", "trigger", { vendor = "betterez", amount = "9.50" }).invoice
+      assert.same({ 9.5, "EUR" }, { invoice(id).total, invoice(id).currency })
     end)
 
     it("refuses faults, vendors and deliveries that there are not", function()

@@ -237,9 +237,9 @@ local function run_app(seed, tally)
     clients.recover(client, function(_, name) tally[name] = (tally[name] or 0) + 1 end)
   end
   local function die()
-    store:write(function(query)
-      query "UPDATE intents SET owner = 'dead' WHERE owner IS NOT NULL"
-      query "UPDATE places SET owner = 'dead'"
+    store:transaction(function(query) -- whoever this was is another one, and dead
+      query("UPDATE texts SET value = CAST(replace(value, $1, $2) AS BLOB)",
+        '"owner":"' .. store:who() .. '"', '"owner":"dead"')
       return true
     end)
   end

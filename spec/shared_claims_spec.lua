@@ -11,7 +11,8 @@ local http = [[
     local billhook = require "billhook"
     client = billhook.dreamapply { base_url = "%s", api_key = "the key of this nginx",
       settle_timeout = 1 }
-    claims = require("billhook.host.claims").of("account")
+    claims = require("billhook.outcome.pending").new(require("billhook.shared.dict").store(),
+      "account", "dict")
     function create(timeout)
       local made, err = client.invoices:create(5, { currency = "EUR",
         items = { { item = "Fee", price = "25.00", qty = 1 } } }, { timeout = timeout })
@@ -152,22 +153,20 @@ describe("the workers of an nginx without an app", function()
     local token = call 'claims:enter("p", 30)'
     assert.equal(16, #token)
     for _ = 1, 8 do assert.equal("false", call 'claims:enter("p", 30)') end
-    assert.equal("false", call 'claims:begin({ id = "i", place = "p", sent_at = 1000 }, "other")')
-    assert.equal("true", call(('claims:begin({ id = "i", place = "p", sent_at = ngx.now() }, "%s")')
-      :format(token)))
+    assert.equal("false", call 'claims:begin({ id = "i", place = "p" }, "other", 60)')
+    assert.equal("true", call(('claims:begin({ id = "i", place = "p" }, "%s", 60)'):format(token)))
     assert.equal("true", call 'claims:leave("p", "other")')
     assert.equal("false", call 'claims:enter("p", 30)')
     assert.equal("true", call(('claims:leave("p", "%s")'):format(token)))
-    assert.equal("1 i", call('#claims:known("p", {}, ngx.now()).open, '
-      .. 'claims:known("p", {}, ngx.now()).open[1].intent.id'))
-    assert.equal("0", call '#claims:known("p", {}, ngx.now() + 3601).open')
+    assert.equal("1 i", call('#claims:known("p", {}).open, '
+      .. 'claims:known("p", {}).open[1].intent.id'))
     assert.equal("true", call 'claims:close({ id = "i", place = "p" }, 7)')
     assert.equal("true", call 'claims:close({ id = "i", place = "p" }, 7)')
     assert.equal("false", call 'claims:close({ id = "j", place = "p" }, 7)')
     assert.equal("true", call 'claims:close({ id = "j", place = "q" }, 7)')
-    assert.equal("0 nil true", call('#claims:known("p", {}, ngx.now()).open, '
-      .. 'claims:known("p", { "7" }, 1, "i").owned["7"] or "nil", '
-      .. 'claims:known("p", { "7" }, 1, "j").owned["7"]'))
+    assert.equal("0 nil true", call('#claims:known("p", {}).open, '
+      .. 'claims:known("p", { "7" }, "i").owned["7"] or "nil", '
+      .. 'claims:known("p", { "7" }, "j").owned["7"]'))
     assert.equal("true", call 'claims:enter("q", 0.01) ~= false')
     nginx.wait("the end of the lease", function()
       return call 'claims:enter("q", 0.01) ~= false' == "true"
@@ -185,13 +184,13 @@ describe("the workers of an nginx without an app", function()
     start {}
     local token = call 'claims:enter("p", 30)'
     local begin = 'claims:begin({ id = "%s", place = "p", sent_at = ngx.now(), '
-      .. 'x = ("x"):rep(%d) }, "' .. token .. '")'
+      .. 'x = ("x"):rep(%d) }, "' .. token .. '", 60)'
     assert.equal("true", call(begin:format("i", 10)))
     get "/fill?seconds=600&beside=yes"
     call 'ngx.shared.billhook:delete("50x1")' -- room for a lock
     assert.equal("nil store: lua_shared_dict billhook: no memory", call(begin:format("j", 100000)))
-    assert.equal("1 i", call('#claims:known("p", {}, ngx.now()).open, '
-      .. 'claims:known("p", {}, ngx.now()).open[1].intent.id'))
+    assert.equal("1 i", call('#claims:known("p", {}).open, '
+      .. 'claims:known("p", {}).open[1].intent.id'))
   end)
 
   it("take the room of what has had its time", function()

@@ -164,3 +164,20 @@ describe("member", function()
     assert.is_nil(verify.member("nonsense", "id"))
   end)
 end)
+
+describe("a check", function()
+  it("leaves out the digest and the data where they are not asked for, and nothing else", function()
+    local billhook = require "billhook"
+    local keys = verify.keys { secret = "s3cret" }
+    local headers, body = billhook.sign("betterez", '{"id":"a","event":"invoices.created",'
+      .. '"created":1,"livemode":true,"data":{"_id":"616d7cf38fedff37e4492161"}}',
+      { secret = "s3cret" })
+    local whole = assert(verify.check("betterez", headers, body, keys))
+    local bare = assert(verify.check("betterez", headers, body, keys,
+      { digest = false, data = false }))
+    assert.equal('{"_id":"616d7cf38fedff37e4492161"}', whole.events[1].data)
+    assert.equal(64, #whole.events[1].digest)
+    whole.events[1].data, whole.events[1].digest = nil, nil
+    assert.same(whole, bare)
+  end)
+end)

@@ -1,7 +1,7 @@
 -- watch_spec.lua: runs that take longer than they may, seen from outside.
 
 local desk = require "spec.support.inbox"
-local watches = require "billhook.delivery.watch"
+local watches = require "billhook.app.watch"
 
 local d, watch
 
@@ -17,9 +17,20 @@ local function at(times)
   return said
 end
 
-local function claim(owner)
-  return assert(d.app:open():claim { owner = owner or "us/1", lease = 70, limit = 1,
-    hold = 900000 })[1]
+local function claim(owner, invoice)
+  local store = d.app:open()
+  assert(d.app:work { limit = 0 }) -- routes
+  local row = assert(store:claim { kind = "run", account = "school", owner = owner or "us/1",
+    lease = 70000, limit = 1, page = 5, hold = 900000 }).rows[1]
+  if invoice then assert.are.equal(invoice, row.invoice) end
+  return row
+end
+
+local function claimable()
+  assert(d.app.store:recover { owner = "them", backoff = { base = 5000, cap = 60000 } })
+  d.now = d.now + 0.001
+  return #assert(d.app.store:claim { kind = "run", account = "school", owner = "them",
+    lease = 70000, limit = 5, page = 5, hold = 900000 }).rows
 end
 
 before_each(function()
@@ -55,28 +66,30 @@ describe("a watch", function()
     assert.same({ 101 }, at { 50, 100, 101 })
   end)
 
-  it("holds the lane as long as the run lasts: nobody does it a second time", function()
+  it("holds the invoice as long as the run lasts: nobody does it a second time", function()
     d.app:on("*", function() end)
     d:school()
     local lane = claim()
     for _ = 1, 100 do
       d.now = d.now + 30
       assert.is_true(watch:round())
-      assert.same({}, d.app.store:claim { owner = "them", lease = 70, limit = 1 })
+      assert.are.equal(0, claimable())
     end
-    assert.is_true(d.app.store:done(lane.token, lane.events[1].seq, "*"))
-    assert.are.equal(1, d.app.store:show("school:" .. desk.uuid(1)).marks["*"].attempts)
+    assert.is_true(d.app.store:mark(lane.lane, lane.token, { seq = lane.events[1].seq, rule = "*",
+      state = "done" }))
+    assert.are.equal(1, d:show("school:" .. desk.uuid(1)).marks["*"].attempts)
   end)
 
-  it("leaves the lanes of others alone, and what is not begun", function()
+  it("leaves the invoices of others alone, and what is not begun", function()
     d.app:on("*", function() end)
     d:school { id = 1, invoice = 1 }
     claim "them/1"
     d:school { id = 2, invoice = 2 }
-    assert(d.app.store:claim { owner = "us/1", lease = 70, limit = 1 }) -- nothing is begun in it
+    local mine = claim()
+    assert(d.app.store:mark(mine.lane, mine.token)) -- nothing is begun in it
     assert.same({}, at { 5, 11, 60 })
     d.now = d.now + 11
-    assert.are.equal(2, #d.app.store:claim { owner = "me", lease = 70, limit = 5 })
+    assert.are.equal(2, claimable())
   end)
 
   it("gives what is wrong with the inbox", function()

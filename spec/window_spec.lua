@@ -221,6 +221,21 @@ describe("billhook.call.window", function()
     assert.is_nil(take({ ticket = 3 }).slots)
   end)
 
+  it("stays small for many requests, none of which is free too early or much too late", function()
+    for _ = 1, 20000 do
+      free(take({ limit = 30000 }).slots, 60)
+      now = now + 0.002
+    end
+    assert.is_true(#window.text(line) < 20000)
+    now = 1059.99 -- 1060.00 is when the first one is free
+    assert.equal(10000, ask({ ask = "look", limit = 30000 }).left)
+    now = 1080.001
+    local left = ask({ ask = "look", limit = 30000 }).left
+    assert.is_true(left <= 20001 and left > 20000 - 0.25 / 0.002, left)
+    now = 1100.25
+    assert.equal(30000, ask({ ask = "look", limit = 30000 }).left)
+  end)
+
   it("reads what is no line as a new one", function()
     for _, text in ipairs { "", "x", "5" } do
       assert.same(window.new(), window.read(text))

@@ -16,7 +16,7 @@ local function rule(name, fails, options)
   options.name = name
   d.app:on(options.pattern or "*", (function() options.pattern = nil return options end)(),
     function(event)
-      note(name .. " " .. tonumber(event.id:match "(%d+)$")
+      note(name .. " " .. tonumber(event.id:match "(%d+)$" or event.id)
         .. (event.after_failure and " after failure" or ""))
       if fails and fails(event) then error(name .. " failed") end
     end)
@@ -30,10 +30,19 @@ local function took()
   return text
 end
 
-local function show(n) return d.app.store:show("school:" .. desk.uuid(n)) end
+-- The lease has ended, and another worker takes what is due; how many rows.
+local function take_over()
+  local store = d.app.store
+  assert(store:recover { owner = "another", backoff = { base = 5000, cap = 60000 } })
+  d.now = d.now + 1
+  return #assert(store:claim { kind = "run", account = "school", owner = "another",
+    lease = 60000, limit = 5, page = 5, hold = 900000 }).rows
+end
+
+local function show(n) return d:show("school:" .. desk.uuid(n)) end
 
 describe("app:work", function()
-  it("runs every rule once, in the order of admission", function()
+  it("runs every rule once, in the order in which events came", function()
     rule "a"
     rule "b"
     d:school { id = 1 }
@@ -52,7 +61,7 @@ describe("app:work", function()
     assert.are.equal(0, d.app:work())
   end)
 
-  it("stops at its limit within a lane, and goes on there", function()
+  it("stops at its limit within an invoice, and goes on there", function()
     rule "a"
     rule "b"
     for i = 1, 3 do d:school { id = i } end
@@ -71,9 +80,7 @@ describe("app:work", function()
 
   it("runs more events than a page has", function()
     rule("a", function(event) return event.id:find "5$" and event.attempt == 1 end)
-    local items = {}
-    for i = 1, 100 do items[i] = desk.item(i, "Invoice was edited: ?", 7) end
-    d:apply("[" .. table.concat(items, ",") .. "]")
+    for i = 1, 100 do d:school { id = i } end
     local all = 0
     for _ = 1, 30 do
       all = all + d:work()
@@ -88,11 +95,11 @@ describe("app:work", function()
     rule("tickets", nil, { pattern = "tickets:*" })
     rule("native", nil, { pattern = "INVOICE_DELETED" })
     d:school { id = 1 }
-    d:tickets { id = 2 }
+    d:tickets { id = 2, event = "invoice_providers.created", data = '{"_id":"p"}' }
     d:school { id = 3, type = "INVOICE_DELETED", invoice = 3 }
     d:work()
     table.sort(runs)
-    assert.are.equal("created 1, created 2, native 3, tickets 2", took())
+    assert.are.equal("created 1, native 3, tickets 2", took())
   end)
 
   it("opens the store again and again until it can", function()
@@ -144,15 +151,16 @@ describe("a rule that fails", function()
     assert.are.same({ 0.5, 0.5, 0.5, 0.5, 0.5, 1, 2, 4, 5, 5, 2, 4, 8, 10, 10 }, waits)
   end)
 
-  it("fails by false, or nil and a reason, as by an error, and not by nil or nothing", function()
+  it("fails by nil and a reason, or false, as by an error, and not by nil or nothing", function()
     local answers = {
       function() return nil, "a reason" end,
       function() return nil, errors.new { kind = "network", message = "no line" } end,
       function() error { code = 7 } end,
       function() error(nil) end,
       function() local x = nil; return x.y end,
-      function() return false, "another reason" end,
+      function() return false, "no" end,
       function() return nil end,
+      function() return true, "not a reason" end,
       function() end,
       function() return "fine" end,
     }
@@ -161,12 +169,12 @@ describe("a rule that fails", function()
     d:work()
     local marks = show(1).marks
     for i = 1, 6 do assert.are.equal("waiting", marks[tostring(i)].state, i) end
-    for i = 7, 9 do assert.are.equal("done", marks[tostring(i)].state, i) end
+    for i = 7, 10 do assert.are.equal("done", marks[tostring(i)].state, i) end
     assert.are.equal("a reason", marks["1"].message)
     assert.are.equal("network: no line", marks["2"].message)
     assert.are.equal("{code = 7}", marks["3"].message)
     assert.are.equal("the rule raised nil", marks["4"].message)
-    assert.are.equal("another reason", marks["6"].message)
+    assert.are.equal("no", marks["6"].message)
   end)
 
   it("may raise anything, of any length", function()
@@ -182,7 +190,7 @@ describe("a rule that fails", function()
     assert.are.equal("other", took())
     local marks = show(1).marks
     assert.are.equal(("?"):rep(2000), marks.r1.message)
-    assert.is_truthy(marks.r2.message:find "^{\"x+\"}$")
+    assert.is_truthy(marks.r2.message:find '^{"xxx')
     assert.are.equal("a table that cannot be shown", marks.r3.message)
     for _, entry in ipairs(d.log) do
       assert.is_true(#(entry.fields.message or "") <= 4000)
@@ -202,32 +210,6 @@ describe("a rule that fails", function()
     assert.are.equal("asked to run again in 100 s", marks.returns.message)
     assert.are.equal(500, marks.asks.wait)
     assert.are.equal(77000, marks.server.wait)
-  end)
-
-  it("is told to every on_dead handler, and it is logged which of them fail, and why", function()
-    local told = 0
-    for _, answer in ipairs {
-      function() error("raised", 0) end, function() error { code = 7 } end,
-      function() return nil, "refused" end, function() return false, { code = 8 } end,
-      function() return pcall(error, "caught") end, function() return false end,
-      function() end, function() return true end, function() return nil end,
-    } do
-      d.app:on_dead(function()
-        told = told + 1
-        return answer()
-      end)
-    end
-    rule("bad", always, { attempts = 1 })
-    d:school()
-    d:work()
-    assert.are.equal(9, told)
-    local messages = {}
-    for _, entry in ipairs(d:logged "on_dead_failed") do
-      messages[#messages + 1] = entry.fields.message
-    end
-    assert.are.same({ "raised", "{code = 7}", "refused", "{code = 8}", "caught",
-      "the handler returned false" }, messages)
-    assert.are.equal("dead", show(1).state)
   end)
 
   it("is given up after its attempts, and on_dead is told", function()
@@ -281,14 +263,14 @@ describe("a rule that fails", function()
   it("fails where its name is not known any more", function()
     rule "gone"
     d:school()
-    d.app.dispatch.by_name = {}
+    d.app.rules.by_name = {}
     d:work()
     assert.are.equal("no rule has this name", show(1).marks.gone.message)
     assert.are.equal("waiting", show(1).marks.gone.state)
   end)
 end)
 
-describe("a lane", function()
+describe("an invoice", function()
   it("holds back only the later events of the rule that fails", function()
     rule("bad", function(event) return event.id:find "1$" and event.attempt < 3 end)
     rule "good"
@@ -386,28 +368,28 @@ describe("a lane", function()
     d.app:on("*", function(event)
       event:once("first", function() steps = steps + 1 end)
       d.now = d.now + 1000
-      assert.are.equal(1, #d.app.store:claim { owner = "another", lease = 60 })
+      assert.are.equal(1, take_over())
       event:once("second", function() steps = steps + 1 end)
     end)
     d:school()
     d.app:work()
     assert.are.equal(1, steps)
-    assert.are.equal(1, #d:logged "lane_lost")
+    assert.are.equal(1, #d:logged "lease_lost")
     assert.is_truthy(d:logged("failed")[1].fields.message
-      :find("the lane was lost: another worker has it", 1, true))
+      :find("the lease ended: another worker has this invoice", 1, true))
   end)
 
   it("is left alone when another worker has taken it over", function()
     rule("slow", function()
       -- more than the lease goes by, and another process takes the lane
       d.now = d.now + 1000
-      assert.are.equal(1, #d.app.store:claim { owner = "another", lease = 60 })
+      assert.are.equal(1, take_over())
     end)
     d:school { id = 1 }
     d:school { id = 2 }
     assert.are.equal(1, d.app:work())
     assert.are.equal("slow 1", took())
-    assert.are.equal(1, #d:logged "lane_lost")
+    assert.are.equal(1, #d:logged "lease_lost")
     assert.are.equal("pending", show(1).state)
     assert.are.equal(1, show(1).marks.slow.attempts) -- and nobody knows how it ended
     assert.are.equal(1, d.app.store:stats().leased)
@@ -416,284 +398,18 @@ describe("a lane", function()
   it("that was not begun soon goes back for others", function()
     rule("slow", function() d.now = d.now + 40 end)
     for i = 1, 4 do d:school { id = i, invoice = i } end
-    assert.are.equal(1, d.app:work { limit = 4 })
-    assert.are.equal("slow 1", took())
-    assert.are.equal(0, d.app.store:stats().leased)
-    assert.are.equal(3, d.app.store:stats().due)
-  end)
-end)
-
--- --- whose word counts -----------------------------------------------------------
-
-describe("hearsay", function()
-  -- item(id, text, invoice) of a journal that anybody may send who has the header
-  local item = desk.item
-  local function said(id, invoice) d:apply(item(id, "Invoice was edited: ?", invoice or 200)) end
-
-  -- the API has no such invoice
-  local function missing() return { status = 404, headers = {}, body = "" } end
-  local function down() return { status = 503, headers = {}, body = "" } end
-
-  local function fails_on(...)
-    local bad = {}
-    for _, id in ipairs { ... } do bad["apply:" .. id] = true end
-    return function(event) return bad[event.id] end
-  end
-
-  local function names_of_lanes()
-    local names = {}
-    for i, row in ipairs(d.app.store.db:query "SELECT name FROM lanes ORDER BY name") do
-      names[i] = row.name
+    local claims, store = {}, d.app:open()
+    local claim = store.claim
+    function store:claim(want)
+      local claimed = claim(self, want)
+      if want.kind == "run" then claims[#claims + 1] = #claimed.rows end
+      return claimed
     end
-    return table.concat(names, " ")
-  end
-
-  it("goes into its invoice's lane once the API has confirmed the invoice", function()
-    rule("a", nil, { pattern = "apply:*", trust = "api" })
-    said(1)
-    assert.are.equal("?200", names_of_lanes())
-    assert.are.equal(1, d:work())
-    assert.are.equal("200 ?200", names_of_lanes())
-    assert.are.equal(1, d.calls) -- the one that confirmed it is the one that the rule sees
-    assert.are.equal("done", d.app.store:show("apply:1").state)
+    d.app:work { limit = 4 }
+    assert.are.equal("slow 1, slow 2, slow 3, slow 4", took())
+    assert.are.same({ 4, 3, 2, 1 }, claims) -- each time the others had gone back
+    assert.are.equal(0, store:stats().leased)
   end)
-
-  it("is in no other lane where there is nobody to ask, or nothing to ask for", function()
-    rule "a"
-    d:school()
-    d:tickets { id = 2, invoice = "616d7cf38fedff37e4492161" }
-    d:apply(item(3, "Offer was edited: ?"))
-    assert.are.equal("#3 16 616d7cf38fedff37e4492161", names_of_lanes())
-  end)
-
-  it("that no rule has confirmed holds nothing back, and goes on in its order", function()
-    rule("a", fails_on(1))
-    for id = 1, 3 do said(id) end
-    d:work()
-    assert.are.equal("a 1, a 2, a 3", took())
-    assert.are.equal("?200", names_of_lanes())
-    assert.are.equal(0, d.calls)
-  end)
-
-  it("of a forger holds back nothing that is proven", function()
-    -- a forged event of an invoice that a poll, whose word counts, brings news of
-    rule("a", fails_on(1), { pattern = "apply:*", trust = "api" })
-    d.answer = missing
-    said(1)
-    d:work()
-    d.answer = function(request)
-      local body = '{"2":' .. item(2, "Invoice was edited: ?", 200) .. "}"
-      if request.url:find "invoices/" then body = '{"id":200,"currency":"EUR","items":[]}' end
-      return { status = 200, headers = { ["content-type"] = "application/json" }, body = body }
-    end
-    assert.are.equal(1, d.app:poll "apply")
-    assert.are.equal(1, d:work())
-    assert.are.equal("a 2", took())
-  end)
-
-  it("that the API denies holds nothing back, is asked for again, and becomes a dead letter",
-    function()
-      rule("a", nil, { pattern = "apply:*", trust = "api" })
-      d.answer = missing
-      said(1)
-      said(2)
-      d:work()
-      assert.are.equal(1, d.calls) -- for both
-      for _ = 1, 10 do
-        d.now = d.now + 3600
-        d:work()
-      end
-      assert.are.equal(6, d.calls)
-      assert.are.equal("", took())
-      local found = d.app.store:show "apply:1"
-      assert.are.equal("dead", found.state)
-      assert.are.equal(6, found.marks.a.attempts)
-      assert.is_truthy(found.marks.a.message:find "not_found")
-    end)
-
-  it("that the API denies is asked for together, however many there are", function()
-    local turn = 0
-    d = desk.new { random = function()
-      turn = (turn + 7) % 10
-      return turn / 10
-    end }
-    rule("a", nil, { pattern = "apply:*", trust = "api" })
-    d.answer = missing
-    for id = 1, 30 do said(id) end
-    for _ = 1, 1200 do
-      d:work()
-      d.now = d.now + 0.25
-    end
-    assert.are.equal(30, d.app.store:stats().dead)
-    assert.is_true(d.calls <= 30, d.calls) -- not 30 times 6
-  end)
-
-  it("runs in its order although the API lags behind", function()
-    rule("a", nil, { pattern = "apply:*", trust = "api" })
-    d.answer = missing
-    said(1)
-    d:work()
-    d.answer = nil
-    said(2)
-    d:work()
-    assert.are.equal("a 1, a 2", took())
-  end)
-
-  it("runs in its order although the API fails in between", function()
-    rule("a", nil, { pattern = "apply:*", trust = "api" })
-    for id = 1, 3 do said(id) end
-    local calls = 0
-    d.answer = function(request)
-      calls = calls + 1
-      if calls % 3 ~= 2 then return down() end
-      return { status = 200, headers = { ["content-type"] = "application/json" },
-        body = ('{"id":%s,"currency":"EUR","items":[]}'):format(request.url:match "%d+$") }
-    end
-    for _ = 1, 40 do
-      d:work()
-      d.now = d.now + 5
-    end
-    assert.are.equal("a 1, a 2, a 3", took())
-  end)
-
-  it("that was confirmed holds back later events, as any other does", function()
-    rule("a", function(event) return event.id:find "1$" and event.attempt < 3 end,
-      { pattern = "apply:*", trust = "api" })
-    said(1)
-    d:work()
-    said(2)
-    d:work()
-    assert.are.equal("a 1", took())
-    d.now = d.now + 5
-    d:work()
-    d.now = d.now + 10
-    d:work()
-    assert.are.equal("a 1, a 1, a 2", took())
-  end)
-
-  it("holds nothing back where a rule believes it, not even in its invoice's lane", function()
-    rule("plain", fails_on(1))
-    rule("proven", nil, { pattern = "apply:*", trust = "api" })
-    said(1)
-    said(2)
-    d:work()
-    assert.are.equal("plain 1, proven 1, plain 2, proven 2", took())
-    assert.are.equal("done", d.app.store:show("apply:2").state)
-  end)
-
-  it("never runs at the same time as another event of its invoice once it is confirmed", function()
-    local inside
-    rule("a", function(event)
-      -- while this one runs, another worker looks, with news that has just come
-      if event.id == "apply:1" then
-        said(2)
-        inside = d.app:work()
-        assert.are.equal(0, d.app.store:stats().due)
-      end
-    end, { pattern = "apply:*", trust = "api" })
-    said(1)
-    d:work()
-    assert.are.equal(0, inside)
-    assert.are.equal("a 1, a 2", took())
-    assert.are.equal("200 ?200", names_of_lanes())
-  end)
-
-  it("of a deletion is confirmed by absence, and denied by presence", function()
-    rule("a", nil, { pattern = "apply:*", trust = "api" })
-    d:apply(item(1, "Invoice was deleted: ?", 200))
-    d:work()
-    assert.are.equal("", took())
-    assert.is_truthy(d.app.store:show("apply:1").marks.a.message
-      :find("the API still has the invoice", 1, true))
-    d.answer = missing
-    d.now = d.now + 60
-    d:work()
-    assert.are.equal("a 1", took())
-    assert.are.equal("200 ?200", names_of_lanes())
-  end)
-
-  it("of a deletion is not confirmed where the path that is asked is a guess", function()
-    local billhook = require "billhook"
-    local fake = require "billhook.transport.fake"
-    d = desk.new { accounts = { class = billhook.dreamclass { tenant = "my-class", api_key = "k",
-      attempts = 1, webhook = { secret = desk.SECRET },
-      transport = fake.new(function() return missing() end) } } }
-    rule("a", nil, { pattern = "class:*", trust = "api" })
-    d:school({ type = "INVOICE_DELETED" }, "class")
-    for _ = 1, 10 do
-      d:work()
-      d.now = d.now + 3600
-    end
-    assert.are.equal("", took())
-    local event = d.app.store:show("class:" .. desk.uuid(1))
-    assert.are.equal("dead", event.state)
-    assert.are.equal(6, event.marks.a.attempts)
-    assert.is_truthy(event.marks.a.message:find("no document shows that of 'invoices.get', "
-      .. "so give it in the option 'paths'", 1, true))
-  end)
-
-  it("of a creation that was none does not take its place", function()
-    rule("a", nil, { pattern = "apply:invoice.created", trust = "api" })
-    d.answer = missing
-    d:apply(item(1, nil, 200))
-    for _ = 1, 10 do
-      d:work()
-      d.now = d.now + 3600
-    end
-    assert.are.equal("dead", d.app.store:show("apply:1").state)
-    d.answer = nil
-    d:apply(item(2, nil, 200))
-    d:work()
-    assert.are.equal("a 2", took())
-  end)
-
-  it("that names what can be no invoice is given up at once", function()
-    rule("a", nil, { pattern = "class:*", trust = "api" })
-    d:school({ data = '{"id":"no / id"}' }, "class")
-    d:work()
-    assert.are.equal("", took())
-    assert.are.equal(0, d.calls)
-  end)
-
-  it("of a contested event is confirmed as well", function()
-    rule "a"
-    d:school({ data = '{"id":16,"amount":1}' }, "class")
-    d:school({ data = '{"id":16,"amount":2}' }, "class")
-    d:work()
-    assert.are.equal("a 1", took())
-    assert.are.equal("16 ?16", names_of_lanes())
-  end)
-
-  for _, order in ipairs { "first", "last" } do
-    it(("that makes other news of an id costs nobody the true news, come it %s"):format(order),
-      function()
-        local seen = {}
-        d.app:on("class:*", function(event)
-          seen[#seen + 1] = ("%s %s %s"):format(event.type, event.invoice_id, event.trust)
-        end)
-        -- the API knows 16 only: 99 is what a stranger has put there
-        d.answer = function(request)
-          if not request.url:find "/16$" then return missing() end
-          return { status = 200, headers = { ["content-type"] = "application/json" },
-            body = '{"id":16,"amount":300}' }
-        end
-        local function forged() d:school({ type = "INVOICE_UPDATED", invoice = 99 }, "class") end
-        if order == "first" then forged() end
-        d:school({ invoice = 16 }, "class")
-        if order == "last" then forged() end
-        for _ = 1, 10 do
-          d:work()
-          forged()
-          d:school({ invoice = 16 }, "class")
-          d.now = d.now + 60
-        end
-        assert.are.same({ "invoice.created 16 api" }, seen)
-        local states, id, other = d:states(), "class:" .. desk.uuid(1), nil
-        for one in pairs(states) do if one ~= id then other = one end end
-        assert.are.same({ order == "first" and "dead" or "done",
-          order == "first" and "done" or "dead" }, { states[id], states[other] })
-      end)
-  end
 end)
 
 -- --- rules that end their process ------------------------------------------------------
@@ -709,8 +425,7 @@ describe("a run that ends its process", function()
   local function dying()
     store = d.app:open()
     local claim = store.claim
-    real = { claim = claim, done = store.done, retry = store.retry, dead = store.dead,
-      release = store.release }
+    real = { claim = claim, mark = store.mark, release = store.release }
     function store:claim(want)
       want.owner = GONE
       return claim(self, want)
@@ -722,20 +437,22 @@ describe("a run that ends its process", function()
 
   local function dies(event)
     if crash[event.id:match "%d$"] then
-      store.done = function() error "gone" end
-      store.retry, store.dead, store.release = store.done, store.done, store.done
+      store.mark = function() error "gone" end
+      store.release = store.mark
     end
   end
 
   it("counts, and is repeated", function()
     rule("a", dies)
-    d:tickets { id = 1 }
+    d:school { id = 1 }
     crash = { ["1"] = true }
     assert.is_false(dying())
     crash = {}
+    d:work() -- finds it lost
+    d.now = d.now + 1
     assert.are.equal(1, d:work())
     assert.are.equal("a 1, a 1", took())
-    local mark = d.app.store:show("tickets:" .. desk.uuid(1)).marks.a
+    local mark = show(1).marks.a
     assert.are.same({ "done", 2 }, { mark.state, mark.attempts })
   end)
 
@@ -744,17 +461,17 @@ describe("a run that ends its process", function()
     d = desk.new { attempts = 5 }
     d.app:on_dead(function(event, why) told[#told + 1] = event.id .. " " .. tostring(why) end)
     rule("a", dies)
-    d:tickets { id = 1 }
+    d:school { id = 1 }
     crash = { ["1"] = true }
     for _ = 1, 12 do
       dying()
       d.now = d.now + 3600
     end
     assert.are.equal("a 1, a 1, a 1, a 1, a 1", took())
-    local found = d.app.store:show("tickets:" .. desk.uuid(1))
+    local found = show(1)
     assert.are.same({ "dead", 5 }, { found.state, found.marks.a.attempts })
     assert.are.equal(1, #told)
-    assert.is_truthy(told[1]:find "its process ended")
+    assert.is_truthy(told[1]:find "the process that ran this rule ended")
   end)
 
   it("is not told of again where the telling ends the process", function()
@@ -765,42 +482,43 @@ describe("a run that ends its process", function()
       dies(event)
     end)
     rule("a", function() return true end)
-    d:tickets { id = 1 }
+    d:school { id = 1 }
     crash = { ["1"] = true }
-    for _ = 1, 5 do dying() end
+    for _ = 1, 5 do
+      dying()
+      d.now = d.now + 1
+    end
     assert.are.equal(2, told) -- by the run that failed, and by who found it dead
     assert.are.equal("a 1", took())
-    assert.are.equal("dead", d.app.store:show("tickets:" .. desk.uuid(1)).state)
+    assert.are.equal("dead", show(1).state)
     d:apply "[7]"
     told = 0
-    local id = d.app.store:list({ account = "apply" })[1].id
-    crash = { [id:match "%d$" or "x"] = true }
     d.app.dead_handlers[1] = function()
       told = told + 1
-      store.done = function() error "gone" end
-      store.retry, store.dead, store.release = store.done, store.done, store.done
+      store.mark = function() error "gone" end
+      store.release = store.mark
     end
-    for _ = 1, 3 do dying() end
+    for _ = 1, 3 do
+      dying()
+      d.now = d.now + 1
+    end
     assert.are.equal(1, told)
-    assert.are.equal(0, #d.app.store:list { state = "pending" })
+    assert.are.equal(0, #d.app.store:events { state = "pending" })
   end)
 
   it("comes behind the others, and lets the rest of its lane go on", function()
     rule("a", dies)
     rule "b"
-    d:tickets { id = 1, invoice = "616d7cf38fedff37e4492161" }
+    d:school { id = 1, invoice = 1 }
     crash = { ["1"] = true }
     dying()
-    d:tickets { id = 2, invoice = "616d7cf38fedff37e4492162" }
-    for _ = 1, 2 do dying() end
-    assert.are.equal("a 1, a 2, b 2, a 1, a 1", took())
-    d.now = d.now + 1
-    dying()
-    assert.are.equal("a 1", took())
-    -- from now on it waits longer and longer
-    d.now = d.now + 1
-    dying()
-    assert.are.equal("b 1", took())
+    d:school { id = 2, invoice = 2 }
+    for _ = 1, 9 do -- each finds what is lost, and a millisecond later it is due
+      dying()
+      d.now = d.now + 0.001
+    end
+    -- three times at once, from then on it waits longer and longer
+    assert.are.equal("a 1, a 2, b 2, a 1, a 1, a 1, b 1", took())
     crash = {}
     d.now = d.now + 5
     d:work()
@@ -809,10 +527,9 @@ describe("a run that ends its process", function()
 
   it("costs no commit of its own", function()
     rule "a"
-    rule("b", nil, { pattern = "tickets:invoice.created" })
-    for i = 1, 20 do
-      d:tickets { id = i, invoice = ("616d7cf38fedff37e44921%02d"):format(i) }
-    end
+    rule("b", nil, { pattern = "school:invoice.created" })
+    d:work()
+    for i = 1, 20 do d:school { id = i, invoice = i } end
     local commits, db = 0, d.app:open().db
     local query = db.query
     d.app.store.db = setmetatable({ query = function(_, text, ...)
@@ -822,8 +539,8 @@ describe("a run that ends its process", function()
       return function(_, ...) return db[name](db, ...) end
     end })
     assert.are.equal(40, d.app:work { limit = 64 })
-    -- and 3 claims, with their releases; then counts are handed over, and a day is noted
-    assert.are.equal(40 + 2 * 3 + 2, commits)
+    -- and 3 claims, with their releases; one more claim finds nothing; and all are routed in one
+    assert.are.equal(40 + 2 * 3 + 1 + 1, commits)
   end)
 end)
 
@@ -845,13 +562,82 @@ describe("a store that fails in between", function()
     rule "a"
     d:school()
     local store = d.app.store
-    local done = store.done
-    store.done = function() return nil, errors.new { kind = "store", message = "disk full" } end
+    local mark = store.mark
+    store.mark = function() return nil, errors.new { kind = "store", message = "disk full" } end
     assert.are.equal(1, d.app:work())
     assert.are.equal("store: disk full", d:logged("not_marked")[1].fields.message)
-    store.done = done
+    store.mark = mark
+    d:work()
+    d.now = d.now + 1
     assert.are.equal(1, d:work()) -- without waiting for the lease to end
     assert.are.equal("a 1, a 1", took())
     assert.are.equal("done", show(1).state)
+  end)
+end)
+
+describe("a round of work", function()
+  it("leaves alone what belongs to an account that is not here, and says so once", function()
+    d:school()
+    d:apply(desk.item(1, "Offer was edited: ?"))
+    d:news(5)
+    d:put(6)
+    local other = require("billhook").app { inbox = "memory:", clock = d.options.clock,
+      random = d.options.random, log = d.options.log,
+      accounts = { school = d.app.accounts.school } }
+    local ran = 0
+    other:on("*", function() ran = ran + 1 end)
+    other:use_store(d.app:open())
+    for _ = 1, 3 do assert(other:work()) end
+    assert.are.equal(1, ran)
+    assert.are.equal(1, #d:logged "unknown_account")
+    assert.are.equal("apply", d:logged("unknown_account")[1].fields.account)
+    assert.are.same({ "pending", "pending" }, d:deliveries "apply")
+    assert.are.equal(0, d.calls)
+  end)
+
+  it("reads an invoice once, however many rules want it", function()
+    for i = 1, 4 do rule("r" .. i, nil, { pattern = "apply:*", trust = "api" }) end
+    d:put(1)
+    d:settled()
+    d.api.apply["1"].items[1].price = "30.00"
+    d:news(1)
+    assert.are.equal(4, d:work())
+    assert.are.equal(1, d.calls)
+  end)
+
+  it("goes on with other accounts' rules while one cannot be read", function()
+    rule "a"
+    d.answer = function(_, account) return account == "apply" and { status = 503 } or nil end
+    d:news(1)
+    d:school { id = 3 }
+    assert.are.equal(1, d:work())
+    assert.are.equal("a 3", took())
+  end)
+
+  it("takes no claim while the quota has no room, and counts no attempt", function()
+    d = desk.new { clients = { apply = { quota = 3 } } }
+    d:listen "apply:*"
+    for id = 1, 8 do
+      d:put(id)
+      d:news(id)
+    end
+    local claims, store = 0, d.app:open()
+    local claim = store.claim
+    function store:claim(want)
+      if want.kind == "check" then claims = claims + 1 end
+      return claim(self, want)
+    end
+    d:work()
+    assert.are.equal(3, d.calls)
+    local before = claims
+    d:pass(55, 5)
+    assert.are.equal(3, d.calls)
+    assert.are.equal(before, claims)
+    assert.are.equal(0, store:stats().leased)
+    for id = 1, 8 do assert.are.equal(0, d:row(id).faults) end
+    d:pass(130, 5)
+    assert.are.equal(8, #d.seen)
+    assert.are.equal(0, #d:logged "check_failed")
+    assert.are.equal(0, #d:logged "account_paused")
   end)
 end)

@@ -198,7 +198,7 @@ describe("the worker transport", function()
 
   it("lets the thread go soon when nobody wants the rest", function()
     start { vms = 3, init = [[
-      require("billhook.host.gate").configure { vms = 3 } -- one for calls
+      require("billhook.shared.gate").configure { vms = 3 } -- one for calls
       require("billhook.transport.spool").SIZE = 1048576
     ]] }
     for _, how in ipairs { "closed", "exit", "forgotten" } do
@@ -218,7 +218,7 @@ describe("the worker transport", function()
 
   it("looks for streams that were dropped where there is no room for another", function()
     start { vms = 3, init = [[
-      require("billhook.host.gate").configure { vms = 3 } -- one stream
+      require("billhook.shared.gate").configure { vms = 3 } -- one stream
       require("billhook.transport.spool").SIZE = 65536
       collectgarbage "stop"
     ]] }
@@ -233,7 +233,7 @@ describe("the worker transport", function()
 
   it("keeps VMs for the calls that are made between a stream's elements", function()
     start { vms = 4, init = [[
-      require("billhook.host.gate").configure { vms = 4 } -- two for calls
+      require("billhook.shared.gate").configure { vms = 4 } -- two for calls
       require("billhook.transport.spool").SIZE = 65536
     ]] }
     local streams = {}

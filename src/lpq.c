@@ -7,6 +7,8 @@
 **   db:query(sql, ...)   rows, and how many it has changed; one statement, a
 **                        value a parameter
 **   db:lost()            has the server closed the connection meanwhile?
+**   db:within([ms])      all that follows has to be answered by then,
+**                        together; nil: each in its own time
 **   db:close()
 **
 ** A row is a table by column name, with NULL as absence. Integers stay
@@ -108,6 +110,11 @@ static int l_close(lua_State *L) {
 static int l_lost(lua_State *L) {
   lua_pushboolean(L, pq_lost(check(L)));
   return 1;
+}
+
+static int l_within(lua_State *L) {
+  pq_within(check(L), (int)luaL_optnumber(L, 2, 0));
+  return 0;
 }
 
 static int l_tostring(lua_State *L) {
@@ -367,6 +374,7 @@ static int l_exec(lua_State *L) {
 
 static const luaL_Reg methods[] = {
     {"exec", l_exec},           {"query", l_query}, {"lost", l_lost},
+    {"within", l_within},
     {"close", l_close},         {"__gc", l_close},  {"__close", l_close},
     {"__tostring", l_tostring}, {NULL, NULL},
 };

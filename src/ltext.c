@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "head.h"
+#include "say.h"
 #include "sign.h"
 #include "text.h"
 
@@ -93,6 +94,14 @@ static int l_random(lua_State *L) {
   return 1;
 }
 
+/* say(line): to stderr at once, or not at all: then false */
+static int l_say(lua_State *L) {
+  slice s = checkslice(L, 1);
+  luaL_argcheck(L, s.n <= SAY_MOST, 1, "longer than 4096 bytes");
+  lua_pushboolean(L, say_now(2, s.p, s.n));
+  return 1;
+}
+
 static int pushclock(lua_State *L, clockid_t clock) {
   struct timespec t;
   clock_gettime(clock, &t);
@@ -156,6 +165,7 @@ static const luaL_Reg functions[] = {
     {"retry_after", l_retry_after},
     {"datetime", l_datetime},
     {"iso", l_iso},
+    {"say", l_say},
     {NULL, NULL},
 };
 

@@ -218,6 +218,15 @@ static double clock_now(void) {
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+static int isfalse(lua_State *L, int i, int word) {
+  int is;
+  if (lua_isnoneornil(L, i)) return 0;
+  getoption(L, i, word);
+  is = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return is;
+}
+
 /* [tenant]: it may come from a metamethod, and then is nowhere else */
 static void getoptions(lua_State *L, int i, verify_request *r) {
   r->tolerance = -1;
@@ -230,9 +239,7 @@ static void getoptions(lua_State *L, int i, verify_request *r) {
     r->tenant = toslice(L, -1);
     if (r->tenant.p == NULL && !lua_isnil(L, -1))
       luaL_error(L, "tenant is not a string");
-    getoption(L, i, W_digest);
-    r->undigested = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
-    lua_pop(L, 1);
+    r->undigested = isfalse(L, i, W_digest);
   }
   if (r->now < 0) r->now = clock_now();
 }
@@ -258,14 +265,14 @@ static void setbad(lua_State *L, const verify_event *e) {
   lua_rawset(L, -3);
 }
 
-static void pushevent(lua_State *L, const verify_event *e) {
+static void pushevent(lua_State *L, const verify_event *e, int dataless) {
   slice digest = {e->digest[0] != 0 ? e->digest : NULL, sizeof e->digest};
   lua_createtable(L, 0, 8); /* [event] */
   setslice(L, W_id, e->id);
   setslice(L, W_native, e->native);
   setslice(L, W_invoice, e->invoice);
   setslice(L, W_attempt_id, e->attempt);
-  setslice(L, W_data, e->data);
+  if (!dataless) setslice(L, W_data, e->data);
   setslice(L, W_digest, digest);
   setbad(L, e);
   pushword(L, W_live);
@@ -283,12 +290,12 @@ static int trust_of(verify_vendor vendor) {
 }
 
 static void pushevents(lua_State *L, verify_keys *k, verify_work *work,
-                       uint32_t n) {
+                       uint32_t n, int dataless) {
   verify_event e;
   int i, more;
   lua_createtable(L, (int)n, 0); /* [events] */
   for (i = 1; (more = verify_next(k, work, &e)) > 0; i++) {
-    pushevent(L, &e);
+    pushevent(L, &e, dataless);
     lua_rawseti(L, -2, i);
   }
   if (more < 0) luaL_error(L, "not enough memory");
@@ -308,8 +315,8 @@ static int pushdelivery(lua_State *L, verify_keys *k, verify_work *work,
   lua_rawset(L, -3);
   setslice(L, W_tenant, a->tenant);
   pushword(L, W_events);
-  pushevents(L, k, work, a->events); /* [delivery word events] */
-  lua_rawset(L, -3);
+  pushevents(L, k, work, a->events, isfalse(L, 5, W_data));
+  lua_rawset(L, -3); /* [delivery] */
   return 1;
 }
 
@@ -335,13 +342,15 @@ static int answer(lua_State *L, verify_keys *k, verify_work *work,
   return pushdelivery(L, k, work, r, &a);
 }
 
-/* (vendor, headers, body, keys, options) */
+/* (vendor, headers, body, keys, options): with `digest` or `data` false its
+** events have none */
 static int l_check(lua_State *L) {
   verify_request r;
   verify_work *work;
   keys *k = NULL;
   int n;
   memset(&r, 0, sizeof r);
+  lua_settop(L, 5);
   r.vendor = checkvendor(L, 1);
   r.body.p = luaL_checklstring(L, 3, &r.body.n);
   if (!lua_isnoneornil(L, 4)) k = checkkeys(L, 4);
@@ -390,7 +399,7 @@ static int l_items(lua_State *L) {
   k = newkeys(L);
   code = verify_items(&k->keys, &k->work, &r, &a);
   if (code != VERIFY_OK) return pushrefusal(L, code, &a);
-  pushevents(L, &k->keys, &k->work, a.events);
+  pushevents(L, &k->keys, &k->work, a.events, 0);
   return 1;
 }
 

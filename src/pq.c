@@ -124,6 +124,7 @@ static int copies(const PGresult *answer) {
 ** that is an error. */
 static int finish(pq_database *d, int sent) {
   int64_t till = now() + d->timeout;
+  if (d->till != 0 && d->till < till) till = d->till;
   pq_forget(d);
   d->code = NULL;
   while (sent) {
@@ -192,6 +193,10 @@ int pq_open(pq_database *d, const char *url, int timeout) {
     return failed(d, "PG_FEATURE_NOT_SUPPORTED",
                   "PostgreSQL 10 or a newer one is needed");
   return PQsetnonblocking(d->conn, 1) == 0;
+}
+
+void pq_within(pq_database *d, int ms) {
+  d->till = ms > 0 ? now() + ms : 0;
 }
 
 int pq_usable(pq_database *d) {

@@ -11,6 +11,7 @@
 #define BILLHOOK_PQ_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #if __has_include(<libpq-fe.h>)
 #include <libpq-fe.h>
@@ -35,6 +36,7 @@ typedef struct pq_database {
   PGresult *answer;
   pid_t opener;
   int closed, timeout;
+  int64_t till;           /* of all that follows; 0: no such time */
   unsigned number;        /* of the last name */
   const char *code, *why; /* what the answer cannot say */
   pq_statement kept[PQ_SLOTS + 1]; /* the last one has no name */
@@ -51,6 +53,10 @@ typedef struct pq_values {
 int pq_open(pq_database *d, const char *url, int timeout);
 int pq_run(pq_database *d, const pq_statement *s, const pq_values *v);
 int pq_exec(pq_database *d, const char *sql);
+
+/* All that follows has to be answered within so many ms from now; 0: as long
+** as each may take. */
+void pq_within(pq_database *d, int ms);
 
 /* The statement for this text, kept in one of two slots; in a transaction that
 ** has failed, which can give none up, until the next one. NULL: a failure. */

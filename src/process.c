@@ -19,6 +19,8 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -409,63 +411,25 @@ static int l_wait(lua_State *L) {
 
 /* }{=== a log that nobody waits for ====================================== */
 
-#define PIPE_ROOM 1048576
-
-/* the child, deaf to signals; it ends when nobody can write to it any more */
-static void relay_main(int in, int out, size_t room) {
-  int target;
-  signal(SIGPIPE, SIG_IGN);
-  setpgid(0, 0);
-  prctl(PR_SET_NAME, "billhook-log");
-  target = fcntl(out, F_DUPFD, 10);
-  dup2(in, 0); /* and nothing else of ours stays open */
-  dup2(target, 1);
-  dup2(target, 2);
-  close_range(3, ~0U, 0);
-  _exit(relay_run(0, 1, room) == 0 ? 0 : 1);
-}
-
 /*
-** divert(room) -> pid, fd | nil, message: what we and our children write to
-** stderr from now on goes to a process that hands it on (process.h). The fd
-** is stderr as it was.
+** unblock_stderr(): what we, and children that are started from now on, write
+** to stderr is taken at once or lost: nobody waits for who reads a log. A pipe
+** and a terminal are opened anew, for the flag would be the shell's as well.
+** Where that is not allowed, stderr stays what it is.
 */
-static int l_divert(lua_State *L) {
-  size_t room = (size_t)luaL_checkinteger(L, 1);
-  int ends[2], before;
-  sigset_t all, mask;
-  pid_t pid;
-  luaL_argcheck(L, room >= 4096 && room < 1 << 30, 1, "4096 bytes or more");
-  before = fcntl(2, F_DUPFD_CLOEXEC, 3);
-  if (before < 0) return process_fault(L, "stderr", errno);
-  if (pipe2(ends, O_CLOEXEC) != 0) {
-    close(before);
-    return process_fault(L, "pipe", errno);
-  }
-  fcntl(ends[1], F_SETPIPE_SZ, PIPE_ROOM); /* where we may */
-  sigfillset(&all);
-  sigprocmask(SIG_BLOCK, &all, &mask);
-  pid = fork();
-  if (pid == 0) relay_main(ends[0], before, room);
-  sigprocmask(SIG_SETMASK, &mask, NULL);
-  if (pid > 0) dup2(ends[1], 2);
-  close(ends[0]);
-  close(ends[1]);
-  if (pid > 0) {
-    lua_pushinteger(L, pid);
-    lua_pushinteger(L, before);
-    return 2;
-  }
-  close(before);
-  return process_fault(L, "fork", errno);
-}
-
-/* restore(fd): stderr is again what it was before divert gave this */
-static int l_restore(lua_State *L) {
-  int fd = (int)luaL_checkinteger(L, 1);
-  luaL_argcheck(L, fd > 2, 1, "what divert gave");
-  if (dup2(fd, 2) < 0) return process_fault(L, "stderr", errno);
-  return process_done(L, "stderr", close(fd));
+static int l_unblock_stderr(lua_State *L) {
+  struct stat s;
+  int again;
+  (void)L;
+  if (fstat(2, &s) != 0) return 0;
+  if (S_ISSOCK(s.st_mode)) fcntl(2, F_SETFL, fcntl(2, F_GETFL) | O_NONBLOCK);
+  if (!S_ISFIFO(s.st_mode) && !S_ISCHR(s.st_mode)) return 0;
+  again = open("/proc/self/fd/2",
+               O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  if (again < 0) return 0;
+  dup2(again, 2);
+  close(again);
+  return 0;
 }
 
 /* }======================================================================= */
@@ -474,8 +438,8 @@ static const luaL_Reg functions[] = {
     {"signals", l_signals}, {"caught", l_caught},
     {"sleep", l_sleep},     {"monotonic", l_monotonic},
     {"kill", l_kill},       {"spawn", l_spawn},
-    {"wait", l_wait},       {"divert", l_divert},
-    {"restore", l_restore}, {NULL, NULL}};
+    {"wait", l_wait},       {"unblock_stderr", l_unblock_stderr},
+    {NULL, NULL}};
 
 /* where stderr is closed, the next file to be opened would be taken for it */
 static void fill_standard_files(void) {

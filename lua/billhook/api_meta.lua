@@ -87,6 +87,8 @@
 ---@field on_response fun(event: table)?
 ---@field webhook billhook.WebhookOptions?
 ---@field test_events boolean? run rules for test events (false)
+---@field read_back boolean? false: an app never asks this account's API what is true (true)
+---@field watch string[]? members whose change is an event, too: "reminded", "serie.name"
 
 ---@class billhook.DreamClassOptions: billhook.ClientOptions
 ---@field tenant string?

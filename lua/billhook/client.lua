@@ -22,6 +22,8 @@
 --   webhook          what verifies this account's webhooks: { secret, basic, authorization,
 --                    tolerance, limit }
 --   test_events      false   run rules for events that are marked as tests
+--   read_back        true    false: an app never asks this account's API what is true
+--   watch            names of members whose change is an event, too: { "reminded" }
 --
 -- One call may have its own timeout, connect_timeout, attempts, limit, and
 --
@@ -37,6 +39,7 @@ local operations = require "billhook.call.operations"
 local perform = require "billhook.call.perform"
 local plans = require "billhook.call.plan"
 local private = require "billhook.private"
+local recovery = require "billhook.outcome.recover"
 local resource = require "billhook.call.resource"
 local states_of = require "billhook.call.state"
 
@@ -156,7 +159,7 @@ end
 
 -- What may be seen of the options: no credential, nothing that holds one.
 local shown = { "timeout", "connect_timeout", "settle_timeout", "attempts", "limit", "allow_http",
-  "ca_file", "tenant", "test_events" }
+  "ca_file", "tenant", "school_code", "test_events", "read_back" }
 
 --- Has a client keep its quota and its intents in an inbox, which `open` gives (or nil and an
 -- error). Whatever else stands in an app's accounts is left alone.
@@ -187,7 +190,7 @@ end
 function M.recover(self, report)
   local state = state_of(self)
   if state and not state.cannot and state.open_shared then
-    return require("billhook.outcome.recover").run(state, report)
+    return recovery.run(state, report)
   end
 end
 
@@ -202,6 +205,7 @@ function M.new(name, given, level)
   local self = resource.all(state)
   self.vendor, self.webhook = name, webhook
   self.test_events = state.options.test_events
+  self.read_back, self.watch = state.options.read_back, state.options.watch
   self.options = { base_url = not state.cannot and state.base.url or nil }
   for _, option in ipairs(shown) do
     self.options[option] = state.options[option]

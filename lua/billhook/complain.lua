@@ -1,4 +1,5 @@
--- complain.lua: errors that last until a person does something, in an app's log: once a minute.
+-- complain.lua: lines of an app's log that would come too often: errors that last until a person
+-- does something, and what strangers can cause.
 
 local core = require "billhook.core"
 
@@ -27,6 +28,32 @@ function M.once(app, name, fields)
   told.by[key] = { at = now, more = 0 }
   app.log("error", name, fields)
   return true
+end
+
+local MOST = 10 -- lines a second
+
+---Says how many lines some() has kept back in a second that is over.
+---@param app table
+function M.rest(app)
+  local told = app.burst
+  if not told or core.text.monotonic() < told.till then return end
+  app.burst = nil
+  if told.more > 0 then app.log("warn", told.name .. "_more", { more = told.more }) end
+end
+
+---May one more of what strangers cause be logged? Ten a second; then a line a second that says
+---how many more there were.
+---@param app table
+---@param name string
+---@return boolean
+function M.some(app, name)
+  M.rest(app)
+  app.burst = app.burst or { till = core.text.monotonic() + 1, name = name, lines = 0, more = 0 }
+  local told = app.burst
+  told.lines = told.lines + 1
+  if told.lines <= MOST then return true end
+  told.more = told.more + 1
+  return false
 end
 
 return M

@@ -8,7 +8,7 @@
 
 ---@class billhook
 ---@field version string
----@field app fun(options: table): table accounts, rules, an inbox: see billhook.app
+---@field app fun(options: billhook.AppOptions): billhook.App accounts, rules, an inbox
 ---@field verify function one delivery checked: see billhook.delivery.webhook
 ---@field sign function and one made, for tests
 ---@field map function calls side by side: see billhook.call.map
@@ -17,7 +17,7 @@
 ---@field null userdata null where JSON has it in a list
 ---@field json table see billhook.json
 ---@field error table see billhook.error
-local M = { version = "0.1.0" }
+local M = {}
 
 -- Why a value is no decimal, for whoever wrote or typed it: people write "1,50" and "1 000.00".
 local function no_decimal(x, why)
@@ -59,6 +59,8 @@ local behind = {
   --- null where JSON has it in a list, and JSON itself: see billhook.json.
   null = function() return require("billhook.core").json.null end,
   json = function() return require "billhook.json" end,
+  --- The number of this version.
+  version = function() return require "billhook.version" end,
   --- What a failure looks like: see billhook.error.
   error = function() return require "billhook.error" end,
 }
@@ -106,8 +108,7 @@ end
 ---@param vendor "dreamapply"|"dreamclass"|"betterez"
 ---@return { name: string, method: string, path: string, params: table[], safe: boolean }[]
 function M.calls(vendor)
-  local known = pcall(require, "billhook.vendor." .. tostring(vendor))
-  if not known then
+  if not require("billhook.vendor")[vendor] then
     error(("unknown vendor '%s'"):format(tostring(vendor)), 2)
   end
   return require("billhook.core").call.list(vendor)

@@ -105,7 +105,7 @@ end
 
 -- --- DreamClass --------------------------------------------------------------------------------
 
-local dreamclass = { currency = never "a currency", paid = never "what was paid" }
+local dreamclass = { currency = never "a currency" }
 
 function dreamclass.number(invoice)
   return text(invoice.invoiceRefId, "invoiceRefId")
@@ -115,6 +115,26 @@ end
 function dreamclass.total(invoice)
   local total = amount(invoice.amount, "amount")
   return total:round(math.max(2, total:scale()))
+end
+
+local VALID = 1 -- a payment's status
+
+-- The answers of the API tell what was paid; a webhook's data has neither member.
+function dreamclass.paid(invoice)
+  local said = invoice.paidAmount
+  if said ~= nil and said ~= core.json.null then
+    local paid = amount(said, "paidAmount")
+    return paid:round(math.max(2, paid:scale()))
+  end
+  local sum = decimal.new(0):round(2)
+  for id, payment in pairs(object(invoice.payments, "paidAmount and no payments")) do
+    local name = ("payments[%s]"):format(tostring(id))
+    local paid, status = amount(object(payment, name).amount, name .. ".amount"), payment.status
+    if status == nil or status == core.json.null or status == VALID then
+      sum = sum + paid
+    end
+  end
+  return sum
 end
 
 function dreamclass.due_date(invoice)

@@ -1,9 +1,13 @@
 -- log.lua: one line an event, key=value, to stderr.
 --
+-- Nobody waits for who reads it: a line that stderr does not take at once is dropped, and the next
+-- one that gets through says how many were (dropped=3).
+--
 -- An app's `log` option is fun(level, name, fields): level "info", "warn" or
 -- "error", name of what happened, fields flat. No field ever holds a secret or
 -- a body.
 
+local core = require "billhook.core"
 local err = require "billhook.error"
 
 local M = {}
@@ -120,8 +124,25 @@ function M.line(level, name, fields)
   return table.concat(parts, " ")
 end
 
+-- The time, to the millisecond.
+local function stamp()
+  local ms = math.floor(core.text.now() * 1000)
+  return ("%s.%03dZ"):format(core.text.iso(math.floor(ms / 1000)):sub(1, 19), ms % 1000)
+end
+
+-- With its beginning only, where all of it is too long.
+local function cut(text, limit)
+  return #text <= limit and text or M.text(text, limit - 3) .. "..."
+end
+
+local WHOLE = 4096 -- bytes that a pipe takes as a whole
+local dropped = 0 -- lines, since the last one that got through
+
+---An app's log where it names none.
 function M.default(level, name, fields)
-  io.stderr:write(M.line(level, name, fields) .. "\n")
+  local tail = (dropped > 0 and " dropped=" .. dropped or "") .. "\n"
+  local line = ("ts=%s %s"):format(stamp(), M.line(level, name, fields))
+  dropped = core.text.say(cut(line, WHOLE - #tail) .. tail) and 0 or dropped + 1
 end
 
 return M

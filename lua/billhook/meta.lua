@@ -130,6 +130,11 @@ function text.datetime(value) end
 ---@return string "2026-11-21T10:00:00+00:00"
 function text.iso(epoch) end
 
+---To stderr, where it takes it at once; false: it does not, and nothing has waited.
+---@param line string up to 4096 bytes
+---@return boolean
+function text.say(line) end
+
 ---@class billhook.decimal
 ---@operator add(billhook.decimal): billhook.decimal
 ---@operator sub(billhook.decimal): billhook.decimal

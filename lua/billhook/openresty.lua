@@ -18,6 +18,6 @@
 --     }
 --   }
 --
--- What nginx.conf needs besides is named in host/openresty.lua.
+-- What nginx.conf needs besides is named in nginx/receive.lua.
 
-return require "billhook.host.openresty"
+return require "billhook.nginx.receive"

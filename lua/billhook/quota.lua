@@ -1,51 +1,20 @@
---- How many requests a key may still send: a client's view of a window of slots (window.lua).
+--- How many requests a key may still send: a client's view of a window of slots (call/window.lua).
 --
--- The window is kept by a store, so that all who use the key share it. A store has one method:
+-- The window is a text, changed by one at a time (shared/init.lua), so that all who use the key
+-- share it. Its name has a digest of the key, for stores may be read by others. Which store it is
+-- in, is decided when a client first asks, in this order:
 --
---   store:slots(key, question)  -> an answer, or nil and an error object
---
--- Questions and answers are window.lua's, plain data; a key is a digest, for stores may be read by
--- others. There are three: `memory` below for one process, host/quota.lua for the workers of one
--- nginx, and every inbox (inbox/slots.lua) for several processes or machines. Which one a client
--- has is decided when it first asks, in this order:
---
---   the option { store = ... }: such a table, or the URL of an inbox
+--   the option { store = ... }: a table with update(), or the URL of an inbox
 --   the inbox of the app that the client is an account of, unless it is in memory
 --   in nginx, the dictionary: lua_shared_dict billhook 1m;
 --   the memory of the process
 
+local share = require "billhook.shared"
 local window = require "billhook.call.window"
 
 local M = { window = 60 }
 
--- --- memory ------------------------------------------------------------------------------------
-
-local memory = {}
-memory.__index = memory
-
---- A store for the clients of one process.
----@param clock fun(): number
----@param lines table? the windows that it is to go on with
-function M.memory(clock, lines)
-  return setmetatable({ clock = clock, lines = lines or {} }, memory)
-end
-
-function memory:slots(key, question)
-  self.lines[key] = self.lines[key] or window.new()
-  return window.answer(self.lines[key], self.clock(), question)
-end
-
--- Clients with the same key share one window. Those of another clock (tests) keep one of their own,
--- for times of two clocks can't be compared. Only the windows are kept here: a store knows its
--- clock, and so LuaJIT would keep both for ever.
-local by_clock = setmetatable({}, { __mode = "k" })
-
-local function in_process(clock)
-  by_clock[clock] = by_clock[clock] or {}
-  return M.memory(clock, by_clock[clock])
-end
-
--- --- one client's view -------------------------------------------------------------------------
+local KEEP = 86400 -- seconds after which a window that nobody asks for is dropped
 
 local quota = {}
 quota.__index = quota
@@ -68,19 +37,17 @@ end
 
 -- The store, or nil and an error.
 local function store_of(self)
-  local hosts = require "billhook.host.quota"
-  if type(self.given) == "string" then
-    return hosts.inbox(self.given)
-  elseif self.given then
-    return self.given
+  if self.given then
+    return share.of(self.given)
   end
+  local store, err
   if self.shared then
-    local store, err = self.shared()
-    if store or err then
-      return store, err
-    end
+    store, err = self.shared()
   end
-  return hosts.dictionary() or in_process(self.clock)
+  if store or err then
+    return store, err
+  end
+  return share.here(self.clock)
 end
 
 local function ask(self, store, question)
@@ -92,7 +59,14 @@ local function ask(self, store, question)
     end
   end
   question.limit, question.window = self.limit, self.window
-  local answer, err = store:slots(self.key, question)
+  local answer, err = store:update("quota " .. self.key, function(text, now)
+    local line = window.read(text)
+    local answer = window.answer(line, now, question)
+    if question.ask == "look" then
+      return nil, answer
+    end
+    return window.text(line), answer
+  end, KEEP)
   return answer, err, store
 end
 

@@ -48,14 +48,16 @@ void delivery_id(const delivery *d, int item, char id[64]) {
 }
 
 /* Of ten events six are about the sender's few busy invoices, three about
-** one of three events, and one about none. */
+** one of three events, and one about none. Of ADMISSIONS there are few
+** invoices in all: each has a state that can be asked for. */
 void delivery_invoice(const delivery *d, int item, char invoice[64]) {
   uint64_t n = d->number + (uint64_t)item, thread = n / 1000000000;
   uint64_t dice = delivery_mix(n) % 10, number = 0;
+  uint64_t all = d->account == ADMISSIONS ? DELIVERY_STATES : 10000000;
   if (dice < 6)
-    number = thread * 10000000 + delivery_mix(n * 31) % 6 + 1;
+    number = thread * all + delivery_mix(n * 31) % 6 + 1;
   else
-    number = thread * 10000000 + 100 + n % 1000000000 / 3;
+    number = thread * all + 10 + n % 1000000000 / 3 % (all - 10);
   if (dice == 9)
     snprintf(invoice, 64, "-");
   else if (d->account == TICKETS)

@@ -17,6 +17,12 @@
 #define DELIVERY_ITEMS 12    /* events of one delivery, at most */
 #define DELIVERY_ROOM  16384 /* bytes of a request */
 
+/* The states of ADMISSIONS' invoices: a file of 32-bit numbers by invoice,
+** which the sender counts up before it tells of a change, and the vendor's
+** API reads. 0: there is no such invoice. */
+#define DELIVERY_STATES 32 /* invoices of a sender's thread */
+#define DELIVERY_THREADS 32
+
 typedef enum delivery_account {
   TICKETS,   /* Betterez: signs time and body */
   SCHOOL,    /* DreamClass: signs the id, in the body */

@@ -37,11 +37,11 @@ local function postgresql()
     end,
     remove = function() server:remove() end,
     query = function(text)
-      local name = text:find("FROM events", 1, true) and "events" or "lanes"
-      return server:sql((text:gsub("FROM " .. name, "FROM billhook." .. name)))
+      return server:sql((text:gsub("FROM (%l+)", "FROM billhook.%1")))
     end,
-    -- a mark that the database does not take is made again by the same process
-    most = { same = true, away = { "^failed$", "^lane_lost$", "^not_%l+$", "^unhealthy$" } },
+    -- a mark that the database does not take is made again by the same process; of two workers one
+    -- may be first with what the other has looked at
+    most = { same = true, away = { "^failed$", "^lease_lost$", "^not_%l+$", "^unhealthy$" } },
   }
 end
 
@@ -91,7 +91,7 @@ end
 
 local function kill_on(show, lives)
   local began, next_crash = process.monotonic(), show.inbox_of.servers > 1 and 2 or math.huge
-  local sent = stage.lines(show.folder .. "/sent", " 2%d%d %d+ %d\n")
+  local sent = stage.lines(show.folder .. "/sent", stage.RUNS_ONCE)
   local run = stage.lines(show.folder .. "/runs", "e [^\n]+\n")
   local whole
   repeat
@@ -154,17 +154,21 @@ function M.play(show)
   show.inbox, show.rules, show.crashes = show.inbox_of.url, "spec/crash/rules.lua", 0
   show.query = show.inbox_of.query
   show.longest = 1.6
+  stage.vendor(show)
   local fine, why = xpcall(function()
     local all = act(show)
     local case = judge.gather(show.folder, show.query, show.inbox)
     case.folder = show.folder
     local most = show.inbox_of.most
     most.repeats = all + 4 * show.crashes
+    most.one = show.inbox_of.servers == 1
     judge.judge(case, function(one)
       return GONE[one.outcome] or one.outcome == "503" and show.inbox_of.servers > 1
     end, most, show.say)
     judge.tell(case)
   end, debug.traceback)
+  process.kill(show.vendor_pid, "KILL")
+  process.wait(show.vendor_pid)
   show.inbox_of.remove()
   if not fine then error(why, 0) end
 end

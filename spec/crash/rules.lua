@@ -2,13 +2,16 @@
 -- that tell afterwards when it was, by which process, and whether it came to
 -- its end:
 --
---   runs     a line where the rule "order" begins and ends: b|e event pid attempt
+--   runs     a line where the rule "order" begins and ends: b|e event pid attempt account invoice
+--            version state; the state as judge.lua finds it in what was sent
 --   ledger   a table with a row an event, written inside event:once
 --   log      what billhook has to complain about
 --
--- Where there is a vendor (CRASH_VENDOR), some events have an invoice created there.
+-- CRASH_VENDOR is the API; with CRASH_CREATE some events have an invoice created there.
 
 local billhook = require "billhook"
+
+local dice = require "dice" -- beside this file
 
 local folder = assert(os.getenv "CRASH_FOLDER")
 
@@ -48,19 +51,18 @@ local function book(id)
   return id
 end
 
-local vendor = os.getenv "CRASH_VENDOR"
-local apply = billhook.dreamapply {
-  base_url = vendor or "http://127.0.0.1:1", api_key = "none", quota = false,
-}
+local vendor = assert(os.getenv "CRASH_VENDOR")
+local apply = billhook.dreamapply { base_url = vendor .. "/made", api_key = "none", quota = false }
 
 local app = billhook.app {
   inbox = assert(os.getenv "CRASH_INBOX"),
   backoff = { base = 0.05, cap = 0.1 },
+  poll_every = 3,
   accounts = {
     tickets = billhook.betterez { webhook = { secret = "the private key" } },
     school = billhook.dreamclass { tenant = "my-school", webhook = { secret = "the private key" } },
-    -- only receives: what a client could have confirmed holds nothing back until it is
-    admissions = billhook.dreamapply { webhook = { authorization = "Bearer of the journal" } },
+    admissions = billhook.dreamapply { base_url = vendor, api_key = "none", quota = false,
+      webhook = { authorization = "Bearer of the journal" } },
     vendor = apply,
   },
   log = function(level, name, fields)
@@ -70,23 +72,34 @@ local app = billhook.app {
   end,
 }
 
+-- what the sender has counted up, or signed as the invoice's
+local function state_of(event)
+  if event.account == "admissions" and event.data then
+    return (event.data.items[1].price:gsub("%.00$", ""))
+  end
+  return event.data and event.data.number or "-"
+end
+
 app:on("*", { name = "order" }, function(event)
-  say("runs", "b", event.id, pid(), event.attempt)
-  if event.id:find "3$" then -- some take a while: a chance to be killed in
+  local line = table.concat({ event.id, pid(), event.attempt, event.account,
+    event.invoice_id or "-", event.version and ("%d"):format(event.version) or "-",
+    state_of(event) }, " ")
+  say("runs", "b", line)
+  if dice(event.id) % 10 == 3 then -- some take a while: a chance to be killed in
     local till = os.clock() + 0.003
     while os.clock() < till do end
   end
-  say("runs", "e", event.id, pid(), event.attempt)
+  say("runs", "e", line)
 end)
 
 -- of some events the first run fails
 app:on("*", { name = "ledger" }, function(event)
-  if event.attempt == 1 and event.id:find "77$" then error("on purpose", 0) end
+  if event.attempt == 1 and dice(event.id) == 77 then error("77 on purpose", 0) end
   event:once("book", function() return book(event.id) end)
 end)
 
 local function create(event)
-  local made, err = apply.invoices:create(tonumber(event.id:match "%d?%d?%d?%d?%d$"), {
+  local made, err = apply.invoices:create(dice(event.id) + 1, {
     currency = "EUR", items = { { item = "A matter", price = "1.00", qty = "1" } },
     smallprint = event.id,
   })
@@ -94,9 +107,11 @@ local function create(event)
   return made.id
 end
 
-if vendor then
+if os.getenv "CRASH_CREATE" then
   app:on("*", { name = "create" }, function(event)
-    if event.id:find "5$" then return event:once("create", function() return create(event) end) end
+    if dice(event.id) % 10 == 5 then
+      return event:once("create", function() return create(event) end)
+    end
   end)
 end
 

@@ -2,7 +2,7 @@
 ** sender.c - posts signed deliveries at full speed until it is told to stop,
 ** and writes down what became of each.
 **
-**   sender LOG SEED THREADS OPTIONS PORT...
+**   sender LOG STATES SEED THREADS OPTIONS PORT...
 **
 ** OPTIONS is "-" or letters: c: a connection for every request; e: every
 ** third request asks with "Expect: 100-continue" before it sends its body.
@@ -13,12 +13,14 @@
 **
 ** A line of the log is one event of one attempt (times in ns, monotonic):
 **
-**   account id invoice began ended outcome port fresh
+**   account id invoice began ended outcome port fresh state again
 **
 ** outcome: a status, or what came instead of one: "refused" (no connection),
 ** "closed" (before any byte of an answer), "torn" (in the middle of one),
 ** "forsaken" (told to go on, and then no answer), "silent" (none in time).
-** fresh: 1 where the connection was made for this request.
+** fresh: 1 where the connection was made for this request. state: of the
+** invoice, as the API gives it since before the delivery was sent (0: it has
+** none). again: 1 where it was sent before.
 */
 #define _GNU_SOURCE 1
 #include "delivery.h"
@@ -33,6 +35,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -43,6 +46,8 @@
 
 static volatile sig_atomic_t stopped, paused;
 
+static uint32_t *states; /* see delivery.h */
+
 static const char *const REFUSED = "refused", *const CLOSED = "closed",
                          *const TORN = "torn", *const FORSAKEN = "forsaken",
                          *const SILENT = "silent";
@@ -50,7 +55,7 @@ static const char *const REFUSED = "refused", *const CLOSED = "closed",
 typedef struct sender {
   pthread_t thread;
   int log, ports[PORTS], count, fds[PORTS];
-  int close, expect;
+  int close, expect, again;
   uint64_t dice, next;
   delivery ring[RING];
   size_t kept;
@@ -139,8 +144,16 @@ static const char *get_after(int fd, const char *body, size_t n, answer *a) {
   return fault == NULL ? NULL : FORSAKEN;
 }
 
+static uint32_t *state_of(const delivery *d, int item) {
+  char invoice[64];
+  delivery_invoice(d, item, invoice);
+  if (d->account != ADMISSIONS || invoice[0] == '-') return NULL;
+  return &states[strtoul(invoice, NULL, 10)];
+}
+
 static void note(sender *s, const delivery *d, uint64_t began, int status,
-                 const char *fault, int port, int fresh) {
+                 const char *fault, int port, int fresh,
+                 const uint32_t *told) {
   char lines[DELIVERY_ITEMS * 256];
   size_t n = 0;
   uint64_t ended = now();
@@ -150,10 +163,11 @@ static void note(sender *s, const delivery *d, uint64_t began, int status,
     delivery_invoice(d, i, invoice);
     snprintf(outcome, sizeof outcome, "%d", status);
     n += (size_t)snprintf(lines + n, sizeof lines - n,
-                          "%s %s %s %llu %llu %s %d %d\n",
+                          "%s %s %s %llu %llu %s %d %d %u %d\n",
                           delivery_accounts[d->account], id, invoice,
                           (unsigned long long)began, (unsigned long long)ended,
-                          fault != NULL ? fault : outcome, port, fresh);
+                          fault != NULL ? fault : outcome, port, fresh, told[i],
+                          s->again);
   }
   if (write(s->log, lines, n) != (ssize_t)n) abort();
 }
@@ -164,9 +178,14 @@ static int post(sender *s, const delivery *d) {
   answer a;
   size_t whole, head;
   uint64_t began = now();
+  uint32_t told[DELIVERY_ITEMS];
   const char *fault = REFUSED;
   int at = (int)roll(s, (uint64_t)s->count), fresh = s->fds[at] < 0, fd;
   int expect = s->expect && roll(s, 3) == 0;
+  for (int i = 0; i < d->items; i++) {
+    const uint32_t *state = state_of(d, i);
+    told[i] = state != NULL ? __atomic_load_n(state, __ATOMIC_SEQ_CST) : 0;
+  }
   if (fresh) s->fds[at] = dial(s->ports[at]);
   fd = s->fds[at];
   a.status = 0;
@@ -177,7 +196,8 @@ static int post(sender *s, const delivery *d) {
     fault =
         expect ? get_after(fd, request + head, whole - head, &a) : get(fd, &a);
   }
-  note(s, d, began, a.status, fault, s->ports[at], fresh);
+  note(s, d, began, a.status, fault, s->ports[at], fresh, told);
+  s->again = 1;
   if (fd >= 0 && (fault != NULL || a.last || s->close)) {
     close(fd);
     s->fds[at] = -1;
@@ -193,11 +213,17 @@ static delivery fresh_one(sender *s) {
     d.items = roll(s, 2) == 0 ? 1 : 1 + (int)roll(s, DELIVERY_ITEMS);
   s->next += (uint64_t)d.items;
   s->ring[s->kept++ % RING] = d;
+  s->again = 0;
+  for (int i = 0; i < d.items; i++) {
+    uint32_t *state = state_of(&d, i);
+    if (state != NULL) __atomic_add_fetch(state, 1, __ATOMIC_SEQ_CST);
+  }
   return d;
 }
 
 static delivery choose(sender *s) {
   size_t known = s->kept < RING ? s->kept : RING;
+  s->again = 1;
   if (known > 0 && roll(s, 20) == 0) return s->ring[roll(s, known)];
   return fresh_one(s);
 }
@@ -227,15 +253,26 @@ static void obey(int number) {
   if (number != SIGTERM) paused = number == SIGUSR1;
 }
 
+static uint32_t *map(const char *path) {
+  size_t bytes = sizeof(uint32_t) * DELIVERY_STATES * DELIVERY_THREADS;
+  int fd = open(path, O_RDWR | O_CLOEXEC);
+  void *p = MAP_FAILED;
+  if (fd >= 0) p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (p == MAP_FAILED) abort();
+  close(fd);
+  return p;
+}
+
 int main(int argc, char **argv) {
   struct sigaction act = {.sa_handler = obey, .sa_flags = SA_RESTART};
   sigset_t ours;
   int log, threads, i, j;
   sender *all;
-  if (argc < 6 || argc > 5 + PORTS) {
-    fprintf(stderr, "usage: sender LOG SEED THREADS OPTIONS PORT...\n");
+  if (argc < 7 || argc > 6 + PORTS || atoi(argv[4]) >= DELIVERY_THREADS) {
+    fprintf(stderr, "usage: sender LOG STATES SEED THREADS OPTIONS PORT...\n");
     return 2;
   }
+  states = map(argv[2]);
   sigaction(SIGTERM, &act, NULL);
   sigaction(SIGUSR1, &act, NULL);
   sigaction(SIGUSR2, &act, NULL);
@@ -246,18 +283,18 @@ int main(int argc, char **argv) {
   sigaddset(&ours, SIGUSR1);
   sigaddset(&ours, SIGUSR2);
   pthread_sigmask(SIG_BLOCK, &ours, NULL);
-  threads = atoi(argv[3]);
+  threads = atoi(argv[4]);
   log = open(argv[1], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   all = calloc((size_t)threads, sizeof *all);
   if (log < 0 || all == NULL) return 1;
   for (i = 0; i < threads; i++) {
     sender *s = &all[i];
     s->log = log;
-    s->close = strchr(argv[4], 'c') != NULL;
-    s->expect = strchr(argv[4], 'e') != NULL;
-    s->dice = strtoull(argv[2], NULL, 10) * 1000 + (uint64_t)i;
+    s->close = strchr(argv[5], 'c') != NULL;
+    s->expect = strchr(argv[5], 'e') != NULL;
+    s->dice = strtoull(argv[3], NULL, 10) * 1000 + (uint64_t)i;
     s->next = (uint64_t)(i + 1) * 1000000000u + 1;
-    for (j = 5; j < argc; j++) {
+    for (j = 6; j < argc; j++) {
       s->fds[s->count] = -1;
       s->ports[s->count++] = atoi(argv[j]);
     }

@@ -48,7 +48,7 @@ end
 
 local function play_on(show, away, server)
   local deadline = process.monotonic() + show.seconds
-  local sent = stage.lines(show.folder .. "/sent", " 2%d%d %d+ %d\n")
+  local sent = stage.lines(show.folder .. "/sent", stage.RUNS_ONCE)
   local run = stage.lines(show.folder .. "/runs", "e [^\n]+\n")
   local given, counts = 0, { HUP = 0, TERM = 0, QUIT = 0, INT = 0 }
   while process.monotonic() < deadline do
@@ -84,7 +84,7 @@ local function scene(show, start, ends)
   stage.drain(show)
   show.say(server:stop(ends[1]) == "exit 0", "it stopped in the end")
   local case = judge.gather(show.folder, show.query, show.inbox)
-  case.folder, case.made = show.folder, show.made
+  case.folder, case.made, case.creates = show.folder, show.made, true
   judge.judge(case, allowed(away), { repeats = 0 }, show.say)
   judge.tell(case)
 end
@@ -93,7 +93,7 @@ local function inside(show, name, start, ends)
   print("# " .. name)
   local part = { folder = show.folder .. "/" .. name, seconds = show.seconds / 2,
     seed = show.seed, say = function(ok, text) show.say(ok, name .. ": " .. text) end,
-    rules = process.realpath "spec/crash/rules.lua", jobs = 2 }
+    rules = process.realpath "spec/crash/rules.lua", jobs = 2, creates = true }
   assert(process.mkdir(part.folder))
   part.inbox = "sqlite:" .. part.folder .. "/inbox.db"
   part.query = stage.ask(part.folder .. "/inbox.db")

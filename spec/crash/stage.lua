@@ -8,6 +8,10 @@ local M = {}
 local lua = "lua5.4"
 M.patience = 60 -- seconds without any progress
 
+-- a line of the sender's log about a delivery that has a run of its own: of ADMISSIONS' invoices
+-- many are checked by one read
+M.RUNS_ONCE = "%f[%w][st]%l+ [^\n]+ 2%d%d %d+ %d 0 0\n"
+
 local function read(path)
   local file = io.open(path, "rb")
   if not file then return "" end
@@ -68,7 +72,7 @@ function M.serve(stage, port)
     "--jobs", ("%d"):format(stage.jobs or 1) }, {
     group = true, stdin = "/dev/null", stdout = self.errors, stderr = self.errors, die = "KILL",
     env = { CRASH_FOLDER = stage.folder, CRASH_INBOX = stage.inbox, CRASH_VENDOR = stage.vendor,
-      TMPDIR = stage.folder } }))
+      CRASH_CREATE = stage.creates and "yes" or false, TMPDIR = stage.folder } }))
   return self
 end
 
@@ -157,7 +161,7 @@ function M.nginx(stage, port)
   local lua_path, lua_cpath = require("billhook.cli.paths").luajit()
   local found = assert(nginx.find())
   local names = io.open(run .. "/environment", "wb") -- which nginx is to hand on
-  names:write "CRASH_FOLDER=\0CRASH_INBOX=\0CRASH_VENDOR=\0"
+  names:write "CRASH_FOLDER=\0CRASH_INBOX=\0CRASH_VENDOR=\0CRASH_CREATE=\0"
   names:close()
   local root = process.uid() == 0 and "root" or nil
   local conf = nginx.conf {
@@ -165,14 +169,16 @@ function M.nginx(stage, port)
     lua_path = lua_path, lua_cpath = lua_cpath,
     http = host:gsub("%$(%u+)", { RULES = ("(%q)"):format(stage.rules), PORT = port }),
   }
-  conf = conf:gsub("env HOME;", "env HOME;\nenv CRASH_FOLDER;\nenv CRASH_INBOX;\nenv CRASH_VENDOR;")
+  conf = conf:gsub("env HOME;", "env HOME;\nenv CRASH_FOLDER;\nenv CRASH_INBOX;\n"
+    .. "env CRASH_VENDOR;\nenv CRASH_CREATE;")
   local file = assert(io.open(run .. "/nginx.conf", "w"))
   file:write(conf)
   file:close()
   self.pid = assert(process.spawn({ found.binary, "-p", run .. "/", "-e", "stderr", "-c",
     run .. "/nginx.conf" }, { group = true, stdin = "/dev/null", stdout = self.errors,
     stderr = self.errors, die = "KILL", env = { NGINX = false, CRASH_FOLDER = stage.folder,
-      CRASH_INBOX = stage.inbox, CRASH_VENDOR = stage.vendor } }))
+      CRASH_INBOX = stage.inbox, CRASH_VENDOR = stage.vendor,
+      CRASH_CREATE = stage.creates and "yes" or false } }))
   return self
 end
 
@@ -192,13 +198,16 @@ local function build(program, sources)
   assert(ok == true or ok == 0, "does not compile: " .. sources)
 end
 
----The API that rules call: starts it, and gives its URL.
+---The API that is asked about invoices, and that rules call: starts it.
 function M.vendor(stage)
   local program, port = stage.folder .. "/vendor", (process.free_port())
   build(program, "spec/crash/vendor.c")
-  stage.made = stage.folder .. "/made"
-  stage.vendor_pid = assert(process.spawn({ program, ("%d"):format(port), stage.made, "20" },
-    { group = true, die = "KILL" }))
+  stage.made, stage.states = stage.folder .. "/made", stage.folder .. "/states"
+  local file = assert(io.open(stage.states, "wb"))
+  file:write(("\0"):rep(4 * 32 * 32)) -- as many as delivery.h says
+  file:close()
+  stage.vendor_pid = assert(process.spawn({ program, ("%d"):format(port), stage.made, "20",
+    stage.states }, { group = true, die = "KILL" }))
   stage.vendor = ("http://127.0.0.1:%d"):format(port)
 end
 
@@ -206,8 +215,8 @@ end
 function M.sender(stage, seed, threads, options, ports)
   local program = stage.folder .. "/sender"
   build(program, "spec/crash/sender.c spec/crash/delivery.c -lcrypto")
-  local argv = { program, stage.folder .. "/sent", ("%d"):format(seed), ("%d"):format(threads),
-    options }
+  local argv = { program, stage.folder .. "/sent", stage.states, ("%d"):format(seed),
+    ("%d"):format(threads), options }
   for _, port in ipairs(ports) do argv[#argv + 1] = ("%d"):format(port) end
   local pid = assert(process.spawn(argv, { group = true, die = "KILL" }))
   -- it obeys by the time that it has made its log
@@ -229,14 +238,23 @@ end
 
 -- --- how far the rules are behind ---------------------------------------------------
 
+-- A check that found nothing new is made again after 2, 10, 60 and 300 seconds. This API does not
+-- lag behind: one after the newest news is enough.
+local LEFT = [[
+SELECT (SELECT COUNT(*) FROM events WHERE open = 1)
+  + (SELECT COUNT(*) FROM deliveries WHERE state = 'new')
+  + (SELECT COUNT(*) FROM invoices WHERE owner IS NOT NULL)
+  + (SELECT COUNT(*) FROM invoices WHERE check_due IS NOT NULL
+    AND COALESCE(read_at, 0) < COALESCE(news_at, 1)) AS n]]
+
 ---Waits until nothing is left to be done, as long as there is progress.
 function M.drain(stage)
   local best, since = math.huge, process.monotonic()
   repeat
-    local left = stage.query "SELECT COUNT(*) AS n FROM events WHERE open = 1"[1].n
+    local left = stage.query(LEFT)[1].n
     if left < best then best, since = left, process.monotonic() end
     process.sleep(0.1, true)
-  until left == 0 or process.monotonic() - since > M.patience
+  until left == 0 or process.monotonic() - since > 2 * M.patience
   stage.say(best == 0, ("the inbox was drained (%d left)"):format(best))
 end
 

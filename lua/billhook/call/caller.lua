@@ -2,8 +2,8 @@
 --
 -- A rule may run again: after a failure, after a crash. What it asked for the first time is not to
 -- be carried out once more, so the calls of a run are numbered: the same call of the same rule with
--- the same event has the same name (see ledger.lua). Coroutines that a rule starts itself, but for
--- those of billhook.map, are nobody's.
+-- the same event has the same name (see outcome/pending.lua). Coroutines that a rule starts itself,
+-- but for those of billhook.map, are nobody's.
 
 local core = require "billhook.core"
 

@@ -3,18 +3,31 @@
 -- The options stand in client.lua. Everything else in the client's folder works on such a state:
 -- { vendor, base, cannot = why it can't call, options, headers, secrets, account = a digest that
 -- names whose invoices they are, key = one that names the key, budget, quota, transport, now, wall,
--- random, shared() -> the store that an app's processes share, claims_of() -> see claims.lua }.
+-- random, shared() -> the inbox that an app's processes share }.
 
 local core = require "billhook.core"
-local claims = require "billhook.outcome.claims"
-local ledgers = require "billhook.outcome.ledger"
 local options = require "billhook.options"
 local quotas = require "billhook.quota"
 local retry = require "billhook.retry"
+local share = require "billhook.shared"
+local version = require "billhook.version"
 
 local M = {}
 
 local MEBIBYTE = 1048576
+
+local function check_watch(value)
+  local names = {}
+  for i, name in ipairs(value) do
+    names[i] = type(name) == "string" and name:find("^[^.]+") and name or nil
+  end
+  for key in pairs(value) do
+    if not names[key] then
+      return nil, "must be a list of members' names, such as \"reminded\" or \"serie.name\""
+    end
+  end
+  return names
+end
 
 M.rules = {
   base_url = { "string" }, -- checked as a whole below: it depends on allow_http
@@ -34,6 +47,8 @@ M.rules = {
   on_response = { "function" },
   webhook = { "table" },
   test_events = { "boolean", default = false },
+  read_back = { "boolean", default = true },
+  watch = { "table", check = check_watch },
 }
 
 local webhook_rules = {
@@ -44,20 +59,10 @@ local webhook_rules = {
   limit = { "number", check = options.counting },
 }
 
-local function check_store(value)
-  if type(value) == "string" then
-    local fine, why = require("billhook.inbox").check(value)
-    return fine and value, why and "is no inbox: " .. why
-  elseif type(value.slots) ~= "function" then
-    return nil, "must have a method 'slots'"
-  end
-  return value
-end
-
 local quota_rules = {
   limit = { "number", check = options.counting },
   window = { "number", check = options.positive },
-  store = { { "table", "string" }, check = check_store },
+  store = { { "table", "string" }, check = share.check },
 }
 
 local function rules_of(vendor)
@@ -89,6 +94,13 @@ local function prints_of(given)
   return prints
 end
 
+local witness
+
+---Has each `webhook` and what it was made of given to fn, too: for `billhook verify --rules`, which
+---says why a code is wrong and needs more than keys for it.
+---@param fn fun(webhook: table, given: table)
+function M.witness(fn) witness = fn end
+
 -- The receiving side: keys that print as *** and are wiped, never the secrets themselves.
 local function webhook_of(vendor, given, settings, level)
   local out = { tenant = settings.tenant, limit = vendor.body_limit }
@@ -104,8 +116,10 @@ local function webhook_of(vendor, given, settings, level)
       out.prints = { secret = prints_of(hook.secret), authorization = prints_of(hook.authorization),
         basic = prints_of(hook.basic and table.concat(hook.basic, ":")) }
     end
+    out.empty = out.keys == nil or nil -- asked for, and nothing is in it
     out.tolerance = hook.tolerance
     out.limit = hook.limit or out.limit
+    if witness then witness(out, hook) end
   end
   return out
 end
@@ -176,16 +190,6 @@ local function shared(state)
   end
 end
 
-local function claims_of(state)
-  local store, err = state:shared()
-  if store then
-    return ledgers.new(store, state.account)
-  elseif err then
-    return nil, err
-  end
-  return require("billhook.host.claims").of(state.account) or claims.of(state.account)
-end
-
 -- See exchange.pause.
 local function add_skew(state)
   local skew, now, wall = 0, state.now, state.wall
@@ -241,9 +245,9 @@ function M.new(vendor, given, level)
     now = settings.clock or core.text.monotonic,
     wall = settings.clock or core.text.now,
     random = settings.random or retry.chance,
-    shared = shared, claims_of = claims_of,
+    shared = shared,
   }
-  state.headers["User-Agent"] = "billhook/" .. require("billhook").version
+  state.headers["User-Agent"] = "billhook/" .. version
   use_transport(state, settings.transport, level + 1)
   state.quota = quota_of(vendor, settings, state, level + 1)
   local webhook = webhook_of(vendor, settings.webhook, settings, level + 1)

@@ -1,6 +1,6 @@
 --- A window of slots: what every store of a quota keeps for a key, and what may be asked of it.
 --
--- Pure: a store brings the time and keeps the line between two questions, as a table or as text.
+-- Pure: a store brings the time and keeps the line between two questions, as text.
 -- A slot is taken before a request is sent and is free again one window after its *response*. The
 -- server counted the request at some moment between the two, so however it counts (by fixed
 -- minutes, or by the last sixty seconds), it never sees more than the limit in one window. A slot
@@ -35,22 +35,60 @@ local PARKED = 60
 -- waiter may be: in parts of the window.
 local POLL, GRACE = 1 / 240, 1 / 20
 
+-- Used slots come back in order: their times, in milliseconds, and how many at each, in one text of
+-- entries that are all as long, for it is read and written with every request. Above so many
+-- entries what comes back within a 256th of the window does so at the end of that.
+local ENTRY, WIDTH, MOST, MANY, PART = "%014d%06d", 20, 999999, 512, 256
+
 --- A line of which nothing is in use.
 ---@return table
 function M.new()
-  -- free[first..final] are the times at which used slots come back, in order; away holds what is
-  -- under way, by number: { till, kept }
-  return { seen = 0, parked = 0, refusals = 0, last = 0, free = {}, first = 1, final = 0,
-    away = {}, away_count = 0, kept_count = 0, waits = {} }
+  -- away holds what is under way, by number: { till, kept }
+  return { seen = 0, parked = 0, refusals = 0, last = 0, free = "", free_count = 0, away = {},
+    away_count = 0, kept_count = 0, waits = {} }
+end
+
+-- Times are whole milliseconds as text; never earlier than they are, but for what multiplying adds.
+local function millis(seconds)
+  return math.ceil(seconds * 1000 - 0.001)
+end
+
+-- The time and the number of the entry after `at` bytes; nil where there is none.
+local function entry(line, at)
+  local free = line.free
+  if at >= 0 and at < #free then
+    return tonumber(free:sub(at + 1, at + 14)) / 1000, tonumber(free:sub(at + 15, at + WIDTH))
+  end
+end
+
+-- A slot comes back then.
+local function come_back(line, at, window)
+  local size = #line.free
+  local last, count = entry(line, size - WIDTH)
+  at = millis(at)
+  if size >= MANY * WIDTH then
+    local part = window * 1000 / PART
+    at = math.ceil(math.ceil(at / part) * part)
+  end
+  at = last and math.max(at, millis(last)) or at
+  if last and at == millis(last) and count < MOST then
+    line.free = line.free:sub(1, size - WIDTH) .. ENTRY:format(at, count + 1)
+  else
+    line.free = line.free .. ENTRY:format(at, 1)
+  end
+  line.free_count = line.free_count + 1
 end
 
 -- --- time --------------------------------------------------------------------------------------
 
 local function shift(line, by)
   line.parked = line.parked + by
-  for i = line.first, line.final do
-    line.free[i] = line.free[i] + by
+  local entries = {}
+  for at = 0, #line.free - WIDTH, WIDTH do
+    local time, count = entry(line, at)
+    entries[#entries + 1] = ENTRY:format(millis(time + by), count)
   end
+  line.free = table.concat(entries)
   for _, slot in pairs(line.away) do
     slot.till = slot.till + by
   end
@@ -81,10 +119,13 @@ end
 
 -- What has come free meanwhile, and what was lost.
 local function drop(line, now)
-  while line.first <= line.final and line.free[line.first] <= now do
-    line.free[line.first] = nil
-    line.first = line.first + 1
+  local at = 0
+  local time, count = entry(line, at)
+  while time and time <= now do
+    line.free_count, at = line.free_count - count, at + WIDTH
+    time, count = entry(line, at)
   end
+  line.free = at > 0 and line.free:sub(at + 1) or line.free
   for number, slot in pairs(line.away) do
     if slot.till <= now then
       remove(line, number)
@@ -98,7 +139,7 @@ local function drop(line, now)
 end
 
 local function used(line)
-  return line.final - line.first + 1 + line.away_count
+  return line.free_count + line.away_count
 end
 
 -- --- waiting -----------------------------------------------------------------------------------
@@ -131,14 +172,19 @@ end
 
 -- When the k-th slot from now comes free, at the earliest.
 local function coming(line, now, k, window)
-  local at = line.free[line.first + k - 1]
-  if not at then
-    at = now + window -- what is under way comes back a window after its answer
-    for _, slot in pairs(line.away) do
-      at = math.min(at, slot.till)
+  local seen = 0
+  for at = 0, #line.free - WIDTH, WIDTH do
+    local time, count = entry(line, at)
+    seen = seen + count
+    if seen >= k then
+      return time - now
     end
   end
-  return at - now
+  local earliest = now + window -- what is under way comes back a window after its answer
+  for _, slot in pairs(line.away) do
+    earliest = math.min(earliest, slot.till)
+  end
+  return earliest - now
 end
 
 -- Not now: the answer, with a ticket where it is worth waiting.
@@ -208,9 +254,7 @@ end
 function asked.free(line, now, question)
   for _, number in ipairs(question.slots) do
     if remove(line, number) and question.after then
-      local last = line.free[line.final] or 0
-      line.final = line.final + 1
-      line.free[line.final] = math.max(now + question.after, last)
+      come_back(line, now + question.after, question.window)
     end
   end
   if question.accepted then
@@ -239,7 +283,7 @@ function asked.look(line, now, question)
   if line.parked > now then
     return { left = 0, wait = line.parked - now }
   end
-  local at = line.free[line.first]
+  local at = entry(line, 0)
   return { left = math.max(0, question.limit - used(line)), wait = at and at - now }
 end
 
@@ -256,28 +300,23 @@ end
 
 -- --- as text -----------------------------------------------------------------------------------
 
--- Times are whole milliseconds there; never earlier than they are, but for what multiplying adds.
-local function millis(seconds)
-  return math.ceil(seconds * 1000 - 0.001)
-end
+local HEAD = "^(%S+) (%S+) (%d+) (%d+) (%d+) (%d+);([^;]*);([^;]*);()"
 
---- The line as text, for stores that are shared.
+--- The line as text: the numbers of its head; what is under way; who waits; what comes back.
 ---@param line table
 ---@return string
 function M.text(line)
-  local away, free, waits = {}, {}, {}
+  local away, waits = {}, {}
   for number, slot in pairs(line.away) do
-    away[#away + 1] = { number, millis(slot.till), slot.kept and 1 or 0 }
-  end
-  for i = line.first, line.final do
-    free[#free + 1] = millis(line.free[i])
+    away[#away + 1] = ("%d,%d,%d "):format(number, millis(slot.till), slot.kept and 1 or 0)
   end
   for i, wait in ipairs(line.waits) do
-    waits[i] = { wait.ticket, millis(wait.till), wait.need, wait.background and 1 or 0 }
+    waits[i] = ("%d,%d,%d,%d "):format(wait.ticket, millis(wait.till), wait.need,
+      wait.background and 1 or 0)
   end
-  return require("billhook.json").encode { seen = millis(line.seen), parked = millis(line.parked),
-    refusals = line.refusals, probe = line.probe, last = line.last, free = free, away = away,
-    waits = waits }
+  return ("%d %d %d %d %d %d;%s;%s;%s"):format(millis(line.seen), millis(line.parked),
+    line.refusals, line.probe or 0, line.last, line.free_count, table.concat(away),
+    table.concat(waits), line.free)
 end
 
 --- A line from its text; a new one where there is none.
@@ -285,24 +324,21 @@ end
 ---@return table
 function M.read(text)
   local line = M.new()
-  local kept = text and require("billhook.core").json.decode(text)
-  if type(kept) ~= "table" then
+  local seen, parked, refusals, probe, last, count, away, waits, free = (text or ""):match(HEAD)
+  if not seen then
     return line
   end
-  line.seen, line.parked = kept.seen / 1000, kept.parked / 1000
-  line.refusals, line.probe, line.last = kept.refusals, kept.probe, kept.last
-  line.final = #kept.free
-  for i, at in ipairs(kept.free) do
-    line.free[i] = at / 1000
-  end
-  for _, one in ipairs(kept.away) do
-    line.away[one[1]] = { till = one[2] / 1000, kept = one[3] == 1 or nil }
+  line.seen, line.parked = tonumber(seen) / 1000, tonumber(parked) / 1000
+  line.refusals, line.probe, line.last = tonumber(refusals), tonumber(probe), tonumber(last)
+  line.free, line.free_count = text:sub(free), tonumber(count)
+  for number, till, kept in away:gmatch "(%d+),(%S-),(%d) " do
+    line.away[tonumber(number)] = { till = tonumber(till) / 1000, kept = kept == "1" or nil }
     line.away_count = line.away_count + 1
-    line.kept_count = line.kept_count + one[3]
+    line.kept_count = line.kept_count + tonumber(kept)
   end
-  for i, one in ipairs(kept.waits) do
-    line.waits[i] = { ticket = one[1], till = one[2] / 1000, need = one[3],
-      background = one[4] == 1 or nil }
+  for ticket, till, need, background in waits:gmatch "(%d+),(%S-),(%d+),(%d) " do
+    line.waits[#line.waits + 1] = { ticket = tonumber(ticket), till = tonumber(till) / 1000,
+      need = tonumber(need), background = background == "1" or nil }
   end
   return line
 end

@@ -1,9 +1,11 @@
--- cli/inbox.lua: `billhook inbox`: what has been received, what became of it,
--- and what may be done about it.
+-- cli/inbox.lua: `billhook inbox`: what has been received, what is known of invoices, what rules
+-- have run on, and what may be done about it.
+
+local change = require "billhook.cli.change"
 
 local M = {}
 
-M.summary = "Look into the inbox; run deliveries again; purge."
+M.summary = "Look into the inbox; run events again; purge."
 
 local units = { s = 1, m = 60, h = 3600, d = 86400 }
 local oldest = 36500 * units.d
@@ -28,7 +30,7 @@ local function limit(command, default)
 end
 
 local function where(command)
-  command:option("--inbox", "The inbox.", "sqlite:billhook.db"):argname "<url>"
+  command:option("--inbox", "The inbox (or BILLHOOK_INBOX; sqlite:billhook.db)."):argname "<url>"
   command:option("--rules", "Use the inbox of this rules file."):argname "<file>"
   command:flag("--json", "Print JSON.")
   return command
@@ -44,50 +46,72 @@ local function filters(command)
   return where(command)
 end
 
-local function states(command)
-  command:option("--state"):choices { "pending", "done", "dead", "unhandled" }
+local states = {
+  deliveries = { "pending", "done", "unchanged", "gone", "unhandled", "dead" },
+  events = { "pending", "done", "unhandled", "dead" },
+  invoices = { "open", "closed", "deleted" },
+}
+
+local function state_of(command, of)
+  command:option("--state"):choices(states[of])
   return command
 end
 
-local function listing(command)
+local function listing(command, of)
   limit(command, "100")
-  command:flag("--contested", "Only those whose id came with other contents as well.")
-  return filters(command)
+  return state_of(filters(command), of)
 end
 
 function M.configure(command)
   command:command_target "action"
   command:require_command(true)
-  states(listing(command:command("list"):summary "List deliveries, newest first."))
-  listing(command:command("dead"):summary "List what gave up.")
-  where(command:command("show"):summary "One delivery, with its marks."):argument "id"
+  listing(command:command("deliveries"):summary "What came in, newest first.", "deliveries")
+  listing(command:command("events"):summary "What rules run on, newest first.", "events")
+  limit(filters(command:command("dead"):summary "Events that gave up, and why, newest first."),
+    "100")
+  listing(command:command("invoices"):summary "The last known state of invoices.", "invoices")
+  where(command:command("show"):summary("An event or a delivery (the beginning of its id is"
+    .. " enough), or an invoice (ACCOUNT:ID)."))
+    :argument "id"
   where(command:command("stats"):summary "Counts.")
-  local retry = states(filters(command:command("retry"):summary "Run again."))
+  local retry = state_of(filters(command:command("retry"):summary "Run events again."), "events")
   retry:argument("id"):args "*"
   retry:flag("--all", "All that the other options match; without --state, the dead ones.")
   limit(retry):description "How many at most, the oldest first."
   retry:epilog [[
-Of a dead delivery the rules that gave up run again, of one that is done all its
-rules, and of a pending one those that wait for their next run, now. Unhandled
-ones are given to the rules of the rules file that want them, with --rules.]]
-  local purge = states(filters(command:command("purge"):summary "Delete bodies; ids stay known."))
+Of a dead event the rules that gave up run again, of one that is done all its rules, and of a
+pending one those that wait for their next run, now. Unhandled ones are given to the rules of the
+rules file that want them, with --rules.]]
+  local purge = filters(command:command("purge"):summary "Delete what was said; ids stay known.")
   purge:argument("id"):args "*"
+  purge:flag("--yes", "Do not ask, also on a terminal.")
+  purge:flag("--dry-run", "Only say how many events and deliveries match.")
   purge:epilog [[
-Only what is finished is purged; what is not is named. `billhook work` does the
-same by itself to what is older than the option `retention` says (90 days).]]
+Only what is finished is purged. `billhook work` does the same by itself after the option
+`retention` (90 days after an invoice is closed).]]
+  local rebase = where(command:command("rebase")
+    :summary "Say that what an account's API now says is right.")
+  rebase:argument "account"
+  rebase:epilog [[
+Needed after an account's address, tenant or school was changed on purpose, and where more invoices
+were deleted in a day than billhook believes by itself. Wants --rules.]]
   command:epilog [[
 Examples:
-  billhook inbox list --state dead --newer-than 2d
-  billhook inbox retry school:aa3a27d6-05b5-4fcd-bd04-505bfffacfc2
+  billhook inbox dead --newer-than 2d
+  billhook inbox show admissions:200
+  billhook inbox retry admissions:200@3.1f9c03ab.updated
   billhook inbox retry --all --state done --newer-than 2h --older-than 1h
   billhook inbox retry --all --state unhandled --rules rules.lua
   billhook inbox purge --older-than 30d
-  billhook inbox purge --account school --invoice 16]]
+  billhook inbox rebase admissions --rules rules.lua]]
 end
 
 -- The inbox's URL, and the app where there is a rules file.
 local function url_of(args)
-  if not args.rules then return args.inbox end
+  if not args.rules then
+    return args.inbox or require("billhook.cli").secret(nil, "BILLHOOK_INBOX")
+      or "sqlite:billhook.db"
+  end
   local app, err = require("billhook.cli.rules").load(args.rules)
   return app and app.inbox, app or err
 end
@@ -105,55 +129,106 @@ local function open(args)
   return store, store and app or err
 end
 
-local function filter_of(args, changes)
-  local filter = { account = args.account, type = args.type, invoice = args.invoice,
-    state = args.state, older_than = args.older_than, newer_than = args.newer_than,
-    limit = args.limit, contested = args.contested }
-  for name, value in pairs(changes or {}) do filter[name] = value end
-  return filter
-end
-
 local function when(epoch)
   return epoch and os.date("%Y-%m-%d %H:%M:%S", math.floor(epoch)) or nil
 end
 
-local function show_list(events)
-  local rows = {}
-  for i, event in ipairs(events) do
-    rows[i] = { when(event.received_at), event.id, event.type,
-      event.invoice, event.trust, event.contested and event.contested ~= 0
-      and event.state .. ", contested" or event.state }
-  end
-  require("billhook.cli.term").table(
-    { "RECEIVED", "ID", "TYPE", "INVOICE", "TRUST", "STATE" }, rows)
-end
+local function print_table(head, rows) require("billhook.cli.term").table(head, rows) end
+
+-- On a narrow terminal: an event's id is for `retry`, and stays whole; a delivery's may be cut, for
+-- its beginning is enough for `show`, which has what is left out, too.
+local heads = {
+  deliveries = { "!RECEIVED", "24ID", "TYPE", "?!INVOICE", "?TRUST", "??>SEEN", "!STATE",
+    "REASON" },
+  events = { "!MADE", "!ID", "???TYPE", "?!INVOICE", "?TRUST", "!STATE", "??NOTE" },
+  invoices = { "?!CHANGED", "!INVOICE", "??!NUMBER", "!TOTAL", "!BALANCE", "", "???!DUE", "!STATUS",
+    "?>VERSION" },
+}
+
+local lines = {
+  deliveries = function(one)
+    return { when(one.received_at), one.id, one.type, one.invoice, one.trust, one.seen, one.state,
+      one.reason }
+  end,
+  events = function(one)
+    return { when(one.created_at), one.id, one.type, one.invoice, one.trust, one.state, one.note }
+  end,
+  invoices = function(one)
+    return { when(one.changed_at), one.account .. ":" .. one.invoice, one.number, one.total,
+      one.balance, one.currency, one.due_date, one.deleted_at and "deleted" or one.status,
+      one.version }
+  end,
+}
 
 local actions = {}
 
-function actions.list(store, args)
-  local events, err = store:list(filter_of(args))
-  if not events then return nil, err end
-  return events, show_list
+-- As many as are asked for; where there are more, that is said, to programs too.
+local function listed(store, of, args)
+  local found, err = store[of](store, change.filter(args, { limit = args.limit + 1 }))
+  if found and #found > args.limit then
+    found[#found] = nil
+    require("billhook.cli.term").say(("the newest %d of more: see --limit"):format(args.limit))
+  end
+  return found, err
 end
 
+for of, line_of in pairs(lines) do
+  actions[of] = function(store, args)
+    local found, err = listed(store, of, args)
+    if not found then return nil, err end
+    return found, function()
+      local rows = {}
+      for i, one in ipairs(found) do rows[i] = line_of(one) end
+      print_table(heads[of], rows)
+    end
+  end
+end
+
+-- Each dead event with its dead rules, and why.
 function actions.dead(store, args)
   args.state = "dead"
-  return actions.list(store, args)
+  local found, err = listed(store, "events", args)
+  if not found then return nil, err end
+  local rows = {}
+  for i, one in ipairs(found) do
+    found[i], err = store:show(one.id)
+    if not found[i] then return nil, err end
+    local before = #rows
+    for rule, mark in pairs(found[i].marks) do
+      if mark.state == "dead" then
+        rows[#rows + 1] = { when(one.created_at), one.id, rule, mark.attempts, mark.message }
+      end
+    end
+    if #rows == before then
+      rows[#rows + 1] = { when(one.created_at), one.id, nil, nil, one.note }
+    end
+  end
+  return found, function()
+    print_table({ "?!MADE", "!ID", "!RULE", "??>ATTEMPTS", "!REASON" }, rows)
+  end
 end
 
-local fields = { "account", "id", "key", "vendor", "type", "native", "invoice", "tenant", "live",
-  "trust", "contested", "state", "note" }
+-- Members of an object as lines, in this order, and then its longer texts.
+local function show_fields(object, names, texts)
+  local rows = {}
+  for _, name in ipairs(names) do
+    local value = object[name]
+    if name:find "_at$" or name == "check_due" or name == "run_due" then value = when(value) end
+    if type(value) == "table" then value = table.concat(value, ", ") end
+    rows[#rows + 1] = { name, value }
+  end
+  for _, name in ipairs(texts) do
+    if object[name] then rows[#rows + 1] = { name, object[name] } end
+  end
+  print_table({ "!WHAT", "!VALUE" }, rows)
+end
 
 local function show_event(event)
-  local term = require "billhook.cli.term"
+  show_fields(event, { "id", "account", "vendor", "type", "native", "invoice", "version", "trust",
+    "live", "state", "note", "occurred_at", "received_at", "created_at", "deliveries" },
+    { "data", "previous", "claims" })
   local rows = {}
-  for _, name in ipairs(fields) do rows[#rows + 1] = { name, event[name] } end
-  rows[#rows + 1] = { "occurred", when(event.occurred_at) }
-  rows[#rows + 1] = { "received", when(event.received_at) }
-  rows[#rows + 1] = { "body", event.body or "(purged)" }
-  term.table({ "WHAT", "VALUE" }, rows)
-  rows = {}
-  for rule, mark in pairs(event.marks or {}) do
+  for rule, mark in pairs(event.marks) do
     local wait = mark.state == "waiting" and ("%.0f s"):format((mark.wait or 0) / 1000) or nil
     rows[#rows + 1] = { rule, mark.state, mark.attempts, wait, mark.message }
   end
@@ -161,14 +236,65 @@ local function show_event(event)
     if not event.marks[rule] then rows[#rows + 1] = { rule, "not begun", 0 } end
   end
   table.sort(rows, function(a, b) return a[1] < b[1] end)
-  if #rows > 0 then term.table({ "RULE", "STATE", ">ATTEMPTS", "RUNS IN", "MESSAGE" }, rows) end
+  if #rows > 0 then
+    print_table({ "!RULE", "!STATE", ">ATTEMPTS", "!RUNS IN", "!MESSAGE" }, rows)
+  end
 end
 
+local function show_delivery(delivery)
+  show_fields(delivery, { "id", "account", "vendor", "type", "native", "invoice", "tenant", "trust",
+    "live", "secret", "state", "reason", "seen", "occurred_at", "received_at", "last_at" },
+    { "body" })
+end
+
+local function show_invoice(invoice)
+  show_fields(invoice, { "account", "invoice", "version", "number", "reference", "currency",
+    "total", "paid", "balance", "due_date", "status", "changed_at", "read_at", "closed_at",
+    "deleted_at", "check_due", "run_due" }, { "data" })
+end
+
+local SEARCHED = 1000 -- events, then deliveries, the newest of an account
+
+-- The one event, else the one delivery, whose id begins so; false where there is none.
+local function by_beginning(store, of, id)
+  local account = id:match "^([^:]+):."
+  if not account then return false end
+  local list, err = store[of](store, { account = account, limit = SEARCHED })
+  if not list then return nil, err end
+  local found, other
+  for _, one in ipairs(list) do
+    if one.id:sub(1, #id) == id then found, other = one, found end
+  end
+  if other then return nil, ("there are %s, %s, and maybe more"):format(found.id, other.id) end
+  return found or false
+end
+
+-- An event by its id, else a delivery, else an invoice, else the beginning of the former two's.
 function actions.show(store, args)
-  local event, err = store:show(args.id)
+  local id = args.id:gsub("~$", "") -- as a narrow terminal shows it
+  local event, err = store:show(id)
   if event == nil then return nil, err end
-  if not event then return nil, "no delivery " .. args.id end
-  return event, show_event
+  if event then return event, function() show_event(event) end end
+  local found
+  found, err = store:deliveries { id = id, limit = 1 }
+  if not found then return nil, err end
+  if found[1] then return found[1], function() show_delivery(found[1]) end end
+  local account, invoice = id:match "^([^:]*):(.*)$"
+  found, err = store:invoices { account = account or "", invoice = invoice or "", limit = 1 }
+  if not found then return nil, err end
+  if found[1] then return found[1], function() show_invoice(found[1]) end end
+  found, err = by_beginning(store, "events", id)
+  if found == nil then return nil, err end
+  if found then
+    event, err = store:show(found.id)
+    if not event then return nil, err or "no event " .. found.id end
+    return event, function() show_event(event) end
+  end
+  found, err = by_beginning(store, "deliveries", id)
+  if found == nil then return nil, err end
+  if found then return found, function() show_delivery(found) end end
+  return nil, "no event, delivery or invoice " .. id
+    .. (id:find(":", 1, true) and "" or ": ids begin with an account and a colon")
 end
 
 function actions.stats(store)
@@ -182,100 +308,14 @@ function actions.stats(store)
   end
 end
 
-local PAGE = 500
-
--- Which rules want what is unhandled now, as the inbox takes it.
-local function wanted(store, app, filter)
-  local intake = require "billhook.delivery.intake"
-  local names, before = {}, nil
-  repeat
-    filter.limit, filter.before = PAGE, before
-    local events, err = store:list(filter)
-    if not events then return nil, err end
-    for _, event in ipairs(events) do
-      local kind = { event.account, event.type, event.native, event.live and "live" or "test" }
-      names[table.concat(kind, "\n")] = app.accounts[event.account]
-        and intake.rules_of(app, event.account, event, event.type) or {}
-      before = event.seq
-    end
-  until #events < PAGE
-  return names
-end
-
--- Those of the ids that no delivery has; the others were seen to.
-local function unknown(store, args)
-  local names = {}
-  for _, id in ipairs(args.id) do
-    local found, err = store:list { id = id, limit = 1 }
-    if not found then return nil, err end
-    if #found == 0 then names[#names + 1] = id end
-  end
-  if #names == 0 then return true end
-  return nil, "no delivery " .. table.concat(names, ", ")
-end
-
--- One replay for all that match, or one for each id; the sum.
-local function each_id(args, fn)
-  if #args.id == 0 then return fn(filter_of(args)) end
-  local all = 0
-  for _, id in ipairs(args.id) do
-    local n, err = fn(filter_of(args, { id = id }))
-    if not n then return nil, err end
-    all = all + n
-  end
-  return all
-end
-
-function actions.retry(store, args, app)
-  if #args.id == 0 and not args.all then
-    require("billhook.cli").usage "retry: an id, or --all"
-  elseif args.state == "unhandled" and not app then
-    require("billhook.cli").usage "retry: unhandled ones are run by the rules of --rules"
-  end
-  if #args.id == 0 then args.state = args.state or "dead" end
-  local n, err = each_id(args, function(filter)
-    local names, why
-    if app and (filter.state or "unhandled") == "unhandled" then
-      names, why = wanted(store, app, filter_of(args, { id = filter.id, state = "unhandled" }))
-      if not names then return nil, why end
-    end
-    return store:replay(filter, names)
-  end)
-  if not n then return nil, err end
-  return { again = n }, function() print(("%d to run again"):format(n)) end, unknown(store, args)
-end
-
--- What a purge leaves since its rules have not run.
-local function unfinished(store, args)
-  return each_id(args, function(filter)
-    filter.state, filter.limit = "pending", 1000
-    local events, err = store:list(filter)
-    return events and #events, err
-  end)
-end
-
-function actions.purge(store, args)
-  if #args.id == 0 and not (args.older_than or args.invoice) then
-    require("billhook.cli").usage "purge: an id, --older-than or --invoice"
-  end
-  local left, err = unfinished(store, args)
-  local n
-  if left then
-    n, err = each_id(args, function(filter) return store:purge(filter) end)
-  end
-  if not n then return nil, err end
-  return { purged = n, kept = left }, function()
-    print(("%d purged"):format(n))
-    if left > 0 then print(("%d kept: not finished"):format(left)) end
-  end, unknown(store, args)
-end
+for _, name in ipairs { "retry", "purge", "rebase" } do actions[name] = change[name] end
 
 function M.run(args)
   local store, app = open(args)
   if not store then return nil, tostring(app) end
   local result, show, fine, why = actions[args.action](store, args, app)
   if result ~= nil and args.json then
-    require("billhook.cli.term").json(result, args.action == "list" or args.action == "dead")
+    require("billhook.cli.term").json(result, args.limit ~= nil and args.action ~= "retry")
   elseif result ~= nil then
     show(result)
   end

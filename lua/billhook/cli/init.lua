@@ -10,6 +10,7 @@ local M = {}
 
 local commands = {
   "serve", "work", "demo", "sandbox", "trigger", "verify", "invoices", "settle", "inbox",
+  "reconcile",
 }
 
 local function parser()

@@ -7,7 +7,7 @@ local owner = require "billhook.inbox.owner"
 local paths = require "billhook.cli.paths"
 local process = require "billhook.process"
 local term = require "billhook.cli.term"
-local watches = require "billhook.delivery.watch"
+local watches = require "billhook.app.watch"
 
 local M = {}
 
@@ -111,7 +111,7 @@ function M.run(app, rules, count)
   process.signals "CHLD"
   local self = setmetatable({ app = app, list = {}, rules = rules, look = 0 }, Jobs)
   for i = 1, count do self.list[i] = { due = 0 } end
-  require("billhook.delivery.doubts").tell(app)
+  require("billhook.app.warnings").tell(app)
   local watch = watches.new(app, mine(self))
   repeat
     self:obey()

@@ -8,8 +8,8 @@
 --   CHLD              work is started again, later and later while it keeps failing;
 --                     without nginx there is nothing to serve: exit 1
 --
--- Killed with -9, it takes both with it (children.lua). What all of them say goes through one more
--- process, so that nobody ever waits for who reads the log.
+-- Killed with -9, it takes both with it (children.lua). None of them ever waits for who reads the
+-- log: what cannot be written at once is lost.
 
 local children = require "billhook.cli.children"
 local folder = require "billhook.cli.folder"
@@ -28,9 +28,6 @@ local pauses = { first = 0.5, longest = 30, steady = 60 } -- before work is star
 local memory_inbox = "serve needs an inbox that two processes share, such as sqlite:billhook.db;"
   .. " %s has %s"
 
-local log_room = 4194304 -- bytes that are kept for a reader of the log who has stopped
-local log_patience = 2 -- seconds for what is left of it, at the end
-
 function M.configure(command)
   local whole = require("billhook.cli").whole
   command:argument("rules", "The rules file.")
@@ -48,6 +45,8 @@ function M.configure(command)
     .. " machine is not counted.", "100"):convert(whole(0, 65536)):argname "<n>"
   command:option("--proxy", "A proxy's address: the senders that it names in X-Forwarded-For are"
     .. " counted in its place. May be repeated."):count "*":argname "<address>"
+  command:option("--capture-refused", "Folder for deliveries that are refused, for `billhook"
+    .. " verify`: at most 100 files, 10 MiB, credentials left out."):argname "<dir>"
   command:epilog [[
 Each account of the rules file receives at /webhooks/<account>; there are also
 /healthz and /metrics. TERM, INT and QUIT end it when what is under way is
@@ -160,17 +159,6 @@ local function reload(self)
   term.say "reloaded"
 end
 
--- Our own stderr again; what is still on its way there comes first.
-local function restore(self)
-  if not self.stderr then return end
-  process.restore(self.stderr)
-  self.stderr = nil
-  local till = process.monotonic() + log_patience
-  while process.wait(self.log, "poll") == false and process.monotonic() < till do
-    process.sleep(0.005, true)
-  end
-end
-
 local function reap(self)
   local how = self.nginx and self.nginx:ended()
   if how then
@@ -184,11 +172,6 @@ local function reap(self)
   if how then work_ended(self, how) end
   for i = #self.leaving, 1, -1 do
     if self.leaving[i]:ended() then table.remove(self.leaving, i) end
-  end
-  if self.stderr and process.wait(self.log, "look") ~= false and not self.stopping then
-    restore(self)
-    term.say "the process that hands on the log has ended"
-    stop(self, 1)
   end
 end
 
@@ -247,8 +230,28 @@ local function configuration(self, needs, args)
   end
   conf.http = server.http(self.rules, { host = self.host, port = self.port,
     workers = args.workers, connections = args.connections, patience = args.patience,
-    per_address = args.per_address, proxies = args.proxy }, http_paths)
+    per_address = args.per_address, proxies = args.proxy, capture = self.capture }, http_paths)
   return conf
+end
+
+-- The folder for refused deliveries: nobody else's, for what is in it may be genuine.
+local function prepare_capture(self, path)
+  if not path then return true end
+  local ok, err
+  if not process.stat(path) then
+    ok, err = process.mkdir(path, 448) -- 0700
+    if not ok then return nil, err end
+    if self.user then process.chown(path, self.user.uid, self.user.gid) end
+  end
+  path, err = process.realpath(path)
+  local found = path and process.stat(path)
+  if not found then return nil, err end
+  local uid = self.user and self.user.uid or process.uid()
+  if found.type ~= "directory" or found.uid ~= uid or found.mode % 64 ~= 0 then
+    return nil, path .. " must be a folder of the receiver's own: chmod 700"
+  end
+  self.capture = path
+  return true
 end
 
 local walled = "%s: %s cannot get through %s"
@@ -263,6 +266,8 @@ local function launch(self, needs, args)
     if wall then return nil, walled:format(self.run, self.user.name, wall) end
     term.say(("runs as %s, whose inbox it is"):format(self.user.name))
   end
+  status, err = prepare_capture(self, args.capture_refused)
+  if not status then return nil, err end
   self.conf, err = configuration(self, needs, args)
   if not self.conf then return nil, err end
   self.nginx, err = nginx.start(self.conf)
@@ -298,13 +303,6 @@ local function serve(self, args)
   return watch(self)
 end
 
--- What this process and its children say is read by one that never lets them wait. Where there is
--- nothing to say it to, that is no reason not to serve.
-local function divert(self)
-  local pid, stderr = process.divert(log_room)
-  if pid then self.log, self.stderr = pid, stderr end
-end
-
 function M.run(args)
   local host, port = nginx.address(args.listen)
   local found, err = process.stat(args.rules)
@@ -319,10 +317,9 @@ function M.run(args)
   local rules = process.uid() == 0 and process.realpath(args.rules) or args.rules
   local self = { rules = rules, run = run, host = host, port = port, leaving = {},
     jobs = ("%d"):format(args.jobs), url = nginx.url(host, port) }
-  divert(self)
+  process.unblock_stderr()
   local code, message
   ok, code, message = pcall(serve, self, args)
-  restore(self)
   if not args.run then process.remove_tree(run) end
   if not ok then error(code, 0) end
   return code, message

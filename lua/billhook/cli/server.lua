@@ -21,7 +21,8 @@ $PROXIES  map $remote_addr $billhook_sender { # who is on this machine is a prox
     ffi.cdef "int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long);"
     ffi.C.prctl(1, 9, 0, 0, 0)
     require("billhook.openresty").start(
-      assert(require("billhook.cli.rules").load $RULES), { work = false, body_time = $PATIENCE })
+      assert(require("billhook.cli.rules").load $RULES), {
+        work = false, body_time = $PATIENCE$CAPTURE })
   }
   server {
     listen $LISTEN;
@@ -32,7 +33,10 @@ $PROXIES  map $remote_addr $billhook_sender { # who is on this machine is a prox
         require("billhook.openresty").count(assert(require("billhook.cli.rules").load $RULES))
       end
     }
-    location ~ ^/webhooks/([^/]+)$ {
+    location ~ ^/webhooks/([^/]+)/?$ {
+      error_page 413 @large;
+      error_page 503 @busy;
+      error_page 500 = @failed; # nginx could not keep the body: the run folder is full
       reset_timedout_connection off; # a refusal reaches whoever still sends his body
       limit_conn billhook_all $MOST; # the rest is for who looks after this
 $PER_ADDRESS      content_by_lua_block {
@@ -56,6 +60,10 @@ $PER_ADDRESS      content_by_lua_block {
       add_header Retry-After 5 always;
       return 503 '{"error":"too many connections"}';
     }
+    location @failed {
+      add_header Retry-After 5 always;
+      return 503 '{"error":"no room for the body"}';
+    }
     location @large {
       reset_timedout_connection off;
       return 413 '{"error":"body too large"}';
@@ -66,13 +74,14 @@ $PER_ADDRESS      content_by_lua_block {
 ---The http block.
 ---@param options table `host`, `port`; `workers`, `connections`, `patience`: as nginx.conf takes
 ---  them; `per_address`: connections that one address may have (0: any); `proxies`: addresses whose
----  X-Forwarded-For is believed
+---  X-Forwarded-For is believed; `capture`: folder for what is refused
 ---@param paths table|nil `lua_path` and `lua_cpath`, where only the workers may have them
 ---@return string
 function M.http(rules, options, paths)
   local all = (options.workers or 1) * math.floor(nginx.room(options.connections) * 3 / 4)
   local values = { RULES = "(" .. nginx.lua_quote(rules) .. ")",
     LISTEN = options.host .. ":" .. options.port, PATHS = "", PROXIES = "", PER_ADDRESS = "",
+    CAPTURE = options.capture and ", capture = " .. nginx.lua_quote(options.capture) or "",
     MOST = ("%d"):format(all), PATIENCE = ("%d"):format(options.patience) }
   for _, address in ipairs(options.proxies) do
     values.PROXIES = values.PROXIES .. ("  set_real_ip_from %s;\n"):format(nginx.quote(address))

@@ -69,36 +69,70 @@ local function measure(rows, columns)
   return widths
 end
 
--- The widest column gives way first, down to 8 characters.
-local function fit(widths, room)
-  local sum = 2 * (#widths - 1)
-  for _, n in ipairs(widths) do sum = sum + n end
+-- What a column needs at least.
+local function least(column, n)
+  return column.whole and n or math.min(n, column.least)
+end
+
+-- Columns that are left out, the lowest rank first, until the others can fit.
+local function leave_out(columns, widths, room)
+  local sum = -2
+  for i, column in ipairs(columns) do
+    sum = sum + 2 + least(column, widths[i])
+  end
   while sum > room do
-    local widest = 1
-    for i, n in ipairs(widths) do
-      if n > widths[widest] then widest = i end
+    local out
+    for i, column in ipairs(columns) do
+      if column.rank > 0 and not column.out and column.rank < (out and columns[out].rank or 9) then
+        out = i
+      end
     end
-    if widths[widest] <= 8 then return end
+    if not out then return end
+    columns[out].out = true
+    sum = sum - 2 - least(columns[out], widths[out])
+  end
+end
+
+-- The widest column gives way first; what must be copied never does.
+local function fit(columns, widths, room)
+  local sum = -2
+  for i, n in ipairs(widths) do sum = sum + (columns[i].out and 0 or n + 2) end
+  while sum > room do
+    local widest
+    for i, n in ipairs(widths) do
+      local gives = not columns[i].out and n > least(columns[i], n)
+      if gives and n > (widest and widths[widest] or 0) then widest = i end
+    end
+    if not widest then return end
     widths[widest], sum = widths[widest] - 1, sum - 1
   end
 end
 
-local function line(row, widths, right)
+local function line(row, columns, widths)
   local cells = {}
-  for i, cell in ipairs(row) do cells[i] = pad(cut(cell, widths[i]), widths[i], right[i]) end
+  for i, cell in ipairs(row) do
+    if not columns[i].out then
+      cells[#cells + 1] = pad(cut(cell, widths[i]), widths[i], columns[i].right)
+    end
+  end
   return (table.concat(cells, "  "):gsub("%s+$", ""))
 end
 
 ---Lines of an aligned table, cut to the terminal's width.
----@param head string[] titles; one that starts with ">" is aligned to the right
+---@param head string[] titles. A column whose title starts with ">" is aligned to the right, one
+---that starts with "!" never cut, others to no less than 8 characters, or a number that stands
+---before the title; one that starts with "?" is left out where the room is too narrow, before those
+---that start with "??"
 ---@param list any[][]
 ---@param room integer|nil columns that there are
 ---@return string[]
 function M.lines(head, list, room)
-  local right, rows = {}, { {} }
+  local columns, rows = {}, { {} }
   for i, title in ipairs(head) do
-    right[i] = title:sub(1, 1) == ">"
-    rows[1][i] = (title:gsub("^>", ""))
+    local marks, number, name = title:match "^([>!?]*)(%d*)(.*)$"
+    columns[i] = { right = marks:find ">" ~= nil, whole = marks:find "!" ~= nil,
+      rank = select(2, marks:gsub("?", "")), least = tonumber(number) or 8 }
+    rows[1][i] = name
   end
   for _, values in ipairs(list) do
     local row = {}
@@ -106,9 +140,12 @@ function M.lines(head, list, room)
     rows[#rows + 1] = row
   end
   local widths = measure(rows, #head)
-  if room then fit(widths, room) end
+  if room then
+    leave_out(columns, widths, room)
+    fit(columns, widths, room)
+  end
   local lines = {}
-  for i, row in ipairs(rows) do lines[i] = line(row, widths, right) end
+  for i, row in ipairs(rows) do lines[i] = line(row, columns, widths) end
   return lines
 end
 

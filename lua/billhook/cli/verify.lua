@@ -1,12 +1,19 @@
 -- cli/verify.lua: `billhook verify`: what a delivery proves, or why it proves
--- nothing.
+-- nothing. The delivery is a body on stdin and headers on the command line, or
+-- one that `billhook serve --capture-refused` has kept.
 
 local M = {}
 
-M.summary = "Verify a delivery read from stdin."
+M.summary = "Verify a delivery read from stdin, or a refused one."
+
+local VENDORS = { dreamclass = true, betterez = true, dreamapply = true }
 
 function M.configure(command)
-  command:argument("vendor", "Whose webhook."):choices { "dreamclass", "betterez", "dreamapply" }
+  command:argument("vendor", "Whose webhook: dreamclass, betterez or dreamapply; with --rules, the"
+    .. " body's file, a captured one with its headers (stdin by default)."):args "?"
+  command:option("--rules", "Take the secrets from an account of this rules file.")
+    :argname "<file>"
+  command:option("--account", "Which account of it."):argname "<name>"
   command:option("--secret", "The webhook secret (or BILLHOOK_SECRET)."):argname "<secret>"
   command:option("--basic", "Basic credentials (or BILLHOOK_BASIC)."):argname "<user:password>"
   command:option("--authorization", "DreamApply's header value (or BILLHOOK_AUTHORIZATION).")
@@ -22,7 +29,9 @@ function M.configure(command)
   command:epilog [[
 Exit code 0: authentic; 1: not, and why.
 
-Example: billhook verify dreamclass --secret 123 < body.json]]
+Examples:
+  billhook verify dreamclass --secret 123 < body.json
+  billhook verify --rules rules.lua --account school refused/000000001.body]]
 end
 
 local function headers_of(list)
@@ -90,13 +99,84 @@ local function refuse(args, err)
   return 1
 end
 
+-- The account's vendor, and the options that it verifies with.
+local function of_account(args)
+  if not args.account then require("billhook.cli").usage "verify: --account is missing" end
+  local given = {} -- by webhook
+  require("billhook.call.state").witness(function(webhook, hook) given[webhook] = hook end)
+  local app, err = require("billhook.cli.rules").load(args.rules)
+  if not app then return nil, err end
+  local client = app.accounts[args.account]
+  if not client then return nil, ("no account %s in %s"):format(args.account, args.rules) end
+  local webhook = client.webhook or {}
+  local hook = given[webhook] or {}
+  return client.vendor, { secret = hook.secret, basic = hook.basic,
+    authorization = hook.authorization, tenant = webhook.tenant, tolerance = webhook.tolerance }
+end
+
+-- Of a kept credential there is only the beginning of its digest: is it one that we know?
+local function restore(headers, options)
+  local capture, known = require "billhook.nginx.capture", {}
+  local listed = options.authorization
+  for _, value in ipairs(type(listed) == "table" and listed or { listed }) do
+    known[capture.digest(value)] = value
+  end
+  if options.basic then
+    local pair = require("billhook.core").text.base64(table.concat(options.basic, ":"))
+    known[capture.digest("Basic " .. pair)] = "Basic " .. pair
+  end
+  for name, value in pairs(headers) do
+    if name:lower() == "authorization" and known[value] then headers[name] = known[value] end
+  end
+end
+
+-- What was kept beside a captured body: its headers, and when it came.
+local function beside(path, options)
+  local head = path:match "^(.+)%.body$"
+  local file = head and io.open(head .. ".json", "rb")
+  if not file then return {} end
+  local about, why = require("billhook.json").decode(file:read "*a")
+  file:close()
+  if type(about) ~= "table" or type(about.headers) ~= "table" then
+    return nil, ("%s.json: %s"):format(head, why or "there are no headers in it")
+  end
+  options.now = options.now or tonumber(about.at)
+  restore(about.headers, options)
+  return about.headers
+end
+
+-- The vendor, headers, the body and options; or nil, and why not.
+local function delivery_of(args)
+  if not args.rules then
+    if not VENDORS[args.vendor or ""] then
+      require("billhook.cli").usage "verify: dreamclass, betterez or dreamapply; or --rules"
+    end
+    return args.vendor, headers_of(args.header), io.read "*a",
+      require("billhook.cli.trigger").credentials(args)
+  end
+  local vendor, options = of_account(args)
+  if not vendor then return nil, options end
+  options.now = args.at
+  local path = args.vendor
+  if not path then return vendor, headers_of(args.header), io.read "*a", options end
+  local file, err = io.open(path, "rb")
+  if not file then return nil, err end
+  local body = file:read "*a"
+  file:close()
+  local headers
+  headers, err = beside(path, options)
+  if not headers then return nil, err end
+  for name, value in pairs(headers_of(args.header)) do headers[name] = value end
+  return vendor, headers, body or "", options
+end
+
 function M.run(args)
-  local options = require("billhook.cli.trigger").credentials(args)
-  options.tenant, options.tolerance, options.now = args.tenant, args.tolerance, args.at
-  options.explain = true
-  local headers, body = headers_of(args.header), io.read "*a"
+  local vendor, headers, body, options = delivery_of(args)
+  if not vendor then return nil, headers end
+  options.tenant, options.now = args.tenant or options.tenant, args.at or options.now
+  options.tolerance, options.explain = args.tolerance or options.tolerance, true
   local verify = require("billhook").verify
-  local delivery, err = require("billhook.cli").try(verify, args.vendor, headers, body, options)
+  local delivery, err = require("billhook.cli").try(verify, vendor, headers, body, options)
   if delivery then return show(args, delivery) end
   return refuse(args, err)
 end

@@ -48,7 +48,11 @@ local function watcher(process)
 end
 
 local function round(app, stopped)
-  local ok, ran, err = pcall(app.work, app, { limit = 64, stop = stopped })
+  local ok, ran, err = pcall(function()
+    local tended, why = app:tend()
+    if not tended then return nil, why end
+    return app:work { limit = 64, stop = stopped }
+  end)
   if not ok then return nil, tostring(ran), true end
   return ran, not ran and tostring(err) or nil
 end
@@ -88,6 +92,7 @@ end
 function M.run(args)
   local process = require "billhook.process"
   process.signals("TERM", "INT", "QUIT", "HUP")
+  process.unblock_stderr() -- no rule waits for who reads the log
   io.stdout:setvbuf "line" -- what a rule prints is seen at once, also in a log
   local app, err = require("billhook.cli.rules").load(args.rules)
   if not app then return nil, err end
@@ -102,7 +107,7 @@ function M.run(args)
     return require("billhook.cli.jobs").run(app, args.rules, args.jobs)
   end
   local code = loop(app, watcher(process), process, args.once)
-  require("billhook.delivery.metrics").flush(app)
+  require("billhook.app.metrics").flush(app)
   if app.store and app.store.close then app.store:close() end
   return code
 end

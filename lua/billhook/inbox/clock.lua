@@ -28,11 +28,12 @@ function M.tick(query, read, locking)
   if near(now, last) then return now end
   if last and now < last then
     local back = last - now
-    query("UPDATE lanes SET due = due - $1, began = began - $2 WHERE due IS NOT NULL", back, back)
+    query("UPDATE invoices SET check_due = check_due - $1 WHERE check_due IS NOT NULL", back)
+    query("UPDATE invoices SET run_due = run_due - $1 WHERE run_due IS NOT NULL", back)
+    query("UPDATE invoices SET till = till - $1, began = began - $2 WHERE owner IS NOT NULL", back,
+      back)
     query("UPDATE marks SET due = due - $1, failed_at = failed_at - $2 WHERE state = 'waiting'",
       back, back)
-    query("UPDATE places SET till = till - $1", back)
-    query("UPDATE intents SET till = till - $1, sent_at = sent_at - $2", back, back)
   end
   query("INSERT INTO meta (name, value) VALUES ('clock', $1) "
     .. "ON CONFLICT (name) DO UPDATE SET value = excluded.value", ("%.0f"):format(now))

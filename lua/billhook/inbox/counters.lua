@@ -1,13 +1,8 @@
 -- inbox/counters.lua: what has happened, counted over all processes.
 --
--- A counter is changed by the transaction in which it happens, so it is as
--- right as the rest of the inbox, and costs no commit. Its name is a few words:
---
---   delivery RESULT ACCOUNT     admitted, duplicate, contested
---   event ACCOUNT               how many events are known
---   state STATE ACCOUNT         how many of them are done, dead, unhandled; the others are pending
---   contested ACCOUNT           how many of them are
---   and what count() is given: see metrics.lua
+-- A process counts in its memory and hands over what it has counted from time to time (count(), see
+-- app/metrics.lua): a delivery must not wait for a row that every other delivery changes too. What
+-- a process that is killed has counted since is lost; what is stored is counted by stats().
 
 local M = {}
 
@@ -29,13 +24,6 @@ function Tally:list()
     list[i] = { name = name, n = self.n[name], total = self.total[name] }
   end
   return list
-end
-
----One event more, or less, that is in this state; what is in none of these is pending.
-function Tally:state(account, state, n)
-  if state ~= "pending" then
-    self:add("state " .. (state == "bad" and "dead" or state) .. " " .. account, n)
-  end
 end
 
 local texts = {}
@@ -78,32 +66,11 @@ function M.sums(query)
     .. "FROM counters WHERE shard >= 0 GROUP BY name")
 end
 
----States by account: { account = { pending, done, dead, unhandled, contested } }.
-function M.states(sums)
-  local accounts = {}
-  local function of(account)
-    accounts[account] = accounts[account]
-      or { pending = 0, done = 0, dead = 0, unhandled = 0, contested = 0 }
-    return accounts[account]
-  end
-  for _, one in ipairs(sums) do
-    local state, account = one.name:match("^state (%l+) (%S+)$")
-    if state then
-      of(account)[state] = one.n
-      of(account).pending = of(account).pending - one.n
-    else
-      state, account = one.name:match("^(%l+) (%S+)$")
-      if state == "event" then of(account).pending = of(account).pending + one.n end
-      if state == "contested" then of(account).contested = one.n end
-    end
-  end
-  return accounts
-end
-
 local Counters = {}
+M.methods = Counters -- of a store
 
 function Counters:count(list)
-  return self:write(function(query)
+  return self:transaction(function(query)
     local tally = M.tally()
     for _, one in ipairs(list) do tally:add(one.name, one.n, one.total) end
     tally:write(self.dialect, query)
@@ -113,11 +80,6 @@ end
 
 function Counters:counters()
   return self:read(function(query) return M.sums(query) end)
-end
-
----@param Store table
-function M.extend(Store)
-  for name, method in pairs(Counters) do Store[name] = method end
 end
 
 return M

@@ -1,86 +1,95 @@
 -- inbox/init.lua: the inbox interface, and the door to its implementations.
 --
--- An inbox keeps every delivery until its rules have run. This comment is the
--- interface; spec/inbox_contract.lua holds every implementation to it. All
--- arguments and results are plain data, so that a call can be made in another
--- thread. Every method gives a value, or nil and an error of kind "store";
--- times are milliseconds of the store's own clock unless it says seconds.
+-- An inbox keeps what came in, what is known of invoices, and the events that rules run on, until
+-- they have. This comment is the interface; spec/inbox_contract.lua holds every implementation to
+-- it. All arguments and results are plain data (but update()'s function), so that a call can be
+-- made in another thread. Every method gives a value, or nil and an error of kind "store". Times
+-- are milliseconds of the store's own clock; what admin methods and events show are epoch seconds.
 --
---   admit(events)   -> a list with a word for each event, what has become of it:
---       "admitted", "admitted again" (as its `again`); "duplicate"; "contested", known with other
---       content, kept as evidence at most; "contested new", "contested again": other news under a
---       known id, admitted as an event of its own (see known.lua), or a doubtful `again`;
---       "crowded": one too many of those, kept as unhandled
---       One transaction, durable when it returns. An event is
---         account, id         unique together; id is the vendor's own
---         key                 a second unique name, absent where it is the id
---         again               { type =, rules = }: as what it is admitted where its key is taken by
---                             another id; without this it is a duplicate of that one.
---                             `doubtful`: either may be the vendor's, and both are contested
---         source              "webhook" or "poll": bodies of two sources are not compared
---         vendor, type, native, invoice, tenant, occurred_at (seconds), live, trust, digest
---         body                text; `under` is true where the event's data is its member "data"
---         rules               names of the rules that want it, frozen here; none: "unhandled"
---         reason              why it cannot be run: a dead letter from the start
---         note                why nobody may run it: "unhandled", with this note
---         unproven            only the API can vouch for it: it waits in the hearsay of its invoice
---                             until join(). An event that died there without any rule being done
---                             gives its key to the next that has the same
---   claim{owner, lease, limit, page, fresh, hold, backoff} -> lanes { lane, token, events, more,
---                             hearsay, first }
---       Lanes that are due, none of which anybody else holds, for `lease` seconds. The events are
---       the first `page` (default 32) unfinished ones in the order of their admission, as show()
---       gives them, with `marks` by rule name: { state, attempts, message, wait (ms), held (ms
---       since the first failure) }. `more`: there are further ones.
---       `fresh`: the owner holds nothing: lanes in its name are left from a claim or release whose
---       answer was lost, and are free at once, as those of dead owners are. The lane in which an
---       owner died comes behind what is due; the others that it had keep their turn.
---       `hearsay`: nothing here is confirmed.
---       `hold` (ms, see steps.lua): the first run is noted as begun; its lane says which it is:
---       `first` { lane, seq, rule }; rule "" is the telling of an event that cannot be run.
---       A run that was begun in a lane that is taken over is counted as a failed one: repeated at
---       once three times, then after `backoff` { base, cap } (ms), doubled each time.
---   begin(token, run)             -> true: this run { lane, seq, rule } is noted as begun; false
---                                    where the token is old
---   running()                     -> the runs that are under way: { lane, token, owner, seq, id,
---       rule, seconds } each
---   join(lane, token, want)       -> all that is open in this hearsay goes over to the lane of its
---       invoice and is due there; as claim() gives it, or {} where another holds it; false where
---       the token is old. `want` is claim's, and `asking`: names of rules that wait no longer.
---       The hearsay is free again
---   more(lane, token, seq, page)  -> { events, more } after that one; false where the token is old
+-- Deliveries
+--   admit(list)            -> "new" or "duplicate" for each. One transaction, durable when it
+--       returns, and one upsert into one table. A delivery is
+--         account, id         unique together; what tells one from another (see app/receive.lua)
+--         again               true: a duplicate is looked at again
+--         vendor, type, native, invoice, tenant, live, trust, secret (the number of the one that
+--         matched), occurred_at (seconds), body (text)
+--         reason              why nothing can be made of it
+--   incoming(account, n)   -> deliveries that were not routed yet, oldest first, each once (seq).
+--       `earlier`: how many deliveries of this event id of the vendor's (the first word of `id`)
+--       were routed before (counted to 64) or stand before it here
+--
+-- Invoices
+--   look(account, ids)     -> { rows, now }: a row for each id, an empty one (stamp 0) where there
+--                             is none. See check.lua for what its columns mean
+--   ticket()               -> { ticket, now }: larger than all before; drawn before every read
+--   clock()                -> { now }
+--   apply(changes [, texts])  -> true or false for each, and texts written, in one transaction.
+--       A change is { account, invoice, expect = stamp, set = { column = value or NULL }, events,
+--       settle = state, began, reason, route = { { seq, state, reason } } }:
+--         set      refused (false, and nothing of this change is done) where the row's stamp is
+--                  another one by now
+--         route    deliveries that were not routed yet. Where one has been routed meanwhile,
+--                  nothing of all changes is done (false for each): look again
+--         settle   deliveries of the invoice that were routed at or before `began`
+--         events   added in order; one that is known by its id is left alone. { id, account,
+--                  vendor, type, native, invoice, tenant, version, trust, live, data, previous,
+--                  claims, occurred_at, received_at (ms), rules = names, note, bad = true: nothing
+--                  can be made of it, a person is told }
+--   another(account, id)   -> the id of another invoice that is there, or false
+--   of_account(account, { which, after, limit, ticket_before, unread })  -> { rows, now } in pages,
+--       after the row (lane) named `after`. which: "known", "there" or "open"; unread: longest
+--       unread first
+--   past_due(account, day, after, n)  -> the same, of open invoices due on that day or before
+--   how_many(account)      -> number of known invoices, up to 100,000
+--   is_latest(account, id, version)
+--
+-- The queue. An account's row is claimed for checks or for runs, with a lease and a token.
+--   due{ owner, fresh, most }  -> { now, lost, incoming = { account = true },
+--       accounts = { account = { checks = number up to `most`, runs = boolean } } }. `fresh`: the
+--       owner holds nothing; what is in its name is left from an answer that was lost. `lost`:
+--       recover() has something to do
+--   recover{ owner, fresh, backoff = { base, cap } }  -> true: what dead owners held is due again;
+--       a run that was under way counts as failed: repeated at once three times, then with backoff
+--   claim{ kind = "check", account, owner, lease, limit }  -> { rows, now }
+--   claim{ kind = "run", account, owner, lease, limit, page, hold }  -> { rows, now, first }: rows
+--       with `events` (the first `page` open ones, with `marks` by rule: { state, attempts,
+--       message, wait, held }) and `more`; the first run is noted as begun: `first` { lane, seq,
+--       rule }
+--   more(lane, token, seq, page)  -> { events, more } after that one; false: the token is old
 --   renew(lane, token, lease)     -> true, or false where the token is old
---   done(token, seq, rule, how)   -> true, or false where the token is old
---   retry(token, seq, rule, delay, message, how)  -> the same; due again in `delay` ms
---   dead(token, seq, rule, message, how)          -> the same; rule nil: an event that can't be run
---       how = { next = the run that begins now, as begin() takes it, holds = false:
---       this failure holds back nothing, lost = true: it has not been run }
---   release(list of { lane, token, seen, after }) -> how many of them were still held
---       due again `after` ms from now, or not at all (nil); at once where an event later than
---       `seen` has come meanwhile
---   step(seq, rule, name [, nil, token])  -> the text kept under this name, or false; an error
---       where the token is old
+--   mark(lane, token, outcome, following)  -> true, or false where the token is old: what became of
+--       a run, { seq, rule, state = "done" | "waiting" | "dead", delay, message, lost }, and which
+--       one begins, { lane, seq, rule }; either may be nil. The last rule of an event closes it
+--   release(list of { lane, token, after, check_after })  -> how many of them were still held; runs
+--       are due `after` ms from now, checks not before `check_after`
+--   step(seq, rule, name, nil, token)  -> the text kept under this name, or false; an error where
+--       the token is old
 --   step(seq, rule, name, text)   -> the text kept: this one, or the one that was there first
---   get(name), set(name, text)    -> a text of the store's own (a cursor), or false; true
---   list(filter)                  -> events without bodies, newest first (limit default 100)
---   show(id)                      -> one event, or false: seq, id, key, account, vendor, type,
---       native, invoice, tenant, live, trust, contested, state, note, rules, occurred_at and
---       received_at (seconds), body, under, marks, evidence
---   replay(filter [, names])      -> how many are to run again: of a dead one the dead rules, of
---       another all its rules; of a pending one what waits, now. `names` gives unhandled ones the
---       rules they never had, by "account\ntype\nnative\nlive" (or "test"). A few hundred a
---       transaction, as for
---   purge(filter)                 -> how many lost their body; ids stay, so they stay known. Only
---       finished ones do
---   stats()      -> { pending, done, dead, unhandled, contested, leased, due (10,000 at most),
---       oldest (seconds) }; it takes no longer the more is stored
---   counters()   -> what has happened since the inbox was made: { name, n, total } each, named as
---       counters.lua says
---   count(list of { name, n, total })  -> true: adds to counters what a process has counted itself
---   close()                       -> true
+--   running()                     -> runs under way: { lane, token, owner, seq, id, rule, seconds }
 --
--- A filter has id, account, type, invoice, state ("pending", "done", "dead", "unhandled"),
--- contested, older_than and newer_than (seconds), limit, before (a seq, for the next page).
+-- Texts
+--   get(name), set(name, text), texts(prefix)
+--   update(name, fn, keep) fn(text or nil, now in seconds) -> new text, value: nobody else changes
+--                          it meanwhile; see shared/init.lua
+--   peek(name)             -> { text or false, now }
+--   swap(name, old, new, keep)   -> { swapped = true }, or { text, now }: what is there, not `old`
+--
+-- Operators
+--   deliveries(filter), events(filter), invoices(filter)   newest first, 100 by default. A filter
+--       has account, id ("account:id"), type, invoice, state, older_than and newer_than (seconds),
+--       limit, before, after (a number, for the next page), seqs
+--   show(id)               -> an event with its marks, or false
+--   replay(filter [, names])  -> how many events are to run again: of a dead one the dead rules, of
+--       another all its rules; of a pending one what waits, now. `names` gives unhandled ones the
+--       rules they never had, by "account\ntype\nnative\nlive" (or "test")
+--   purge(filter)          -> how many lost what they say; ids stay
+--   forget(closed, anyway) -> the same, by age in seconds: since an invoice was closed; of
+--       whatever. Rows of ids that nobody knows go with it, a day after their last news
+--   stats()                -> { incoming, checking, pending, dead, unhandled, leased, due, checks,
+--                              each up to 10,000; oldest (seconds); log_bytes (of SQLite's log) }
+--   counters(), count(list of { name, n, total })   what has happened, for metrics
+--   who(), departed(name)  a name for this process; is another one known to be gone?
+--   close()
 
 local urls = require "billhook.inbox.url"
 

@@ -83,4 +83,13 @@ function M.alive(name)
   return its_start == start and state ~= "Z" and state ~= "X"
 end
 
+---Is that process known to be gone?
+---@param name string
+---@param far boolean|nil is it one of many machines', whose boot ids say nothing here?
+---@return boolean
+function M.departed(name, far)
+  local machine = far and M.name():match "^[^/]+/%d+/" or ""
+  return not (far and machine == "") and name:sub(1, #machine) == machine and not M.alive(name)
+end
+
 return M

@@ -1,10 +1,5 @@
--- inbox/refusal.lua: what ends a transaction: the database's word, or that of who writes in it.
---
---   refusal.raise(code, message)    as an error; sql.lua makes the store's error of it
---   refusal.is(value)               anything else that is raised is a defect
---
--- Codes of our own: NUMBERS, a number that was given out before, see sql.lua; CROSSED, others came
--- between as often as this is tried.
+-- inbox/refusal.lua: how a transaction is ended from within. Anything else that is raised in one is
+-- a defect and goes on as it is.
 
 local M = {}
 
@@ -16,9 +11,12 @@ end
 
 function M.is(value) return getmetatable(value) == Refusal end
 
----For a retry that has found no end. Its sender asks again.
-function M.crossed()
-  M.raise("CROSSED", "other transactions came between, again and again")
+---Refuses the number of a row that was just made, `seq`, where it is not beyond all that were there
+---before, up to `most`: the database's sequence has been set back, and the order would be lost.
+function M.numbered(row)
+  if row.seq < (row.most or 0) then
+    M.raise("NUMBERS", "the numbers of rows are behind those that are stored")
+  end
 end
 
 return M

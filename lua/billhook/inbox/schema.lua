@@ -1,193 +1,114 @@
--- inbox/schema.lua: the tables of the inbox and the way from one version to
--- the next. Written once for both dialects; what differs stands in capitals
--- (SERIAL_KEY, WITHOUT_ROWID, BIGINT, BYTES: any) and is replaced by the dialect.
+-- inbox/schema.lua: the tables of the inbox. Written once for both databases; words in capitals
+-- that are no SQL (SERIAL_KEY, BIGINT, TEXT, BYTES, WITHOUT_ROWID) are spelt by each of them.
 --
---   lanes     what is worked on in order: (account, invoice id), or one event.
---             due: when to look at it again; NULL: nothing to do. While a
---             worker holds it, due is the end of its lease, so one index
---             finds both what is due and what was dropped. Its number is that of
---             its first event, so that new lanes lie together in every index.
---             running, rule, began: the event and rule that are run in it, and
---             since when, while it is held. stirred: while it was held, older
---             events have come into it
---   events    one row for every id that was ever admitted; never deleted. open: 1
---             where something is still to be done with it
---   bodies    apart, since they are large, are purged, and no index needs them
---   evidence  the first body of the same id with another content
---   marks     how far each rule is with an event; none: not begun
---   steps     results of event:once
---   meta      version, the last time seen, cursors
---   counters  what has happened, for metrics; each in several rows (shards), so that
---             transactions do not wait for each other. Their sum is what counts
---   quotas    one row a key: its line of slots (window.lua)
---   places, intents, claims   calls that must not happen twice (intents.lua): where one is under
---             way, what was asked for, and which ids are the result of one
+--   deliveries  what came in, as it came (credentials redacted). The only table that admission
+--               writes to. id: what tells one from another within an account; seen: how often it
+--               came; again: when it comes again its invoice is looked at again
+--   invoices    the last known state of each invoice, and the queue: what is due for it is claimed
+--               by its row. stamp: changes with every change of the state, so that a change that
+--               was worked out from an older one is refused. check_due, run_due: when there is
+--               something to do (NULL: nothing). owner, token, till: its lease; running, rule,
+--               began: the run that is under way. An event about an invoice without
+--               a state, or about none ("#" and the event's id), has a row (stamp 0) for as long as
+--               there is something to do
+--   events      verified changes and other news, each with its own data: what rules run on.
+--               open: 1 while a rule has still to run
+--   marks       how far each rule is with an event; no row: not begun
+--   results     what the steps of event:once have given
+--   texts       texts by name, each changed by one at a time: quota, account state, pending calls;
+--               till: when nobody needs it any more
+--   counters    what has happened, for metrics; several rows (shards) each, so that transactions
+--               do not wait for each other
+--   meta        the schema's version, the last time seen, the last number given
 
 local M = {}
 
-M.VERSION = 5
+M.VERSION = 1
 
--- one text a version; the statements end with ";" and a line break
-local STEPS = {
-  [[
-CREATE TABLE lanes (
-  lane BIGINT_KEY,
-  account TEXT NOT NULL,
-  name TEXT NOT NULL,
-  due BIGINT,
-  owner TEXT,
-  token BIGINT NOT NULL DEFAULT 0,
-  UNIQUE (account, name)
+local TABLES = [[
+CREATE TABLE deliveries (
+  seq SERIAL_KEY, account TEXT NOT NULL, id TEXT NOT NULL, state TEXT NOT NULL,
+  again BIGINT NOT NULL, seen BIGINT NOT NULL, vendor TEXT NOT NULL, type TEXT NOT NULL,
+  native TEXT NOT NULL, invoice TEXT, tenant TEXT, live BIGINT NOT NULL, trust TEXT NOT NULL,
+  secret BIGINT, occurred_at BIGINT, received_at BIGINT NOT NULL, last_at BIGINT NOT NULL,
+  routed_at BIGINT, reason TEXT, body BYTES, UNIQUE (account, id)
 );
-CREATE INDEX lanes_due ON lanes (due) WHERE due IS NOT NULL;
-CREATE INDEX lanes_owner ON lanes (owner) WHERE owner IS NOT NULL;
+CREATE INDEX deliveries_new ON deliveries (account, seq) WHERE state = 'new';
+CREATE INDEX deliveries_routed ON deliveries (account, id) WHERE state <> 'new';
+CREATE INDEX deliveries_invoice ON deliveries (account, invoice, seq) WHERE state <> 'new';
+CREATE INDEX deliveries_waiting ON deliveries (account, invoice, seq) WHERE state = 'pending';
+CREATE INDEX deliveries_dead ON deliveries (seq) WHERE state = 'dead';
+CREATE INDEX deliveries_unhandled ON deliveries (seq) WHERE state = 'unhandled';
+CREATE TABLE invoices (
+  lane SERIAL_KEY, account TEXT NOT NULL, invoice TEXT NOT NULL, stamp BIGINT NOT NULL DEFAULT 0,
+  version BIGINT NOT NULL DEFAULT 0, known BIGINT NOT NULL DEFAULT 0, data BYTES, digest TEXT,
+  ticket BIGINT NOT NULL DEFAULT 0, read_at BIGINT, news_at BIGINT,
+  tries BIGINT NOT NULL DEFAULT 0, reads BIGINT NOT NULL DEFAULT 0,
+  faults BIGINT NOT NULL DEFAULT 0, check_due BIGINT, absent_at BIGINT, doubt TEXT,
+  doubt_at BIGINT, left_states TEXT, number TEXT, reference TEXT, currency TEXT, total TEXT,
+  paid TEXT, balance TEXT, due_date TEXT, status TEXT, issued_at BIGINT, deleted_at BIGINT,
+  closed_at BIGINT, changed_at BIGINT, overdue_for TEXT, overdue_step BIGINT, run_due BIGINT,
+  owner TEXT, token BIGINT NOT NULL DEFAULT 0, till BIGINT, running BIGINT, rule TEXT,
+  began BIGINT, UNIQUE (account, invoice)
+);
+CREATE INDEX invoices_check ON invoices (account, known, check_due)
+  WHERE check_due IS NOT NULL AND owner IS NULL;
+CREATE INDEX invoices_run ON invoices (account, run_due, (COALESCE(began, 0)), lane)
+  WHERE run_due IS NOT NULL AND owner IS NULL;
+CREATE INDEX invoices_owner ON invoices (owner) WHERE owner IS NOT NULL;
+CREATE INDEX invoices_known ON invoices (account, lane) WHERE known = 1;
+CREATE INDEX invoices_open ON invoices (account, lane) WHERE known = 1 AND closed_at IS NULL;
+CREATE INDEX invoices_there ON invoices (account, ticket) WHERE known = 1 AND deleted_at IS NULL;
+CREATE INDEX invoices_unknown ON invoices (lane) WHERE known = 0;
+CREATE INDEX invoices_closed ON invoices (closed_at)
+  WHERE closed_at IS NOT NULL AND data IS NOT NULL;
 CREATE TABLE events (
-  seq SERIAL_KEY,
-  account TEXT NOT NULL,
-  id TEXT NOT NULL,
-  key TEXT,
-  lane BIGINT,
-  open BIGINT NOT NULL,
-  state TEXT NOT NULL,
-  left_over BIGINT NOT NULL,
-  contested BIGINT NOT NULL DEFAULT 0,
-  source TEXT NOT NULL,
-  vendor TEXT NOT NULL,
-  type TEXT NOT NULL,
-  native TEXT NOT NULL,
-  invoice TEXT,
-  tenant TEXT,
-  live BIGINT NOT NULL,
-  trust TEXT NOT NULL,
-  digest TEXT NOT NULL,
-  occurred_at BIGINT,
-  received_at BIGINT NOT NULL,
-  finished_at BIGINT,
-  rules TEXT NOT NULL,
-  note TEXT,
-  UNIQUE (account, id)
+  seq SERIAL_KEY, account TEXT NOT NULL, id TEXT NOT NULL, lane BIGINT, open BIGINT NOT NULL,
+  state TEXT NOT NULL, left_over BIGINT NOT NULL, vendor TEXT NOT NULL, type TEXT NOT NULL,
+  native TEXT NOT NULL, invoice TEXT, tenant TEXT, version BIGINT, trust TEXT NOT NULL,
+  live BIGINT NOT NULL, data BYTES, previous BYTES, claims BYTES, occurred_at BIGINT,
+  received_at BIGINT, created_at BIGINT NOT NULL, finished_at BIGINT, rules TEXT NOT NULL,
+  note TEXT, deliveries TEXT, UNIQUE (account, id)
 );
-CREATE UNIQUE INDEX events_key ON events (account, key) WHERE key IS NOT NULL;
 CREATE INDEX events_lane ON events (lane, open, seq) WHERE lane IS NOT NULL;
 CREATE INDEX events_open ON events (seq) WHERE open = 1;
-CREATE INDEX events_kept ON events (state, seq) WHERE state IN ('bad', 'dead', 'unhandled');
-CREATE INDEX events_contested ON events (seq) WHERE contested > 0;
-CREATE TABLE bodies (
-  seq BIGINT_KEY,
-  body BYTES NOT NULL,
-  under BIGINT NOT NULL
-);
-CREATE TABLE evidence (
-  seq BIGINT_KEY,
-  digest TEXT NOT NULL,
-  body BYTES NOT NULL,
-  trust TEXT NOT NULL,
-  received_at BIGINT NOT NULL
-);
+CREATE INDEX events_invoice ON events (account, invoice, seq) WHERE invoice IS NOT NULL;
+CREATE INDEX events_dead ON events (seq) WHERE state = 'dead';
+CREATE INDEX events_unhandled ON events (seq) WHERE state = 'unhandled';
 CREATE TABLE marks (
-  seq BIGINT NOT NULL,
-  rule TEXT NOT NULL,
-  state TEXT NOT NULL,
-  attempts BIGINT NOT NULL,
-  due BIGINT,
-  failed_at BIGINT,
-  marked_at BIGINT NOT NULL,
-  message BYTES,
-  PRIMARY KEY (seq, rule)
+  seq BIGINT NOT NULL, rule TEXT NOT NULL, state TEXT NOT NULL, attempts BIGINT NOT NULL,
+  due BIGINT, failed_at BIGINT, marked_at BIGINT NOT NULL, message BYTES, PRIMARY KEY (seq, rule)
 ) WITHOUT_ROWID;
-CREATE TABLE steps (
-  seq BIGINT NOT NULL,
-  rule TEXT NOT NULL,
-  name BYTES NOT NULL,
-  value BYTES NOT NULL,
+CREATE TABLE results (
+  seq BIGINT NOT NULL, rule TEXT NOT NULL, name BYTES NOT NULL, value BYTES NOT NULL,
   PRIMARY KEY (seq, rule, name)
 ) WITHOUT_ROWID;
-]],
-  [[
-CREATE TABLE quotas (
-  key TEXT NOT NULL PRIMARY KEY,
-  line TEXT NOT NULL
-) WITHOUT_ROWID;
-CREATE TABLE places (
-  account TEXT NOT NULL,
-  place TEXT NOT NULL,
-  token TEXT NOT NULL,
-  owner TEXT,
-  till BIGINT NOT NULL,
-  PRIMARY KEY (account, place)
-) WITHOUT_ROWID;
-CREATE TABLE intents (
-  id TEXT NOT NULL PRIMARY KEY,
-  account TEXT NOT NULL,
-  place TEXT NOT NULL,
-  state TEXT NOT NULL,
-  owner TEXT,
-  till BIGINT NOT NULL,
-  sent_at BIGINT NOT NULL,
-  body BYTES NOT NULL,
-  result BYTES
-) WITHOUT_ROWID;
-CREATE INDEX intents_place ON intents (account, place);
-CREATE TABLE claims (
-  account TEXT NOT NULL,
-  place TEXT NOT NULL,
-  id TEXT NOT NULL,
-  made_at BIGINT NOT NULL,
-  PRIMARY KEY (account, place, id)
-) WITHOUT_ROWID;
-CREATE INDEX claims_made ON claims (made_at);
-]],
-  [[
-ALTER TABLE lanes ADD COLUMN running BIGINT;
-ALTER TABLE lanes ADD COLUMN rule TEXT;
-ALTER TABLE lanes ADD COLUMN stirred BIGINT NOT NULL DEFAULT 0;
+CREATE TABLE texts (
+  name TEXT NOT NULL UNIQUE, value BYTES NOT NULL, till BIGINT
+);
+CREATE INDEX texts_till ON texts (till) WHERE till IS NOT NULL;
 CREATE TABLE counters (
-  shard BIGINT NOT NULL,
-  name TEXT NOT NULL,
-  n BIGINT NOT NULL,
-  total BIGINT NOT NULL,
+  shard BIGINT NOT NULL, name TEXT NOT NULL, n BIGINT NOT NULL, total BIGINT NOT NULL,
   PRIMARY KEY (shard, name)
 ) WITHOUT_ROWID;
-INSERT INTO counters (shard, name, n, total)
-SELECT 0, 'event ' || account, COUNT(*), 0 FROM events GROUP BY account;
-INSERT INTO counters (shard, name, n, total)
-SELECT 0, 'state ' || CASE state WHEN 'bad' THEN 'dead' ELSE state END || ' ' || account,
-  COUNT(*), 0 FROM events WHERE state <> 'pending'
-  GROUP BY account, CASE state WHEN 'bad' THEN 'dead' ELSE state END;
-INSERT INTO counters (shard, name, n, total)
-SELECT 0, 'contested ' || account, COUNT(*), 0 FROM events WHERE contested > 0 GROUP BY account;
-]],
-  [[
-ALTER TABLE lanes ADD COLUMN began BIGINT;
-]],
-  -- for a set of more than two texts SQLite makes a table, whenever an event is admitted
-  [[
-DROP INDEX events_kept;
-CREATE INDEX events_kept ON events (state, seq)
-  WHERE state = 'bad' OR state = 'dead' OR state = 'unhandled';
-]],
-}
+]]
 
 local META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
 
----Brings the tables to VERSION, within the caller's transaction.
+---Makes the tables where there are none, within the caller's transaction.
 ---@param query fun(sql: string, ...): table raises where the database refuses
----@param spell fun(sql: string, version: integer): string the dialect's spelling
+---@param spell fun(sql: string): string the database's spelling
 ---@return boolean|nil, string|nil message
-function M.migrate(query, spell)
+function M.make(query, spell)
   query(META)
   local row = query("SELECT value FROM meta WHERE name = 'version'")[1]
-  local version = row and tonumber(row.value) or 0
-  if version > M.VERSION then
-    return nil, ("the inbox has version %d, this billhook knows up to %d")
-      :format(version, M.VERSION)
-  end
+  local version = row and tonumber(row.value)
   if version == M.VERSION then return true end
-  for step = version + 1, M.VERSION do
-    for sql in spell(STEPS[step], step):gmatch("(.-);\n") do query(sql) end
+  if version then
+    return nil, ("the inbox has version %s, this billhook knows %d"):format(row.value, M.VERSION)
   end
-  query("INSERT INTO meta (name, value) VALUES ('version', $1) "
-    .. "ON CONFLICT (name) DO UPDATE SET value = excluded.value", tostring(M.VERSION))
+  for sql in spell(TABLES):gmatch("(.-);\n") do query(sql) end
+  query("INSERT INTO meta (name, value) VALUES ('version', $1)", tostring(M.VERSION))
   return true
 end
 

@@ -17,7 +17,8 @@
 --   * A log that was written for another file is never read into this one.
 
 local core = require "billhook.core"
-local chunks = require "billhook.inbox.chunks"
+local deliveries = require "billhook.inbox.deliveries"
+local logs = require "billhook.log"
 local owner = require "billhook.inbox.owner"
 local sql = require "billhook.inbox.sql"
 local sqlite = require "billhook.sqlite"
@@ -29,7 +30,6 @@ local BUSY_TIMEOUT = 5000
 
 local TYPES = {
   SERIAL_KEY = "INTEGER PRIMARY KEY",
-  BIGINT_KEY = "INTEGER PRIMARY KEY",
   BIGINT = "INTEGER",
   WITHOUT_ROWID = "WITHOUT ROWID",
   BYTES = "TEXT",
@@ -45,7 +45,8 @@ local Dialect = {
   name = "sqlite",
   begin = "BEGIN IMMEDIATE",
   shard = "0",
-  ahead = chunks.admit,
+  full = "SQLITE_FULL",
+  admit = deliveries.one_by_one,
   now = "SELECT CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) AS now, "
     .. "(SELECT value FROM meta WHERE name = 'clock') AS noted",
 }
@@ -55,36 +56,14 @@ function Dialect.spell(text)
   return (text:gsub("[A-Z_]+", TYPES))
 end
 
--- Also beyond what is left of an event that somebody has deleted, or that was restored without its
--- row: its steps must not be taken for another's.
-local LAST = (function()
-  local tables = {}
-  for i, name in ipairs { "events", "bodies", "evidence", "marks", "steps" } do
-    tables[i] = "COALESCE((SELECT MAX(seq) FROM " .. name .. "), 0)"
-  end
-  return "SELECT MAX(" .. table.concat(tables, ", ")
-    .. ", COALESCE((SELECT MAX(lane) FROM lanes), 0), "
-    .. "-COALESCE((SELECT MIN(lane) FROM lanes), 0)) AS last"
-end)()
-
--- There is one writer at a time: nobody else takes a number, and no row has to be locked.
-function Dialect.numbers(query)
-  local last
-  return function()
-    last = (last or query(LAST)[1].last) + 1
-    return last
-  end
-end
-
+-- There is one writer at a time: no row has to be locked.
 function Dialect.locking(text) return text end
 
-function Dialect.hold() end
-
-local TOKEN = [[
-INSERT INTO meta (name, value) VALUES ('token', '1') ON CONFLICT (name) DO UPDATE
+local NUMBER = [[
+INSERT INTO meta (name, value) VALUES ('number', '1') ON CONFLICT (name) DO UPDATE
 SET value = CAST(CAST(meta.value AS BIGINT) + 1 AS TEXT) RETURNING value]]
 
-function Dialect.token(query) return tonumber(query(TOKEN)[1].value) end
+function Dialect.number(query) return tonumber(query(NUMBER)[1].value) end
 
 function Dialect.broken(code)
   return BROKEN[code] or BROKEN[code:match("^SQLITE_[A-Z]+")] or false
@@ -107,10 +86,11 @@ end
 
 -- wal_autocheckpoint: at 16 MB of pages the log goes into the file. Pages that many commits change
 -- go once; the commit in which it happens takes longer.
--- secure_delete: what a purge deletes is overwritten, where that costs no further page
+-- journal_size_limit: where a reader kept it from that for long, it is cut once the reader is gone
+-- secure_delete: what a purge deletes is overwritten
 local SETTINGS = "PRAGMA synchronous = FULL; PRAGMA cache_size = -16000; "
   .. "PRAGMA wal_autocheckpoint = 4000; "
-  .. "PRAGMA secure_delete = FAST; PRAGMA foreign_keys = OFF"
+  .. "PRAGMA journal_size_limit = 33554432; PRAGMA secure_delete = ON; PRAGMA foreign_keys = OFF"
 
 local MOVED = "the file, or its -wal or -shm, was renamed, replaced or deleted while it was open"
 
@@ -203,6 +183,23 @@ end
 
 function Dialect.again(code) return code == "SQLITE_MOVED" end
 
+---Writes the log into the file and cuts it, where nobody is at work in it: after a purge, so that
+---nothing of it stands there any longer; and where the disk is full, to have its room.
+function Dialect:tidy(db)
+  if self.volatile then return end
+  db:query "PRAGMA busy_timeout = 0" -- who waited would hold up all who write
+  db:query "PRAGMA wal_checkpoint(TRUNCATE)"
+  db:query(("PRAGMA busy_timeout = %d"):format(self.busy_timeout))
+end
+
+---Bytes of the log beside the file.
+function Dialect:log_bytes()
+  local file = not self.volatile and io.open(self.path .. "-wal", "rb")
+  local size = file and file:seek "end" or 0
+  if file then file:close() end
+  return size
+end
+
 -- Two processes that make the same file: the change to WAL does not wait for a lock by itself, so
 -- it waits in an empty transaction.
 local function to_wal(db)
@@ -294,9 +291,7 @@ function Dialect:connect()
 end
 
 -- Only processes of this machine can open the file, so all owners can be looked at.
-function Dialect.departed(name)
-  return not owner.alive(name)
-end
+function Dialect.departed(name) return owner.departed(name) end
 
 ---@param path string
 ---@param options { busy_timeout?: number, clock?: function, log?: function }
@@ -304,7 +299,7 @@ end
 function M.open(path, options)
   return sql.open(setmetatable({
     path = path,
-    log = options.log or require("billhook.log").default,
+    log = options.log or logs.default,
     volatile = path == ":memory:",
     busy_timeout = options.busy_timeout or BUSY_TIMEOUT,
   }, Dialect), options)

@@ -12,8 +12,8 @@
 
 local answer = require "billhook.call.answer"
 local caller = require "billhook.call.caller"
-local claims = require "billhook.outcome.claims"
 local json = require "billhook.json"
+local pending = require "billhook.outcome.pending"
 local search = require "billhook.outcome.search"
 
 local M = {}
@@ -36,9 +36,9 @@ end
 ---@param found table[]? the candidates; nil: nobody could look
 function M.is_nothing(state, one, found)
   if state.vendor.looks[one.intent.operation] and not one.intent.blind then
-    return found ~= nil and #found == 0 and one.age > claims.OPEN_FOR
+    return found ~= nil and #found == 0 and one.age > pending.OPEN_FOR
   end
-  return one.age > claims.BLIND_FOR
+  return one.age > pending.BLIND_FOR
 end
 
 --- What tells a call from others: for a rule that runs again, and for nobody in particular.
@@ -89,7 +89,7 @@ end
 
 -- The error that is given for an earlier call: what is waited for, and for how long.
 local function still_unknown(state, plan, one, found, looked)
-  local most = looked and claims.OPEN_FOR or claims.BLIND_FOR
+  local most = looked and pending.OPEN_FOR or pending.BLIND_FOR
   return M.unknown(one.intent, ("an earlier call %s, and what became of it is unknown: nothing was"
     .. " sent. The earlier one was sent %s ago; %s, and none is sent for another %s"):format(
     plan.reference and "had this reference" or "asked for the same", duration(one.age),
@@ -164,7 +164,7 @@ end
 --- What became of earlier calls that asked for the same as this plan: a value, or nil and a fault,
 -- or nothing where there is none. `alone`: nobody else can be at it now, whatever its lease says.
 function M.found(state, plan, alone)
-  local known, err = state.claims:known(plan.place, {}, state.wall(), nil, true)
+  local known, err = state.claims:known(plan.place, {}, nil, true)
   if not known then
     return nil, M.unsent(err)
   end

@@ -1,8 +1,8 @@
---- One call at a time in a place (claims.lua): waiting for it, holding it, leaving it.
+--- One call at a time in a place (pending.lua): waiting for it, holding it, leaving it.
 
 local earlier = require "billhook.outcome.earlier"
 local exchange = require "billhook.call.exchange"
-local pulse = require "billhook.host.pulse"
+local pulse = require "billhook.shared.pulse"
 
 local M = {}
 
@@ -19,7 +19,7 @@ end
 
 -- Somebody else is in there: who, and for how long.
 local function busy(state, place)
-  local holder = state.claims:holder(place, state.now()) or { left = 0 }
+  local holder = state.claims:holder(place) or { left = 0 }
   local message = "another call of the same place did not end before the deadline: " .. place
   if holder.age then
     message = ("%s, begun %.0f s ago"):format(message, holder.age)
@@ -39,7 +39,7 @@ local function enter(state, plan, place, lease)
   lease = lease or longest
   while true do
     local last = state.now() + turn >= plan.deadline
-    local token, err = state.claims:enter(place, lease, state.now(), longest, last)
+    local token, err = state.claims:enter(place, lease, longest, last)
     if token then
       return token
     elseif err then
@@ -72,7 +72,7 @@ function M.within(state, plan, place, fn)
     return nil, fault
   end
   local stop = signs and pulse.start(signs.every, M.lease(state, plan), function()
-    return state.claims:renew(place, token, signs.lease, state.now())
+    return state.claims:renew(place, token, signs.lease)
   end)
   local fine, value, why = M.guarded(fn, state, plan, token)
   if stop then

@@ -1,23 +1,23 @@
 --- After a crash: the calls whose process is gone, and of which nobody knows what became.
 --
 -- An app looks for them when it begins to work, and once a minute: another process of it may have
--- died. What is found is kept for the call that will ask for the same again (ledger.lua); what is
+-- died. What is found is kept for the call that will ask for the same again (pending.lua); what is
 -- not found is looked for again, until so much time has passed that nothing will come of it.
 
+local core = require "billhook.core"
 local earlier = require "billhook.outcome.earlier"
-local ledgers = require "billhook.outcome.ledger"
+local pending = require "billhook.outcome.pending"
 local search = require "billhook.outcome.search"
 
 local M = {}
 
-local EVERY = 60
 local LEASE = 60
 -- Rules wait meanwhile. What was sent is some time ago, so it shows soon or not at all.
 local SECONDS = 2.5
 
 local function fields_of(intent, more)
   local fields = { operation = intent.operation, place = intent.place, intent = intent.id,
-    sent_at = intent.sent_at and require("billhook.core").text.iso(math.floor(intent.sent_at)) }
+    sent_at = intent.sent_at and core.text.iso(math.floor(intent.sent_at)) }
   for name, value in pairs(more or {}) do
     fields[name] = value
   end
@@ -51,7 +51,7 @@ local function settle(state, one, report)
   if not state.vendor.looks[intent.operation] or intent.blind then
     return unknown(state, one, report)
   end
-  local token = state.claims:enter(intent.place, LEASE, state.now())
+  local token = state.claims:enter(intent.place, LEASE)
   if not token then
     return -- somebody else asks for the same just now, and looks for it
   end
@@ -67,11 +67,10 @@ end
 --- Settles what an account's dead processes have left: see client.recover.
 ---@return table? err
 function M.run(state, report)
-  local store, err = state:shared()
-  if not store then
+  local book, err = pending.of(state)
+  if not book or not book.durable then
     return err
   end
-  local book = ledgers.new(store, state.account)
   local orphans
   orphans, err = book:orphans(LEASE)
   state = setmetatable({ claims = book, purse = {} }, { __index = state })
@@ -79,27 +78,6 @@ function M.run(state, report)
     settle(state, one, report)
   end
   return err
-end
-
---- For an app that works: does what is due. Never raises.
----@param app table
----@param now number seconds
-function M.due(app, now)
-  if app.recovered and now >= app.recovered and now < app.recovered + EVERY then
-    return
-  end
-  app.recovered = now
-  local client = require "billhook.client"
-  for name, account in pairs(app.accounts) do
-    local function report(level, event, fields)
-      fields.account = name
-      app.log(level, event, fields)
-    end
-    local fine, err = pcall(client.recover, account, report)
-    if not fine or err then
-      app.log("error", "not_recovered", { account = name, message = tostring(err) })
-    end
-  end
 end
 
 return M

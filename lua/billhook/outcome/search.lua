@@ -7,13 +7,13 @@
 -- not there before, what nobody else claims, and what is in everything what was asked for, is the
 -- result. A call with a reference is matched by that too.
 --
--- A state is a client's with `claims` in it; an intent is claims.lua's.
+-- A state is a client's with `claims` in it; an intent is pending.lua's.
 
 local core = require "billhook.core"
 local answer = require "billhook.call.answer"
-local claims = require "billhook.outcome.claims"
 local each = require "billhook.call.each"
 local exchange = require "billhook.call.exchange"
+local pending = require "billhook.outcome.pending"
 local plans = require "billhook.call.plan"
 
 local M = {}
@@ -123,7 +123,7 @@ end
 local function contested(state, intent, element, known)
   local id = tostring(rules_of(state, intent).id(element))
   for _, other in ipairs(known.open) do
-    local open = other.result == nil or other.intent.vague and other.age <= claims.OPEN_FOR
+    local open = other.result == nil or other.intent.vague and other.age <= pending.OPEN_FOR
     if open and other.intent.id ~= intent.id
       and M.fits(state, other.intent, element) and not set_of(other.intent.before)[id] then
       return true
@@ -139,8 +139,7 @@ local function once(state, intent, deadline)
   if not found or #found == 0 then
     return found
   end
-  local known = state.claims:known(intent.place, M.ids(state, intent, found), state.wall(),
-    intent.id)
+  local known = state.claims:known(intent.place, M.ids(state, intent, found), intent.id)
   if not known then
     return nil
   end

@@ -8,15 +8,16 @@
 --
 -- Two calls that could be mistaken for each other, of one account and place, never overlap.
 --
--- What is about to be sent is written down before (claims.lua), so that the next call for the same
+-- What is about to be sent is written down before (pending.lua), so that the next call for the same
 -- finds out about one whose handler or coroutine died (earlier.lua). The client of an app writes it
--- into the inbox (ledger.lua), so that a crash is found out about at the next start (recover.lua).
+-- into the inbox, so that a crash is found out about at the next start (recover.lua).
 
 local core = require "billhook.core"
 local json = require "billhook.json"
 local answer = require "billhook.call.answer"
 local earlier = require "billhook.outcome.earlier"
 local exchange = require "billhook.call.exchange"
+local pending = require "billhook.outcome.pending"
 local places = require "billhook.outcome.place"
 local search = require "billhook.outcome.search"
 
@@ -54,7 +55,7 @@ end
 -- The server says that it was done before: by the call whose outcome is open, then.
 local function done_before(state, plan, intent, fault)
   local known = plan.looks.already and fault.code == plan.looks.already
-    and state.claims:known(plan.place, {}, state.wall())
+    and state.claims:known(plan.place, {})
   for _, one in ipairs(known and known.open or {}) do
     if one.intent.id ~= intent.id and not one.live then
       return one.intent
@@ -203,7 +204,7 @@ end
 
 -- The state of one call: with its purse, and with what is known about the account.
 local function state_for(state, plan)
-  local book, err = state:claims_of()
+  local book, err = pending.of(state)
   if not book then
     return nil, earlier.unsent(err)
   end
@@ -294,7 +295,7 @@ end
 
 -- What another process has found out about this intent meanwhile, given to nobody yet.
 local function kept_for(state, intent)
-  local known = state.claims:known(intent.place, {}, state.wall())
+  local known = state.claims:known(intent.place, {})
   for _, one in ipairs(known and known.open or {}) do
     if one.intent.id == intent.id and one.result ~= nil then
       state.claims:close(intent, nil, one.result, true)

@@ -69,7 +69,7 @@ function M.create(state, args)
     transactionId = args.transactionId or random_hex(12), accountId = "563c1457c4f260b0b7765569",
     createdBy = "4e9774b45f014e0100000003", updatedBy = "4e9774b45f014e0100000003",
     createdAt = time_now(), updatedAt = time_now(), invoiceProviderType = args.provider or "infile",
-    currency = args.currency, total = args.amount and tonumber(args.amount),
+    currency = args.currency or args.amount and "EUR", total = tonumber(args.amount),
   }
   my.invoices[#my.invoices + 1] = invoice
   my.by_id[invoice._id] = invoice
@@ -246,7 +246,8 @@ local natives = { created = "invoices.created", updated = "invoices.updated" }
 
 --- Makes an event as if it had happened: type "invoice.created", "invoice_provider.updated" and the
 --- like, or the vendor's own; "failure" makes an entry of /failures. invoice: an id, or none for a
---- new one; transactionId; live (false: a test event).
+--- new one; transactionId; live (false: a test event). Gives the delivery, or nil and what there
+--- is not.
 function M.trigger(state, args)
   local my, given = state.betterez, args.type or "invoice.created"
   if given == "failure" then return trigger_failure(my, args) end
@@ -255,11 +256,17 @@ function M.trigger(state, args)
     local kind = "invoice_providers" .. provider
     return hook(state, kind, providers.pretend(my, args, kind), nil, args.live)
   end
-  local verb = given:match("^invoice%.(%a+)$")
+  local verb = given:match("^invoice%.(%l+)$")
   local kind = natives[verb or ""] or given
-  local invoice = my.by_id[args.invoice] or M.create(state, args)
+  if verb and kind == given or given:find("^payment%.") then
+    return nil, "Betterez has no event " .. given
+  end
+  local invoice = my.by_id[args.invoice]
+  if args.invoice and not invoice then return nil, "no invoice " .. tostring(args.invoice) end
+  invoice = invoice or M.create(state, args)
   if verb == "updated" then
     invoice.updatedAt, invoice.total = time_now(), tonumber(args.amount) or invoice.total
+    invoice.currency = args.currency or invoice.currency or invoice.total and "EUR"
   end
   return hook(state, kind, invoice, invoice._id, args.live)
 end

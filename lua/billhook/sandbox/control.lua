@@ -13,8 +13,9 @@ local calls = {}
 
 calls["POST /sandbox/trigger"] = function(state, fields)
   if not vendors[fields.vendor] then return 400, { error = "no such vendor" } end
-  local vendor = require("billhook.sandbox." .. fields.vendor)
-  return 200, sender.show(vendor.trigger(state, fields))
+  local delivery, err = require("billhook.sandbox." .. fields.vendor).trigger(state, fields)
+  if not delivery then return 400, { error = err } end
+  return 200, sender.show(delivery)
 end
 
 calls["POST /sandbox/redeliver"] = function(state, fields)

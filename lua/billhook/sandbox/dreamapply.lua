@@ -142,6 +142,12 @@ local function total(invoice)
   return sum
 end
 
+local function paid_so_far(invoice)
+  local paid = 0
+  for _, one in pairs(invoice.collections) do paid = paid + cents(one.amount) end
+  return paid
+end
+
 local function collect(state, invoice, amount)
   local my = state.dreamapply
   local id = my.last_transaction + 1
@@ -151,9 +157,7 @@ local function collect(state, invoice, amount)
   my.transactions[id] = one
   if not next(invoice.collections) then invoice.collections = {} end -- no longer []
   invoice.collections[tostring(id)] = one
-  local paid = 0
-  for _, other in pairs(invoice.collections) do paid = paid + cents(other.amount) end
-  invoice.collected = paid == total(invoice) and iso() or null
+  invoice.collected = paid_so_far(invoice) == total(invoice) and iso() or null
   if invoice.collected ~= null then record(state, "Invoice was collected: ?", invoice) end
   return one
 end
@@ -280,14 +284,20 @@ local events = { created = "Invoice was created: ?", updated = "Invoice was edit
 
 --- Makes an event as if it had happened in the web interface: type "invoice.created" and the
 --- like, or a journal text; invoice: an id, or none for a new one; amount, currency, application.
+--- Gives the delivery, or nil and what there is not.
 function M.trigger(state, args)
-  local verb = (args.type or "invoice.created"):match("^invoice%.(%a+)$")
-  local text = events[verb or ""] or args.type
-  local invoice = state.dreamapply.invoices[tonumber(args.invoice)] or M.create(state, args)
+  local kind = args.type or "invoice.created"
+  local verb = kind:match("^invoice%.(%l+)$")
+  local text = events[verb or ""] or not kind:find("^[%l_]+%.[%l_]+$") and kind
+  if not text then return nil, "DreamApply has no event " .. kind end
+  local invoice = state.dreamapply.invoices[tonumber(args.invoice)]
+  if args.invoice and not invoice then return nil, "no invoice " .. tostring(args.invoice) end
+  invoice = invoice or M.create(state, args)
   if verb == "updated" and args.amount then invoice.items[1].price = decimal(args.amount) end
   if verb == "deleted" then state.dreamapply.invoices[invoice.id] = nil end
-  if verb == "collected" then
-    collect(state, invoice, total(invoice) / 100)
+  local rest = total(invoice) - paid_so_far(invoice)
+  if verb == "collected" and rest > 0 then
+    collect(state, invoice, rest / 100)
     return state.deliveries[#state.deliveries]
   end
   return record(state, text, invoice)

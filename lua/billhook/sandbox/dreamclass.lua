@@ -91,22 +91,7 @@ end
 
 local function failure(status, message) return status, { message = message } end
 
-route("GET", "/financial/invoices/(%d+)", function(my, _, _, id)
-  local invoice = my.invoices[tonumber(id)]
-  if not invoice then return failure(404, "Invoice not found") end
-  return 200, invoice
-end)
-
-route("POST", "/financial/invoices/create", function(_, fields, state)
-  for _, name in ipairs { "entityType", "entityId", "schoolPeriodId" } do
-    if fields[name] == nil then return failure(400, name .. " is required") end
-  end
-  local invoice = M.create(state, fields)
-  hook(state, "INVOICE_CREATED", invoice, invoice.id)
-  return 200, invoice
-end)
-
--- What pay answers: the whole invoice, which tells what was paid.
+-- What the API answers: the whole invoice, which tells what was paid. A webhook does not.
 local function with_payments(my, invoice)
   local whole = { payments = json.array {}, paidAmount = 0 }
   for name, value in pairs(invoice) do whole[name] = value end
@@ -119,6 +104,30 @@ local function with_payments(my, invoice)
   return whole
 end
 
+route("GET", "/financial/invoices/(%d+)", function(my, _, _, id)
+  local invoice = my.invoices[tonumber(id)]
+  if not invoice then return failure(404, "Invoice not found") end
+  return 200, with_payments(my, invoice)
+end)
+
+route("POST", "/financial/invoices/create", function(_, fields, state)
+  for _, name in ipairs { "entityType", "entityId", "schoolPeriodId" } do
+    if fields[name] == nil then return failure(400, name .. " is required") end
+  end
+  local invoice = M.create(state, fields)
+  hook(state, "INVOICE_CREATED", invoice, invoice.id)
+  return 200, invoice
+end)
+
+local function pay(state, invoice, amount, method)
+  local my = state.dreamclass
+  my.last_payment = my.last_payment + 1
+  local payment = { id = my.last_payment, invoiceId = invoice.id, amount = amount, status = 1,
+    paymentmethod = { id = method }, createdAt = now_iso() }
+  my.payments[payment.id] = payment
+  return hook(state, "PAYMENT_CREATED", payment, invoice.id)
+end
+
 -- Not idempotent: the same call twice is two payments.
 route("POST", "/financial/invoices/pay/(%d+)", function(my, fields, state, id)
   local invoice, amount = my.invoices[tonumber(id)], amount_of(fields.amount)
@@ -126,11 +135,7 @@ route("POST", "/financial/invoices/pay/(%d+)", function(my, fields, state, id)
   if not amount or not tonumber(fields.paymentmethod) then
     return failure(400, "amount and paymentmethod are required")
   end
-  my.last_payment = my.last_payment + 1
-  local payment = { id = my.last_payment, invoiceId = invoice.id, amount = amount, status = 1,
-    paymentmethod = { id = tonumber(fields.paymentmethod) }, createdAt = now_iso() }
-  my.payments[payment.id] = payment
-  hook(state, "PAYMENT_CREATED", payment, invoice.id)
+  pay(state, invoice, amount, tonumber(fields.paymentmethod))
   return 200, with_payments(my, invoice)
 end)
 
@@ -190,13 +195,24 @@ local natives = { created = "INVOICE_CREATED", updated = "INVOICE_UPDATED",
   deleted = "INVOICE_DELETED" }
 
 --- Makes an event as if it had happened in the application: type "invoice.created" and the like,
---- or the vendor's own; invoice: an id, or none for a new one; amount.
+--- "payment.created", or the vendor's own; invoice: an id, or none for a new one; amount. Gives the
+--- delivery, or nil and what there is not.
 function M.trigger(state, args)
-  local my = state.dreamclass
-  local verb = (args.type or "invoice.created"):match("^invoice%.(%a+)$")
-  local kind = natives[verb or ""] or args.type
-  local invoice = my.invoices[tonumber(args.invoice)] or M.create(state, args)
-  if args.amount then invoice.amount = amount_of(args.amount) or invoice.amount end
+  local my, given = state.dreamclass, args.type or "invoice.created"
+  local kind = natives[given:match("^invoice%.(%l+)$") or ""] or given
+  local paying = given == "payment.created"
+  if not paying and not kind:find("^[%u_]+$") then
+    return nil, "DreamClass has no event " .. given
+  end
+  local invoice = my.invoices[tonumber(args.invoice)]
+  if args.invoice and not invoice then return nil, "no invoice " .. tostring(args.invoice) end
+  invoice = invoice or M.create(state, paying and {} or args)
+  local amount = amount_of(args.amount)
+  if paying then
+    local rest = invoice.amount - with_payments(my, invoice).paidAmount
+    return pay(state, invoice, amount or rest, 2)
+  end
+  invoice.amount = amount or invoice.amount
   if kind == "INVOICE_DELETED" then my.invoices[invoice.id] = nil end
   return hook(state, kind, invoice, invoice.id)
 end

@@ -15,10 +15,11 @@
 --                             type: unified, or the vendor's own. invoice: its id; a new one
 --                             without. amount: a decimal text; what it becomes differs:
 --     DreamApply   amount ("1000.00") is the price of the one line, "EUR" or `currency`;
---                  application (2)
---     DreamClass   amount (300) is the number in `amount`; there is no currency
---     Betterez     the documents show no amounts: `total` and `currency` are there only where
---                  amount and currency are given. transactionId; provider; live (true).
+--                  application (2). "invoice.collected" pays what is left
+--     DreamClass   amount (300) is the number in `amount`; there is no currency. "payment.created"
+--                  pays it, or what is left
+--     Betterez     the documents show no amounts: `total` and `currency` ("EUR") are there only
+--                  where amount is given. transactionId; provider; live (true).
 --                  type "failure" makes an entry of /failures
 --   POST /sandbox/redeliver   { n } or { vendor }: that delivery, or the vendor's last, once more
 --   GET  /sandbox/deliveries  what was sent: url, state, status, attempts

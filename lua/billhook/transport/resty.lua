@@ -14,7 +14,7 @@
 
 local http = require "resty.http"
 local framing = require "billhook.transport.framing"
-local turns = require "billhook.host.turns"
+local turns = require "billhook.shared.turns"
 local rules = require "billhook.transport.request"
 
 local M = { name = "resty", turn = turns.turn, unable = turns.unable }

@@ -1,15 +1,15 @@
 --- The transport for nginx without lua-resty-http: libcurl in a worker thread, so that the event
 -- loop never waits. Each worker VM keeps a curl transport, with its connections, of its own.
 --
--- At most host/gate.lua's number of calls (8, of them 4 streams) is under way in one nginx worker;
+-- At most so many calls as shared/gate.lua says (8, of them 4 streams) are under way in one worker;
 -- others wait for their turn, which counts against their timeout. A thread's results come when it
 -- is done: for `stream` it writes into a spool, a temporary file without a name, of which the
 -- reader takes what is there. A reader that is 64 MiB behind holds the transfer back.
 
 local checked = require("billhook.transport.request").check
-local gate = require "billhook.host.gate"
+local gate = require "billhook.shared.gate"
 local spool = require "billhook.transport.spool"
-local turns = require "billhook.host.turns"
+local turns = require "billhook.shared.turns"
 
 local M = { name = "worker", turn = turns.turn, unable = turns.unable }
 
@@ -45,7 +45,7 @@ function M.request(_, request)
   local copy = checked(request, 2)
   local failure = unable()
   if failure then return nil, failure end
-  return result(gate.run("call", copy.timeout, "billhook.host.thread", "request", copy, ngx.now()))
+  return result(gate.run("call", copy.timeout, "billhook.nginx.thread", "request", copy, ngx.now()))
 end
 
 local Reader = {}
@@ -107,7 +107,7 @@ function M.stream(_, request)
   local file, why = spool.reader()
   if not file then return nil, unsent("network", "no temporary file: " .. why) end
   local self = setmetatable({ file = file, guard = guard(file) }, Reader)
-  local job, err, unstarted = gate.start("stream", copy.timeout, "billhook.host.thread", "spool",
+  local job, err, unstarted = gate.start("stream", copy.timeout, "billhook.nginx.thread", "spool",
     copy, ngx.now(), file.path, file.size)
   self.job = job
   if job and read_head(self) then return self end

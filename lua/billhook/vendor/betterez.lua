@@ -17,6 +17,10 @@ local M = {
   trust = "body",
   refetch = "invoices.get",
   body_limit = 8 * 1048576,
+  lists_open = false, -- invoices are listed by transaction only
+  -- its invoices do not tell what was paid or is due when
+  never = { ["invoice.paid"] = true, ["invoice.overdue"] = true, ["payment.created"] = true,
+    ["payment.updated"] = true, ["payment.deleted"] = true },
 }
 
 M.options = {
@@ -52,6 +56,11 @@ M.private = {
   ["providers.update"] = true,
 }
 
+--- An invoice's id as text, or nil.
+function M.id_of(invoice)
+  return type(invoice._id) == "string" and invoice._id or nil
+end
+
 local function transaction_of(sent)
   local nested = type(sent.retryData) == "table" and sent.retryData or {}
   local id = sent.transactionId or nested.transactionId
@@ -79,6 +88,37 @@ local look = {
 
 --- How the outcome of a call that must not happen twice is looked up (see outcome.settle).
 M.looks = { ["invoices.issue"] = look, ["invoices.retry"] = look }
+
+-- --- an invoice's members ----------------------------------------------------------------------
+
+--- What the documents say an invoice consists of, and how each member is compared (see
+--- app.compare). What a provider adds is named there without its inside, so all of it counts; a
+--- plain `total` is what billhook.invoice reads where there are no totals.
+M.documented = { "record", {
+  _id = "id", authNumber = "value", serie = "value", number = "value", type = "value",
+  data = "value", accountId = "value", invoiceProviderType = "value", invoiceProviderId = "value",
+  transactionId = "value", createdBy = "value", updatedBy = "value",
+  createdAt = { "record", { value = "instant" } }, -- its offset only spells the zone
+  updatedAt = { "record", { value = "instant" } },
+  buyer = "value", items = "value", certified = "value", currency = "value",
+  totals = { "record", { total = "decimal" }, open = true },
+  total = "decimal",
+} }
+
+--- Members that change without the invoice having changed.
+M.silent = { "updatedAt", "updatedBy" }
+
+--- When the vendor wrote this state: the text of an instant, or nil. Of two states the later
+--- written is the newer one.
+---@param invoice table
+---@return string?
+function M.written(invoice)
+  local at = invoice.updatedAt
+  if type(at) == "table" then
+    at = at.value
+  end
+  return type(at) == "string" and at or nil
+end
 
 -- --- events ------------------------------------------------------------------------------------
 

@@ -13,6 +13,8 @@ local M = {
   trust = "sender",
   refetch = "invoices.get",
   body_limit = 8 * 1048576,
+  list_all = true, -- invoices.list gives every invoice
+  list_overdue = { byOverdue = true }, -- and with these parameters what is past due
 }
 
 M.options = {
@@ -209,6 +211,12 @@ local function id_of(element)
   return ("%d"):format(number) == id and number or id
 end
 
+--- An invoice's id as text, or nil.
+function M.id_of(invoice)
+  local id = id_of(invoice)
+  return id and ("%s"):format(type(id) == "number" and ("%d"):format(id) or id)
+end
+
 --- How the outcome of a call that must not happen twice is looked up (see outcome.settle).
 M.looks = {
   ["invoices.create"] = {
@@ -241,6 +249,40 @@ M.looks = {
     read_params = function(id, sent) return { id = id, invoice = sent.invoice } end,
   },
 }
+
+-- --- an invoice's members ----------------------------------------------------------------------
+
+--- What the documents say an invoice consists of, and how each member is compared (see
+--- app.compare).
+M.documented = { "record", {
+  id = "id", type = "value", nr = "value",
+  serie = { "record", { id = "id", name = "value" } },
+  applicant = "value", application = "value", course = "value",
+  deadline = "value", issued = "instant", delivered = "instant",
+  reminder = "value", reminded = "instant", collected = "instant",
+  currency = "value",
+  items = { "list", {
+    item = "value", price = "decimal", qty = "decimal", unit = "value", inventory_item_ID = "id",
+  } },
+  collections = { "map", {
+    id = "id", amount = "decimal", invoice = "value", inserted = "instant", collected = "value",
+    administrator = "value",
+    payment = { "record", {
+      payment = "value", external_id = "value", status = "value", message = "value",
+      inserted = "instant", updated = "instant",
+      gateway = { "record", { id = "id", name = "value", adapter = "value" } },
+    } },
+  } },
+  instructions = "value", smallprint = "value",
+  payer = { "record", { name = "value", email = "value" } },
+} }
+
+--- Members that change without the invoice having changed.
+M.silent = { "reminded", "delivered", "serie.name" }
+
+--- The member that holds the payments, and the members of a payment that tell when it came.
+M.payments = "collections"
+M.payment_time = { "inserted" }
 
 -- --- events ------------------------------------------------------------------------------------
 

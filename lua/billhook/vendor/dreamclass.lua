@@ -22,6 +22,7 @@ local M = {
   trust = "id",
   refetch = "invoices.get",
   body_limit = 1048576,
+  lists_open = false, -- no call that lists open invoices is published
 }
 
 local function check_prefix(value)
@@ -84,9 +85,39 @@ end
 --- The operations whose answers are invoices.
 M.invoices = { ["invoices.get"] = true }
 
+--- An invoice's id as text, or nil.
+function M.id_of(invoice)
+  local id = tonumber(invoice.id)
+  return id and id % 1 == 0 and ("%d"):format(id) or nil
+end
+
 --- No list of invoices or payments is documented: what became of a create or a payment can't be
 -- looked up, and stays unknown.
 M.looks = {}
+
+-- --- an invoice's members ----------------------------------------------------------------------
+
+--- What the documents say an invoice consists of, and how each member is compared (see
+--- app.compare). What a payment consists of they say in parts only, so all of it counts.
+M.documented = { "record", {
+  id = "id", fees = { "list", { id = "id" } },
+  email = "value", amount = "decimal", status = "value", address = "value", dueDate = "value",
+  fullname = "value", createdAt = "instant", issueDate = "value", telephone = "value",
+  invoiceRefId = "value", publicNotes = "value", privateNotes = "value",
+  paidAmount = "decimal",
+  payments = { "map", {
+    id = "id", invoiceId = "id", amount = "decimal", status = "value", createdAt = "instant",
+    date = "instant", publicNotes = "value", privateNotes = "value",
+    paymentmethod = { "record", { id = "id" }, open = true },
+  }, open = true },
+} }
+
+--- Members that change without the invoice having changed.
+M.silent = { "payments.updatedAt", "payments.updatedBy" }
+
+--- The member that holds the payments, and the members of a payment that tell when it came.
+M.payments = "payments"
+M.payment_time = { "createdAt", "date" }
 
 -- --- events ------------------------------------------------------------------------------------
 

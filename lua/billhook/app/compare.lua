@@ -1,0 +1,220 @@
+--- Has an invoice changed? And what is read off a state.
+--
+-- Two states of an invoice are the same where the members that its vendor documents say the same,
+-- however they are spelt (app.state). What the documents do not name, and what they name but says
+-- nothing of the invoice (`silent` in the vendor's table), does not count unless the account's
+-- `watch` names it.
+--
+-- Pure: no clock, no store, no API.
+
+local core = require "billhook.core"
+local invoices = require "billhook.invoice"
+local state = require "billhook.app.state"
+
+
+local M = {}
+
+--- The number of the algorithm: what a digest begins with. Another number says nothing about the
+--- invoice, only about the program that wrote it.
+M.ALGORITHM = "1"
+
+--- What tells one state of an invoice from another: the algorithm's number and a SHA-256.
+---@param vendor table the vendor's module
+---@param invoice table decoded
+---@param watch string[]? names ("reminded", "serie.name") that count besides the documented ones
+---@return string digest "1:9f86d0..."
+function M.digest(vendor, invoice, watch)
+  local text = state.text(state.plan(vendor, watch), invoice) or ""
+  return M.ALGORITHM .. ":" .. core.text.sha256(text)
+end
+
+--- The top-level members that differ, with the values as the vendor gave them.
+---@param vendor table the vendor's module
+---@param invoice table
+---@param previous table
+---@param watch string[]?
+---@param payment boolean? they are states of a payment in it
+---@return table<string, { from: any, to: any }>
+function M.changes(vendor, invoice, previous, watch, payment)
+  local plan, changes = state.plan(vendor, watch), {}
+  if payment then
+    plan = plan.members[vendor.payments].of
+  end
+  local function look(name, node)
+    if node and state.text(node, previous[name]) ~= state.text(node, invoice[name]) then
+      changes[name] = { from = previous[name], to = invoice[name] }
+    end
+  end
+  for name, node in pairs(plan.members) do
+    look(name, node)
+  end
+  for _, one in ipairs(plan.open and { previous, invoice } or {}) do
+    for name in pairs(one) do
+      look(name, not plan.members[name] and not plan.silent[name] and state.VALUE)
+    end
+  end
+  return changes
+end
+
+--- Which of two states was written later, by what the vendor says of that.
+---@param vendor table the vendor's module
+---@param invoice table
+---@param previous table
+---@return number order above 0: `invoice`; below 0: `previous`; 0: it cannot be told
+function M.order(vendor, invoice, previous)
+  local now = vendor.written and M.time(vendor.written(invoice))
+  local before = vendor.written and M.time(vendor.written(previous))
+  return now and before and now - before or 0
+end
+
+-- --- payments ----------------------------------------------------------------------------------
+
+--- The payments that stand in an invoice, by id; none where the vendor's invoices hold none.
+---@param vendor table the vendor's module
+---@param invoice table
+---@return table<string, table>
+function M.payments(vendor, invoice)
+  local found, value = {}, vendor.payments and invoice[vendor.payments]
+  for id, payment in pairs(type(value) == "table" and state.by_id(value) or {}) do
+    if type(payment) == "table" and id:sub(1, 1) ~= "#" then
+      found[id] = payment
+    end
+  end
+  return found
+end
+
+-- "9" before "10"
+local function by_number(a, b)
+  if a:find("^%d+$") and b:find("^%d+$") and #a ~= #b then
+    return #a < #b
+  end
+  return a < b
+end
+
+--- The payments that differ between two states, in order of their ids.
+---@param vendor table the vendor's module
+---@param invoice table? nil: there is none now, and so no payments
+---@param previous table? nil: there was none before
+---@param watch string[]?
+---@return { id: string, verb: string, payment: table?, previous: table? }[]
+function M.payment_changes(vendor, invoice, previous, watch)
+  local list = {}
+  if not vendor.payments then
+    return list
+  end
+  local node = state.plan(vendor, watch).members[vendor.payments].of
+  local now = invoice and M.payments(vendor, invoice) or {}
+  local before = previous and M.payments(vendor, previous) or {}
+  for id, payment in pairs(now) do
+    if not before[id] then
+      list[#list + 1] = { id = id, verb = "created", payment = payment }
+    elseif state.text(node, payment) ~= state.text(node, before[id]) then
+      list[#list + 1] = { id = id, verb = "updated", payment = payment, previous = before[id] }
+    end
+  end
+  for id, payment in pairs(before) do
+    if not now[id] then
+      list[#list + 1] = { id = id, verb = "deleted", previous = payment }
+    end
+  end
+  table.sort(list, function(a, b) return by_number(a.id, b.id) end)
+  return list
+end
+
+--- When a payment was recorded.
+---@param vendor table the vendor's module
+---@param payment table
+---@return integer? ms nil where it does not say
+function M.payment_time(vendor, payment)
+  for _, name in ipairs(vendor.payment_time or {}) do
+    local at = M.time(payment[name])
+    if at then
+      return at
+    end
+  end
+  return nil
+end
+
+-- --- columns -----------------------------------------------------------------------------------
+
+--- Milliseconds of an instant; of a date, the last of its day in UTC, so that "not before" holds
+--- for all of the day.
+---@param value any
+---@return integer? ms
+function M.time(value)
+  if type(value) ~= "string" then
+    return nil
+  end
+  local epoch = core.text.datetime(value)
+  if not epoch and value:find("^%d%d%d%d%-%d%d%-%d%d$") then
+    epoch = core.text.datetime(value .. "T23:59:59Z")
+  end
+  return epoch and math.floor(epoch * 1000 + 0.5)
+end
+
+local function filled(value)
+  return type(value) == "string" and value ~= "" and value or nil
+end
+
+-- What is read off an invoice beside billhook.invoice, for each vendor.
+local off = { dreamapply = {}, dreamclass = {}, betterez = {} }
+
+function off.dreamapply.issued(invoice) return filled(invoice.issued) end
+
+-- the number is the id; what the school's books call it is a reference
+function off.dreamclass.number(invoice) return state.id(invoice.id) end
+function off.dreamclass.reference(invoice)
+  return filled(invoice.invoiceRefId) or type(invoice.invoiceRefId) == "number"
+    and state.id(invoice.invoiceRefId) or nil
+end
+function off.dreamclass.issued(invoice)
+  return filled(invoice.createdAt) or filled(invoice.issueDate)
+end
+
+function off.betterez.issued(invoice)
+  local at = invoice.createdAt
+  return filled(type(at) == "table" and at.value or at)
+end
+
+local function status_of(total, paid, balance, due, today)
+  if not balance then
+    return nil
+  elseif paid:sign() > 0 and balance:sign() < 0 then
+    return "overpaid"
+  elseif balance:sign() <= 0 then
+    return "paid" -- an invoice over nothing, too: there is nothing to pay
+  elseif due and today and tonumber((due:gsub("-", ""))) < tonumber((today:gsub("-", ""))) then
+    return "overdue"
+  end
+  return paid:sign() > 0 and total:sign() > 0 and "part_paid" or "open"
+end
+
+local function money(value, digits)
+  return value and tostring(value:round(math.max(digits, value:scale())))
+end
+
+--- What the table of invoices keeps beside the state; nil where the invoice does not say.
+---@param invoice table tagged with its vendor
+---@param today string? YYYY-MM-DD; without it nothing is overdue
+---@return { number: string?, reference: string?, currency: string?, total: string?, paid: string?,
+---  balance: string?, due_date: string?, status: string?, issued: string? }
+function M.columns(invoice, today)
+  local own = off[invoices.vendor(invoice)]
+  local function read(name)
+    local reader = own[name] or invoices[name]
+    return reader and (reader(invoice)) or nil
+  end
+  local currency, total, paid, due = read "currency", read "total", read "paid", read "due_date"
+  local digits, balance = invoices.digits(currency), nil
+  if total and paid then
+    local fits, difference = pcall(function() return total - paid end)
+    balance = fits and difference or nil
+  end
+  return {
+    number = read "number", reference = read "reference", currency = currency,
+    total = money(total, digits), paid = money(paid, digits), balance = money(balance, digits),
+    due_date = due, status = status_of(total, paid, balance, due, today), issued = read "issued",
+  }
+end
+
+return M

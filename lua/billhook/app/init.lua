@@ -1,0 +1,370 @@
+-- app/init.lua: accounts, rules and an inbox, put together.
+--
+--   local app = billhook.app { inbox = "sqlite:billhook.db", accounts = { school = client } }
+--   app:on("invoice.created", function(event) ... end)
+--
+-- Its options stand in app/options.lua.
+--
+-- Rules are registered before the first delivery is taken or worked on; later `on` raises, for an
+-- event keeps the names of the rules that wanted it when it came. A rule that is added later does
+-- not see older events (`replay` gives them to it); one that has gone fails until it is back or
+-- its attempts are used up.
+
+local accounts = require "billhook.app.account"
+local checks = require "billhook.app.options"
+local clients = require "billhook.client"
+local complain = require "billhook.complain"
+local core = require "billhook.core"
+local inbox = require "billhook.inbox"
+local log = require "billhook.log"
+local metrics = require "billhook.app.metrics"
+local options = require "billhook.options"
+local overdue = require "billhook.app.overdue"
+local poll = require "billhook.app.poll"
+local pulse = require "billhook.shared.pulse"
+local receive = require "billhook.app.receive"
+local reconcile = require "billhook.app.reconcile"
+local retention = require "billhook.app.retention"
+local rules = require "billhook.app.rules"
+local share = require "billhook.shared"
+local work = require "billhook.app.work"
+
+local M = {}
+
+---@class billhook.App
+---@field accounts table<string, billhook.client>
+local App = {}
+App.__index = App
+
+local SUSPICION = 30 -- seconds for which a delivery that was not stored speaks against the inbox
+local HOUR, DAY = 3600000, 86400000
+
+-- What its processes have in common is in the inbox: what is left of an account's quota, and the
+-- calls whose outcome is open. A client must not keep its app; but where only the client is kept,
+-- it still needs the inbox: without, it would know nothing of what is open.
+local function share_inbox(app)
+  if app.inbox:find("^memory:") then return end
+  local weak, url = setmetatable({ app = app }, { __mode = "v" }), app.inbox
+  for _, account in pairs(app.accounts) do
+    clients.share(account, function()
+      local its = weak.app
+      if its and (its.store or not pulse.on_event_loop()) then return its:open() end
+      return share.of(url)
+    end)
+  end
+end
+
+-- Counts what its clients ask of their APIs.
+local function count_calls(app)
+  local weak = setmetatable({ app = app }, { __mode = "v" })
+  for name, account in pairs(app.accounts) do
+    clients.observe(account, function(operation, result)
+      if weak.app then metrics.add(weak.app, ("call %s %s %s"):format(name, operation, result)) end
+    end)
+  end
+end
+
+---@param given billhook.AppOptions
+---@return billhook.App app
+function M.new(given)
+  local self = options.read(checks, given, "billhook.app", 2)
+  for _, name in ipairs { "inbox", "accounts" } do
+    if not self[name] then error(("option '%s' of billhook.app is missing"):format(name), 2) end
+  end
+  local tell = self.log or log.default
+  -- a logger that fails must not take a delivery with it
+  self.log = function(...) pcall(tell, ...) end
+  self.rules = rules.new(self.accounts)
+  self.dead_handlers = {}
+  count_calls(self)
+  setmetatable(self, App)
+  share_inbox(self)
+  return self
+end
+
+-- Every public method begins with it; a dot in place of the colon is raised at the caller's line.
+local function own(self, name)
+  if getmetatable(self) ~= App then error(name .. " is a method: call it with a colon", 3) end
+end
+
+local function known_account(self, name, account)
+  if type(account) ~= "string" or not self.accounts[account] then
+    error(("%s: there is no account '%s'"):format(name, tostring(account)), 3)
+  end
+end
+
+-- --- rules ------------------------------------------------------------------
+
+---Adds a rule. It fails by raising, by nil and a reason, or by false.
+---@param pattern string an exact type, "family.*" or "*", each optionally "account:" in front
+---@param settings billhook.RuleOptions|billhook.Rule the handler, where there are none
+---@param handler? billhook.Rule
+---@return billhook.App app
+function App:on(pattern, settings, handler)
+  own(self, "on")
+  if type(settings) == "function" and handler == nil then settings, handler = {}, settings end
+  if self.started then error("on: rules must be added before the first delivery", 2) end
+  local rule, why = self.rules:add(pattern, settings, handler, self)
+  if not rule then error("on: " .. why, 2) end
+  return self
+end
+
+---Is told of every event that a rule gives up, and of every delivery that nothing can be made of,
+---before it is a dead letter.
+---@param handler fun(event: billhook.Event, err: any)
+---@return billhook.App app
+function App:on_dead(handler)
+  own(self, "on_dead")
+  if type(handler) ~= "function" then
+    error(("on_dead: the handler must be a function, got %s"):format(type(handler)), 2)
+  end
+  self.dead_handlers[#self.dead_handlers + 1] = handler
+  return self
+end
+
+-- --- the inbox --------------------------------------------------------------
+
+---Has the app use this store instead of opening its own.
+---@param store table
+function App:use_store(store) self.store = store end
+
+---Has what is refused kept, some of it.
+---@param keep fun(fields: table, headers: table, body: string): string|nil  gives a name for it
+---@return nil
+function App:keep_refused(keep) self.keep = keep end
+
+---The store, opened when it is first needed; a failure is not remembered.
+---@return table|nil store, table|nil err
+function App:open()
+  if self.store then return self.store end
+  local store, why = inbox.open(self.inbox, { clock = self.clock, log = self.log })
+  self.store = store
+  return store, why
+end
+
+-- --- deliveries -------------------------------------------------------------
+
+---Verifies a delivery: rows for the inbox, or a status, a reply and its headers. With admitted()
+---and not_stored() the parts of receive(), for a host that stores in its own way.
+---@param account string
+---@param headers table<string, string|string[]>
+---@param body string the raw bytes
+---@param from? string the sender's address, for the log
+---@return table|integer, string|nil, table|nil
+function App:examine(account, headers, body, from)
+  self.started = true
+  return receive.examine(self, account, headers, body, from)
+end
+
+-- The vendor's own id, as its people know it.
+local function news_id(row) return row.account .. ":" .. row.id:match "^%S*" end
+
+---The answer for rows that the inbox has taken.
+---@param rows table[]
+---@param results string[]
+---@return integer status, string reply, table headers
+function App:admitted(rows, results)
+  self.trouble = nil
+  for i, row in ipairs(rows) do
+    metrics.add(self, ("delivery %s %s"):format(results[i], row.account))
+    if row.secret then
+      metrics.add(self, ("secret %d %s"):format(row.secret, row.account))
+    end
+    self.log(row.reason and "warn" or "info", results[i] == "new" and "admitted" or "duplicate", {
+      id = news_id(row), account = row.account, type = row.type,
+      invoice = row.invoice, trust = row.trust, secret = row.secret, reason = row.reason,
+    })
+  end
+  return receive.success()
+end
+
+---The answer where the inbox could not take them.
+---@param rows table[] of one account
+---@param why table
+---@return integer status, string reply, table headers
+function App:not_stored(rows, why)
+  local account = rows[1] and rows[1].account or "?"
+  self.trouble = { at = core.text.monotonic(), why = why }
+  metrics.add(self, "delivery not_stored " .. account)
+  -- a store that is down is down for every delivery: one line, then how many more a minute
+  complain.once(self, "not_stored", { account = account, message = tostring(why),
+    id = rows[1] and news_id(rows[1]), answer = 503 })
+  return receive.refusal(503)
+end
+
+local function take(self, account, headers, body, from)
+  local rows, reply, reply_headers = self:examine(account, headers, body, from)
+  if type(rows) ~= "table" then return rows, reply, reply_headers end
+  local store, why = self:open()
+  local results
+  if store then results, why = store:admit(rows) end
+  if results then return self:admitted(rows, results) end
+  return self:not_stored(rows, why)
+end
+
+---Takes a delivery: verified, durably stored, answered. Nothing that is sent makes it raise.
+---@param account string
+---@param headers table<string, string|string[]>
+---@param body string the raw bytes
+---@param from? string the sender's address, for the log
+---@return integer status, string reply, table headers
+function App:receive(account, headers, body, from)
+  own(self, "receive")
+  local ok, status, reply, reply_headers = pcall(take, self, account, headers, body, from)
+  if ok then return status, reply, reply_headers end
+  self.log("error", "internal", { account = tostring(account), message = tostring(status) })
+  return receive.refusal(503)
+end
+
+---Does the inbox take what comes? No, where it has not taken the last delivery, within half a
+---minute; else it is given something, at most once a second, for that is a commit.
+---@return boolean|nil, table|nil err
+function App:health()
+  local now = core.text.monotonic()
+  if self.trouble and now < self.trouble.at + SUSPICION then return nil, self.trouble.why end
+  local last = self.checked
+  if last and last.ok and now < last.at + 1 then return true end
+  last = { at = now }
+  local store
+  store, last.why = self:open()
+  if store then last.ok, last.why = store:set("health", ("%.0f"):format(core.text.now())) end
+  self.checked = last
+  return last.ok, last.why
+end
+
+-- --- work -------------------------------------------------------------------------
+
+-- What is due by the clock for an account: a poll, the nightly comparison, what is overdue. Each
+-- at most once a period over all workers: who notes it first does it.
+local function by_the_clock(self, store, account, memory, now)
+  local client = self.accounts[account]
+  if not rules.readable(client) then return end
+  if not accounts.may_ask(memory, now) or accounts.moved(memory, client) then return end
+  local todo = {}
+  accounts.update(store, account, function(fresh, at)
+    if now >= (fresh.poll_at or 0) then
+      fresh.poll_at, todo.poll = at + self.poll_every * 1000, true
+    end
+    fresh.reconcile_due = fresh.reconcile_due or at + DAY
+    if now >= fresh.reconcile_due or fresh.reconcile_at and now >= fresh.reconcile_at then
+      -- one that fails is tried again in an hour
+      fresh.reconcile_due, fresh.reconcile_at, fresh.reconciled_at = at + DAY, at + HOUR, at
+      todo.reconcile = true
+    end
+  end)
+  local function report(what, done, reason)
+    if not done then self.log("warn", what, { account = account, message = tostring(reason) }) end
+  end
+  if todo.poll then report("poll_failed", poll.round(self, account)) end
+  if todo.reconcile then
+    report("reconcile_failed", reconcile.round(self, account, {}))
+  end
+end
+
+local EVERY = 1 -- seconds between two looks at what the clock asks for
+
+---Polls and compares what the clock asks for: called by `billhook work` and nginx's timers, before
+---work().
+---@return boolean|nil, table|nil err
+function App:tend()
+  own(self, "tend")
+  local now = self.clock and self.clock() or core.text.monotonic()
+  if not self.poll_every or self.tended and now >= self.tended and now < self.tended + EVERY then
+    return true
+  end
+  self.tended = now
+  local store, why = self:open()
+  if not store then return nil, why end
+  local memory, due
+  memory, why = accounts.load(self, store)
+  if memory then due, why = store:clock() end
+  if not due then return nil, why end
+  for account, mine in pairs(memory) do by_the_clock(self, store, account, mine, due.now) end
+  return true
+end
+
+-- Has what is past due read, once a day.
+local function look_for_overdue(self)
+  if not self.overdue or #self.overdue == 0 then return end
+  local store, why = self:open()
+  if not store then return why end
+  local memory, due
+  memory, why = accounts.load(self, store)
+  if memory then due, why = store:clock() end
+  if not due then return why end
+  for account, mine in pairs(memory) do
+    local ok, reason = overdue.due(self, store, account, mine, due.now)
+    if not ok then
+      self.log("warn", "overdue_failed", { account = account, message = tostring(reason) })
+    end
+  end
+end
+
+local RECOVER_EVERY = 60 -- seconds
+
+-- Calls whose process is gone: another process of this app may have died. Never raises.
+local function recover(self, now)
+  local last = self.recovered
+  if last and now >= last and now < last + RECOVER_EVERY then return end
+  self.recovered = now
+  for name, client in pairs(self.accounts) do
+    local function report(level, event, fields)
+      fields.account = name
+      self.log(level, event, fields)
+    end
+    local fine, why = pcall(clients.recover, client, report)
+    if not fine or why then
+      self.log("error", "not_recovered", { account = name, message = tostring(why) })
+    end
+  end
+end
+
+---One round: routes what came in, checks invoices that need it, runs rules.
+---@param settings? { limit?: integer, stop?: fun(): boolean } limit: runs of rules at most (64)
+---@return integer|nil ran how many rules ran
+---@return billhook.Error|nil err
+function App:work(settings)
+  own(self, "work")
+  self.started = true
+  local now = self.clock and self.clock() or core.text.monotonic()
+  recover(self, now)
+  local why = look_for_overdue(self)
+  local ran
+  if not why then ran, why = work.round(self, settings or {}) end
+  if not ran then return nil, why end
+  metrics.due(self, now)
+  retention.due(self, now, self.clock and now or core.text.now())
+  return ran
+end
+
+---Asks an account's vendor for what was never delivered, by its lists; what they show and is not
+---known yet becomes events. `billhook work` and nginx's timers do it every `poll_every` seconds.
+---@param account string
+---@return integer|nil events how many were found
+---@return billhook.Error|nil err
+function App:poll(account)
+  own(self, "poll")
+  self.started = true
+  known_account(self, "poll", account)
+  return poll.round(self, account)
+end
+
+---Compares all that an account's API has with what is known; differences become events.
+---@param account string
+---@param settings? { dry_run?: boolean } dry_run: nothing is stored, no event is made
+---@return billhook.Report|nil report
+---@return billhook.Error|nil err
+function App:reconcile(account, settings)
+  own(self, "reconcile")
+  self.started = true
+  known_account(self, "reconcile", account)
+  settings = settings or {}
+  for name, value in pairs(settings) do
+    if name ~= "dry_run" or type(value) ~= "boolean" then
+      error(("reconcile: option '%s' is unknown or no boolean"):format(tostring(name)), 2)
+    end
+  end
+  return reconcile.round(self, account, settings)
+end
+
+return M

@@ -1,0 +1,167 @@
+-- app/receive.lua: from a delivery's raw bytes to rows for the inbox.
+--
+-- Everything here happens before the inbox is asked, and may run on nginx's event loop: no waiting.
+-- What is refused is refused with one of few words, which tell a forger nothing; the log says why.
+-- What is authentic is never refused: where it cannot be acted on it becomes a dead letter. So
+-- nothing is believed that only a header says of the body, but that it is compressed.
+
+local complain = require "billhook.complain"
+local core = require "billhook.core"
+local metrics = require "billhook.app.metrics"
+local rules = require "billhook.app.rules"
+local vendors = require "billhook.vendor"
+
+local M = {}
+
+local DEFAULT_LIMIT = 8 * 1024 * 1024
+
+local STATUS = {
+  unsigned = 401, unauthorized = 401, mismatch = 401, stale = 401, future = 401, tenant = 401,
+  unconfigured = 401, header = 400, malformed = 400, encoding = 415,
+}
+
+local WORDS = {
+  [400] = "malformed", [401] = "not authentic", [404] = "no such account",
+  [413] = "body too large", [415] = "unsupported media type", [503] = "store unavailable",
+}
+
+local JSON = { ["Content-Type"] = "application/json" }
+local JSON_LATER = { ["Content-Type"] = "application/json", ["Retry-After"] = "5" }
+
+---The answer for a status that is no success.
+---@param status integer
+---@return integer status, string reply, table headers
+function M.refusal(status)
+  return status, ('{"error":"%s"}'):format(WORDS[status]), status == 503 and JSON_LATER or JSON
+end
+
+---The answer that every vendor counts as success.
+function M.success() return 200, '{"ok":true}', JSON end
+
+-- What is never stored. Names are of members, and of what a { name, value } calls so; one with a
+-- star is the end of a name. Common words are only taken for credentials where a provider is what
+-- the event is about. What its `params` hold is the provider's own (signerKey, key and so on, for
+-- each another), so there it goes by the place: only the vendor's words for what a provider is,
+-- which its API filters by, are kept.
+local SECRETS = { "*apiKey", "*authorization", "*password", "*passwd", "*passphrase", "*secret",
+  "*signerKey", "*signingKey", "*privateKey", "*accessToken", "*refreshToken", "*clientSecret" }
+local OF_PROVIDER = { "*key", "*token", "*secret", "*password", "*passwd", "*passphrase", "*pwd",
+  "*authorization", "*credential", "*certificate" }
+local KEPT = { "name", "type", "invoiceProviderType", "country", "channel", "channels", "enabled",
+  "operatingCompany" }
+
+-- The body without what is secret. Of an event that says nothing of what it is, the most is taken.
+local function redact(vendor, native, text)
+  if vendor == "dreamclass" then return core.json.redact(text, { "signature" }) end
+  if vendor ~= "betterez" then return text end
+  if native and not native:lower():find("provider", 1, true) then
+    return core.json.redact(text, SECRETS)
+  end
+  return core.json.redact(text, OF_PROVIDER, "params", KEPT)
+end
+
+-- What tells one delivery from another. Where the proof covers the body, the vendor's event id.
+-- Where it covers less, whoever has seen one could send other news under its id: type and invoice
+-- belong to it; and where that cannot be read back, what is said of it.
+local function id_of(delivery, found, type, readable)
+  if delivery.trust == "body" then return found.id end
+  local parts = { found.id, type, found.invoice or "-" }
+  if not (readable and found.invoice) then parts[4] = found.digest end
+  return table.concat(parts, " ")
+end
+
+-- One delivery for the inbox: an envelope, or one entry of a DreamApply body.
+local function row_of(account, client, delivery, found, body)
+  local vendor, readable = delivery.vendor, rules.readable(client) ~= false
+  local type = found.native and vendors[vendor].type_of(found.native) or "unknown"
+  return {
+    account = account, id = id_of(delivery, found, type, readable), vendor = vendor, type = type,
+    native = found.native or "unknown", invoice = found.invoice, tenant = delivery.tenant,
+    live = found.live, trust = delivery.trust, secret = delivery.secret,
+    occurred_at = found.occurred_at, reason = found.bad, body = body,
+    again = readable and found.invoice ~= nil and delivery.trust ~= "body",
+  }
+end
+
+local function rows_of(account, client, delivery, body)
+  local rows, whole = {}, delivery.vendor ~= "dreamapply"
+  for i, found in ipairs(delivery.events) do
+    rows[i] = row_of(account, client, delivery, found, redact(delivery.vendor, found.native,
+      whole and body or found.data))
+  end
+  return rows
+end
+
+---Counts what is refused; some of it is logged, and kept where app.keep is there for that.
+---@param app table
+---@param account any
+---@param status integer
+---@param why { code: string, message: string?, from: string? } code: a word
+---@param headers? any
+---@param body? any
+function M.refused(app, account, status, why, headers, body)
+  local name = app.accounts[account or ""] and account or "?"
+  metrics.add(app, "delivery refused " .. name)
+  metrics.add(app, "refusal " .. why.code .. " " .. name)
+  if not complain.some(app, "refused") then return end
+  local fields = { account = name, status = status, code = why.code, message = why.message,
+    from = why.from }
+  if app.keep and name ~= "?" and type(headers) == "table" and type(body) == "string" then
+    fields.kept = app.keep(fields, headers, body)
+  end
+  app.log(status == 503 and "error" or "warn", "refused", fields)
+end
+
+---What can be refused before the body is there, so that a stranger's is not waited for: nil, or a
+---status, a reply and its headers.
+---@param app table
+---@param account any
+---@param headers table
+---@param length integer|nil bytes of the body, where they are told
+---@param from? string the sender's address
+---@return integer|nil, string|nil, table|nil
+function M.early(app, account, headers, length, from)
+  local client = app.accounts[account]
+  local status, code, message = 404, "account", nil
+  if client then
+    local hook = client.webhook or {}
+    status, code = 413, "size"
+    if not (length and length > (hook.limit or DEFAULT_LIMIT)) then
+      local ok, why, detail = app.keep ~= nil, nil, nil -- who keeps bodies must wait for them
+      if not ok then ok, why, detail = core.verify.headers(client.vendor, headers, hook.keys) end
+      status, code, message = not ok and (STATUS[why] or 503) or nil, why, detail
+    end
+  end
+  if not status then return nil end
+  M.refused(app, account, status, { code = code, message = message, from = from })
+  return M.refusal(status)
+end
+
+---Rows of a delivery; or a status, a reply and its headers.
+---@param app table
+---@param account any
+---@param headers any
+---@param body any
+---@param from? string the sender's address
+---@return table|integer, string|nil, table|nil
+function M.examine(app, account, headers, body, from)
+  local function refuse(status, code, message)
+    M.refused(app, account, status, { code = code, message = message, from = from }, headers, body)
+    return M.refusal(status)
+  end
+  local client = type(account) == "string" and app.accounts[account] or nil
+  if not client then return refuse(404, "account") end
+  if type(headers) ~= "table" then return refuse(400, "header", "headers must be a table") end
+  if type(body) ~= "string" then return refuse(400, "malformed", "the body must be a string") end
+  local hook = client.webhook or {}
+  if #body > (hook.limit or DEFAULT_LIMIT) then return refuse(413, "size") end
+  -- made only where something is done with them: see id_of and rows_of
+  local digest = client.vendor ~= "betterez"
+  local delivery, code, message = core.verify.check(client.vendor, headers, body, hook.keys,
+    { tenant = hook.tenant, tolerance = hook.tolerance, now = app.clock and app.clock(),
+      digest = digest, data = client.vendor == "dreamapply" })
+  if not delivery then return refuse(STATUS[code] or 503, code, message) end
+  return rows_of(account, client, delivery, body)
+end
+
+return M

@@ -1,0 +1,289 @@
+-- app/rules.lua: the rules of an app, and which of them want an event. A pattern is
+--
+--   invoice.created           an exact type
+--   invoice.*                 every type of a family
+--   *                         everything
+--   tickets:invoice.*         the same, of one account only
+--
+-- A vendor's own name of an invoice's or payment's event (INVOICE_CREATED, invoices.created) is
+-- another word for ours; any other native type ("Offer was edited: ?", STUDENT_CREATED) names the
+-- event that the news itself becomes. Native types may have spaces, colons and question marks in
+-- them, so only a name of an account before the first colon is taken for one.
+
+local log = require "billhook.log"
+local vendors = require "billhook.vendor"
+
+local M = {}
+
+local Rules = {}
+Rules.__index = Rules
+
+---@param accounts table<string, table> clients by name
+function M.new(accounts)
+  return setmetatable({ accounts = accounts, list = {}, by_name = {}, budget = 0 }, Rules)
+end
+
+-- --- what an account can do -----------------------------------------------------
+
+---Can this account read an invoice back? The operation, or false and why not. A path that no
+---document shows is none: a 404 from it would prove nothing.
+---@param client table
+---@return string|false operation, string|nil why
+function M.readable(client)
+  if client.read_back == false then return false, "its option 'read_back' is false" end
+  local operation = vendors[client.vendor].refetch
+  if not operation then return false, client.vendor .. " has no call for it" end
+  if type(client.can) ~= "function" then return false, "it has no API key" end
+  local can, why = client:can(operation)
+  if not can then return false, why end
+  if why then
+    return false, ("the path of '%s' is not published: give it in the option 'paths'")
+      :format(operation)
+  end
+  return operation
+end
+
+-- types that are made of the states of invoices
+local STATES = {
+  ["invoice.created"] = true, ["invoice.updated"] = true, ["invoice.deleted"] = true,
+  ["invoice.paid"] = true, ["invoice.overdue"] = true, ["payment.created"] = true,
+  ["payment.updated"] = true, ["payment.deleted"] = true,
+}
+
+-- what a proof of the body tells by itself
+local BODY = { ["invoice.created"] = true, ["invoice.updated"] = true }
+
+local function begins(text, prefix) return text:sub(1, #prefix) == prefix end
+
+-- Is it a type, or (with its dot) a family, of what this vendor is known to send?
+local function is_known(vendor, text)
+  local fits = text:sub(-1) == "." and begins or rawequal
+  for _, native in ipairs(vendor.natives or {}) do
+    if fits(native, text) or fits(vendor.type_of(native), text) then return true end
+  end
+  for _, family in ipairs(vendor.families or {}) do
+    if begins(text, family .. ".") then return true end
+  end
+  return vendor.natives == nil and vendor.type_of(text) ~= "unknown"
+end
+
+---Can an account of this client ever have an event of this type? "yes"; "never"; or "unknown": its
+---vendor is not known to send such news, and may.
+---@param client table
+---@param type string
+---@return "yes"|"never"|"unknown"
+function M.can_have(client, type)
+  local vendor, read = vendors[client.vendor], M.readable(client)
+  if vendor.never and vendor.never[type] then return "never" end
+  if STATES[type] then
+    if read or vendor.trust == "body" and BODY[type] then return "yes" end
+    if vendor.trust == "body" or type == "invoice.overdue" then return "never" end
+  elseif type == "invoice.failed" then
+    return client.vendor == "betterez" and read and "yes" or "never"
+  elseif read and type:find "^invoice%." then
+    return "never" -- such news only has its invoice read
+  end
+  return is_known(vendor, type) and "yes" or "unknown"
+end
+
+-- The same of a family's prefix.
+local function can_have_any(client, prefix)
+  for type in pairs(STATES) do
+    if begins(type, prefix) and M.can_have(client, type) == "yes" then return true end
+  end
+  return is_known(vendors[client.vendor], prefix)
+end
+
+-- --- patterns ----------------------------------------------------------------
+
+-- other words for what states tell
+local SAME = { ["invoice.collected"] = "invoice.paid" }
+
+-- The type of an event made of states that a vendor's own name, of news about an invoice or a
+-- payment, stands for.
+local function meaning_of(vendor, text)
+  local type = vendor.type_of(text)
+  local is_name = vendor.natives == nil and text:find " " ~= nil
+  for _, native in ipairs(vendor.natives or {}) do is_name = is_name or native == text end
+  type = SAME[type] or type
+  return is_name and STATES[type] and type or nil
+end
+
+-- The same of a family ("invoices." is "invoice.").
+local function family_meaning_of(vendor, prefix)
+  for _, native in ipairs(vendor.natives or {}) do
+    local type = begins(native, prefix) and meaning_of(vendor, native)
+    if type then return type:match "^[^.]*%." end
+  end
+end
+
+-- By vendor.
+local function aliases_of(text, accounts, find)
+  local found
+  for _, client in pairs(accounts) do
+    local vendor = vendors[client.vendor]
+    local meaning = find(vendor, text)
+    if meaning then
+      found = found or {}
+      found[vendor.name] = meaning
+    end
+  end
+  return found
+end
+
+---Reads a pattern; the reason where it is none.
+---@param text any
+---@param accounts table<string, table> by name
+---@return table|nil pattern { text, account?, exact? | family? | all?, aliases? }
+---@return string|nil message
+function M.pattern(text, accounts)
+  if type(text) ~= "string" or text == "" then return nil, "a pattern must be a string" end
+  local account, rest = text:match("^([%w_.%-]+):(.*)$")
+  if account and not accounts[account] then
+    return nil, ("pattern '%s': there is no account '%s'"):format(text, account)
+  end
+  rest = account and rest or text
+  local pattern = { text = text, account = account }
+  if rest == "*" then
+    pattern.all = true
+  elseif rest:find("^[%w_.%-]+%.%*$") then
+    pattern.family = rest:sub(1, -2) -- with its dot
+    pattern.aliases = aliases_of(pattern.family, account and { accounts[account] } or accounts,
+      family_meaning_of)
+  elseif rest ~= "" and not rest:find("*", 1, true) and not rest:find("[%z\1-\31]") then
+    pattern.exact = rest
+    pattern.aliases = aliases_of(rest, account and { accounts[account] } or accounts, meaning_of)
+  else
+    return nil, ("pattern '%s' must be a type, family.* or *"):format(text)
+  end
+  return pattern
+end
+
+local function fits(pattern, word, type)
+  if not word then return false end
+  if pattern.family then return begins(type, word) end
+  return type == word
+end
+
+local function matches(self, pattern, account, type, native)
+  if pattern.account and pattern.account ~= account then return false end
+  local word = pattern.exact or pattern.family
+  local client = self.accounts[account]
+  local alias = pattern.aliases and client and pattern.aliases[client.vendor]
+  return pattern.all or fits(pattern, word, type) or fits(pattern, alias, type)
+    or fits(pattern, word, native)
+end
+
+-- --- adding -------------------------------------------------------------------
+
+local CHECKS = {
+  name = function(value)
+    if type(value) ~= "string" or value == "" or value:find("[%z\1-\31]")
+      or log.text(value, 200) ~= value then
+      return "must be a text of one line, up to 200 bytes of UTF-8"
+    end
+  end,
+  trust = function(value)
+    if value ~= "api" then return "can only be \"api\"" end
+  end,
+  attempts = function(value)
+    if type(value) ~= "number" or value < 1 or value % 1 ~= 0 then
+      return "must be a whole number of at least 1"
+    end
+  end,
+  budget = function(value)
+    if type(value) ~= "number" or not (value > 0 and value <= 86400) then
+      return "must be seconds, up to 86400"
+    end
+  end,
+}
+
+local function check(options)
+  if type(options) ~= "table" then return "the options of a rule must be a table" end
+  for name, value in pairs(options) do
+    if not CHECKS[name] then
+      return ("unknown option '%s' of a rule: known are attempts, budget, name, trust")
+        :format(tostring(name))
+    end
+    local why = CHECKS[name](value)
+    if why then return ("option '%s' of a rule %s"):format(name, why) end
+  end
+end
+
+-- Why no account that the pattern is for can do what the rule demands.
+local function impossible(self, pattern, options)
+  for name, client in pairs(self.accounts) do
+    if options.trust and (pattern.account == nil or pattern.account == name) then
+      local can, why = M.readable(client)
+      if not can then
+        return ("option 'trust' of rule '%s': account '%s' cannot read invoices: %s")
+          :format(pattern.text, name, why)
+      end
+    end
+  end
+  if pattern.account and pattern.exact and not pattern.aliases
+    and M.can_have(self.accounts[pattern.account], pattern.exact) == "never" then
+    return ("pattern '%s': account '%s' never has an event of this type")
+      :format(pattern.text, pattern.account)
+  end
+end
+
+---Adds a rule; the reason where it cannot be one.
+---@param text string pattern
+---@param options table { name, trust, attempts, budget }
+---@param handler function
+---@param defaults { attempts: integer, budget: number }
+---@return table|nil rule, string|nil message
+function Rules:add(text, options, handler, defaults)
+  local pattern, why = M.pattern(text, self.accounts)
+  if not pattern then return nil, why end
+  why = type(handler) ~= "function"
+    and ("the handler must be a function, got %s"):format(type(handler)) or check(options)
+    or impossible(self, pattern, options)
+  if why then return nil, why end
+  local name = options.name or text
+  why = CHECKS.name(name)
+  if why then return nil, ("the name of a rule, here its pattern, %s"):format(why) end
+  if self.by_name[name] then
+    return nil, ("there is a rule '%s' already: give this one another name"):format(name)
+  end
+  local rule = {
+    name = name, pattern = pattern, handler = handler, trust = options.trust,
+    attempts = options.attempts or defaults.attempts, budget = options.budget or defaults.budget,
+  }
+  self.list[#self.list + 1] = rule
+  self.by_name[name] = rule
+  self.budget = math.max(self.budget, rule.budget)
+  return rule
+end
+
+---Names of the rules that want an event, in the order in which they were added.
+---@return string[]
+function Rules:select(account, type, native)
+  local names = {}
+  for _, rule in ipairs(self.list) do
+    if matches(self, rule.pattern, account, type, native or type) then
+      names[#names + 1] = rule.name
+    end
+  end
+  return names
+end
+
+---Patterns of rules for which no event is known to come.
+---@return string[] patterns
+function Rules:never()
+  local texts = {}
+  for _, rule in ipairs(self.list) do
+    local pattern, possible = rule.pattern, rule.pattern.all or rule.pattern.aliases ~= nil
+    for name, client in pairs(self.accounts) do
+      if (pattern.account or name) == name then
+        possible = possible or pattern.exact and M.can_have(client, pattern.exact) == "yes"
+          or pattern.family and can_have_any(client, pattern.family)
+      end
+    end
+    if not possible then texts[#texts + 1] = pattern.text end
+  end
+  return texts
+end
+
+return M

@@ -1,0 +1,96 @@
+---@meta
+-- What editors are told of apps, rules and events (LuaCATS). Never loaded.
+
+-- === billhook.app ===========================================================================
+
+---The options of billhook.app. Wrong ones raise at the caller's line.
+---@class billhook.AppOptions
+---@field inbox string "sqlite:FILE", "memory:" or "postgresql://user@host/db"
+---@field accounts table<string, billhook.client> clients by names of yours: part of URLs and ids
+---@field overdue integer[]? days past due at which invoice.overdue comes, such as { 0, 7, 14 }
+---@field attempts integer? runs of a rule before its event is a dead letter (24)
+---@field backoff { base: number?, cap: number? }? seconds between runs ({ base = 5, cap = 3600 })
+---@field hold number? seconds for which a failing rule holds back its invoice's later events (900)
+---@field budget number? seconds that a rule may take; longer is reported (60)
+---@field retention number|false? days after an invoice is closed until what it says goes (90)
+---@field poll_every number|false? seconds between two polls of an account (300)
+---@field log fun(level: "info"|"warn"|"error", name: string, fields: table)? a line to stderr
+---@field clock (fun(): number)? epoch seconds, for tests
+---@field random (fun(): number)? from 0 to 1, for tests
+
+---The options of one rule.
+---@class billhook.RuleOptions
+---@field name string? what the inbox keeps; by default the pattern
+---@field trust "api"? raises where an account that the pattern is for cannot be read back
+---@field attempts integer? runs before its event is a dead letter (the app's)
+---@field budget number? seconds that it may take (the app's)
+
+---A rule fails by raising, by nil and a reason, or by false; anything else is success.
+---@alias billhook.Rule fun(event: billhook.Event): any, any
+
+---What app:reconcile has found.
+---@class billhook.Report
+---@field seen integer invoices that the API has shown
+---@field same integer
+---@field changed integer
+---@field missing_here integer the API has them, the inbox had not
+---@field missing_there integer the other way round
+---@field unread integer? the API did not answer for these
+---@field events integer how many were made
+---@field invoices string[] ids of those that are missing there
+
+-- === what a rule is given ===================================================================
+
+---@alias billhook.EventType
+---| "invoice.created" # the API shows it for the first time
+---| "invoice.updated" # a documented member differs
+---| "invoice.paid" # nothing is to be paid any more; may come again
+---| "invoice.overdue" # by the days of the app's option
+---| "invoice.deleted" # data is nil, previous what was
+---| "invoice.failed" # Betterez could not make it
+---| "payment.created"
+---| "payment.updated"
+---| "payment.deleted"
+---| string
+
+---A change of an invoice, or other news. One object for each run of a rule.
+---@class billhook.Event
+---@field id string the same over retries, replays and restored backups: for your own idempotency
+---@field account string your name for it
+---@field vendor "dreamapply"|"dreamclass"|"betterez"
+---@field tenant string? what the vendor calls the school
+---@field type billhook.EventType
+---@field native string the vendor's word, where the event is the news itself; else like type
+---@field invoice_id string? nil: it is about no invoice
+---@field version integer? how often the invoice has changed, from 1; nil: the news itself
+---@field trust "api"|"body"|"id"|"sender" "id", "sender": nobody vouches for what was sent
+---@field data table? the invoice or payment as it was then; nil: deleted, or not proven
+---@field previous table? what it was before; nil: not known
+---@field changes table<string, { from: any, to: any }> of the top level; empty without previous
+---@field claims table? what was sent, where nobody vouches for it; else nil
+---@field latest boolean false: a newer version is known by now. Raises where the inbox fails
+---@field live boolean false: a vendor's test event
+---@field occurred_at number? epoch seconds: when the change was found, or the vendor's word
+---@field received_at number epoch seconds
+---@field attempt integer 1 for the first run of this rule with this event
+---@field after_failure boolean? true: an earlier event of the invoice has not got through this rule
+
+---A delivery behind an event.
+---@class billhook.Delivery
+---@field id string "account:..."
+---@field account string
+---@field vendor string
+---@field type string what its sender calls it, in our words
+---@field native string and in the vendor's
+---@field invoice string?
+---@field tenant string?
+---@field live boolean
+---@field trust "body"|"id"|"sender"
+---@field secret integer? which of the account's secrets matched
+---@field state "pending"|"done"|"unchanged"|"gone"|"unhandled"|"dead"
+---@field seen integer how often it came
+---@field occurred_at number? epoch seconds
+---@field received_at number epoch seconds
+---@field last_at number epoch seconds, of the last time
+---@field reason string? why nothing can be made of it
+---@field body string? as it came, without credentials; nil after the retention

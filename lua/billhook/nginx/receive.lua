@@ -1,0 +1,284 @@
+-- receive.lua - receives deliveries in nginx and runs rules from its timers.
+--
+-- nginx.conf needs, in its main part and in http:
+--
+--   thread_pool billhook threads=10 max_queue=1000;
+--   lua_worker_thread_vm_pool_size 10;    # the default
+--   client_max_body_size 9m;              # a little more than the largest webhook.limit
+--   client_body_buffer_size 64k;          # what is larger goes through a file
+--
+-- The commits and the API calls of one nginx worker share its worker VMs (shared/gate.lua). Stop
+-- nginx with QUIT: TERM does not wait for what is under way.
+
+local capture = require "billhook.nginx.capture"
+local complaint = require "billhook.complain"
+local gate = require "billhook.shared.gate"
+local intake = require "billhook.app.receive"
+local metrics = require "billhook.app.metrics"
+local owner = require "billhook.inbox.owner"
+local store = require "billhook.nginx.store"
+local warnings = require "billhook.app.warnings"
+local watches = require "billhook.app.watch"
+
+-- luacheck: globals ngx.status ngx.header ngx.ctx
+
+local M = {}
+
+local default_limit = 8 * 1024 * 1024
+local chains = 4 -- rules side by side in one nginx worker
+local idle = 1 -- seconds between two looks for due deliveries
+local body_time = 30 -- seconds in which a body must be here, however slowly it trickles
+local looking = 2 -- seconds between two looks for rules that take too long
+local handing_over = 10 -- seconds between two times at which counts go into the inbox
+
+local started = setmetatable({}, { __mode = "k" }) -- app -> what this worker keeps about it
+
+local function log(level, ...) ngx.log(level, "billhook: ", ...) end
+
+local function say(status, body, headers)
+  ngx.status = status
+  for name, value in pairs(headers or {}) do ngx.header[name] = value end
+  ngx.header["Content-Type"] = ngx.header["Content-Type"] or "application/json"
+  ngx.header["Content-Length"] = #body
+  ngx.print(body)
+end
+
+-- This worker's state for an app, whose inbox is replaced by the one of nginx/store.lua once.
+local function adopt(app)
+  local state = started[app]
+  if state then return state end
+  state = { wake = assert(require("ngx.semaphore").new(0)) }
+  local inbox, err = store.new(app.inbox)
+  if not inbox then return nil, err end
+  app:use_store(inbox)
+  started[app] = state
+  return state
+end
+
+local function from_file(path, limit)
+  local file, err = io.open(path, "rb")
+  if not file then return nil, 503, err end
+  local size = file:seek("end")
+  local body
+  if size <= limit then
+    file:seek("set")
+    body = file:read("*a")
+  end
+  file:close()
+  if size > limit then return nil, 413 end
+  return body, 503
+end
+
+-- nginx's time-out is between two reads: who sends a byte now and then would never meet it. What
+-- exits while the body is being read ends the connection, too.
+local function await_body()
+  local guard = ngx.thread.spawn(function()
+    ngx.sleep(body_time)
+    ngx.exit(408)
+  end)
+  ngx.req.read_body()
+  ngx.thread.kill(guard)
+end
+
+-- The raw body, from memory or from the file that nginx has written it to; or nil, a status.
+local function read_body(limit)
+  await_body()
+  local body = ngx.req.get_body_data()
+  if body then
+    if #body > limit then return nil, 413 end
+    return body
+  end
+  local path = ngx.req.get_body_file()
+  if not path then return "" end
+  return from_file(path, limit)
+end
+
+local function admit(app, state, rows)
+  local results, err = app.store:admit(rows)
+  if results then
+    if state.wake:count() <= 0 then state.wake:post() end
+    return app:admitted(rows, results)
+  end
+  return app:not_stored(rows, err)
+end
+
+-- Who has sent it, as nginx knows: a proxy's word where nginx was told to take it.
+local function sender() return ngx.var.remote_addr end
+
+-- What the app has counted itself is not counted again when nginx logs the request.
+local function told(status, ...)
+  if status >= 400 then ngx.ctx.billhook_told = true end
+  return say(status, ...)
+end
+
+local function handle(app, account)
+  if ngx.req.get_method() ~= "POST" then
+    return say(405, '{"error":"method not allowed"}', { Allow = "POST" })
+  end
+  local state, err = adopt(app)
+  if not state then
+    log(ngx.ERR, tostring(err))
+    return say(intake.refusal(503))
+  end
+  local given = ngx.req.get_headers(0, true)
+  local status, answer, fields = intake.early(app, account, given, tonumber(ngx.var.content_length),
+    sender())
+  if status then return told(status, answer, fields) end
+  local hook = app.accounts[account].webhook
+  local body, code, why = read_body(hook and hook.limit or default_limit)
+  if why then log(ngx.ERR, "body file: ", why) end
+  if not body then return say(intake.refusal(code)) end
+  local rows, reply, headers = app:examine(account, given, body, sender())
+  if type(rows) == "number" then return told(rows, reply, headers) end
+  return told(admit(app, state, rows))
+end
+
+--- Content handler: receives a delivery of an account. Never raises.
+---@param app table what billhook.app gave
+---@param account string the account's name in it
+function M.receive(app, account)
+  local ok, err = pcall(handle, app, account)
+  if ok then return end
+  log(ngx.ERR, "receive: ", tostring(err))
+  if not ngx.headers_sent then say(intake.refusal(503)) end
+end
+
+--- Content handler: 200 while the inbox takes something, else 503.
+---@param app table
+function M.healthz(app)
+  local state, err = adopt(app)
+  local well
+  if state then well, err = app:health() end
+  if well then return say(200, '{"ok":true}') end
+  complaint.once(app, "unhealthy", { message = tostring(err) })
+  return told(intake.refusal(503))
+end
+
+--- Content handler: what app/metrics.lua tells, as Prometheus text.
+---@param app table
+---@param extra string|nil more of such text
+function M.metrics(app, extra)
+  local state, err = adopt(app)
+  if not state then
+    log(ngx.ERR, tostring(err))
+    return told(intake.refusal(503))
+  end
+  local text
+  text, err = metrics.text(app, extra)
+  if err then complaint.once(app, "no_metrics", { message = tostring(err) }) end
+  say(200, text, { ["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8" })
+end
+
+local codes = {
+  [400] = "request", [404] = "path", [405] = "method", [408] = "slow", [413] = "size",
+  [499] = "gone", [503] = "host",
+}
+
+--- Log handler (log_by_lua), where wanted: counts and logs what was refused before the app saw it:
+--- by nginx itself, or since the client was too slow, or left.
+---@param app table
+function M.count(app)
+  local status = ngx.status
+  if status < 400 or ngx.ctx.billhook_told then return end
+  local account = (ngx.var.uri or ""):match("^/webhooks/([^/]+)/?$")
+  local code = codes[status] or tostring(status)
+  if ngx.var.limit_conn_status == "REJECTED" then code = "connections" end
+  intake.refused(app, account, status, { code = code, from = sender() })
+end
+
+-- Also when nginx quits: what was counted since is not lost.
+local function hand_over(_, app)
+  complaint.rest(app)
+  local ok, err = metrics.flush(app)
+  if not ok then complaint.once(app, "no_metrics", { message = tostring(err) }) end
+end
+
+-- One round of due deliveries; the next follows at once where rules ran, else when a delivery
+-- has come, or after a while. A rule may wait for an API: so there are some of these chains.
+local function work(premature, app, state)
+  if premature then return end
+  local done, ran, err = pcall(function()
+    local tended, why = app:tend()
+    if not tended then return nil, why end
+    return app:work { limit = 16, stop = ngx.worker.exiting }
+  end)
+  if not done then ran, err = nil, ran end
+  if not ran then complaint.once(app, "no_work", { message = tostring(err) }) end
+  if (ran or 0) == 0 and not ngx.worker.exiting() then state.wake:wait(idle) end
+  if ngx.worker.exiting() then return end -- a timer without a delay would still be taken
+  local ok, why = ngx.timer.at(0, work, app, state)
+  if not ok then log(ngx.ERR, "work: no timer, fewer rules run from now on: ", why) end
+end
+
+local advice = {
+  { "thread pool %S+ not found", "add to nginx.conf, outside of http: "
+    .. "thread_pool billhook threads=10 max_queue=1000;" },
+  { "no available Lua vm", "lua_worker_thread_vm_pool_size is less than start's option vms" },
+  { "no libcurl", "build/luajit/billhook/curl.so is not on lua_package_cpath: no API calls" },
+}
+
+local function complain(message)
+  for _, case in ipairs(advice) do
+    if message:find(case[1]) then message = message .. " (" .. case[2] .. ")" end
+  end
+  log(ngx.ERR, message)
+end
+
+local function first_timer(premature)
+  if premature then return end
+  local said = {}
+  gate.warm(function(message)
+    if not said[message] then complain(message) end
+    said[message] = true
+  end)
+end
+
+-- Rules that only wait for what nginx waits for can be watched from here.
+local function watch_over(app)
+  local name = owner.name() .. "/"
+  local watch = watches.new(app, function(holder)
+    return holder:sub(1, #name) == name
+  end)
+  local busy = false
+  assert(ngx.timer.every(looking, function(premature)
+    if premature or busy then return end
+    busy = true
+    pcall(watch.round, watch) -- where the inbox fails, those who work say so
+    busy = false
+  end))
+end
+
+local known_options = { work = "boolean", pool = "string", vms = "number", body_time = "number",
+  capture = "string" }
+
+--- In init_worker: makes the worker VMs, and runs rules from timers.
+---@param app table what billhook.app gave
+---@param options table|nil work (true): run rules here; pool ("billhook"): the thread_pool's
+---  name; vms (10): lua_worker_thread_vm_pool_size, or less where other code uses some of them;
+---  body_time (30): seconds in which the whole body of a delivery must have come; capture: a folder
+---  in which some of what is refused is kept (nginx/capture.lua)
+function M.start(app, options)
+  options = options or {}
+  for name, value in pairs(options) do
+    if type(value) ~= known_options[name] then error("start: bad option: " .. tostring(name), 2) end
+  end
+  if ngx.worker.id() == nil then return end -- a helper process serves nobody
+  body_time = options.body_time or body_time
+  if options.capture then
+    app:keep_refused(capture.new(options.capture))
+  end
+  if options.pool or options.vms then
+    gate.configure { pool = options.pool, vms = options.vms }
+  end
+  local state, err = adopt(app)
+  if not state then return log(ngx.ERR, tostring(err)) end
+  assert(ngx.timer.at(0, first_timer))
+  assert(ngx.timer.every(handing_over, hand_over, app))
+  if options.work == false or state.works then return end
+  state.works = true
+  if ngx.worker.id() == 0 then warnings.tell(app) end
+  for _ = 1, chains do assert(ngx.timer.at(0, work, app, state)) end
+  watch_over(app)
+end
+
+return M

@@ -1,0 +1,69 @@
+/*
+** failing_disk.c - for LD_PRELOAD: the FAULT_AT-th write, sync or change of
+** size of a file whose path has FAULT_PATH in it fails with EIO, once; how
+** many there were is written to FAULT_COUNT when the process exits.
+*/
+#define _GNU_SOURCE 1
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static long calls;
+
+static int fails(int fd) {
+  const char *part = getenv("FAULT_PATH"), *at = getenv("FAULT_AT");
+  char link[64], path[512];
+  ssize_t n;
+  if (part == NULL || at == NULL) return 0;
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  n = readlink(link, path, sizeof path - 1);
+  if (n <= 0) return 0;
+  path[n] = '\0';
+  if (strstr(path, part) == NULL || ++calls != atol(at)) return 0;
+  errno = EIO;
+  return 1;
+}
+
+#define REAL(type, name, parameters)                                          \
+  type(*real) parameters = (type(*) parameters)dlsym(RTLD_NEXT, name)
+
+ssize_t pwrite(int fd, const void *p, size_t n, off_t at) {
+  REAL(ssize_t, "pwrite", (int, const void *, size_t, off_t));
+  return fails(fd) ? -1 : real(fd, p, n, at);
+}
+
+ssize_t pwrite64(int fd, const void *p, size_t n, off64_t at) {
+  REAL(ssize_t, "pwrite64", (int, const void *, size_t, off64_t));
+  return fails(fd) ? -1 : real(fd, p, n, at);
+}
+
+int fsync(int fd) {
+  REAL(int, "fsync", (int));
+  return fails(fd) ? -1 : real(fd);
+}
+
+int fdatasync(int fd) {
+  REAL(int, "fdatasync", (int));
+  return fails(fd) ? -1 : real(fd);
+}
+
+int ftruncate(int fd, off_t size) {
+  REAL(int, "ftruncate", (int, off_t));
+  return fails(fd) ? -1 : real(fd, size);
+}
+
+int ftruncate64(int fd, off64_t size) {
+  REAL(int, "ftruncate64", (int, off64_t));
+  return fails(fd) ? -1 : real(fd, size);
+}
+
+__attribute__((destructor)) static void tell(void) {
+  const char *path = getenv("FAULT_COUNT");
+  FILE *file = path != NULL ? fopen(path, "w") : NULL;
+  if (file == NULL) return;
+  fprintf(file, "%ld\n", calls);
+  fclose(file);
+}

@@ -1,0 +1,94 @@
+-- A power cut: what was acknowledged is there afterwards, in whatever state the files are left
+-- (spec/support/powerloss.lua says which states are tried). POWERLOSS is the number of images, 60
+-- where it is not set; POWERLOSS_SEED repeats a failure; POWERLOSS_SYNCHRONOUS=NORMAL or OFF runs
+-- it with less than the inbox asks of SQLite, and so fails.
+
+local inbox = require "billhook.inbox"
+local powerloss = require "spec.support.powerloss"
+local process = require "billhook.process"
+
+local A_RUN = 30 -- images of one run of the process
+local IMAGES = tonumber(os.getenv "POWERLOSS" or 60)
+local SEED = tonumber(os.getenv "POWERLOSS_SEED" or os.time() % 1000000)
+local SYNCHRONOUS = os.getenv "POWERLOSS_SYNCHRONOUS" or "FULL"
+
+describe("a power cut", function()
+  local folder, shim
+
+  setup(function()
+    folder = assert(process.mkdtemp "/tmp/billhook-powerloss")
+    shim = powerloss.shim(folder)
+  end)
+
+  teardown(function() process.remove_tree(folder) end)
+
+  -- What is wrong with an inbox that the cut has left; nil: nothing.
+  local function judge(store, image)
+    local state = powerloss.state(store.db)
+    if state ~= image.last and state ~= image.next then
+      local lost = powerloss.missing(image.last, state)
+      return ("neither what was committed nor what was being committed; first of %d lost: %s")
+        :format(#lost, tostring(lost[1]))
+    end
+    local twice = store.db:query("SELECT invoice, version FROM events "
+      .. "GROUP BY account, invoice, version HAVING COUNT(*) > 1")
+    if #twice > 0 then return "an event twice" end
+    -- it goes on: what comes again is known
+    local one = powerloss.delivery(image.last:match "deliveries school (d%d+)" or "new", "1")
+    local results = assert(store:admit { one, powerloss.delivery("another", "1") })
+    local want = one.id == "new" and "new" or "duplicate"
+    if results[1] ~= want or results[2] ~= "new" then return "what comes again is not known" end
+    local check = store.db:query "PRAGMA integrity_check"[1].integrity_check
+    if check ~= "ok" then return check end
+  end
+
+  local function look(image)
+    local there = assert(process.mkdtemp(folder .. "/image"))
+    for name, bytes in pairs(image.files) do
+      local file = assert(io.open(there .. "/" .. name, "wb"))
+      file:write(bytes)
+      file:close()
+    end
+    local store, why = inbox.open("sqlite:" .. there .. "/a.db")
+    local wrong = tostring(why)
+    if store then
+      store.db:exec "PRAGMA synchronous = OFF" -- this image has seen its power cut
+      local _
+      _, wrong = pcall(judge, store, image)
+      store:close()
+    end
+    process.remove_tree(there)
+    return wrong
+  end
+
+  -- What is wrong with n images, a line each.
+  local function wrong_ones(n, seed, synchronous)
+    local wrong = {}
+    while n > 0 do
+      local run = assert(process.mkdtemp(folder .. "/run"))
+      local records = powerloss.record(run, { shim = shim, seed = seed, synchronous = synchronous })
+      math.randomseed(seed)
+      for image in powerloss.images(records, math.min(n, A_RUN)) do
+        local what = look(image)
+        if what then
+          wrong[#wrong + 1] = ("POWERLOSS_SEED=%d, %s: %s"):format(seed, image.cut, what)
+        end
+      end
+      process.remove_tree(run)
+      n, seed = n - A_RUN, seed + 1
+    end
+    return wrong
+  end
+
+  it("loses nothing that was acknowledged, doubles nothing, and leaves a sound inbox", function()
+    local wrong = wrong_ones(IMAGES, SEED, SYNCHRONOUS)
+    assert(#wrong == 0, ("%d of %d images\n%s"):format(#wrong, IMAGES,
+      table.concat(wrong, "\n", 1, math.min(#wrong, 10))))
+  end)
+
+  for _, less in ipairs { "NORMAL", "OFF" } do
+    it("would be seen to lose what is committed with synchronous = " .. less, function()
+      assert.is_true(#wrong_ones(A_RUN, SEED, less) > 0, "POWERLOSS_SEED=" .. SEED)
+    end)
+  end
+end)

@@ -7,7 +7,7 @@ local inbox = require "billhook.inbox"
 local powerloss = require "spec.support.powerloss"
 local process = require "billhook.process"
 
-local A_RUN = 30 -- images of one run of the process
+local A_RUN = 20 -- images of one run of the process
 local IMAGES = tonumber(os.getenv "POWERLOSS" or 60)
 local SEED = tonumber(os.getenv "POWERLOSS_SEED" or os.time() % 1000000)
 local SYNCHRONOUS = os.getenv "POWERLOSS_SYNCHRONOUS" or "FULL"

@@ -9,9 +9,9 @@
 --     image.cut        where it was, in words
 --   end
 --
--- A process works on an inbox by two connections in turn, under powerloss.c, which tells all that
--- is written, cut off, made, deleted, renamed and synced in its folder. Of a file there is in an
--- image
+-- A process works on an inbox, now by one connection, now by another, under powerloss.c, which
+-- tells all that is written, cut off, made, deleted, renamed and synced in its folder. Of a file
+-- there is in an image
 --   * everything up to its last sync before the cut,
 --   * of what was written or cut off since: all, nothing, a random part in any order with the last
 --     write torn at a 512-byte boundary, or a random part of its 512-byte pieces in any order.
@@ -89,7 +89,7 @@ local function open(options, work)
   assert(db:exec("PRAGMA synchronous = " .. options.synchronous))
   -- small ones, so that the log begins anew and pages leave the cache before their commit
   assert(db:exec(("PRAGMA wal_autocheckpoint = %d; PRAGMA cache_size = %d")
-    :format(math.random(5, 120), math.random(2) == 1 and 10 or 4000)))
+    :format(math.random(5, 120), math.random(4) > 1 and 10 or 4000)))
   store.db = setmetatable({ query = function(_, text, ...)
     local rows, changed, message = db:query(text, ...)
     if rows and text == "COMMIT" then work.mark(work.step .. "\n" .. M.state(db)) end
@@ -111,12 +111,12 @@ function steps.admit(store, work)
   assert(store:admit(list))
 end
 
--- rolled back after it has filled the cache
+-- Rolled back after it has filled the cache. What is left of it in a buffer below SQLite would be
+-- written over what the other connection commits next.
 function steps.refused(store)
   local list = {}
-  for i = 1, 30 do list[i] = M.delivery("r" .. i, "1", ("r"):rep(5000)) end
-  list[31] = M.delivery("r31", "1")
-  list[31].trust = nil
+  for i = 1, math.random(5, 30) do list[i] = M.delivery("r" .. i, "1", ("r"):rep(5000)) end
+  list[#list].trust = nil
   assert(store:admit(list) == nil)
 end
 
@@ -177,7 +177,7 @@ function steps.checkpoint(store)
 end
 
 local ORDER = { "admit", "admit", "admit", "route", "route", "apply", "apply", "apply", "run",
-  "run", "texts", "refused", "purge", "checkpoint", "reopen" }
+  "run", "texts", "refused", "refused", "purge", "checkpoint", "reopen" }
 
 ---What the process does; options: url, log, seed, synchronous, steps.
 function M.work(options)
@@ -186,7 +186,7 @@ function M.work(options)
   local stores = { open(options, work), open(options, work) }
   work.mark("open\n" .. M.state(stores[1].db))
   for n = 1, options.steps do
-    local name, which = ORDER[math.random(#ORDER)], n % 2 + 1
+    local name, which = ORDER[math.random(#ORDER)], math.random(2)
     work.step, work.now = ("%d %s"):format(n, name), work.now + math.random(3)
     if name == "reopen" then
       local both = math.random(3) == 1 -- the last one deletes the log
@@ -228,7 +228,8 @@ function M.record(folder, options)
   local how, code = process.wait(pid)
   local said = assert(io.open(output)):read "*a"
   if how ~= "exit" or code ~= 0 then
-    error(("seed %d: the process: %s %s %s"):format(options.seed, how, tostring(code), said))
+    error(("POWERLOSS_SEED=%d: the process: %s %s %s")
+      :format(options.seed, how, tostring(code), said))
   end
   local records = M.read(log)
   assert(records[1][1] == "create", "what the process does was not told")

@@ -41,7 +41,8 @@ local function postgresql()
     end,
     -- a mark that the database does not take is made again by the same process; of two workers one
     -- may be first with what the other has looked at
-    most = { same = true, away = { "^failed$", "^lease_lost$", "^not_%l+$", "^unhealthy$" } },
+    most = { same = true, away = { "^failed$", "^lease_lost$", "^not_%l+$", "^unhealthy$",
+      "^poll_failed$", "^reconcile_failed$", "^overdue_failed$" } },
   }
 end
 

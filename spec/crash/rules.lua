@@ -52,7 +52,8 @@ local function book(id)
 end
 
 local vendor = assert(os.getenv "CRASH_VENDOR")
-local apply = billhook.dreamapply { base_url = vendor .. "/made", api_key = "none", quota = false }
+local apply = billhook.dreamapply { base_url = vendor .. "/made", api_key = "none", quota = false,
+  webhook = { authorization = "Bearer of nobody" } }
 
 local app = billhook.app {
   inbox = assert(os.getenv "CRASH_INBOX"),

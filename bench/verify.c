@@ -1,13 +1,15 @@
-/* with: verify.c scheme.c scheme_betterez.c scheme_dreamapply.c scheme_dreamclass.c head.c text.c sign.c json.c json_out.c -lcrypto */
+/* with: verify.c scheme.c scheme_betterez.c scheme_dreamapply.c scheme_dreamclass.c head.c date.c text.c sign.c json.c json_out.c -lcrypto */
 /*
 ** What one Betterez delivery costs in C, in nanoseconds, best of many rounds:
 ** checked and read, with and without the content's digest; refused; and the
 ** HMAC alone, through a ring of prepared keys and without one.
 **
-**   cc -O2 -Isrc bench/verify.c src/verify.c src/scheme*.c src/head.c src/text.c \
-**     src/sign.c src/json.c src/json_out.c -lcrypto -o /tmp/verify-bench
+**   cc -O2 -Isrc bench/verify.c src/verify.c src/scheme*.c src/head.c \
+**     src/date.c src/text.c src/sign.c src/json.c src/json_out.c -lcrypto -o
+* /tmp/verify-bench
 */
 #include "verify.h"
+#include "text.h"
 
 #include <stdio.h>
 #include <string.h>

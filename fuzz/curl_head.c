@@ -19,7 +19,7 @@ static void must(int good) {
 static void check(const curl_head *h) {
   const char *name = NULL, *value = NULL;
   size_t count = 0;
-  while (head_next(h, &name, &value)) {
+  while (curl_head_next(h, &name, &value)) {
     size_t n = strlen(value), i;
     must(name >= h->bytes && value + n < h->bytes + h->used);
     must(n == 0 || (strchr(" \t\r\n", *value) == NULL &&
@@ -28,7 +28,7 @@ static void check(const curl_head *h) {
       must(name[i] < 'A' || name[i] > 'Z');
     count++;
   }
-  must(count <= HEAD_LINES && h->used <= 2 * HEAD_BYTES);
+  must(count <= CURL_HEAD_LINES && h->used <= 2 * CURL_HEAD_BYTES);
 }
 
 /* one line of the input after the other, as libcurl has them, without NUL */
@@ -44,13 +44,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   for (; left > 0; at += n, left -= n) {
     const char *stop = memchr(at, '\n', left);
     n = stop != NULL ? (size_t)(stop + 1 - at) : left;
-    if (head_add(&h, at, n, &end) != NULL) break;
+    if (curl_head_add(&h, at, n, &end) != NULL) break;
     if (end && left % 3 == 0) h.whole = 1;
     check(&h);
   }
-  head_clear(&h);
+  curl_head_clear(&h);
   check(&h);
-  head_free(&h);
+  curl_head_free(&h);
   free(copy);
   return 0;
 }

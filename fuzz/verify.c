@@ -1,4 +1,4 @@
-/* with: verify.c scheme.c scheme_betterez.c scheme_dreamapply.c scheme_dreamclass.c head.c text.c sign.c json.c json_out.c -lcrypto */
+/* with: verify.c scheme.c scheme_betterez.c scheme_dreamapply.c scheme_dreamclass.c head.c date.c text.c sign.c json.c json_out.c -lcrypto */
 /*
 ** fuzz/verify.c - any body under any header, and the same body with a right
 ** code: nothing wrong is accepted, what is right is never refused for its
@@ -8,6 +8,7 @@
 ** come the header and the body.
 */
 #include "verify.h"
+#include "text.h"
 
 #include <stdlib.h>
 #include <string.h>

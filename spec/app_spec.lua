@@ -323,12 +323,12 @@ describe("billhook.app", function()
 
   it("raises at the caller's line", function()
     local accounts = { school = client }
-    raises("the options of billhook.app must be a table", 7)
+    raises("billhook.app: 'options' must be a table", 7)
     raises("option 'inbox' of billhook.app is missing", { accounts = accounts })
     raises("option 'accounts' of billhook.app is missing", { inbox = "memory:" })
-    raises("option 'inbox' of billhook.app is none", { inbox = "mysql:x", accounts = accounts })
-    raises("unknown option 'inbx' of billhook.app", { inbx = "memory:" })
-    raises("option 'accounts' of billhook.app must have an account",
+    raises("billhook.app: 'inbox' is none", { inbox = "mysql:x", accounts = accounts })
+    raises("billhook.app: 'inbx' is not known", { inbx = "memory:" })
+    raises("billhook.app: 'accounts' must have an account",
       { inbox = "memory:", accounts = {} })
     raises("must have names of letters", { inbox = "memory:", accounts = { ["a:b"] = client } })
     raises("must have names of letters", { inbox = "memory:", accounts = { client } })
@@ -338,27 +338,27 @@ describe("billhook.app", function()
     local function with(name, value)
       return { inbox = "memory:", accounts = accounts, [name] = value }
     end
-    raises("option 'attempts' of billhook.app must be a whole number", with("attempts", 0))
-    raises("option 'hold' of billhook.app must be above 0", with("hold", 0))
-    raises("option 'budget' of billhook.app must be above 0", with("budget", -1))
-    raises("option 'hold' of billhook.app must be above 0, up to 2592000", with("hold", 2592001))
-    raises("option 'budget' of billhook.app must be above 0, up to 86400", with("budget", 86401))
+    raises("billhook.app: 'attempts' must be a whole number", with("attempts", 0))
+    raises("billhook.app: 'hold' must be above 0", with("hold", 0))
+    raises("billhook.app: 'budget' must be above 0", with("budget", -1))
+    raises("billhook.app: 'hold' must be above 0, up to 2592000", with("hold", 2592001))
+    raises("billhook.app: 'budget' must be above 0, up to 86400", with("budget", 86401))
     for _, days in ipairs { 0, 36501, 1 / 0 } do
-      raises("option 'retention' of billhook.app must be days above 0, up to 36500, or false",
+      raises("billhook.app: 'retention' must be days above 0, up to 36500, or false",
         with("retention", days))
     end
     raises("has an unknown field 'foo'", with("backoff", { foo = 1 }))
     raises("must have seconds in 'base'", with("backoff", { base = 0 }))
-    raises("option 'log' of billhook.app must be a function", with("log", 7))
+    raises("billhook.app: 'log' must be a function", with("log", 7))
     for _, days in ipairs { { -1 }, { 0.5 }, { "7" }, { 3651 }, { first = 1 } } do
-      raises("option 'overdue' of billhook.app must be a list of whole days from 0 to 3650",
+      raises("billhook.app: 'overdue' must be a list of whole days from 0 to 3650",
         with("overdue", days))
     end
     for _, seconds in ipairs { 0, 86401, true } do
-      raises("option 'poll_every' of billhook.app must be seconds from 1 to 86400, or false",
+      raises("billhook.app: 'poll_every' must be seconds from 1 to 86400, or false",
         with("poll_every", seconds))
     end
-    raises("unknown option 'migrate' of billhook.app", with("migrate", true))
+    raises("billhook.app: 'migrate' is not known", with("migrate", true))
   end)
 end)
 

@@ -556,8 +556,8 @@ describe("call.conclude", function()
 
   it("takes nothing but 201 for a creation", function()
     for _, status in ipairs { 200, 202, 204 } do
-      assert.same({ ok = false, kind = "server", message = "unexpected status", retryable = false },
-        conclude("invoices.create", status))
+      assert.same({ ok = false, kind = "server", message = "unexpected status", retryable = false,
+        open = true }, conclude("invoices.create", status))
     end
   end)
 
@@ -620,8 +620,8 @@ describe("call.conclude", function()
     end
     for status, message in pairs { [301] = "unexpected redirect", [307] = "unexpected redirect",
       [100] = "unexpected status", [206] = "unexpected status", [600] = "unexpected status" } do
-      assert.same({ ok = false, kind = "server", message = message, retryable = false },
-        conclude("invoices.get", status))
+      assert.same({ ok = false, kind = "server", message = message, retryable = false,
+        open = true }, conclude("invoices.get", status))
     end
   end)
 
@@ -649,23 +649,34 @@ describe("call.conclude", function()
     end
   end)
 
+  it("tells what may have been done all the same", function()
+    for _, status in ipairs { 200, 204, 301, 408, 500, 502, 503, 600 } do
+      assert.is_true(conclude("invoices.create", status).open, status)
+    end
+    for _, status in ipairs { 400, 401, 403, 404, 409, 413, 422, 429 } do
+      assert.is_false(conclude("invoices.create", status).open, status)
+      assert.is_false(call.conclude("betterez", "invoices.issue", status, {}).open, status)
+    end
+  end)
+
   it("repeats even a creation after DreamApply's 429, and no other vendor's", function()
     assert.same({ ok = false, kind = "rate_limited", retryable = true, processed = false,
-      retry_after = "7" }, conclude("invoices.create", 429, { ["retry-after"] = "7" }))
-    assert.same({ ok = false, kind = "rate_limited", retryable = false },
+      open = false, retry_after = "7" }, conclude("invoices.create", 429, { ["retry-after"] = "7" }))
+    assert.same({ ok = false, kind = "rate_limited", retryable = false, open = false },
       call.conclude("betterez", "invoices.issue", 429, {}))
-    assert.same({ ok = false, kind = "rate_limited", retryable = true },
+    assert.same({ ok = false, kind = "rate_limited", retryable = true, open = false },
       call.conclude("betterez", "invoices.get", 429, {}))
-    assert.same({ ok = false, kind = "rate_limited", retryable = false },
+    assert.same({ ok = false, kind = "rate_limited", retryable = false, open = false },
       call.conclude("dreamclass", "invoices.pay", 429, {}))
   end)
 
   it("takes a second delete's 404 for success", function()
-    assert.same({ ok = true }, conclude("invoices.delete", 404, {}, 2))
+    assert.same({ ok = true, gone = true }, conclude("invoices.delete", 404, {}, 2))
     assert.equal("not_found", conclude("invoices.delete", 404, {}, 1).kind)
     assert.equal("not_found", conclude("invoices.delete", 404).kind)
     assert.equal("not_found", conclude("invoices.get", 404, {}, 2).kind)
-    assert.same({ ok = true }, call.conclude("betterez", "providers.delete", 404, {}, 3))
+    assert.same({ ok = true, gone = true },
+      call.conclude("betterez", "providers.delete", 404, {}, 3))
   end)
 
   it("raises for what it was not made for", function()

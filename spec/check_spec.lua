@@ -798,7 +798,7 @@ describe("check.take: a body whose proof covers it (Betterez)", function()
   local function body(number, second)
     return ('{"_id":"616d7cf38fedff37e4492161","number":"%s",'
       .. '"createdAt":{"value":"2025-12-01T01:00:00Z"},'
-      .. '"updatedAt":{"value":"2025-12-01T01:00:%02d.500Z","offset":0}}'):format(number, second)
+      .. '"updatedAt":{"value":"2025-12-01T00:00:%02d.500Z","offset":0}}'):format(number, second)
   end
 
   local function tickets()
@@ -861,15 +861,15 @@ describe("check.take: a body whose proof covers it (Betterez)", function()
   end)
 end)
 
-describe("check.overdue_event", function()
+describe("check.overdue_step", function()
   it("needs days that are days", function()
     local row = check.empty("a", "1")
     row.due_date, row.balance = "2025-12-17", "1.00"
-    local read = { text = "{}" }
-    assert.is_table(check.overdue_event(row, read, { start = START, today = "2025-12-17",
-      overdue = { 0 } }))
-    assert.is_nil(check.overdue_event(row, read, { start = START, today = "2025-12-17",
-      overdue = {} }))
-    assert.is_nil(check.overdue_event(row, read, { start = START, overdue = { 0 } }))
+    local function step(today, overdue)
+      return check.overdue_step(row, { start = START, today = today, overdue = overdue })
+    end
+    assert.equal(0, step("2025-12-17", { 0 }))
+    assert.is_nil(step("2025-12-17", {}))
+    assert.is_nil(step(nil, { 0 }))
   end)
 end)

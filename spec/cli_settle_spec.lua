@@ -126,17 +126,18 @@ describe("billhook invoices create", function()
   it("refuses what is no reference and no intent", function()
     world = server:world {}
     refused(create(invoice, "--reference", "order-A"), 2, "--reference is not <field>=<value>")
-    refused(create(invoice, "--reference", "copy=order-A"), 2, "'copy' is no field for it")
+    refused(create(invoice, "--reference", "copy=order-A"), 2,
+      "'reference' can't stand in 'copy', which is no field for one")
     refused(settle "hello", 1, "billhook: stdin: ")
     refused(settle "5", 1, "billhook: stdin: not a JSON object")
     refused(settle '{"id":1}', 1, "billhook: stdin: not the intent of an unknown outcome")
     refused(settle(nil, "/nonexistent"), 1, "/nonexistent")
     refused(settle '{"operation":"invoices.create","vendor":"dreamapply"}', 2,
-      "the intent of an unknown_outcome error was expected")
+      "'intent' must be that of an unknown_outcome error")
     refused(settle [[{"operation":"invoices.create","vendor":"dreamapply","params":{},
-      "place":"invoices.create 5"}]], 2, "the intent of an unknown_outcome error was expected")
+      "place":"invoices.create 5"}]], 2, "'intent' must be that of an unknown_outcome error")
     refused(settle '{"operation":"invoices.create","vendor":"dreamapply","params":{}}', 2,
-      "the intent is another account's")
+      "settle: 'intent' must be this account's")
     refused(command.run { "settle" }, 2, "--vendor")
     assert.is_nil(world:state().requests.POST)
   end)

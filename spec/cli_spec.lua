@@ -352,7 +352,8 @@ describe("billhook sandbox and invoices", function()
     local _, port = server:getsockname()
     result = command.run { "sandbox", "--listen", ("%d"):format(port) }
     server:close()
-    assert.same({ 1, ("billhook: 127.0.0.1:%d is taken\n"):format(port) },
+    local taken = ("billhook: 127.0.0.1:%d is taken"):format(port)
+    assert.same({ 1, taken .. ": waiting 3 s for its server to end\n" .. taken .. "\n" },
       { result.code, result.err })
     refused(command.run { "sandbox", "--listen", free, "--to", "x" }, "--to is no URL: x")
   end)

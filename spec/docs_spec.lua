@@ -252,7 +252,7 @@ describe("the documentation", function()
 
   it("has every option of a client, with its default", function()
     local page = command.read "docs/client.md"
-    local rules = { require("billhook.call.state").rules }
+    local rules = { require("billhook.client.account").rules }
     for vendor in pairs(suffix) do
       rules[#rules + 1] = require("billhook.vendor." .. vendor).options
     end
@@ -293,7 +293,7 @@ describe("docs/inbox.md", function()
   it("has every metric", function()
     local count = 0
     local source = command.read "lua/billhook/app/metrics.lua"
-    for _, pattern in ipairs { 'family%("([%l_]+)"', 'gauge%("([%l_]+)"' } do
+    for _, pattern in ipairs { 'family%(page, "([%l_]+)"', '\n  { "([%l_]+)", "' } do
       for name in source:gmatch(pattern) do
         count = count + 1
         assert.matches("`billhook_" .. name .. "`", page:match "## Metrics(.-)\n## ", 1, true)
@@ -308,12 +308,15 @@ describe("docs/inbox.md", function()
       for name in row:gmatch "`([%l_]+)`" do told[name] = true end
     end
     for _, path in ipairs(list("lua/billhook/app/*.lua lua/billhook/nginx/*.lua "
-      .. "lua/billhook/inbox/*.lua lua/billhook/outcome/*.lua")) do
+      .. "lua/billhook/inbox/*.lua lua/billhook/once/*.lua")) do
       local source = command.read(path)
-      for _, pattern in ipairs { 'log%("%l+", "([%l_]+)"', 'report%("%l+", "([%l_]+)"',
+      for _, pattern in ipairs { 'log%("%l+", "([%l_]+)"', 'report, "%l+", "([%l_]+)"',
+        'report%("%l+", "([%l_]+)"',
         'once%(%l+, "([%l_]+)"', 'report%("([%l_]+_failed)"', '%(app, "([%l_]+_failed)"' } do
         for name in source:gmatch(pattern) do known[name] = true end
       end
+      for name in source:gmatch '{ name = "(%l+)", run' do known[name .. "_failed"] = true end
+      for name in source:gmatch 'doubt%("([%l_]+)"' do known[name] = true end
     end
     local count = 0
     for name in pairs(known) do

@@ -313,7 +313,7 @@ describe("a quota", function()
     } do
       local fine, why = pcall(new, script { 200 }, { quota = options })
       assert.is_false(fine)
-      assert.equal("option 'store' of the quota of billhook.dreamapply " .. message,
+      assert.equal("billhook.dreamapply's quota: 'store' " .. message,
         why:match(": (.*)$"))
     end
   end)
@@ -388,12 +388,12 @@ describe("hooks", function()
       "00-" .. id .. "-" .. parent .. "-01\r\nX: y" } do
       local fine, why = pcall(function() client.invoices:get(7, { traceparent = text }) end)
       assert.is_false(fine)
-      assert.equal("option 'traceparent' of dreamapply invoices.get must be a W3C traceparent",
+      assert.equal("invoices.get: 'traceparent' must be a W3C traceparent",
         why:match("^spec/exchange_spec%.lua:%d+: (.*)$"))
     end
     local fine, why = pcall(function() client.invoices:get(7, { priority = "high" }) end)
     assert.is_false(fine)
-    assert.equal("option 'priority' of dreamapply invoices.get must be \"person\" or "
+    assert.equal("invoices.get: 'priority' must be \"person\" or "
       .. '"background"', why:match("^spec/exchange_spec%.lua:%d+: (.*)$"))
   end)
 
@@ -422,6 +422,18 @@ describe("hooks", function()
       on_request = function() error "oops" end, on_response = function() error {} end,
     })
     assert.equal(7, assert(client.invoices:get(7)).id)
+  end)
+end)
+
+describe("a redirect", function()
+  it("is named with where it leads, and not what it carries", function()
+    local client = support.new("dreamapply", function()
+      return { status = 302, headers = { Location = "https://sso.example/in?ticket=hush" } }
+    end)
+    local _, err = client.invoices:get(7)
+    assert.equal("unexpected redirect to https://sso.example/in", err.message)
+    client = support.new("dreamapply", function() return { status = 302 } end)
+    assert.equal("unexpected redirect", select(2, client.invoices:get(7)).message)
   end)
 end)
 

@@ -1,6 +1,6 @@
 -- spec/explain_spec.lua: each mistake that is known is named, and no other.
 local core = require "billhook.core"
-local explain = require "billhook.delivery.explain"
+local explain = require "billhook.cli.explain"
 local deliveries = require "spec.support.deliveries"
 local hmac, text = core.verify.hmac, core.text
 
@@ -11,7 +11,14 @@ local better = '{"id":"efec49e0","event":"invoices.created","data":{"_id":"a/b",
 local class = deliveries.read "dreamclass-invoice-created.json"
 local id = "aa3a27d6-05b5-4fcd-bd04-505bfffacfc2"
 
-local all = explain.explain
+-- what is found, a line each, the verdict first
+local function all(...)
+  local lines = {}
+  for i, finding in ipairs(explain.why(...)) do
+    lines[i] = (i > 1 and "  " or finding.code .. ": ") .. finding.text
+  end
+  return table.concat(lines, "\n")
+end
 
 -- what is said about a body whose header signs this message
 local function said(message, options)

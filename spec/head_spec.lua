@@ -1,5 +1,5 @@
 -- spec/head_spec.lua: core.text's dates and Retry-After, from Lua. Their grammars are tested byte
--- by byte in spec/c/head_test.c.
+-- by byte in spec/c/{date,head}_test.c.
 local text = require("billhook.core").text
 
 describe("datetime", function()
@@ -17,6 +17,17 @@ describe("datetime", function()
   end)
 end)
 
+describe("day", function()
+  it("numbers the days that there are", function()
+    assert.equal(0, text.day("1970-01-01"))
+    assert.equal(20778, text.day("2026-11-21"))
+    assert.equal(-1, text.day("1969-12-31"))
+    for _, odd in ipairs { "", "2026-02-29", "0000-00-00", "2026-11-21T00:00:00Z" } do
+      assert.is_nil(text.day(odd))
+    end
+  end)
+end)
+
 describe("iso", function()
   it("writes what datetime reads", function()
     assert.equal("2026-11-21T10:00:00+00:00", text.iso(1795255200))
@@ -28,8 +39,8 @@ describe("iso", function()
     end
   end)
 
-  it("raises outside the years 0 to 9999", function()
-    for _, odd in ipairs { 253402300800, -62167219201, 1e300, -1e300, 1 / 0, 0 / 0, "x" } do
+  it("raises outside the years 1 to 9999", function()
+    for _, odd in ipairs { 253402300800, -62135596801, 1e300, -1e300, 1 / 0, 0 / 0, "x" } do
       assert.has_error(function() text.iso(odd) end)
     end
   end)

@@ -1,7 +1,7 @@
 -- inbox_contract.lua: what every inbox does, as lua/billhook/inbox/init.lua writes it down. A
 -- function of open(options), which gives a new, empty store; call it inside of a describe.
 
-local NULL = require "billhook.inbox.null"
+local NULL = require("billhook.inbox").NULL
 
 local function with(fields, changes)
   for name, value in pairs(changes or {}) do fields[name] = value end
@@ -219,7 +219,7 @@ return function(open)
         return function(_, ...) return real[name](real, ...) end
       end })
       local few, many = {}, {}
-      for i = 1, 160 do few[i] = delivery("few" .. i) end
+      for i = 1, 160 do few[i] = delivery("few" .. i % 150) end
       for i = 1, 1600 do many[i] = delivery("many" .. i % 1500) end
       local first, second = listen(few), listen(many)
       assert.is_true(second <= 10 * first, ("%d and %d statements"):format(first, second))
@@ -639,6 +639,15 @@ return function(open)
       assert.are.same({ "6", "4", "2", "5" }, invoices(first.rows))
       assert.are.same({ true, {} }, { first.rows[1].known, first.rows[1].left_states })
       assert.are.same({ "3", "1" }, invoices(claim("check").rows))
+    end)
+
+    it("for a check take unknown ids first where that is asked for", function()
+      for i = 1, 4 do set(tostring(i), { check_due = now * 1000 - i, known = i % 2 == 0 }) end
+      local out = {}
+      for i, one in ipairs(claim("check", { limit = 3, unknown_first = true }).rows) do
+        out[i] = one.invoice
+      end
+      assert.are.same({ "3", "1", "4" }, out)
     end)
 
     it("for a run take what is due first, with its events and marks", function()
@@ -1193,8 +1202,7 @@ return function(open)
       end
       assert.are.equal("value", store:update("n", count))
       assert.are.equal("value", store:update("n", count))
-      -- asked without a lock first, and again where it changes something
-      assert.are.same({ false, false, "1", "1" }, seen)
+      assert.are.same({ false, "1" }, { seen[1], seen[#seen] }) -- it may be asked several times
       assert.are.equal("2", store:get "n")
       assert.is_true(store:update("n", function() end))
       assert.are.equal("2", store:get "n")

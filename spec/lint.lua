@@ -97,6 +97,28 @@ check("ngx only where nginx is the host", function()
   end)
 end)
 
+-- The names that a header declares begin with its own prefix: the two objects of a transfer have
+-- one each.
+check("a prefix belongs to one header", function()
+  local bad, owner = {}, {}
+  for _, path in ipairs(files("'src/*.h'")) do
+    local own
+    for name in read(path):gsub("/%*.-%*/", ""):gmatch("\n%a[^\n;(#]-([%w_]+)%(") do
+      local prefix = path == "src/curl_head.h" and "curl_head" or name:match("^[^_]+")
+      if path == "src/compat.h" and prefix ~= "bh" or name == "__attribute__" then
+        prefix = nil
+      elseif prefix and owner[prefix] and owner[prefix] ~= path then
+        bad[#bad + 1] = ("%s: %s has the prefix of %s"):format(path, name, owner[prefix])
+      elseif prefix and own and own ~= prefix and path ~= "src/curl.h" then
+        bad[#bad + 1] = ("%s: %s, beside %s_"):format(path, name, own)
+      end
+      own = prefix or own
+      if prefix then owner[prefix] = path end
+    end
+  end
+  return bad
+end)
+
 check("one exported symbol a shared object", function()
   local bad = {}
   for _, path in ipairs((lines("ls build/lua5.4/billhook/*.so build/luajit/billhook/*.so"))) do
@@ -109,51 +131,109 @@ check("one exported symbol a shared object", function()
 end)
 
 -- The rooms of the house, from the top down; what is in none of them is for all. A module requires
--- what is below its own room, or in it. The calling side (outcome, call and what stands beside
--- them) still has two that require each other.
-local FLOORS = { { "cli", "sandbox" }, { "nginx", "openresty" }, { "app" },
-  { "outcome", "call", "client", "quota", "retry" }, { "transport" } }
+-- what is below its own room, or in it. `once` is given what it needs of `client`, and only the
+-- public door knows both.
+local FLOORS = { { "cli", "sandbox" }, { "nginx", "openresty" }, { "init" }, { "app" }, { "once" },
+  { "client" }, { "transport" }, { "shared", "inbox" } }
 local floor_of = {}
 for i, rooms in ipairs(FLOORS) do
   for _, room in ipairs(rooms) do floor_of[room] = #FLOORS - i + 1 end
 end
+local NEVER = { ["once client"] = true }
 
 -- What may be required where it is needed: libraries that a user may do without, and modules that
--- a new worker thread should not have to load.
-local LATE = { ["lua/billhook/nginx/thread.lua"] = true, ["lua/billhook/inbox/init.lua"] = true,
-  ["lua/billhook/inbox/sql.lua"] = true, ["lua/billhook/shared/inbox.lua"] = true }
+-- a new worker thread, or a client that makes no call, should not have to load.
+local LATE = { ["lua/billhook/shared/thread.lua"] = true, ["lua/billhook/inbox/init.lua"] = true,
+  ["lua/billhook/transport/init.lua"] = true, ["lua/billhook/transport/resty.lua"] = true,
+  ["lua/billhook/transport/thread.lua"] = true,
+  ["lua/billhook/client/response.lua"] = true, ["lua/billhook/client/pages.lua"] = true,
+  ["lua/billhook/client/map.lua"] = true }
+-- rooms whose requires are looked at
+local HELD = { app = true, inbox = true, nginx = true, shared = true, client = true, once = true,
+  transport = true }
 
 local function room_of(module) return module:match("^billhook%.([%w_]+)") or "init" end
 
-check("requires of the delivery side go down, and stand at the top", function()
-  local bad = {}
-  for _, path in ipairs(lua_files) do
-    local room = path:match("^lua/billhook/([%w_]+)/")
-    if room == "app" or room == "inbox" or room == "nginx" or room == "shared" then
-      for line in io.lines(path) do
-        local code = line:gsub("%-%-.*", "")
-        for module in code:gmatch('require%s*%(?%s*"(billhook[%w_.]*)"') do
-          local other = room_of(module)
-          if (floor_of[other] or 0) > (floor_of[room] or 0) then
-            bad[#bad + 1] = path .. " requires " .. module .. ", which is above it"
-          elseif code:find("^%s") and not LATE[path] then
-            bad[#bad + 1] = path .. " requires " .. module .. " inside a function"
-          end
-        end
-      end
+-- Calls fn(path, module, line) for each of our modules that a file requires.
+local function each_require(paths, fn)
+  for _, path in ipairs(paths) do
+    for line in io.lines(path) do
+      local code = line:gsub("%-%-.*", "")
+      for module in code:gmatch('require%s*%(?%s*"(billhook[%w_.]*)"') do fn(path, module, code) end
     end
   end
+end
+
+local modules = files("'lua/*.lua' 'lua/**/*.lua'")
+
+check("requires go down, and stand at the top", function()
+  local bad = {}
+  each_require(lua_files, function(path, module, code)
+    local room, other = path:match("^lua/billhook/([%w_]+)/"), room_of(module)
+    if not HELD[room] then return end
+    if (floor_of[other] or 0) > floor_of[room] or NEVER[room .. " " .. other] then
+      bad[#bad + 1] = path .. " requires " .. module .. ", which is not below it"
+    elseif code:find("^%s") and not LATE[path] then
+      bad[#bad + 1] = path .. " requires " .. module .. " inside a function"
+    end
+  end)
   return bad
 end)
+
+check("no module requires what requires it", function()
+  local needs, bad = {}, {}
+  each_require(modules, function(path, module)
+    local name = path:match("^lua/(.-)%.lua$"):gsub("/init$", ""):gsub("/", ".")
+    needs[name] = needs[name] or {}
+    if module ~= name then needs[name][#needs[name] + 1] = module end
+  end)
+  local state = {}
+  local function visit(name, way)
+    if state[name] == "under way" then
+      bad[#bad + 1] = "a circle: " .. way .. " " .. name
+    elseif not state[name] then
+      state[name] = "under way"
+      for _, other in ipairs(needs[name] or {}) do visit(other, way .. " " .. name) end
+      state[name] = "done"
+    end
+  end
+  for name in pairs(needs) do visit(name, "") end
+  return bad
+end)
+
+-- The edges between the folders, to be looked at: a folder, and what it requires, how often.
+local function print_edges()
+  local edges, rooms = {}, {}
+  each_require(modules, function(path, module)
+    local room = path:match("^lua/billhook/([%w_]+)/")
+    local other = room_of(module)
+    if room and room ~= other and floor_of[other] then
+      if not edges[room] then
+        edges[room] = {}
+        rooms[#rooms + 1] = room
+      end
+      edges[room][other] = (edges[room][other] or 0) + 1
+    end
+  end)
+  table.sort(rooms, function(a, b)
+    local one, two = floor_of[a] or 0, floor_of[b] or 0
+    return one > two or one == two and a < b
+  end)
+  for _, room in ipairs(rooms) do
+    local to = {}
+    for other, count in pairs(edges[room]) do to[#to + 1] = ("%s %d"):format(other, count) end
+    table.sort(to)
+    print(("       %s -> %s"):format(room, table.concat(to, ", ")))
+  end
+end
 
 -- LuaJIT keeps an entry of a table with weak keys for ever once its value leads back to its key: so
 -- each has been looked at, and stands here with its values. What an object keeps to itself goes to
 -- lua/billhook/private.lua.
 local weak_keys = {
-  ["lua/billhook/call/caller.lua: running"] = "a name and counts",
-  ["lua/billhook/call/map.lua: ours"] = "true",
-  ["lua/billhook/delivery/webhook.lua: kept"] = "keys, and copies of lists of texts",
-  ["lua/billhook/nginx/receive.lua: started"] = "a semaphore and a flag",
+  ["lua/billhook/caller.lua: running"] = "a name and counts",
+  ["lua/billhook/client/map.lua: ours"] = "true",
+  ["lua/billhook/webhook.lua: kept"] = "keys, and copies of lists of texts",
   ["lua/billhook/shared/process.lua: by_clock"] = "numbers and texts",
 }
 check("tables with weak keys whose values do not lead to them", function()
@@ -199,5 +279,7 @@ for _, one in ipairs(checks) do
   for i = 1, math.min(#bad, 40) do print("       " .. bad[i]) end
   if #bad == 0 then passed = passed + 1 else failed = failed + 1 end
 end
+print "folders, and what they require, how often:"
+print_edges()
 print(("%d passed, %d failed"):format(passed, failed))
 os.exit(failed == 0 and 0 or 1)

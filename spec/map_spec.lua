@@ -1,7 +1,7 @@
 -- billhook.map over real sockets: coroutines over one libcurl in plain Lua, light threads in nginx.
 
 local billhook = require "billhook"
-local caller = require "billhook.call.caller"
+local caller = require "billhook.caller"
 local curl = require "billhook.transport.curl"
 local errors = require "billhook.error"
 local json = require "billhook.json"
@@ -122,7 +122,7 @@ describe("billhook.map in nginx", function()
         transport = require("billhook.transport").pick("worker")
       } ]],
       server = [[ location /caller { content_by_lua_block {
-        local caller = require "billhook.call.caller"
+        local caller = require "billhook.caller"
         local function named() return tostring(caller.name_of "call" ~= nil) end
         local leave = caller.enter "event and rule"
         local results = billhook.map({ 1, 2, 3 }, function()

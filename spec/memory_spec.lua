@@ -189,7 +189,7 @@ describe("memory stays flat", function()
   end)
 
   it("over 2,000 coroutines that call for somebody, and never end", function()
-    local caller = require "billhook.call.caller"
+    local caller = require "billhook.caller"
     flat(2000, function(i)
       local thread
       thread = coroutine.create(function()

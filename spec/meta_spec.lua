@@ -86,14 +86,14 @@ end
 -- Public files, and the pattern of their public functions.
 local public = {
   ["lua/billhook/init.lua"] = "^function M%.([%w_]+)%((.-)%)",
-  ["lua/billhook/client.lua"] = "^function client:([%w_]+)%((.-)%)",
+  ["lua/billhook/client/init.lua"] = "^function client:([%w_]+)%((.-)%)",
   ["lua/billhook/app/init.lua"] = "^function App:([%w_]+)%((.-)%)",
   ["lua/billhook/app/event.lua"] = "^function Event:([%w_]+)%((.-)%)",
   ["lua/billhook/invoice.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/json.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/error.lua"] = "^function M%.([%w_]+)%((.-)%)",
-  ["lua/billhook/call/map.lua"] = "^function M%.([%w_]+)%((.-)%)",
-  ["lua/billhook/delivery/webhook.lua"] = "^function M%.([%w_]+)%((.-)%)",
+  ["lua/billhook/client/map.lua"] = "^function M%.([%w_]+)%((.-)%)",
+  ["lua/billhook/webhook.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/transport/fake.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/nginx/receive.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/api_meta.lua"] = "^function [%l_]+:([%w_]+)%((.-)%)",
@@ -103,12 +103,12 @@ local public = {
 -- The names of design and documentation, and where each is.
 local wanted = {
   ["lua/billhook/init.lua"] = "dreamapply dreamclass betterez calls",
-  ["lua/billhook/client.lua"] = "call ping quota settle can",
+  ["lua/billhook/client/init.lua"] = "call ping quota settle can",
   ["lua/billhook/app/init.lua"] = "on on_dead receive work poll reconcile",
   ["lua/billhook/app/event.lua"] = "invoice once try_once retry_after deliveries",
   ["lua/billhook/invoice.lua"] = "total paid balance number currency due_date payer is_overdue tag",
-  ["lua/billhook/call/map.lua"] = "map",
-  ["lua/billhook/delivery/webhook.lua"] = "verify sign",
+  ["lua/billhook/client/map.lua"] = "map",
+  ["lua/billhook/webhook.lua"] = "verify sign",
   ["lua/billhook/nginx/receive.lua"] = "receive healthz metrics start",
 }
 
@@ -161,7 +161,7 @@ describe("a public function", function()
 
   it("of a client has all options told to editors", function()
     local text_of = read "lua/billhook/api_meta.lua"
-    for name in pairs(require("billhook.call.state").rules) do
+    for name in pairs(require("billhook.client.account").rules) do
       assert.matches("\n---@field " .. name .. " ", text_of, 1, true)
     end
     for _, kind in ipairs(require("billhook.error").kinds) do
@@ -230,7 +230,7 @@ describe("what editors are told", function()
     for name in pairs(told) do
       local ok, why = pcall(app_with, { [name] = coroutine.create(print) })
       assert.is_false(ok, name)
-      assert.matches("option '" .. name .. "' of billhook.app must", why, 1, true)
+      assert.matches("billhook.app: '" .. name .. "' must", why, 1, true)
       assert.is_truthy(read("docs/rules.md"):find(name, 1, true), name)
     end
     for _, name in ipairs { "inbox", "accounts", "overdue", "attempts", "backoff", "hold", "budget",

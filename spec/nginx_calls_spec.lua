@@ -121,7 +121,7 @@ describe("a call inside nginx", function()
 
   it("does the same with the resty transport, all at once", function() many "resty" end)
   if not remote.resty_http() then
-    io.stderr:write("spec/nginx_calls_spec.lua: NOT RUN with lua-resty-http, which is not",
+    io.stderr:write("note: spec/nginx_calls_spec.lua did not run with lua-resty-http, which is not",
       " installed\n")
   end
 

@@ -5,7 +5,7 @@ local command = require "spec.support.command"
 local inbox = require "billhook.inbox"
 local memory = require "billhook.shared.process"
 local owner = require "billhook.inbox.owner"
-local pending = require "billhook.outcome.pending"
+local pending = require "billhook.once.pending"
 local postgres = require "spec.support.postgres"
 local process = require "billhook.process"
 
@@ -33,7 +33,7 @@ local function run(url, n, text)
   for i = 1, n do
     running[i] = assert(process.spawn({ command.lua, "-e", ([[
       local store = assert(require("billhook.inbox").open(%q, { busy_timeout = 20000 }))
-      local book = require("billhook.outcome.pending").new(store, "a", "inbox")
+      local book = require("billhook.once.pending").new(store, "a", "inbox")
       local n = %d
       %s]]):format(url, i, text) }, { stdin = "/dev/null", stdout = out .. "/out" .. i,
       stderr = out .. "/err" .. i, env = environment, die = "KILL" }))

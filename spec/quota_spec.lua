@@ -1,5 +1,5 @@
 local process = require "billhook.shared.process"
-local quota = require "billhook.quota"
+local quota = require "billhook.client.quota"
 
 local now
 local function clock() return now end
@@ -16,7 +16,7 @@ local function take(q, patience, need)
   return slots and slots[1], wait, late, err
 end
 
-describe("billhook.quota", function()
+describe("billhook.client.quota", function()
   before_each(function() now = 1000 end)
 
   it("gives as many slots as the limit, then says when", function()

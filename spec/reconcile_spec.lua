@@ -139,8 +139,8 @@ describe("app:reconcile of others", function()
   it("is not possible where nothing can be read back, and says why", function()
     local report, err = d.app:reconcile "school"
     assert.is_nil(report)
-    assert.are.equal("invalid: reconciling is not possible: option 'api_key' of "
-      .. "billhook.dreamclass is missing (dreamclass)", tostring(err))
+    assert.are.equal("invalid: reconciling is not possible: "
+      .. "billhook.dreamclass: 'api_key' is missing (dreamclass)", tostring(err))
   end)
 end)
 

@@ -1,4 +1,4 @@
-local retry = require "billhook.retry"
+local retry = require "billhook.client.retry"
 
 local function one() return 1 end
 local function zero() return 0 end
@@ -11,7 +11,7 @@ local function state(change)
   return out
 end
 
-describe("billhook.retry", function()
+describe("billhook.client.retry", function()
   it("repeats an idempotent call after what passes", function()
     for _, kind in ipairs { "network", "timeout", "tls", "server", "rate_limited" } do
       assert.is_number(retry.decide(state(), { kind = kind, sent = true }), kind)
@@ -51,7 +51,7 @@ describe("billhook.retry", function()
     local seen = {}
     for n = 1, 2 do
       local pipe = assert(io.popen(([[LUA_PATH='lua/?.lua;lua/?/init.lua;%s' LUA_CPATH='%s' %s -e ]]
-        .. [['io.write(("%%.9f"):format(require("billhook.retry").chance()))']]):format(
+        .. [['io.write(("%%.9f"):format(require("billhook.client.retry").chance()))']]):format(
           package.path, package.cpath, require("spec.support.command").lua)))
       seen[n] = pipe:read "*a"
       pipe:close()

@@ -75,7 +75,9 @@ describe("news about an invoice that cannot be read back", function()
       assert.are.equal("unhandled", d:deliveries("school")[12])
       assert.are.equal("further content under an event id that came eight times already",
         reasons("school")[12])
-      assert.are.equal(4, #d:logged "too_many")
+      assert.are.equal(1, #d:logged "too_many") -- once an event id; then it is counted
+      assert.is_truthy(require("billhook.app.metrics").text(d.app)
+        :find('deliveries_total{result="too_many",account="school"} 4', 1, true))
     end)
 
   it("reaches its rules, whoever was first with its id", function()
@@ -207,6 +209,19 @@ describe("what proves itself (Betterez)", function()
     assert.are.same({ "done", "done", "unchanged", "done" }, d:deliveries "tickets")
   end)
 
+  it("of a moment that has not come yet does not make old what comes after it", function()
+    send(1, "7", "2023-11-14T10:00:00Z")
+    send(2, "8", "9999-12-31T23:59:59Z")
+    send(3, "9", "2023-11-14T11:00:00Z")
+    d:work()
+    send(4, "10", "2023-11-14T12:00:00Z")
+    send(5, "11", "2023-11-14T11:59:00Z") -- older than what is known
+    d:work()
+    local numbers = {}
+    for i, event in ipairs(d.told) do numbers[i] = event.data.number end
+    assert.are.same({ "7", "8", "9", "10" }, numbers)
+  end)
+
   it("is taken in its order, all of it in one round", function()
     for i = 1, 40 do send(i, tostring(i), ("2023-11-14T12:00:%02dZ"):format(i)) end
     d.app:work()
@@ -248,6 +263,44 @@ describe("a test event", function()
   end)
 end)
 
+describe("an account that cannot be read back any more", function()
+  it("has the news that waited for a read as events, once", function()
+    d:put(1)
+    d:settled()
+    d:news(1)
+    d:news(1)
+    d:news(77)
+    d:work() -- read once, to be read again: the API may lag
+    assert.are.same({ "pending", "pending", "pending" }, d:deliveries "apply")
+    local after = desk.new({ clients = { apply = { read_back = false } } }):listen()
+    after.app:use_store(d.app:open())
+    for _ = 1, 4 do
+      d.now = d.now + 100
+      after.now = d.now
+      after:work()
+    end
+    assert.are.same({ "done", "done", "done" }, d:deliveries "apply")
+    assert.are.equal("invoice.updated 1, invoice.updated 1, invoice.updated 77", after:took())
+    assert.are.equal("sender", after.told[1].trust)
+    assert.is_nil(after.told[1].data)
+    assert.are.equal("Invoice was edited: ?", after.told[1].claims.event)
+    assert.is_nil(d:row(1).check_due)
+    assert.are.equal(0, after.calls)
+  end)
+end)
+
+describe("ids of DreamClass", function()
+  it("are one invoice, however they are spelt", function()
+    for i, spelt in ipairs { "16", "16.0", '"16"', '"16.00"' } do
+      d:school({ id = i, data = ('{"id":%s}'):format(spelt) }, "class")
+    end
+    d:work()
+    assert.are.equal(1, d.calls)
+    assert.are.equal("16", d:row(16, "class").invoice)
+    assert.are.equal(0, d.app.store:stats().dead)
+  end)
+end)
+
 describe("what is authentic and cannot be acted on", function()
   it("is a dead letter with its reason, which a person is told once", function()
     local told = {}
@@ -262,6 +315,12 @@ describe("what is authentic and cannot be acted on", function()
     assert.are.equal(7, told[1][1].claims)
     assert.is_nil(told[1][1].data)
     assert.are.equal(1, d.app.store:stats().dead)
+    -- it is an event as rules get one
+    assert.are.equal("event apply:" .. told[1][1].id:match ":(.*)" .. " (unknown)",
+      tostring(told[1][1]))
+    assert.are.equal("7", told[1][1]:deliveries()[1].body)
+    local _, err = told[1][1]:invoice()
+    assert.are.equal("no_invoice", err.code)
   end)
 
   it("is told of for each, under the same event id too", function()

@@ -120,7 +120,7 @@ describe("app:on", function()
   end)
 
   it("raises where an account cannot have what trust = \"api\" demands", function()
-    raises("account 'school' cannot read invoices: option 'api_key' of billhook.dreamclass is "
+    raises("account 'school' cannot read invoices: billhook.dreamclass: 'api_key' is "
       .. "missing", "school:*", { trust = "api" }, handler)
     raises("account 'school' cannot read invoices", "invoice.*", { trust = "api" }, handler)
     desk.new().app:on("class:*", { trust = "api" }, handler)

@@ -1,6 +1,6 @@
 -- Creates under random schedules of faults: whatever happens, nothing is billed twice, no success
 -- is wrong, and what is there to be seen is found. BILLHOOK_SCHEDULES=1500 makes it short.
-local caller = require "billhook.call.caller"
+local caller = require "billhook.caller"
 local clients = require "billhook.client"
 local inbox = require "billhook.inbox"
 local json = require "billhook.json"

@@ -180,6 +180,26 @@ describe("billhook serve", function()
       found_in "inbox.db"
     end)
 
+    it("goes on at once where its log and index are removed", function()
+      for _, ending in ipairs { "-wal", "-shm" } do
+        assert(os.remove(server.folder .. "/inbox.db" .. ending))
+      end
+      for n = 61, 160 do
+        deliver(n, n)
+        assert.is_true(answered[tostring(n)], n)
+        -- what is asked meanwhile goes through other threads than the commits
+        if n % 10 == 0 then
+          assert.equal(200, (command.http("GET", server.url .. "/healthz")))
+          assert.equal(200, (command.http("GET", server.url .. "/metrics")))
+        end
+      end
+      wait("a word about it", function() return lines("event=inbox_moved") > 0 end)
+      -- the receiver's, work's and that of the process which runs its rules
+      assert.is_true(lines("event=inbox_moved") <= 3, server.child:errors())
+      stop()
+      found_in "inbox.db"
+    end)
+
     it("loses nothing where it is stopped before it is back", function()
       assert(os.rename(server.folder .. "/inbox.db", server.folder .. "/away.db"))
       deliver(61, 90)
@@ -959,7 +979,9 @@ describe("billhook serve, called in vain,", function()
     local text = good:gsub("%$F", folder)
     local server = new()
     local code, err = serve(text, "--listen", server.port)
-    assert.same({ 1, "billhook: 127.0.0.1:" .. server.port .. " is taken\n" }, { code, err })
+    local taken = "billhook: 127.0.0.1:" .. server.port .. " is taken"
+    assert.same({ 1, taken .. ": waiting 3 s for its server to end\n" .. taken .. "\n" },
+      { code, err })
     code, err = serve(text, "--listen", "192.0.2.1:8080")
     assert.same({ 1, "billhook: cannot listen on 192.0.2.1:8080: Cannot assign requested address"
       .. "\n" }, { code, err })

@@ -650,17 +650,18 @@ describe("a reference", function()
   it("must name a field that is there for it, and free", function()
     local client = new(server(error))
     for message, fn in pairs {
-      ["option 'reference' of invoices.create: 'copy' is no field for it"] = function()
+      ["invoices.create: 'reference' can't stand in 'copy', which is no field for one"] = function()
         client.invoices:create(123, fee, { reference = { field = "copy", value = "x" } })
       end,
-      ["option 'reference' of invoices.create: 'smallprint' is given already"] = function()
+      ["invoices.create: 'reference' can't stand in 'smallprint',"
+        .. " which is given already"] = function()
         client.invoices:create(123, with { smallprint = "x" }, order)
       end,
-      ["option 'reference' of dreamapply invoices.create must be a table with the strings"
+      ["invoices.create: 'reference' must be a table with the strings"
         .. " 'field' and 'value'"] = function()
         client.invoices:create(123, fee, { reference = { field = "smallprint" } })
       end,
-      ["option 'reference' of dreamapply invoices.create must be a table with the strings"
+      ["invoices.create: 'reference' must be a table with the strings"
         .. " 'field' and 'value' "] = function() -- the same, of white space
         client.invoices:create(123, fee, { reference = { field = "smallprint", value = " \n" } })
       end,
@@ -721,8 +722,10 @@ describe("client:settle", function()
     local client = new(s)
     local _, err = client.invoices:create(123, fee, { settle_timeout = 0 })
     for message, fn in pairs {
-      ["the intent of an unknown_outcome error was expected"] = function() client:settle(5) end,
-      ["the intent is another account's"] = function() new(s):settle(err.intent) end,
+      ["settle: 'intent' must be that of an unknown_outcome error, got number"] = function()
+        client:settle(5)
+      end,
+      ["settle: 'intent' must be this account's"] = function() new(s):settle(err.intent) end,
     } do
       local fine, why = pcall(fn)
       assert.is_false(fine)

@@ -11,7 +11,7 @@ local http = [[
     local billhook = require "billhook"
     client = billhook.dreamapply { base_url = "%s", api_key = "the key of this nginx",
       settle_timeout = 1 }
-    claims = require("billhook.outcome.pending").new(require("billhook.shared.dict").store(),
+    claims = require("billhook.once.pending").new(require("billhook.shared.dict").store(),
       "account", "dict")
     function create(timeout)
       local made, err = client.invoices:create(5, { currency = "EUR",

@@ -1,6 +1,6 @@
 -- spec/sign_spec.lua: HMAC, and deliveries made for tests.
 local core = require "billhook.core"
-local webhook = require "billhook.delivery.webhook"
+local webhook = require "billhook.webhook"
 local deliveries = require "spec.support.deliveries"
 local hmac, text = core.verify.hmac, core.text
 

@@ -6,95 +6,72 @@ describe("a spool", function()
   local reader, writer
 
   before_each(function()
-    spool.SIZE = 100
     reader = assert(spool.reader())
-    spool.SIZE = 64 * 1024 * 1024
-    writer = assert(spool.writer(reader.path, reader.size))
+    writer = assert(spool.writer(reader.path))
   end)
   after_each(function()
     reader:close()
     writer:close()
   end)
 
-  it("hands bytes over in order, and has no name", function()
+  it("hands bytes over in order, as they come, and has no name", function()
     assert.is_nil(io.open(reader.path))
     assert.is_nil((reader:take(10)))
-    assert.equal(5, writer:put("hello", 1))
-    assert.equal(3, writer:put("say low", 5))
+    assert.is_true(writer:put "hello")
     assert.equal("hell", reader:take(4))
-    assert.equal("olow", reader:take(100))
-    assert.is_nil((reader:take(10)))
+    assert.is_true(writer:put " low")
+    assert.equal("o low", reader:take(100))
+    for _ = 1, 2 do assert.is_nil((reader:take(10))) end
+    assert.is_true(writer:is_wanted())
+    assert.is_true(writer:put "!")
+    assert.equal("!", reader:take(10))
   end)
 
-  it("has room for so much and no more, however long it goes on", function()
-    local sent, got, n = {}, {}, 0
+  it("keeps all that nobody took yet", function()
+    local sent, got = {}, {}
     for i = 1, 2000 do
-      local text = ("%d,"):format(i)
-      local at = 1
-      while at <= #text do
-        local put = writer:put(text, at)
-        if put == 0 then -- full: the other end's turn
-          assert.is_true(n > 0 and n <= 100)
-          local bytes = reader:take(i % 37 + 1)
-          got[#got + 1], n = bytes, n - #bytes
-        end
-        at, n = at + put, n + put
-      end
-      sent[i] = text
+      sent[i] = ("%d,"):format(i)
+      writer:put(sent[i])
+      if i % 7 == 0 then got[#got + 1] = reader:take(i % 37 + 1) end
     end
     for bytes in function() return reader:take(7) end do got[#got + 1] = bytes end
     assert.equal(table.concat(sent), table.concat(got))
-    assert.is_true(reader.file:seek "end" <= 4096 + 100)
   end)
 
   it("tells the writer that nobody wants the rest", function()
-    assert.is_false(writer:is_closed())
-    assert.equal(1, writer:put("a", 1))
+    assert.is_true(writer:is_wanted())
+    writer:put "a"
     reader:close()
     reader:close()
-    assert.is_true(writer:is_closed())
-    writer:put("b", 1)
-    assert.is_true(writer.closed)
-  end)
-
-  it("takes no half-written count for one", function()
-    writer:put("hello", 1)
-    local file = reader.file
-    file:seek "set"
-    file:write "0000000000000009"
-    assert.is_nil((reader:take(10)))
-    file:seek "set"
-    file:write "0000000000000005"
-    assert.equal("hello", reader:take(10))
+    assert.is_false(writer:is_wanted())
+    assert.is_true(writer:put "b") -- it may not have asked
   end)
 
   it("says that there is no room", function()
     local real = writer.file
     writer.file = assert(io.open("/dev/full", "r+b"))
     writer.file:setvbuf "no"
-    local n, err = writer:put("hello", 1)
+    local written, err = writer:put "hello"
     writer.file:close()
     writer.file = real
-    assert.is_nil(n)
+    assert.is_nil(written)
     assert.matches("No space left", err)
-    assert.equal(5, writer:put("hello", 1)) -- nothing was counted
-    assert.equal("hello", reader:take(10))
   end)
 
   it("says what is wrong with its file", function()
-    local _, err = spool.writer("/nowhere/at/all", 100)
+    local _, err = spool.writer "/nowhere/at/all"
     assert.matches("No such file", err)
-    writer:put("hello", 1)
-    writer.file:seek("set", 0)
-    writer.file:write(("0000000000000099"):rep(2)) -- more than there is
-    local bytes
-    bytes, err = reader:take(99)
-    assert.same({ nil, "the file is cut" }, { bytes, err })
     local tmpname = os.tmpname
-    rawset(os, "tmpname", function() return "/nowhere/at/all" end)
-    bytes, err = spool.reader()
-    rawset(os, "tmpname", tmpname)
-    assert.is_nil(bytes)
-    assert.matches("No such file", err)
+    for path, why in pairs { ["/nowhere/at/all"] = "No such file", ["/dev/full"] = "No space" } do
+      rawset(os, "tmpname", function() return path end)
+      local real = os.remove
+      rawset(os, "remove", function() end) -- not the device
+      local none
+      none, err = spool.reader()
+      rawset(os, "tmpname", tmpname)
+      rawset(os, "remove", real)
+      assert.is_nil(none)
+      assert.matches(why, err)
+    end
   end)
 end)

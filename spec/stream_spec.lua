@@ -204,7 +204,7 @@ end
 inside "worker"
 inside "resty"
 if not remote.resty_http() then
-  io.stderr:write("spec/stream_spec.lua: NOT RUN with lua-resty-http, which is not installed\n")
+  io.stderr:write("note: spec/stream_spec.lua did not run with lua-resty-http: not installed\n")
 end
 
 teardown(peer.clean)

@@ -2,6 +2,7 @@
 -- one is picked, and the fake.
 
 local curl = require "billhook.transport.curl"
+local errors = require "billhook.error"
 local fake = require "billhook.transport.fake"
 local peer = require "spec.support.peer"
 local pick = require("billhook.transport").pick
@@ -15,7 +16,6 @@ require "spec.support.conformance" {
   describe = describe, it = it, setup = setup, teardown = teardown, before_each = before_each,
   request = function(request) return shared:request(request) end,
   drain = function(request, options) return streams.drain(shared, request, options) end,
-  decodes = true, speaks_two = true,
 }
 
 teardown(peer.clean)
@@ -127,6 +127,19 @@ describe("A request", function()
     end
   end)
 
+  it("that is redirected leads to a place without secrets", function()
+    for location, place in pairs {
+      ["https://login.example/sso?ticket=hush#x"] = "https://login.example/sso",
+      ["https://me:word@a.example/b"] = "https://a.example/b", ["//u@b/c"] = "//b/c",
+      ["/login?back=1"] = "/login", ["http://a/\27[31m\195\164"] = "http://a/?[31m??",
+      ["http://a/" .. ("x"):rep(300)] = "http://a/" .. ("x"):rep(191),
+    } do
+      assert.are.equal(place, rules.target(location))
+    end
+    for _, none in ipairs { "", "?a=b", "#x" } do assert.is_nil(rules.target(none)) end
+    assert.is_nil(rules.target(nil))
+  end)
+
   it("comes apart", function()
     for url, parts in pairs {
       ["https://a.example/b?c=d#e"] = { "https", "a.example", 443, "/b?c=d" },
@@ -224,6 +237,18 @@ describe("The fake transport", function()
     assert.are.same({ kind = "network", message = "network", sent = true }, failure)
   end)
 
+  it("gives errors of the project's one shape, as all transports do", function()
+    local failing = fake.new(function() return nil, { kind = "network", sent = false } end)
+    for _, transport in ipairs { shared, failing } do
+      for _, verb in ipairs { "request", "stream" } do
+        local _, err = transport[verb](transport, request { url = ("http://127.0.0.1:%d/"):format(
+          peer.refused_port()) })
+        assert.is_true(errors.is(err))
+        assert.are.same({ "network", false }, { err.kind, err.sent })
+      end
+    end
+  end)
+
   it("gives failures as they are", function()
     local transport = fake.new(function()
       return nil, { kind = "tls", message = "expired", sent = false }
@@ -233,6 +258,17 @@ describe("The fake transport", function()
       assert.is_nil(response)
       assert.are.same({ kind = "tls", message = "expired", sent = false }, failure)
     end
+  end)
+
+  it("has a clock that goes where somebody sleeps", function()
+    local transport = fake.new(function() return {} end)
+    local began = transport.now()
+    assert.is_true(math.abs(began - os.time()) < 1000)
+    transport:sleep(60.5)
+    assert.are.equal(60.5, transport.now() - began)
+    transport.time = transport.time + 5
+    assert.are.equal(65.5, transport.wall() - began)
+    assert.are.equal(began + 65.5, transport.time)
   end)
 
   it("keeps the requests, and sleeps in no time", function()

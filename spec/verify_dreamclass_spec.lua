@@ -203,6 +203,13 @@ describe("dreamclass", function()
   it("finds the invoice's id where there is one", function()
     local function invoice(sent) return assert(check(sent)).events[1].invoice end
     assert.equal("16", invoice(change('"id": 16', '"id": "0016"')))
+    for _, spelt in ipairs { "16.0", "16.00", '"16.0"' } do
+      assert.equal("16", invoice(change('"id": 16', '"id": ' .. spelt)))
+    end
+    assert.equal("100", invoice(change('"id": 16', '"id": 100.0')))
+    assert.is_nil(invoice(change('"id": 16', '"id": "16."')))
+    assert.is_nil(invoice(change('"id": 16', '"id": ".0"')))
+    assert.is_nil(invoice(change('"id": 16', '"id": -16.0')))
     assert.is_nil(invoice(change('"id": 16', '"id": "sixteen"')))
     assert.is_nil(invoice(change('"id": 16', '"id": -16')))
     assert.is_nil(invoice(change('"id": 16', '"id": 16.5')))

@@ -2,7 +2,9 @@
 ** call.c - see call.h.
 */
 #include "call.h"
+#include "date.h"
 #include "decimal.h"
+#include "text.h"
 #include <string.h>
 
 /* --- finding ---------------------------------------------------------- */
@@ -63,6 +65,16 @@ const char *call_type_name(call_type type) {
   return types[type].name;
 }
 
+const char *call_form_name(call_form form) {
+  static const char *const names[] = {
+      [CALL_ONE] = "one",           [CALL_WHOLE] = "number",
+      [CALL_MAP] = "map",           [CALL_LISTED] = "list",
+      [CALL_PAGE] = "page",         [CALL_COUNT] = "count",
+      [CALL_EXISTS] = "exists",     [CALL_EMPTY] = "none",
+      [CALL_LOCATION] = "location", [CALL_FILE] = "file"};
+  return names[form];
+}
+
 void call_put(call_out *out, slice text) {
   if (text.n > 0 && out->n + text.n <= out->room)
     memcpy(out->p + out->n, text.p, text.n);
@@ -104,102 +116,18 @@ static int put_decimal(call_out *out, slice value) {
   return 1;
 }
 
-/* n digits at p, of which all must be digits: their number, or -1 */
-static int digits_at(slice s, size_t at, size_t n) {
-  int value = 0;
-  if (at + n > s.n) return -1;
-  for (; n > 0; n--, at++) {
-    if (s.p[at] < '0' || s.p[at] > '9') return -1;
-    value = value * 10 + (s.p[at] - '0');
-  }
-  return value;
+/* epoch seconds in UTC */
+static int put_epoch(call_out *out, int64_t epoch, int encoded) {
+  char text[DATE_ROOM];
+  slice written = {text, sizeof text};
+  if (epoch < 0 || !date_write(epoch, text)) return 0;
+  put_text(out, written, encoded);
+  return 1;
 }
 
-static int has(slice s, size_t at, char c) {
-  return at < s.n && s.p[at] == c;
-}
-
-static int days_in(int year, int month) {
-  static const uint8_t days[] = {31, 28, 31, 30, 31, 30,
-                                 31, 31, 30, 31, 30, 31};
-  int leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-  return days[month - 1] + (month == 2 && leap);
-}
-
-/* YYYY-MM-DD at the start */
-static int starts_with_date(slice s) {
-  int year = digits_at(s, 0, 4), month = digits_at(s, 5, 2);
-  int day = digits_at(s, 8, 2);
-  return year > 0 && month >= 1 && month <= 12 && day >= 1 &&
-         day <= days_in(year, month) && has(s, 4, '-') && has(s, 7, '-');
-}
-
-/* nothing, Z, or an offset from UTC, up to the end */
-static int is_zone(slice s, size_t at) {
-  if (at == s.n) return 1;
-  if (has(s, at, 'Z')) return at + 1 == s.n;
-  if (!has(s, at, '+') && !has(s, at, '-')) return 0;
-  return digits_at(s, at + 1, 2) >= 0 && digits_at(s, at + 1, 2) <= 14 &&
-         has(s, at + 3, ':') && digits_at(s, at + 4, 2) >= 0 &&
-         digits_at(s, at + 4, 2) <= 59 && at + 6 == s.n;
-}
-
-/* hh:mm[:ss[.f]] and a zone, up to the end */
-static int is_time(slice s, size_t at) {
-  int hour = digits_at(s, at, 2), minute = digits_at(s, at + 3, 2);
-  if (hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
-      !has(s, at + 2, ':'))
-    return 0;
-  at += 5;
-  if (has(s, at, ':')) {
-    int second = digits_at(s, at + 1, 2);
-    if (second < 0 || second > 59) return 0;
-    at += 3;
-    if (has(s, at, '.')) {
-      size_t first = ++at;
-      while (digits_at(s, at, 1) >= 0)
-        at++;
-      if (at == first) return 0;
-    }
-  }
-  return is_zone(s, at);
-}
-
-static int is_date(slice s) {
-  return s.n == 10 && starts_with_date(s);
-}
-
-static int is_datetime(slice s) {
-  return is_date(s) ||
-         (starts_with_date(s) && has(s, 10, 'T') && is_time(s, 11));
-}
-
-static void two_digits(char *p, int n) {
-  p[0] = (char)('0' + n / 10);
-  p[1] = (char)('0' + n % 10);
-}
-
-#define LAST_EPOCH INT64_C(253402300799) /* of the year 9999 */
-
-/* epoch seconds in UTC; the calendar counts in eras of 400 years that begin in
-** March */
-static void put_epoch(call_out *out, int64_t epoch, int encoded) {
-  char text[] = "0000-00-00T00:00:00+00:00";
-  int64_t days = epoch / 86400 + 719468;
-  int era = (int)(days / 146097), day = (int)(days % 146097);
-  int rest = (int)(epoch % 86400);
-  int of_era = (day - day / 1460 + day / 36524 - day / 146096) / 365;
-  int of_year = day - (365 * of_era + of_era / 4 - of_era / 100);
-  int month = (5 * of_year + 2) / 153;
-  int year = era * 400 + of_era + (month >= 10);
-  two_digits(text, year / 100);
-  two_digits(text + 2, year % 100);
-  two_digits(text + 5, month < 10 ? month + 3 : month - 9);
-  two_digits(text + 8, of_year - (153 * month + 2) / 5 + 1);
-  two_digits(text + 11, rest / 3600);
-  two_digits(text + 14, rest / 60 % 60);
-  two_digits(text + 17, rest % 60);
-  put_text(out, slice_of(text), encoded);
+static date_form form_of(slice s) {
+  double epoch;
+  return date_read(s, &epoch);
 }
 
 static int is_id(slice s) {
@@ -248,11 +176,11 @@ static int good_text(const call_param *param, slice s) {
   case CALL_CURRENCY:
     return is_currency(s);
   case CALL_DATE:
-    return is_date(s);
+    return form_of(s) == DATE_DAY;
   case CALL_DATETIME:
-    return is_datetime(s);
+    return form_of(s) != DATE_NONE;
   case CALL_SINCE:
-    return is_id(s) || is_datetime(s);
+    return is_id(s) || form_of(s) != DATE_NONE;
   default:
     return 0;
   }
@@ -279,9 +207,7 @@ static int write_integer(const call_param *param, int64_t n, int encoded,
   case CALL_SINCE:
     return n >= 1 && put_integer(out, n);
   case CALL_DATETIME:
-    if (n < 0 || n > LAST_EPOCH) return 0;
-    put_epoch(out, n, encoded);
-    return 1;
+    return put_epoch(out, n, encoded);
   case CALL_DECIMAL:
   case CALL_NUMBER:
     return put_integer(out, n);
@@ -484,9 +410,11 @@ static int is_success(const call_op *op, int status) {
   return status == 200 || status == 201 || status == 204;
 }
 
-/* a second DELETE that finds nothing: the first one was heard */
+/* there is none: what was asked, or what a second DELETE finds where the
+** first one was heard */
 static int is_gone(const call_op *op, const call_answer *answer) {
-  return answer->status == 404 && answer->attempt > 1 && deletes(op);
+  return answer->status == 404 &&
+         (op->form == CALL_EXISTS || (answer->attempt > 1 && deletes(op)));
 }
 
 /* kinds as billhook.error has them */
@@ -518,6 +446,11 @@ static int is_refusal(const call_vendor *vendor, int status) {
   return status >= 400 && status < 500 && status != 408 && status != 409;
 }
 
+/* it may have been carried out all the same */
+static int is_open(int status) {
+  return status < 400 || status >= 500 || status == 408;
+}
+
 static int is_passing(int status) {
   return status == 408 || status == 429 || status == 500 || status == 502 ||
          status == 503 || status == 504;
@@ -530,9 +463,10 @@ static const char *odd_status(int status) {
 
 call_outcome call_conclude(const call_vendor *vendor, const call_op *op,
                            const call_answer *answer) {
-  call_outcome out = {0, NULL, NULL, 0, 0, 0, -1};
+  call_outcome out = {0, NULL, NULL, 0, 0, 0, 0, 0, -1};
   int status = answer->status;
-  out.ok = is_success(op, status) || is_gone(op, answer);
+  out.gone = is_gone(op, answer);
+  out.ok = out.gone || is_success(op, status);
   if (out.ok) {
     if (op->flags & CALL_CREATED) out.id = created_id(op, answer);
     if (!text_digits(answer->count, &out.count)) out.count = -1;
@@ -541,6 +475,7 @@ call_outcome call_conclude(const call_vendor *vendor, const call_op *op,
   out.kind = kind_of(status);
   out.message = odd_status(status);
   out.refused = is_refusal(vendor, status);
+  out.open = is_open(status);
   out.retryable =
       is_passing(status) && ((op->flags & CALL_IDEMPOTENT) || out.refused);
   return out;

@@ -11,7 +11,7 @@
 #ifndef BILLHOOK_CALL_H
 #define BILLHOOK_CALL_H
 
-#include "text.h"
+#include "slice.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -43,6 +43,7 @@ typedef enum call_place {
 #define CALL_REQUIRED 1 /* must be given */
 #define CALL_LIST     2 /* a list of them; one alone is a list too */
 #define CALL_NULL     4 /* a field that is sent as null where absent */
+#define CALL_DRY      8 /* where it is true, nothing is changed */
 
 typedef struct call_param {
   const char *name; /* NULL ends a list of them */
@@ -76,10 +77,12 @@ typedef struct call_route {
   uint8_t alone;
 } call_route;
 
-#define CALL_SAFE       1 /* changes nothing */
-#define CALL_IDEMPOTENT 2 /* twice is as good as once */
-#define CALL_CREATED    4 /* 201 is the only success */
-#define CALL_UNVERIFIED 8 /* no document shows the path: ours is a guess */
+#define CALL_SAFE       1  /* changes nothing */
+#define CALL_IDEMPOTENT 2  /* twice is as good as once */
+#define CALL_CREATED    4  /* 201 is the only success */
+#define CALL_UNVERIFIED 8  /* no document shows the path: ours is a guess */
+#define CALL_INVOICES   16 /* the answer is an invoice, or a list of them */
+#define CALL_PRIVATE    32 /* bodies hold credentials: no error quotes them */
 
 /* What an object of an answer is known by: a status alone proves nothing,
 ** for some servers call a failure a success. */
@@ -89,20 +92,25 @@ typedef struct call_mark {
   const char *same; /* the parameter that it repeats, or NULL */
 } call_mark;
 
-/* What answers look like, call_op.answer, where an object is one that has its
-** mark, or, without a mark, any members:
-**   "one"       an object, under the member unwrap where it is there
-**   "number"    a whole number
-**   "map"       objects by the mark; [] where there are none
-**   "list"      a list of objects, bare or wrapped
-**   "page"      a list of objects under unwrap, beside next, previous, count
-**   "count"     no body, X-Count
-**   "location"  Location; or an object
-**   "none"      no body; or an object with the mark
-**   "file"      a PDF */
+/* What the body of a success must be, where an object is one that has its
+** mark, or, without a mark, any members. Everything else is no success. */
+typedef enum call_form {
+  CALL_ONE,      /* an object, under the member unwrap where it is there */
+  CALL_WHOLE,    /* a whole number */
+  CALL_MAP,      /* objects by the mark; [] where there are none */
+  CALL_LISTED,   /* a list of objects, bare or under one of unwrap's members */
+  CALL_PAGE,     /* a list of objects under unwrap, with next, previous */
+  CALL_COUNT,    /* no body, and a number in X-Count */
+  CALL_EXISTS,   /* no body: the status says whether there is one */
+  CALL_LOCATION, /* no body, and a Location; or an object */
+  CALL_EMPTY,    /* no body; or an object with the mark */
+  CALL_FILE      /* a PDF */
+} call_form;
+
 typedef struct call_op {
   const char *name;
-  const char *answer, *unwrap;
+  uint8_t form;
+  const char *unwrap;    /* names of members, a space between them; or NULL */
   const call_mark *mark; /* or NULL */
   uint8_t flags;
   const call_param *params; /* in the order in which a query has them */
@@ -121,6 +129,7 @@ const call_vendor *call_find_vendor(slice name); /* or NULL */
 const call_op *call_find(const call_vendor *vendor, slice name);
 const call_param *call_find_param(const call_param *params, slice name);
 const char *call_type_name(call_type type);
+const char *call_form_name(call_form form);
 
 /* --- one value -------------------------------------------------------- */
 
@@ -193,6 +202,8 @@ typedef struct call_outcome {
   const char *message; /* more about it, or NULL */
   int retryable;       /* this call may be repeated */
   int refused;         /* the answer proves that nothing was done */
+  int open;            /* it leaves open whether something was done */
+  int gone;            /* a success because there is none (any more) */
   int64_t id;          /* of what was created; 0: not told */
   int64_t count;       /* below 0: not told */
 } call_outcome;

@@ -15,6 +15,15 @@
 
 #define BILLHOOK_API __attribute__((visibility("default")))
 
+/* of a function that raises, and so never comes back */
+#define BH_RAISES __attribute__((noreturn))
+
+/* lua_error, whose own declaration does not say so */
+BH_RAISES static inline void bh_raise(lua_State *L) {
+  lua_error(L);
+  __builtin_unreachable();
+}
+
 #if LUA_VERSION_NUM == 501
 
 #undef luaL_newlib

@@ -3,11 +3,11 @@
 */
 #include "curl.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #define IDLE    32         /* transfers kept for later */
 #define PRESIZE (16 << 20) /* a length that is believed before it came */
@@ -20,18 +20,32 @@ struct pool {
   transfer *idle; /* a list by next: done with, to be used again */
   size_t idles;
   size_t holders;
-  pid_t pid;
-  int foreign; /* a fork was noticed */
-  int news;    /* since the current pool_poll began */
+  unsigned forks; /* those before it was made */
+  int news;       /* since the current pool_poll began */
 };
+
+/* How many forks lie between the first process and this one. A call asks for
+** it several times, and asking the system who we are costs as much as sending
+** a few bytes. */
+static unsigned forks;
+
+static void count_fork(void) {
+  forks++;
+}
+
+static void watch_forks(void) {
+  pthread_atfork(NULL, NULL, count_fork);
+}
 
 /* the pool */
 
 pool *pool_new(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
   pool *p = calloc(1, sizeof(pool));
   if (p == NULL) return NULL;
+  pthread_once(&once, watch_forks);
   p->holders = 1;
-  p->pid = getpid();
+  p->forks = forks;
   p->multi = curl_multi_init();
   p->share = curl_share_init();
   if (p->multi == NULL || p->share == NULL ||
@@ -47,13 +61,8 @@ pool *pool_new(void) {
   return p;
 }
 
-int pool_foreign(pool *p) {
-  if (p->pid != getpid()) p->foreign = 1;
-  return p->foreign;
-}
-
-int pool_forgotten(const pool *p) {
-  return p->foreign;
+int pool_foreign(const pool *p) {
+  return p->forks != forks;
 }
 
 /* what is not libcurl's: that of a parent stays the parent's */
@@ -61,12 +70,13 @@ static void forget(transfer *t) {
   free(t->ca_file);
   free(t->proxy);
   free(t->bytes);
-  head_free(&t->head);
+  curl_head_free(&t->head);
   free(t);
 }
 
 static void destroy(transfer *t) {
   curl_easy_cleanup(t->easy);
+  curl_slist_free_all(t->headers);
   forget(t);
 }
 
@@ -212,7 +222,7 @@ static int on_send(void *user, char *ip, char *from, int port, int local) {
 static size_t on_head(char *line, size_t one, size_t n, void *user) {
   transfer *t = user;
   int end;
-  const char *wrong = head_add(&t->head, line, n, &end);
+  const char *wrong = curl_head_add(&t->head, line, n, &end);
   (void)one;
   t->moved = 1;
   if (wrong != NULL) return refuse(t, wrong);
@@ -366,8 +376,7 @@ static transfer *take_idle(pool *p) {
   if (t == NULL) return NULL;
   p->idle = t->next;
   p->idles--;
-  t->headers = NULL;
-  head_clear(&t->head);
+  curl_head_clear(&t->head);
   t->at = t->used = t->total = 0;
   t->paused = t->moved = t->headed = t->done = 0;
   t->quiet = 0;
@@ -387,16 +396,36 @@ transfer *transfer_new(pool *p) {
     }
   }
   t->pool = p;
+  t->next_header = &t->headers;
   p->holders++;
   return t;
 }
 
+/* Headers are kept with their transfer: the next request's are mostly the
+** same. Those before next_header are this request's. */
+
 int transfer_has(const transfer *t, const char *name) {
   size_t n = strlen(name);
   const struct curl_slist *h;
-  for (h = t->headers; h != NULL; h = h->next)
+  for (h = t->headers; h != *t->next_header; h = h->next)
     if (curl_strnequal(h->data, name, n) && strchr(":;", h->data[n])) return 1;
   return 0;
+}
+
+int transfer_repeats(transfer *t, const char *name, size_t n,
+                     const char *value, size_t m) {
+  struct curl_slist *h = *t->next_header;
+  if (h == NULL || m == 0 || strncmp(h->data, name, n) != 0) return 0;
+  if (h->data[n] != ':' || h->data[n + 1] != ' ') return 0;
+  if (strlen(h->data + n + 2) != m) return 0;
+  if (memcmp(h->data + n + 2, value, m) != 0) return 0;
+  t->next_header = &h->next;
+  return 1;
+}
+
+static void drop_old_headers(transfer *t) {
+  curl_slist_free_all(*t->next_header);
+  *t->next_header = NULL;
 }
 
 /* libcurl writes "Name;" for a header without a value; "Name:" takes one of
@@ -405,13 +434,17 @@ int transfer_header(transfer *t, const char *name, const char *value) {
   const char *sign = value == NULL ? ":" : *value == '\0' ? ";" : ": ";
   struct curl_slist *headers;
   size_t n = strlen(name), m = value != NULL ? strlen(value) : 0;
+  drop_old_headers(t);
   if (!reserve(t, n + m + 3)) return 0;
   memcpy(t->bytes, name, n);
   strcpy(t->bytes + n, sign);
   memcpy(t->bytes + n + strlen(sign), value != NULL ? value : "", m + 1);
   headers = curl_slist_append(t->headers, t->bytes);
-  if (headers != NULL) t->headers = headers;
-  return headers != NULL;
+  if (headers == NULL) return 0;
+  t->headers = headers;
+  while (*t->next_header != NULL)
+    t->next_header = &(*t->next_header)->next;
+  return 1;
 }
 
 static int same(const char *a, const char *b) {
@@ -449,6 +482,7 @@ static CURLcode set_kind(transfer *t, const order *o) {
 
 CURLcode transfer_start(transfer *t, const order *o) {
   CURLcode code = set_kind(t, o);
+  drop_old_headers(t);
   t->limit = o->limit;
   t->stream = o->stream;
   t->stall = o->stall;
@@ -479,11 +513,8 @@ static void give_idle(pool *p, transfer *t) {
     return;
   }
   t->primed = t->primed && t->done && t->kind == NULL;
-  if (t->primed)
-    curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, NULL);
-  else
-    curl_easy_reset(t->easy);
-  if (t->head.room > KEEP) head_free(&t->head);
+  if (!t->primed) curl_easy_reset(t->easy);
+  if (t->head.room > KEEP) curl_head_free(&t->head);
   if (t->room > KEEP) {
     free(t->bytes);
     t->bytes = NULL;
@@ -503,7 +534,6 @@ void transfer_free(transfer *t) {
       curl_multi_remove_handle(p->multi, t->easy);
       delist(t);
     }
-    curl_slist_free_all(t->headers);
     give_idle(p, t);
   }
   pool_drop(p);

@@ -49,7 +49,7 @@ typedef struct order {
 typedef struct transfer {
   pool *pool;
   CURL *easy;
-  struct curl_slist *headers;
+  struct curl_slist *headers, **next_header;
   struct transfer *next, *prev; /* the pool's running ones */
   size_t limit, total;          /* body bytes allowed, and come so far */
   curl_head head;
@@ -74,8 +74,7 @@ typedef struct transfer {
 
 pool *pool_new(void); /* NULL: out of memory */
 void pool_drop(pool *p);
-int pool_foreign(pool *p);         /* made before a fork, by the parent? */
-int pool_forgotten(const pool *p); /* the same, as far as it was asked */
+int pool_foreign(const pool *p); /* made before a fork, by the parent? */
 
 /* Runs transfers until one finished or a stream moved, at most so many
 ** milliseconds. Gives 1 if something did, else 0. */
@@ -85,8 +84,12 @@ void pool_sleep(pool *p, long ms); /* all of the time, while transfers run */
 transfer *transfer_new(pool *p); /* NULL: no memory */
 
 /* Adds a header; value NULL: libcurl is to send none of that name. Gives 0
-** when out of memory. */
+** when out of memory. Where the request that this transfer carried before had
+** the same one at the same place, transfer_repeats adds it as it stands and
+** gives 1: it need not be looked at again. */
 int transfer_header(transfer *t, const char *name, const char *value);
+int transfer_repeats(transfer *t, const char *name, size_t n,
+                     const char *value, size_t m);
 int transfer_has(const transfer *t, const char *name); /* in any case */
 
 CURLcode transfer_start(transfer *t, const order *o); /* CURLE_OK: it runs */

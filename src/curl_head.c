@@ -15,7 +15,7 @@ static int make_room(curl_head *h, size_t n) {
   char *bytes;
   if (h->room - h->used >= n) return 1;
   while (room - h->used < n)
-    room *= 2; /* ends: what is kept is less than HEAD_BYTES */
+    room *= 2; /* ends: what is kept is less than CURL_HEAD_BYTES */
   if ((bytes = realloc(h->bytes, room)) == NULL) return 0;
   h->bytes = bytes;
   h->room = room;
@@ -64,21 +64,21 @@ static int keep(curl_head *h, const char *line, size_t n) {
   return 1;
 }
 
-const char *head_add(curl_head *h, const char *line, size_t n, int *end) {
+const char *curl_head_add(curl_head *h, const char *line, size_t n, int *end) {
   *end = n == 0 || line[0] == '\r' || line[0] == '\n';
   h->total += n;
-  if (h->total > HEAD_BYTES) return "the headers are over 256 KiB";
+  if (h->total > CURL_HEAD_BYTES) return "the headers are over 256 KiB";
   if (*end) return NULL;
   if (n >= 5 && memcmp(line, "HTTP/", 5) == 0) {
     if (!h->whole) h->used = 0;
     return NULL;
   }
-  if (++h->lines > HEAD_LINES) return "there are more than 200 headers";
+  if (++h->lines > CURL_HEAD_LINES) return "there are more than 200 headers";
   if (h->whole || keep(h, line, n)) return NULL;
   return "there is no memory for the headers";
 }
 
-int head_next(const curl_head *h, const char **name, const char **value) {
+int curl_head_next(const curl_head *h, const char **name, const char **value) {
   const char *at = *name != NULL ? *value + strlen(*value) + 1 : h->bytes;
   if (h->used == 0 || at >= h->bytes + h->used) return 0;
   *name = at;
@@ -86,12 +86,12 @@ int head_next(const curl_head *h, const char **name, const char **value) {
   return *value < h->bytes + h->used; /* libcurl lets no NUL through */
 }
 
-void head_clear(curl_head *h) {
+void curl_head_clear(curl_head *h) {
   h->used = h->total = h->lines = 0;
   h->whole = 0;
 }
 
-void head_free(curl_head *h) {
+void curl_head_free(curl_head *h) {
   free(h->bytes);
   memset(h, 0, sizeof *h);
 }

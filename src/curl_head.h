@@ -12,8 +12,8 @@
 
 #pragma GCC visibility push(hidden)
 
-#define HEAD_BYTES (256 * 1024) /* of all header lines of an answer */
-#define HEAD_LINES 200
+#define CURL_HEAD_BYTES (256 * 1024) /* of all header lines of an answer */
+#define CURL_HEAD_LINES 200
 
 typedef struct curl_head {
   char *bytes; /* name, NUL, value, NUL, name, ... */
@@ -23,13 +23,13 @@ typedef struct curl_head {
 } curl_head;
 
 /* NULL, or what is wrong; end: was it the empty line behind the others? */
-const char *head_add(curl_head *h, const char *line, size_t n, int *end);
+const char *curl_head_add(curl_head *h, const char *line, size_t n, int *end);
 
 /* The next header, from *name = NULL on: 0 at the end. */
-int head_next(const curl_head *h, const char **name, const char **value);
+int curl_head_next(const curl_head *h, const char **name, const char **value);
 
-void head_clear(curl_head *h); /* its room stays */
-void head_free(curl_head *h);
+void curl_head_clear(curl_head *h); /* its room stays */
+void curl_head_free(curl_head *h);
 
 #pragma GCC visibility pop
 

@@ -11,7 +11,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include "text.h"
+#include "slice.h"
 
 #pragma GCC visibility push(hidden)
 

@@ -134,18 +134,23 @@ static const call_mark this_id = {"id", CALL_ID, "id"};
 
 #define READ  (CALL_SAFE | CALL_IDEMPOTENT)
 #define GUESS CALL_UNVERIFIED
+#define WRAPS "items results data values" /* where third parties look */
 
 static const call_op ops[] = {
-    {"invoices.get", "one", NULL, &this_id, READ | GUESS, by_id, invoices_get},
-    {"invoices.create", "one", NULL, &an_id, 0, invoices_new, invoices_create},
-    {"invoices.pay", "one", NULL, &this_id, 0, invoices_payment, invoices_pay},
-    {"fees.list", "list", NULL, &an_id, READ | GUESS, fees_filter, fees_list},
-    {"fees.create", "one", NULL, &an_id, GUESS, fees_new, fees_create},
-    {"fees.update", "one", NULL, &this_id, 0, fees_change, fees_update},
-    {"fees.assign", "number", NULL, NULL, 0, fees_plan, fees_assign},
-    {"periods.list", "list", NULL, &an_id, READ | GUESS, no_params,
+    {"invoices.get", CALL_ONE, NULL, &this_id, READ | GUESS | CALL_INVOICES,
+     by_id, invoices_get},
+    {"invoices.create", CALL_ONE, NULL, &an_id, CALL_INVOICES, invoices_new,
+     invoices_create},
+    {"invoices.pay", CALL_ONE, NULL, &this_id, CALL_INVOICES, invoices_payment,
+     invoices_pay},
+    {"fees.list", CALL_LISTED, WRAPS, &an_id, READ | GUESS, fees_filter,
+     fees_list},
+    {"fees.create", CALL_ONE, NULL, &an_id, GUESS, fees_new, fees_create},
+    {"fees.update", CALL_ONE, NULL, &this_id, 0, fees_change, fees_update},
+    {"fees.assign", CALL_WHOLE, NULL, NULL, 0, fees_plan, fees_assign},
+    {"periods.list", CALL_LISTED, WRAPS, &an_id, READ | GUESS, no_params,
      periods_list},
-    {NULL, NULL, NULL, NULL, 0, NULL, NULL},
+    {NULL, 0, NULL, NULL, 0, NULL, NULL},
 };
 
 const call_vendor call_dreamclass = {"dreamclass", ops, 0};

@@ -14,7 +14,7 @@
 
 typedef struct reader {
   json_doc *doc;
-  json_bytes text, end;
+  scan_bytes text, end;
   uint32_t depth, most;
   uint32_t inner; /* the innermost open container; its next is the outer one */
   int odd;        /* of the string at hand */
@@ -32,13 +32,13 @@ static const uint8_t classes[256] = {
     ['{'] = BRACKET,
 };
 
-static json_bytes fail(reader *r, json_bytes at, const char *error) {
+static scan_bytes fail(reader *r, scan_bytes at, const char *error) {
   r->doc->error = at == r->end ? EARLY : error;
   r->doc->error_at = (size_t)(at - r->text);
   return NULL;
 }
 
-static json_bytes skip_space(const reader *r, json_bytes p) {
+static scan_bytes skip_space(const reader *r, scan_bytes p) {
   while (p < r->end && classes[*p] == SPACE)
     p++;
   return p;
@@ -59,8 +59,8 @@ static int grow(json_doc *doc) {
 
 /* Lays down a value that lasts from one byte to another. Inlined by force: a
 ** call for every value costs a tenth of all the time. */
-static inline __attribute__((always_inline)) json_bytes
-add(reader *r, json_kind kind, json_bytes from, json_bytes to, int escaped) {
+static inline __attribute__((always_inline)) scan_bytes
+add(reader *r, json_kind kind, scan_bytes from, scan_bytes to, int escaped) {
   json_doc *doc = r->doc;
   json_node *node;
   if (doc->used == doc->room && !grow(doc)) {
@@ -82,14 +82,14 @@ add(reader *r, json_kind kind, json_bytes from, json_bytes to, int escaped) {
 /* ======= scalars ======= */
 
 /* what stands before p is in no string that json_parse takes */
-static json_bytes tolerate(reader *r, json_bytes p, json_bytes at,
+static scan_bytes tolerate(reader *r, scan_bytes p, scan_bytes at,
                            const char *error) {
   r->odd = 1;
   return r->doc->lenient ? p : fail(r, at, error);
 }
 
 /* the four digits behind \u, or -1 */
-int32_t json_hex4(json_bytes p, json_bytes end) {
+int32_t scan_hex4(scan_bytes p, scan_bytes end) {
   int32_t c = 0;
   int i;
   if (end - p < 4) return -1;
@@ -106,19 +106,19 @@ int32_t json_hex4(json_bytes p, json_bytes end) {
 }
 
 /* behind \u: one code unit, or two that make a pair */
-static json_bytes read_unicode(reader *r, json_bytes p) {
-  int32_t c = json_hex4(p, r->end), low;
+static scan_bytes read_unicode(reader *r, scan_bytes p) {
+  int32_t c = scan_hex4(p, r->end), low;
   if (c < 0) return fail(r, p, "invalid escape");
   if (c < 0xd800 || c > 0xdfff) return p + 4;
   if (c > 0xdbff || r->end - p < 6 || p[4] != '\\' || p[5] != 'u')
     return tolerate(r, p + 4, p, "lone surrogate");
-  low = json_hex4(p + 6, r->end);
+  low = scan_hex4(p + 6, r->end);
   if (low < 0xdc00 || low > 0xdfff)
     return tolerate(r, p + 4, p, "lone surrogate");
   return p + 10;
 }
 
-static json_bytes read_escape(reader *r, json_bytes p) {
+static scan_bytes read_escape(reader *r, scan_bytes p) {
   if (++p == r->end) return fail(r, p, EARLY);
   switch (*p) {
   case '"':
@@ -139,7 +139,7 @@ static json_bytes read_escape(reader *r, json_bytes p) {
 
 /* the length of the UTF-8 sequence at p, or 0 where it is none: overlong,
 ** half of a pair, beyond U+10FFFF, cut off */
-static int wide_length(json_bytes p, json_bytes end) {
+static int wide_length(scan_bytes p, scan_bytes end) {
   unsigned char c = p[0], low = 0x80, high = 0xbf;
   int i, n = c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
   if (n == 0 || end - p < n) return 0;
@@ -153,7 +153,7 @@ static int wide_length(json_bytes p, json_bytes end) {
   return n;
 }
 
-static json_bytes read_wide(reader *r, json_bytes p) {
+static scan_bytes read_wide(reader *r, scan_bytes p) {
   do {
     int n = wide_length(p, r->end);
     if (n == 0) {
@@ -165,8 +165,8 @@ static json_bytes read_wide(reader *r, json_bytes p) {
   return p;
 }
 
-static json_bytes read_string(reader *r, json_bytes start) {
-  json_bytes p = json_skip_plain(start + 1, r->end);
+static scan_bytes read_string(reader *r, scan_bytes start) {
+  scan_bytes p = scan_skip_plain(start + 1, r->end);
   int escaped = 0;
   r->odd = 0;
   while (p < r->end && *p != '"') {
@@ -177,7 +177,7 @@ static json_bytes read_string(reader *r, json_bytes start) {
     else
       p = tolerate(r, p + 1, p, "control character in a string");
     if (p == NULL) return NULL;
-    p = json_skip_plain(p, r->end);
+    p = scan_skip_plain(p, r->end);
   }
   if (p == r->end) return fail(r, p, EARLY);
   p = add(r, JSON_STRING, start, p + 1, escaped);
@@ -185,19 +185,19 @@ static json_bytes read_string(reader *r, json_bytes start) {
   return p;
 }
 
-static json_bytes skip_digits(const reader *r, json_bytes p) {
+static scan_bytes skip_digits(const reader *r, scan_bytes p) {
   while (p < r->end && (unsigned)*p - '0' < 10)
     p++;
   return p;
 }
 
 /* steps over one digit or more from p on, else fails */
-static json_bytes need_digits(reader *r, json_bytes p) {
-  json_bytes q = skip_digits(r, p);
+static scan_bytes need_digits(reader *r, scan_bytes p) {
+  scan_bytes q = skip_digits(r, p);
   return q > p ? q : fail(r, p, "invalid number");
 }
 
-static json_bytes read_fraction(reader *r, json_bytes p) {
+static scan_bytes read_fraction(reader *r, scan_bytes p) {
   if (*p == '.') {
     p = need_digits(r, p + 1);
     if (p == NULL || p == r->end) return p;
@@ -208,9 +208,9 @@ static json_bytes read_fraction(reader *r, json_bytes p) {
   return need_digits(r, p);
 }
 
-static json_bytes read_number(reader *r, json_bytes start) {
-  json_bytes digits = start + (*start == '-');
-  json_bytes whole = need_digits(r, digits), p = whole;
+static scan_bytes read_number(reader *r, scan_bytes start) {
+  scan_bytes digits = start + (*start == '-');
+  scan_bytes whole = need_digits(r, digits), p = whole;
   if (whole == NULL) return NULL;
   if (*digits == '0' && whole > digits + 1)
     return fail(r, digits, "invalid number");
@@ -219,7 +219,7 @@ static json_bytes read_number(reader *r, json_bytes start) {
   return add(r, JSON_NUMBER, start, p, p != whole);
 }
 
-static json_bytes read_word(reader *r, json_bytes p) {
+static scan_bytes read_word(reader *r, scan_bytes p) {
   const char *word = *p == 't' ? "true" : *p == 'f' ? "false" : "null";
   json_kind kind = *p == 't' ? JSON_TRUE : *p == 'f' ? JSON_FALSE : JSON_NULL;
   size_t n = *p == 'f' ? 5 : 4, left = (size_t)(r->end - p);
@@ -236,7 +236,7 @@ static json_node *innermost(reader *r) {
 }
 
 /* a member's name and its colon */
-static json_bytes read_name(reader *r, json_bytes p) {
+static scan_bytes read_name(reader *r, scan_bytes p) {
   p = skip_space(r, p);
   if (p == r->end || *p != '"') return fail(r, p, "a name was expected");
   p = read_string(r, p);
@@ -249,14 +249,14 @@ static json_bytes read_name(reader *r, json_bytes p) {
 
 /* one more element or member begins at p; an element is read by the caller,
 ** of a member the name is read here */
-static json_bytes read_item(reader *r, json_bytes p) {
+static scan_bytes read_item(reader *r, scan_bytes p) {
   json_node *node = innermost(r);
   node->count++;
   return node->kind == JSON_OBJECT ? read_name(r, p) : p;
 }
 
 /* p is behind a value (or NULL): what closes there, and the next comma */
-static json_bytes read_after(reader *r, json_bytes p) {
+static scan_bytes read_after(reader *r, scan_bytes p) {
   while (p != NULL && r->depth > 0) {
     json_node *node = innermost(r);
     p = skip_space(r, p);
@@ -273,7 +273,7 @@ static json_bytes read_after(reader *r, json_bytes p) {
   return p;
 }
 
-static json_bytes read_bracket(reader *r, json_bytes p) {
+static scan_bytes read_bracket(reader *r, scan_bytes p) {
   int object = *p == '{';
   uint32_t at = r->doc->used;
   if (r->depth == r->most && !r->doc->lenient)
@@ -288,7 +288,7 @@ static json_bytes read_bracket(reader *r, json_bytes p) {
   return read_item(r, p);
 }
 
-static json_bytes read_value(reader *r, json_bytes p) {
+static scan_bytes read_value(reader *r, scan_bytes p) {
   p = skip_space(r, p);
   if (p == r->end) return fail(r, p, EARLY);
   switch (classes[*p]) {
@@ -308,7 +308,7 @@ static json_bytes read_value(reader *r, json_bytes p) {
 /* ======= the whole text ======= */
 
 /* one value from p on: to behind it */
-static json_bytes parse(reader *r, json_bytes p) {
+static scan_bytes parse(reader *r, scan_bytes p) {
   do
     p = read_value(r, p);
   while (p != NULL && r->depth > 0);
@@ -331,7 +331,7 @@ static int begin(reader *r, json_doc *doc, const char *text, size_t len) {
   if (len == 0) return refuse(doc, "the text is empty");
   if (len > UINT32_MAX - 16) return refuse(doc, "the text is too long");
   r->doc = doc;
-  r->text = (json_bytes)text;
+  r->text = (scan_bytes)text;
   r->end = r->text + len;
   r->depth = 0;
   r->most = JSON_MAXDEPTH;
@@ -340,7 +340,7 @@ static int begin(reader *r, json_doc *doc, const char *text, size_t len) {
 }
 
 /* one value from p on, and nothing behind it */
-static int parse_all(reader *r, json_bytes p) {
+static int parse_all(reader *r, scan_bytes p) {
   p = parse(r, p);
   if (p == NULL) return 0;
   p = skip_space(r, p);
@@ -383,7 +383,7 @@ int json_read(json_doc *doc, const char *text, size_t len) {
 size_t json_parse_first(json_doc *doc, const char *text, size_t len,
                         unsigned level) {
   reader r;
-  json_bytes p;
+  scan_bytes p;
   if (!begin(&r, doc, text, len)) return 0;
   r.most = JSON_MAXDEPTH - level;
   p = parse(&r, r.text);
@@ -413,10 +413,10 @@ slice json_raw(const json_doc *doc, uint32_t node) {
 }
 
 static uint32_t unit(const char *p) {
-  return (uint32_t)json_hex4((json_bytes)p, (json_bytes)p + 4);
+  return (uint32_t)scan_hex4((scan_bytes)p, (scan_bytes)p + 4);
 }
 
-uint32_t json_unescape(const char **p) {
+uint32_t scan_unescape(const char **p) {
   static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
   char c = (*p)[1];
   const char *known = c == 'u' ? NULL : strchr(from, c);
@@ -435,7 +435,7 @@ uint32_t json_unescape(const char **p) {
   return 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
 }
 
-size_t json_utf8(uint32_t c, char *out) {
+size_t scan_utf8(uint32_t c, char *out) {
   size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4, i;
   static const unsigned char first[] = {0, 0, 0xc0, 0xe0, 0xf0};
   for (i = n - 1; i > 0; i--, c >>= 6)
@@ -457,18 +457,18 @@ static slice mended(slice text, char *out) {
     uint32_t c = 0xfffd;
     int n = 1;
     if (*p == '\\') {
-      c = json_unescape(&p);
-      if (json_is_half(c)) c = 0xfffd;
+      c = scan_unescape(&p);
+      if (scan_is_half(c)) c = 0xfffd;
     } else if ((unsigned char)*p < 0x80) {
       c = (unsigned char)*p++;
-    } else if ((n = wide_length((json_bytes)p, (json_bytes)end)) == 0) {
+    } else if ((n = wide_length((scan_bytes)p, (scan_bytes)end)) == 0) {
       p++;
     } else {
       memcpy(out + made.n, p, (size_t)n);
       made.n += (size_t)n, p += n;
       continue;
     }
-    made.n += json_utf8(c, out + made.n);
+    made.n += scan_utf8(c, out + made.n);
   }
   return made;
 }
@@ -484,21 +484,21 @@ slice json_text(const json_doc *doc, uint32_t node, char *out) {
     size_t n = (size_t)((slash != NULL ? slash : end) - p);
     memcpy(to, p, n);
     to += n, p += n;
-    if (slash != NULL) to += json_utf8(json_unescape(&p), to);
+    if (slash != NULL) to += scan_utf8(scan_unescape(&p), to);
   }
   text.p = out;
   text.n = (size_t)(to - out);
   return text;
 }
 
-/* json_is for a string that has an escape, without room to unescape it */
+/* scan_is for a string that has an escape, without room to unescape it */
 static int is_escaped(slice raw, slice text) {
   const char *p = raw.p + 1, *end = raw.p + raw.n - 1;
   char c[4];
   while (p < end) {
     size_t n = 1;
     if (*p == '\\')
-      n = json_utf8(json_unescape(&p), c);
+      n = scan_utf8(scan_unescape(&p), c);
     else
       c[0] = *p++;
     if (n > text.n || memcmp(c, text.p, n) != 0) return 0;
@@ -508,7 +508,7 @@ static int is_escaped(slice raw, slice text) {
   return text.n == 0;
 }
 
-int json_is(const json_doc *doc, uint32_t node, slice text) {
+int scan_is(const json_doc *doc, uint32_t node, slice text) {
   slice raw = json_raw(doc, node);
   if (doc->nodes[node].escaped) return is_escaped(raw, text);
   return raw.n - 2 == text.n && memcmp(raw.p + 1, text.p, text.n) == 0;
@@ -519,7 +519,7 @@ uint32_t json_member(const json_doc *doc, uint32_t object, slice name) {
   uint32_t i, found = JSON_NONE, end = nodes[object].next;
   if (nodes[object].kind != JSON_OBJECT) return JSON_NONE;
   for (i = object + 1; i < end; i = nodes[i + 1].next) {
-    if (!json_is(doc, i, name)) continue;
+    if (!scan_is(doc, i, name)) continue;
     if (found != JSON_NONE || nodes[i].escaped) return JSON_TWICE;
     found = i + 1;
   }

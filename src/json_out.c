@@ -53,7 +53,7 @@ static int next_byte(name_reader *r) {
   if (r->at < r->n) return (unsigned char)r->rest[r->at++];
   if (r->p == r->end) return -1;
   if (*r->p != '\\') return (unsigned char)*r->p++;
-  r->n = json_utf8(json_unescape(&r->p), r->rest);
+  r->n = scan_utf8(scan_unescape(&r->p), r->rest);
   r->at = 1;
   return (unsigned char)r->rest[0];
 }
@@ -165,7 +165,7 @@ static int take(slice *s, char a, char b) {
   return 1;
 }
 
-static void split_exponent(json_digits *x, slice s) {
+static void split_exponent(scan_digits *x, slice s) {
   int negative = s.p[0] == '-';
   int64_t power = 0;
   take(&s, '+', '-');
@@ -182,14 +182,14 @@ static void drop_first_zeros(slice *s) {
     s->p++, s->n--;
 }
 
-static void drop_last_zeros(json_digits *x, slice *s) {
+static void drop_last_zeros(scan_digits *x, slice *s) {
   for (; s->n > 0 && s->p[s->n - 1] == '0'; s->n--)
     x->power++;
 }
 
-json_digits json_split(const json_doc *doc, uint32_t node) {
+scan_digits scan_split(const json_doc *doc, uint32_t node) {
   slice s = json_raw(doc, node);
-  json_digits x = {{NULL, 0}, {NULL, 0}, 0, 0, 0};
+  scan_digits x = {{NULL, 0}, {NULL, 0}, 0, 0, 0};
   x.negative = take(&s, '-', '-');
   x.whole = take_digits(&s);
   if (take(&s, '.', '.')) x.part = take_digits(&s);
@@ -214,7 +214,7 @@ int json_double(const json_doc *doc, uint32_t node, double *out) {
   static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
                                 1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
                                 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-  json_digits x = json_split(doc, node);
+  scan_digits x = scan_split(doc, node);
   size_t n = x.whole.n + x.part.n;
   double value;
   if (n > 15 || (n > 0 && (x.huge || x.power > 22 || x.power < -22))) return 0;
@@ -235,14 +235,14 @@ static void write_char(writer *w, uint32_t c) {
   if (known != NULL) {
     text[1] = to[known - from];
     put(w, text, 2);
-  } else if (c < 0x20 || json_is_half(c)) {
+  } else if (c < 0x20 || scan_is_half(c)) {
     text[2] = hex[c >> 12];
     text[3] = hex[c >> 8 & 15];
     text[4] = hex[c >> 4 & 15];
     text[5] = hex[c & 15];
     put(w, text, 6);
   } else {
-    put(w, text, json_utf8(c, text));
+    put(w, text, scan_utf8(c, text));
   }
 }
 
@@ -259,7 +259,7 @@ static void write_string(writer *w, uint32_t node) {
     size_t n = (size_t)((slash != NULL ? slash : end) - p);
     put(w, p, n);
     p += n;
-    if (slash != NULL) write_char(w, json_unescape(&p));
+    if (slash != NULL) write_char(w, scan_unescape(&p));
   }
 }
 
@@ -280,7 +280,7 @@ static void write_power(writer *w, int64_t power) {
 }
 
 static void write_number(writer *w, uint32_t node) {
-  json_digits x = json_split(w->doc, node);
+  scan_digits x = scan_split(w->doc, node);
   slice raw = json_raw(w->doc, node);
   if (x.whole.n + x.part.n == 0) {
     put1(w, '0');
@@ -302,7 +302,7 @@ static int among(const json_doc *doc, uint32_t name, const slice *names,
                  size_t n) {
   size_t i;
   for (i = 0; i < n; i++)
-    if (json_is(doc, name, names[i])) return 1;
+    if (scan_is(doc, name, names[i])) return 1;
   return 0;
 }
 
@@ -384,14 +384,14 @@ long json_canonical(const json_doc *doc, uint32_t node, const slice *skip,
 
 /* the escape of a code unit, whose digits are at p: NULL, where it is none.
 ** What is half of a pair stays an escape. */
-static json_bytes respell_unit(writer *w, json_bytes p, json_bytes end) {
+static scan_bytes respell_unit(writer *w, scan_bytes p, scan_bytes end) {
   static const char hex[] = "0123456789abcdef";
-  int32_t c = json_hex4(p, end), low = -1;
+  int32_t c = scan_hex4(p, end), low = -1;
   char half[6] = {'\\', 'u', 'd', 0, 0, 0};
   if (c < 0) return NULL;
   if (c >= 0xd800 && c <= 0xdbff && end - p >= 6 && p[4] == '\\' &&
       p[5] == 'u')
-    low = json_hex4(p + 6, end);
+    low = scan_hex4(p + 6, end);
   if (low >= 0xdc00 && low <= 0xdfff) {
     write_char(w, 0x10000 + (((uint32_t)c - 0xd800) << 10) +
                       ((uint32_t)low - 0xdc00));
@@ -409,9 +409,9 @@ static json_bytes respell_unit(writer *w, json_bytes p, json_bytes end) {
 }
 
 /* one that has its backslash at p; what is none stays as it is */
-static json_bytes respell_escape(writer *w, json_bytes p, json_bytes end) {
+static scan_bytes respell_escape(writer *w, scan_bytes p, scan_bytes end) {
   static const char from[] = "bfnrt\"\\/", to[] = "\b\f\n\r\t\"\\/";
-  json_bytes after = NULL;
+  scan_bytes after = NULL;
   const char *known;
   if (end - p < 2) {
     put1(w, '\\');
@@ -428,9 +428,9 @@ static json_bytes respell_escape(writer *w, json_bytes p, json_bytes end) {
 }
 
 /* the rest of a string, behind its first quote */
-static json_bytes respell_string(writer *w, json_bytes p, json_bytes end) {
+static scan_bytes respell_string(writer *w, scan_bytes p, scan_bytes end) {
   while (p < end) {
-    json_bytes stop = json_skip_plain(p, end);
+    scan_bytes stop = scan_skip_plain(p, end);
     put(w, (const char *)p, (size_t)(stop - p));
     p = stop;
     if (p == end) break;
@@ -446,9 +446,9 @@ static json_bytes respell_string(writer *w, json_bytes p, json_bytes end) {
 
 size_t json_stringify(slice text, char *out) {
   writer w = {NULL, out, 0, NULL, 0};
-  json_bytes p = (json_bytes)text.p, end = p + text.n;
+  scan_bytes p = (scan_bytes)text.p, end = p + text.n;
   while (p < end) {
-    if (!json_is_space(*p)) put1(&w, (char)*p);
+    if (!scan_is_space(*p)) put1(&w, (char)*p);
     if (*p++ == '"') p = respell_string(&w, p, end);
   }
   return w.n;

@@ -41,9 +41,26 @@ static int alike(slice name, slice wanted) {
 
 #define NAME_ROOM 256 /* as written; nobody's credential is called longer */
 
-/* is a string's text alike one of these? */
+/* the bit of a letter or digit that a name ends with */
+static uint64_t bit_of(int c) {
+  if (c < 0) return 0;
+  return (uint64_t)1 << (c >= 'a' ? c - 'a' : c - '0' + 26);
+}
+
+static uint64_t ends_of(const slice *names, size_t n) {
+  uint64_t ends = 0;
+  size_t i;
+  for (i = 0; i < n; i++) {
+    slice name = names[i];
+    ends |= bit_of(last_letter(&name));
+  }
+  return ends;
+}
+
+/* is a string's text alike one of these? `ends`: of these, bits of what they
+** end with, for most texts differ in it; 0: not known */
 static int called(const json_doc *doc, uint32_t string, const slice *names,
-                  size_t n) {
+                  size_t n, uint64_t ends) {
   char room[3 * NAME_ROOM];
   slice text, end;
   int last, before = -1;
@@ -53,9 +70,10 @@ static int called(const json_doc *doc, uint32_t string, const slice *names,
   end = text;
   last = last_letter(&end);
   if (last == 's') before = last_letter(&end);
+  if (ends != 0 && !(ends & (bit_of(last) | bit_of(before)))) return 0;
   for (i = 0; i < n; i++) {
     slice name = names[i];
-    int c = last_letter(&name); /* most differ in it */
+    int c = last_letter(&name);
     if ((c == last || c == before) && alike(text, names[i])) return 1;
   }
   return 0;
@@ -75,8 +93,8 @@ static int labelled(const json_doc *doc, uint32_t object,
   const json_node *nodes = doc->nodes;
   uint32_t i, end = nodes[object].next;
   for (i = object + 1; i < end; i = nodes[i + 1].next)
-    if (nodes[i + 1].kind == JSON_STRING && called(doc, i, labels, 2) &&
-        called(doc, i + 1, s->names, s->n))
+    if (nodes[i + 1].kind == JSON_STRING && called(doc, i, labels, 2, 0) &&
+        called(doc, i + 1, s->names, s->n, 0))
       return 1;
   return 0;
 }
@@ -88,30 +106,31 @@ static void hide_pair(json_doc *doc, uint32_t object, const json_secrets *s) {
   uint32_t i, end = nodes[object].next;
   if (!broken_in(doc, object) && !labelled(doc, object, s)) return;
   for (i = object + 1; i < end; i = nodes[i + 1].next)
-    if (called(doc, i, &value, 1)) nodes[i + 1].mark |= JSON_HIDDEN;
+    if (called(doc, i, &value, 1, 0)) nodes[i + 1].mark |= JSON_HIDDEN;
 }
 
 /* is a scalar that stands below what is not kept one that is? */
 static int is_kept(const json_doc *doc, uint32_t node, int named,
                    const json_secrets *s) {
   if (doc->nodes[node].kind == JSON_NULL) return 1;
-  return named && called(doc, node - 1, s->kept, s->nkept);
+  return named && called(doc, node - 1, s->kept, s->nkept, 0);
 }
 
 /* marks what is secret */
 static void hide(json_doc *doc, const json_secrets *s) {
   json_node *nodes = doc->nodes;
   uint32_t i, below = 0; /* up to that node we are below */
+  uint64_t ends = ends_of(s->names, s->n);
   for (i = 0; i < doc->used; i++)
     nodes[i].mark &= JSON_NAME;
   for (i = 0; i < doc->used; i++) {
     int named = i > 0 && (nodes[i - 1].mark & JSON_NAME);
     if (nodes[i].mark & JSON_NAME) continue;
     if (nodes[i].kind == JSON_OBJECT) hide_pair(doc, i, s);
-    if (named && called(doc, i - 1, s->names, s->n))
+    if (named && called(doc, i - 1, s->names, s->n, ends))
       nodes[i].mark |= JSON_HIDDEN;
     if (named && s->below.p != NULL && i >= below &&
-        called(doc, i - 1, &s->below, 1))
+        called(doc, i - 1, &s->below, 1, 0))
       below = nodes[i].next;
     if (i < below && nodes[i].kind < JSON_ARRAY && !is_kept(doc, i, named, s))
       nodes[i].mark |= JSON_HIDDEN;
@@ -147,7 +166,7 @@ static int lost(const json_doc *doc, const json_secrets *s) {
     if (!broken_in(doc, i)) continue;
     if (doc->nodes[i].kind == JSON_OBJECT && labelled(doc, i, s)) return 1;
     if (i > 0 && (doc->nodes[i - 1].mark & JSON_NAME) && s->below.p != NULL &&
-        called(doc, i - 1, &s->below, 1))
+        called(doc, i - 1, &s->below, 1, 0))
       return 1;
   }
   return 0;

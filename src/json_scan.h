@@ -18,23 +18,23 @@
 
 #pragma GCC visibility push(hidden)
 
-typedef const unsigned char *json_bytes;
+typedef const unsigned char *scan_bytes;
 
-static inline int json_is_space(unsigned char c) {
+static inline int scan_is_space(unsigned char c) {
   return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
 
 /* printable ASCII but the two that mean something in a string */
-static inline int json_is_plain(unsigned char c) {
+static inline int scan_is_plain(unsigned char c) {
   return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 }
 
 #ifdef __SSE2__
-#define JSON_STEP 16
+#define SCAN_STEP 16
 
 /* which of 16 bytes are not plain, one bit each; a byte from 0x80 on is
 ** negative, so the one comparison with a space finds it and the controls */
-static inline uint64_t json_stops(json_bytes p) {
+static inline uint64_t scan_stops(scan_bytes p) {
   __m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
   __m128i quote = _mm_cmpeq_epi8(x, _mm_set1_epi8('"'));
   __m128i slash = _mm_cmpeq_epi8(x, _mm_set1_epi8('\\'));
@@ -43,15 +43,15 @@ static inline uint64_t json_stops(json_bytes p) {
   return (unsigned)_mm_movemask_epi8(any);
 }
 
-static inline json_bytes json_first_stop(json_bytes p, uint64_t stops) {
+static inline scan_bytes scan_first_stop(scan_bytes p, uint64_t stops) {
   return p + __builtin_ctzll(stops);
 }
 
 #else
-#define JSON_STEP 8
+#define SCAN_STEP 8
 
 /* not 0 where one of 8 bytes is not plain */
-static inline uint64_t json_stops(json_bytes p) {
+static inline uint64_t scan_stops(scan_bytes p) {
   const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
   uint64_t x, quote, slash;
   memcpy(&x, p, sizeof x);
@@ -60,9 +60,9 @@ static inline uint64_t json_stops(json_bytes p) {
   return ((quote - ones) | (slash - ones) | (x - ones * ' ') | x) & high;
 }
 
-static inline json_bytes json_first_stop(json_bytes p, uint64_t stops) {
+static inline scan_bytes scan_first_stop(scan_bytes p, uint64_t stops) {
   (void)stops;
-  while (json_is_plain(*p))
+  while (scan_is_plain(*p))
     p++;
   return p;
 }
@@ -70,42 +70,42 @@ static inline json_bytes json_first_stop(json_bytes p, uint64_t stops) {
 #endif
 
 /* the first byte from p on that is not plain, or end */
-static inline json_bytes json_skip_plain(json_bytes p, json_bytes end) {
-  for (; end - p >= JSON_STEP; p += JSON_STEP) {
-    uint64_t stops = json_stops(p);
-    if (stops != 0) return json_first_stop(p, stops);
+static inline scan_bytes scan_skip_plain(scan_bytes p, scan_bytes end) {
+  for (; end - p >= SCAN_STEP; p += SCAN_STEP) {
+    uint64_t stops = scan_stops(p);
+    if (stops != 0) return scan_first_stop(p, stops);
   }
-  while (p < end && json_is_plain(*p))
+  while (p < end && scan_is_plain(*p))
     p++;
   return p;
 }
 
 /* The character of the escape whose backslash is at *p; steps over it, over
 ** both halves of a surrogate pair. A half alone is given as it is. */
-uint32_t json_unescape(const char **p);
+uint32_t scan_unescape(const char **p);
 
-size_t json_utf8(uint32_t c, char *out); /* 1 to 4 bytes */
+size_t scan_utf8(uint32_t c, char *out); /* 1 to 4 bytes */
 
-static inline int json_is_half(uint32_t c) { /* of a surrogate pair */
+static inline int scan_is_half(uint32_t c) { /* of a surrogate pair */
   return c >= 0xd800 && c <= 0xdfff;
 }
 
-int32_t json_hex4(json_bytes p, json_bytes end); /* four digits, or -1 */
+int32_t scan_hex4(scan_bytes p, scan_bytes end); /* four digits, or -1 */
 
 /* is this the string's text, however it is spelt? */
-int json_is(const json_doc *doc, uint32_t node, slice text);
+int scan_is(const json_doc *doc, uint32_t node, slice text);
 
 /* A number in parts: its digits before and behind the point, without zeros
 ** at their outer ends, and the power of ten that the last of them counts. No
 ** digits: it is zero. */
-typedef struct json_digits {
+typedef struct scan_digits {
   slice whole, part;
   int64_t power;
   int negative;
   int huge; /* the exponent has too many digits: power says nothing */
-} json_digits;
+} scan_digits;
 
-json_digits json_split(const json_doc *doc, uint32_t node);
+scan_digits scan_split(const json_doc *doc, uint32_t node);
 
 #pragma GCC visibility pop
 

@@ -77,10 +77,10 @@ static slice piece(const json_stream *s) {
 /* to behind the closing quote: 1; 0: more bytes are needed. An escape that
 ** is cut in two waits at its backslash. */
 static int scan_string(json_stream *s) {
-  json_bytes buf = (json_bytes)s->buf, end = buf + s->used;
-  json_bytes p = buf + s->at;
+  scan_bytes buf = (scan_bytes)s->buf, end = buf + s->used;
+  scan_bytes p = buf + s->at;
   for (;; p++) {
-    p = json_skip_plain(p, end);
+    p = scan_skip_plain(p, end);
     if (p == end || *p == '"') break;
     if (*p != '\\') continue;
     if (end - p < 2) break;
@@ -116,7 +116,7 @@ out:
 static int scan_word(json_stream *s) {
   for (; s->at < s->used; s->at++) {
     char c = s->buf[s->at];
-    if (c == ',' || c == ']' || c == '}' || json_is_space((unsigned char)c))
+    if (c == ',' || c == ']' || c == '}' || scan_is_space((unsigned char)c))
       return READY;
   }
   return MORE;
@@ -177,7 +177,7 @@ static int end_name(json_stream *s) {
   if (!check(s, piece(s))) return BROKEN;
   keep_key(s, piece(s));
   if (s->whole || s->level > 1) return AGAIN;
-  s->here = (uint8_t)json_is(&s->doc, 0, under);
+  s->here = (uint8_t)scan_is(&s->doc, 0, under);
   if (s->here && s->found) return fail_at(s, "a member comes twice", s->start);
   s->found |= s->here;
   return AGAIN;
@@ -279,7 +279,7 @@ static int step(json_stream *s, slice *out) {
   int found;
   if (s->error[0] != '\0') return BROKEN;
   if (s->piece != NONE) return go_on(s, out);
-  while (s->at < s->used && json_is_space((unsigned char)s->buf[s->at]))
+  while (s->at < s->used && scan_is_space((unsigned char)s->buf[s->at]))
     s->at++;
   s->start = s->at;
   if (s->at == s->used) return MORE;

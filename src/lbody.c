@@ -54,7 +54,7 @@ static int isfield(lua_State *L, const call_param *fields, int tuple) {
   if (tuple) {
     while (fields[n].name != NULL)
       n++;
-    return tointeger(L, -1, &at) && at >= 1 && at <= n;
+    return ldecimal_integer(L, -1, &at) && at >= 1 && at <= n;
   }
   if (lua_type(L, -1) != LUA_TSTRING) return 0;
   name.p = lua_tolstring(L, -1, &name.n);
@@ -162,7 +162,7 @@ static const call_param *in_place(const call_param *params, int place) {
   return params->name != NULL ? params : NULL;
 }
 
-void lbody_set(lua_State *L, const call_request *r) {
+void lbody_set(lua_State *L, const lbody_request *r) {
   const call_param *param = in_place(r->op->params, CALL_BODY);
   if (param != NULL && lparam_given(L, param->name)) { /* [t value] */
     pushmember(L, r->op, param, lua_gettop(L));

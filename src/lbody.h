@@ -9,14 +9,14 @@
 
 #pragma GCC visibility push(hidden)
 
-typedef struct call_request {
+typedef struct lbody_request {
   const call_op *op;
   const call_route *route;
   slice path; /* the route's, or the client's own */
-} call_request;
+} lbody_request;
 
 /* sets the body of the table on top, if the operation has one */
-void lbody_set(lua_State *L, const call_request *r);
+void lbody_set(lua_State *L, const lbody_request *r);
 
 /* pushes the metatable of numbers that are sent as they are written: tables
 ** with their text at 1 */

@@ -48,7 +48,7 @@ static void set_number(lua_State *L, const char *name, int64_t n) {
 
 /* --- path and query --------------------------------------------------- */
 
-static void put_path(lua_State *L, const call_request *r, call_out *out) {
+static void put_path(lua_State *L, const lbody_request *r, call_out *out) {
   slice path = r->path, literal, name;
   while (call_piece(&path, &literal, &name)) {
     const call_param *param;
@@ -80,7 +80,7 @@ static void put_values(lua_State *L, const call_op *op,
   lua_settop(L, top - 1);
 }
 
-static void put_query(lua_State *L, const call_request *r, call_out *out) {
+static void put_query(lua_State *L, const lbody_request *r, call_out *out) {
   const call_param *param;
   size_t before = out->n;
   for (param = r->op->params; param->name != NULL; param++) {
@@ -100,7 +100,7 @@ static void put_query(lua_State *L, const call_request *r, call_out *out) {
 
 /* sets path and query of the table on top: from the stack where they fit,
 ** else written once more, with the room that they turned out to need */
-static void set_url(lua_State *L, const call_request *r) {
+static void set_url(lua_State *L, const lbody_request *r) {
   char room[2 * ROOM];
   call_out path = {room, 0, ROOM}, query = {room + ROOM, 0, ROOM};
   put_path(L, r, &path);
@@ -122,16 +122,16 @@ static void set_url(lua_State *L, const call_request *r) {
 /* --- prepare ---------------------------------------------------------- */
 
 static void checkparams(lua_State *L, const call_op *op) {
-  lua_settop(L, ARG_PATHS);
-  if (lua_isnil(L, ARG_PARAMS)) {
+  lua_settop(L, LPARAM_PATHS);
+  if (lua_isnil(L, LPARAM_PARAMS)) {
     lua_newtable(L);
-    lua_replace(L, ARG_PARAMS);
+    lua_replace(L, LPARAM_PARAMS);
   }
-  if (!lua_istable(L, ARG_PARAMS))
+  if (!lua_istable(L, LPARAM_PARAMS))
     lparam_fail(L, "bad parameters of %s (table expected, got %s)", op->name,
-                luaL_typename(L, ARG_PARAMS));
+                luaL_typename(L, LPARAM_PARAMS));
   lua_pushnil(L);
-  while (lua_next(L, ARG_PARAMS) != 0) { /* [key value] */
+  while (lua_next(L, LPARAM_PARAMS) != 0) { /* [key value] */
     slice name = {NULL, 0};
     lua_pop(L, 1);
     if (lua_type(L, -1) != LUA_TSTRING)
@@ -147,8 +147,8 @@ static void checkparams(lua_State *L, const call_op *op) {
 static slice ownpath(lua_State *L, const call_op *op) {
   slice path = {NULL, 0}, name = {NULL, 0};
   const char *wrong;
-  if (!lua_istable(L, ARG_PATHS)) return path;
-  lua_getfield(L, ARG_PATHS, op->name);
+  if (!lua_istable(L, LPARAM_PATHS)) return path;
+  lua_getfield(L, LPARAM_PATHS, op->name);
   if (lua_isnil(L, -1)) return path;
   if (lua_type(L, -1) == LUA_TSTRING) path.p = lua_tolstring(L, -1, &path.n);
   wrong = call_check_path(op, path, &name);
@@ -160,7 +160,7 @@ static slice ownpath(lua_State *L, const call_op *op) {
   return path;
 }
 
-static void choose(lua_State *L, call_request *r) {
+static void choose(lua_State *L, lbody_request *r) {
   const call_route *route = r->op->routes;
   while (route->param != NULL && !lparam_given(L, route->param))
     route++;
@@ -172,7 +172,7 @@ static void choose(lua_State *L, call_request *r) {
   if (r->path.p == NULL) r->path = slice_of(route->path);
 }
 
-static void checkgiven(lua_State *L, const call_request *r) {
+static void checkgiven(lua_State *L, const lbody_request *r) {
   const call_param *param;
   for (param = r->op->params; param->name != NULL; param++) {
     int out = call_leaves_out(r->route, r->path, param);
@@ -189,7 +189,7 @@ static void checkgiven(lua_State *L, const call_request *r) {
 
 static void set_op(lua_State *L, const call_op *op, const call_route *route) {
   set_text(L, "method", slice_of(route->method));
-  set_text(L, "answer", slice_of(op->answer));
+  set_text(L, "answer", slice_of(call_form_name((call_form)op->form)));
   set_text(L, "unwrap", slice_of(op->unwrap));
   set_flag(L, "safe", (op->flags & CALL_SAFE) != 0);
   set_flag(L, "idempotent", (op->flags & CALL_IDEMPOTENT) != 0);
@@ -197,7 +197,7 @@ static void set_op(lua_State *L, const call_op *op, const call_route *route) {
 
 /* prepare(vendor, operation, parameters, paths) -> request */
 static int l_call_prepare(lua_State *L) {
-  call_request request = {NULL, NULL, {NULL, 0}};
+  lbody_request request = {NULL, NULL, {NULL, 0}};
   request.op = checkop(L, checkvendor(L));
   luaL_checkstack(L, 40, "parameters");
   checkparams(L, request.op);
@@ -224,16 +224,18 @@ static slice header(lua_State *L, int headers, const char *name) {
 
 static void pushoutcome(lua_State *L, const call_outcome *out,
                         const call_answer *answer, slice retry_after) {
-  lua_createtable(L, 0, out->ok ? 1 : 4); /* [t] */
+  lua_createtable(L, 0, out->ok ? 1 : 5); /* [t] */
   set_flag(L, "ok", out->ok);
   if (!out->ok) {
     set_text(L, "kind", slice_of(out->kind));
     set_text(L, "message", slice_of(out->message));
     set_flag(L, "retryable", out->retryable);
     if (out->refused) set_flag(L, "processed", 0);
+    set_flag(L, "open", out->open);
     set_text(L, "retry_after", retry_after);
     return;
   }
+  if (out->gone) set_flag(L, "gone", 1);
   set_text(L, "location", answer->location);
   if (out->id > 0) set_number(L, "id", out->id);
   if (out->count >= 0) set_number(L, "count", out->count);
@@ -272,6 +274,7 @@ static void pushparam(lua_State *L, const call_param *param) {
   set_text(L, "place", slice_of(places[param->place]));
   set_flag(L, "required", (param->flags & CALL_REQUIRED) != 0);
   set_flag(L, "list", (param->flags & CALL_LIST) != 0);
+  if (param->flags & CALL_DRY) set_flag(L, "dry", 1);
   if (param->type == CALL_RECORD) {
     pushparams(L, param->detail.fields);
     lua_setfield(L, -2, "fields");
@@ -322,6 +325,8 @@ static int l_call_list(lua_State *L) {
     set_text(L, "path", slice_of(route->path));
     set_op(L, op, route);
     set_flag(L, "unverified", (op->flags & CALL_UNVERIFIED) != 0);
+    set_flag(L, "invoices", (op->flags & CALL_INVOICES) != 0);
+    set_flag(L, "private", (op->flags & CALL_PRIVATE) != 0);
     pushparams(L, op->params);
     lua_setfield(L, -2, "params");
     pushroutes(L, op->routes);

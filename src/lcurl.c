@@ -66,35 +66,33 @@ typedef struct request {
   int fresh;
 } request;
 
-#define AT(member) offsetof(request, member)
+#define FIELD(member, type)                                                  \
+  { #member, sizeof(#member) - 1, type, offsetof(request, member) }
 
 static const struct {
   const char *name;
+  size_t n; /* its length */
   int type;
   size_t at;
 } fields[] = {
-    {"method", LUA_TSTRING, AT(method)},
-    {"url", LUA_TSTRING, AT(url)},
-    {"headers", LUA_TTABLE, 0},
-    {"body", LUA_TSTRING, AT(body)},
-    {"timeout", LUA_TNUMBER, AT(timeout)},
-    {"connect_timeout", LUA_TNUMBER, AT(connect_timeout)},
-    {"stall", LUA_TNUMBER, AT(stall)},
-    {"fresh", LUA_TBOOLEAN, AT(fresh)},
-    {"limit", LUA_TNUMBER, AT(limit)},
-    {"ca_file", LUA_TSTRING, AT(ca_file)},
-    {"proxy", LUA_TSTRING, AT(proxy)},
-    {NULL, 0, 0},
+    FIELD(method, LUA_TSTRING),  FIELD(url, LUA_TSTRING),
+    {"headers", 7, LUA_TTABLE, 0},
+    FIELD(body, LUA_TSTRING),    FIELD(timeout, LUA_TNUMBER),
+    FIELD(connect_timeout, LUA_TNUMBER),
+    FIELD(stall, LUA_TNUMBER),   FIELD(fresh, LUA_TBOOLEAN),
+    FIELD(limit, LUA_TNUMBER),   FIELD(ca_file, LUA_TSTRING),
+    FIELD(proxy, LUA_TSTRING),   {NULL, 0, 0, 0},
 };
 
 /* [name value] */
 static void read_field(lua_State *L, request *r) {
+  size_t n = 0, i = 0;
   const char *name = lua_type(L, -2) == LUA_TSTRING
-                         ? lua_tostring(L, -2)
+                         ? lua_tolstring(L, -2, &n)
                          : lua_typename(L, lua_type(L, -2));
   char *to = (char *)r;
-  size_t i = 0;
-  while (fields[i].name != NULL && strcmp(fields[i].name, name) != 0)
+  while (fields[i].name != NULL &&
+         (fields[i].n != n || memcmp(fields[i].name, name, n) != 0))
     i++;
   if (fields[i].name == NULL) refuse(L, "request.%s is not known", name);
   if (lua_type(L, -1) != fields[i].type)
@@ -255,18 +253,22 @@ static int is_value(text t) {
 static void add_header(lua_State *L, transfer *t, int *typed) {
   text name = {NULL, 0}, value = {NULL, 0};
   if (lua_type(L, -2) == LUA_TSTRING) name.s = lua_tolstring(L, -2, &name.n);
+  if (lua_type(L, -1) == LUA_TSTRING)
+    value.s = lua_tolstring(L, -1, &value.n);
+  *typed |= name.n == 12 && curl_strequal(name.s, "content-type");
+  if (name.n > 0 && value.n > 0 &&
+      transfer_repeats(t, name.s, name.n, value.s, value.n))
+    return;
   if (!is_token(name)) refuse(L, "request.headers has a malformed name");
   if (is_one_of(name, own))
     refuse(L, "request.headers: %s is the transport's own", name.s);
   if (transfer_has(t, name.s))
     refuse(L, "request.headers has %s twice", name.s);
-  if (lua_type(L, -1) != LUA_TSTRING)
+  if (value.s == NULL)
     refuse(L, "request.headers: %s must be a string", name.s);
-  value.s = lua_tolstring(L, -1, &value.n);
   if (!is_value(value))
     refuse(L, "request.headers: %s has a control character", name.s);
   if (!transfer_header(t, name.s, value.s)) luaL_error(L, "not enough memory");
-  *typed |= curl_strequal(name.s, "content-type");
 }
 
 static void add_headers(lua_State *L, transfer *t, int i, const order *o) {
@@ -400,7 +402,7 @@ static transfer *to_transfer(lua_State *L) {
 }
 
 static int is_over(const transfer *t) {
-  return t->done || pool_forgotten(t->pool);
+  return t->done || pool_foreign(t->pool);
 }
 
 static int l_done(lua_State *L) {
@@ -426,7 +428,7 @@ static void put_header(lua_State *L, const char *name, const char *value) {
 static void push_headers(lua_State *L, const transfer *t) {
   const char *name = NULL, *value = NULL;
   lua_createtable(L, 0, (int)t->head.lines);
-  while (head_next(&t->head, &name, &value))
+  while (curl_head_next(&t->head, &name, &value))
     put_header(L, name, value);
 }
 

@@ -9,7 +9,7 @@
 #define DECIMAL_MT "billhook.decimal"
 #define MAXSHARES  100000
 
-const char *const decimal_faults[] = {
+const char *const ldecimal_faults[] = {
     NULL,
     "decimal expected",
     "malformed decimal",
@@ -24,13 +24,16 @@ static void pushdecimal(lua_State *L, decimal d) {
   *out = d;
 }
 
-static int overflow(lua_State *L) {
-  return luaL_error(L, "%s", decimal_faults[DECIMAL_OVERFLOW]);
+BH_RAISES static void overflow(lua_State *L) {
+  luaL_where(L, 1);
+  lua_pushstring(L, ldecimal_faults[LDECIMAL_OVERFLOW]);
+  lua_concat(L, 2);
+  bh_raise(L);
 }
 
 /* --- reading Lua values ----------------------------------------------- */
 
-int tointeger(lua_State *L, int i, int64_t *out) {
+int ldecimal_integer(lua_State *L, int i, int64_t *out) {
   double d;
   if (lua_type(L, i) != LUA_TNUMBER) return 0;
   if (lua_isinteger(L, i)) {
@@ -46,19 +49,19 @@ int tointeger(lua_State *L, int i, int64_t *out) {
 /* The decimal of at most 15 digits that reads as this very double, if there
 ** is one: there are never two. Both operands of the last step are exact, so
 ** it rounds once, as reading the text would; no locale takes part. */
-static decimal_fault fromnumber(volatile double d, decimal *out) {
+static ldecimal_fault fromnumber(volatile double d, decimal *out) {
   volatile double unit = 1, back, n;
   int scale, zeros;
-  if (d - d != 0) return DECIMAL_INFINITE;
+  if (d - d != 0) return LDECIMAL_INFINITE;
   if (d >= 9223372036854775807.0 || d <= -9223372036854775807.0)
-    return DECIMAL_OVERFLOW;
+    return LDECIMAL_OVERFLOW;
   for (scale = 0; scale <= DECIMAL_MAXSCALE; scale++, unit *= 10) {
     n = d * unit;
     if (n > 999999999999999.5 || n < -999999999999999.5) break;
     out->coefficient = (int64_t)(n < 0 ? n - 0.5 : n + 0.5);
     out->scale = (uint8_t)scale;
     back = (double)out->coefficient / unit;
-    if (back == d) return DECIMAL_OK;
+    if (back == d) return LDECIMAL_OK;
   }
   for (zeros = 1, unit = 10; scale == 0 && zeros <= 4; zeros++, unit *= 10) {
     int64_t digits;
@@ -69,37 +72,37 @@ static decimal_fault fromnumber(volatile double d, decimal *out) {
     if (back == d &&
         !__builtin_mul_overflow(digits, (int64_t)unit, &out->coefficient)) {
       out->scale = 0;
-      return DECIMAL_OK;
+      return LDECIMAL_OK;
     }
   }
-  return DECIMAL_VAGUE;
+  return LDECIMAL_VAGUE;
 }
 
-static decimal_fault fromstring(lua_State *L, int i, decimal *out) {
+static ldecimal_fault fromstring(lua_State *L, int i, decimal *out) {
   slice text;
   int malformed;
   text.p = lua_tolstring(L, i, &text.n);
-  if (decimal_parse(text, out, &malformed)) return DECIMAL_OK;
-  return malformed ? DECIMAL_MALFORMED : DECIMAL_OVERFLOW;
+  if (decimal_parse(text, out, &malformed)) return LDECIMAL_OK;
+  return malformed ? LDECIMAL_MALFORMED : LDECIMAL_OVERFLOW;
 }
 
 /* what an operator takes: no number with a fraction */
-static decimal_fault tooperand(lua_State *L, int i, decimal *out) {
+static ldecimal_fault tooperand(lua_State *L, int i, decimal *out) {
   const decimal *d = luaL_testudata(L, i, DECIMAL_MT);
   int64_t n;
   if (d != NULL) {
     *out = *d;
-    return DECIMAL_OK;
+    return LDECIMAL_OK;
   }
   if (lua_type(L, i) == LUA_TSTRING) return fromstring(L, i, out);
-  if (tointeger(L, i, &n))
-    return decimal_integer(n, out) ? DECIMAL_OK : DECIMAL_OVERFLOW;
-  return lua_type(L, i) == LUA_TNUMBER ? DECIMAL_VAGUE : DECIMAL_NONE;
+  if (ldecimal_integer(L, i, &n))
+    return decimal_integer(n, out) ? LDECIMAL_OK : LDECIMAL_OVERFLOW;
+  return lua_type(L, i) == LUA_TNUMBER ? LDECIMAL_VAGUE : LDECIMAL_NONE;
 }
 
-decimal_fault todecimal(lua_State *L, int i, decimal *out) {
-  decimal_fault fault = tooperand(L, i, out);
-  if (fault == DECIMAL_VAGUE) fault = fromnumber(lua_tonumber(L, i), out);
+ldecimal_fault ldecimal_read(lua_State *L, int i, decimal *out) {
+  ldecimal_fault fault = tooperand(L, i, out);
+  if (fault == LDECIMAL_VAGUE) fault = fromnumber(lua_tonumber(L, i), out);
   return fault;
 }
 
@@ -107,25 +110,26 @@ static decimal checkdecimal(lua_State *L, int i) {
   return *(const decimal *)luaL_checkudata(L, i, DECIMAL_MT);
 }
 
-static int raise(lua_State *L, int i, decimal_fault fault) {
-  const char *why = decimal_faults[fault];
-  if (fault == DECIMAL_OVERFLOW) return overflow(L);
-  if (fault == DECIMAL_NONE)
+BH_RAISES static void raise(lua_State *L, int i, ldecimal_fault fault) {
+  const char *why = ldecimal_faults[fault];
+  if (fault == LDECIMAL_OVERFLOW) overflow(L);
+  if (fault == LDECIMAL_NONE)
     why = lua_pushfstring(L, "%s, got %s", why, luaL_typename(L, i));
-  return luaL_argerror(L, i, why);
+  luaL_argerror(L, i, why);
+  __builtin_unreachable();
 }
 
 static decimal checkoperand(lua_State *L, int i) {
   decimal d = {0, 0};
-  decimal_fault fault = tooperand(L, i, &d);
-  if (fault != DECIMAL_OK) raise(L, i, fault);
+  ldecimal_fault fault = tooperand(L, i, &d);
+  if (fault != LDECIMAL_OK) raise(L, i, fault);
   return d;
 }
 
 /* --- operators -------------------------------------------------------- */
 
 static int result(lua_State *L, int fits, decimal d) {
-  if (!fits) return overflow(L);
+  if (!fits) overflow(L);
   pushdecimal(L, d);
   return 1;
 }
@@ -201,9 +205,10 @@ static int l_decimal_round(lua_State *L) {
   decimal d = checkdecimal(L, 1), rounded = {0, 0};
   int64_t digits = -1;
   decimal_mode mode;
-  luaL_argcheck(
-      L, tointeger(L, 2, &digits) && digits >= 0 && digits <= DECIMAL_MAXSCALE,
-      2, "digits from 0 to 18 expected");
+  luaL_argcheck(L,
+                ldecimal_integer(L, 2, &digits) && digits >= 0 &&
+                    digits <= DECIMAL_MAXSCALE,
+                2, "digits from 0 to 18 expected");
   mode = (decimal_mode)luaL_checkoption(L, 3, modes[0], modes);
   return result(L, decimal_round(d, (unsigned)digits, mode, &rounded),
                 rounded);
@@ -212,7 +217,7 @@ static int l_decimal_round(lua_State *L) {
 /* a share's ratio: the value on top, which is popped */
 static int64_t checkratio(lua_State *L, size_t i) {
   int64_t ratio = -1;
-  if (!tointeger(L, -1, &ratio) || ratio < 0) {
+  if (!ldecimal_integer(L, -1, &ratio) || ratio < 0) {
     const char *why = lua_pushfstring(
         L, "ratio %d is not a whole number from 0 up", (int)(i + 1));
     luaL_argerror(L, 2, why);
@@ -225,7 +230,7 @@ static size_t checkshares(lua_State *L) {
   int64_t n = -1;
   if (lua_istable(L, 2))
     n = (int64_t)lua_rawlen(L, 2);
-  else if (!tointeger(L, 2, &n))
+  else if (!ldecimal_integer(L, 2, &n))
     luaL_argerror(L, 2, "list of ratios or number of shares expected");
   luaL_argcheck(L, n >= 1 && n <= MAXSHARES, 2, "1 to 100000 shares expected");
   return (size_t)n;
@@ -290,10 +295,10 @@ static int l_decimal_integer(lua_State *L) {
 
 static int l_decimal_new(lua_State *L) {
   decimal d = {0, 0};
-  decimal_fault fault;
+  ldecimal_fault fault;
   luaL_checkany(L, 1);
-  fault = todecimal(L, 1, &d);
-  if (fault != DECIMAL_OK) return raise(L, 1, fault);
+  fault = ldecimal_read(L, 1, &d);
+  if (fault != LDECIMAL_OK) raise(L, 1, fault);
   pushdecimal(L, d);
   return 1;
 }
@@ -301,15 +306,15 @@ static int l_decimal_new(lua_State *L) {
 /* for what comes from outside: nil and a message instead of an error */
 static int l_decimal_read(lua_State *L) {
   decimal d = {0, 0};
-  decimal_fault fault;
+  ldecimal_fault fault;
   luaL_checkany(L, 1);
-  fault = todecimal(L, 1, &d);
-  if (fault == DECIMAL_OK) {
+  fault = ldecimal_read(L, 1, &d);
+  if (fault == LDECIMAL_OK) {
     pushdecimal(L, d);
     return 1;
   }
   lua_pushnil(L);
-  lua_pushstring(L, decimal_faults[fault]);
+  lua_pushstring(L, ldecimal_faults[fault]);
   return 2;
 }
 

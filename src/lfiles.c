@@ -5,7 +5,7 @@
 #define _GNU_SOURCE 1
 
 #include "compat.h"
-#include "process.h"
+#include "tree.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -27,14 +27,14 @@
 
 #define FOLDER "billhook.folder"
 
-int process_fault(lua_State *L, const char *what, int code) {
+int lprocess_fault(lua_State *L, const char *what, int code) {
   lua_pushnil(L);
   lua_pushfstring(L, "%s: %s", what, strerror(code));
   return 2;
 }
 
-int process_done(lua_State *L, const char *what, int result) {
-  if (result != 0) return process_fault(L, what, errno);
+int lprocess_done(lua_State *L, const char *what, int result) {
+  if (result != 0) return lprocess_fault(L, what, errno);
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -93,7 +93,7 @@ static int l_stat(lua_State *L) {
   int flags = lua_toboolean(L, 2) ? AT_SYMLINK_NOFOLLOW : 0;
   struct stat s;
   if (fstatat(AT_FDCWD, path, &s, flags) != 0)
-    return process_fault(L, path, errno);
+    return lprocess_fault(L, path, errno);
   lua_createtable(L, 0, 5);
   lua_pushstring(L, type_of(s.st_mode));
   lua_setfield(L, -2, "type");
@@ -117,7 +117,7 @@ static int l_executable(lua_State *L) {
 static int l_realpath(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   char room[PATH_MAX];
-  if (realpath(path, room) == NULL) return process_fault(L, path, errno);
+  if (realpath(path, room) == NULL) return lprocess_fault(L, path, errno);
   lua_pushstring(L, room);
   return 1;
 }
@@ -130,7 +130,7 @@ static int l_mkdtemp(lua_State *L) {
   luaL_argcheck(L, n + 8 < sizeof(room), 1, "too long");
   memcpy(room, prefix, n);
   memcpy(room + n, ".XXXXXX", 8);
-  if (mkdtemp(room) == NULL) return process_fault(L, prefix, errno);
+  if (mkdtemp(room) == NULL) return lprocess_fault(L, prefix, errno);
   lua_pushstring(L, room);
   return 1;
 }
@@ -162,38 +162,38 @@ static int l_replace(lua_State *L) {
   memcpy(room, path, n);
   memcpy(room + n, ".XXXXXX", 8);
   fd = mkostemp(room, O_CLOEXEC); /* O_EXCL: it is ours alone */
-  if (fd < 0) return process_fault(L, path, errno);
+  if (fd < 0) return lprocess_fault(L, path, errno);
   code = write_all(fd, text, size);
   if (close(fd) != 0 && code == 0) code = errno;
   if (code == 0 && rename(room, path) != 0) code = errno;
-  if (code == 0) return process_done(L, path, 0);
+  if (code == 0) return lprocess_done(L, path, 0);
   unlink(room);
-  return process_fault(L, path, code);
+  return lprocess_fault(L, path, code);
 }
 
 static int l_mkdir(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
-  return process_done(L, path,
-                      mkdir(path, (mode_t)luaL_optinteger(L, 2, 0700)));
+  return lprocess_done(L, path,
+                       mkdir(path, (mode_t)luaL_optinteger(L, 2, 0700)));
 }
 
 static int l_chmod(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
-  return process_done(L, path, chmod(path, (mode_t)luaL_checkinteger(L, 2)));
+  return lprocess_done(L, path, chmod(path, (mode_t)luaL_checkinteger(L, 2)));
 }
 
 static int l_chown(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   uid_t uid = (uid_t)luaL_checkinteger(L, 2);
-  return process_done(L, path,
-                      chown(path, uid, (gid_t)luaL_checkinteger(L, 3)));
+  return lprocess_done(L, path,
+                       chown(path, uid, (gid_t)luaL_checkinteger(L, 3)));
 }
 
 /* remove_tree(path) -> true | nil, message; follows no link */
 static int l_remove_tree(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   int code = tree_remove(path);
-  return code != 0 ? process_fault(L, path, code) : process_done(L, path, 0);
+  return code != 0 ? lprocess_fault(L, path, code) : lprocess_done(L, path, 0);
 }
 
 /* entries(path) -> the names in a folder, unsorted | nil, message */
@@ -205,7 +205,7 @@ static int l_entries(lua_State *L) {
   *box = NULL;
   luaL_setmetatable(L, FOLDER);
   *box = opendir(path);
-  if (*box == NULL) return process_fault(L, path, errno);
+  if (*box == NULL) return lprocess_fault(L, path, errno);
   lua_newtable(L);
   while ((e = readdir(*box)) != NULL) {
     if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
@@ -248,7 +248,7 @@ static int l_free_port(lua_State *L) {
   code = errno;
   for (int i = 0; i < count && i <= opened; i++)
     close(fds[i]);
-  if (opened < count) return process_fault(L, "no free port", code);
+  if (opened < count) return lprocess_fault(L, "no free port", code);
   for (int i = 0; i < count; i++)
     lua_pushinteger(L, ports[i]);
   return count;
@@ -290,7 +290,7 @@ static int l_vacant(lua_State *L) {
   for (a = list; a != NULL && code == 0; a = a->ai_next)
     code = try_bind(a);
   if (list != NULL) freeaddrinfo(list);
-  if (code == 0) return process_done(L, "", 0);
+  if (code == 0) return lprocess_done(L, "", 0);
   lua_pushnil(L);
   lua_pushstring(L, code == EADDRINUSE ? "it is taken" : strerror(code));
   return 2;
@@ -324,7 +324,7 @@ static const luaL_Reg functions[] = {{"uid", l_uid},
                                      {"columns", l_columns},
                                      {NULL, NULL}};
 
-void process_add_files(lua_State *L) {
+void lprocess_add_files(lua_State *L) {
   luaL_newmetatable(L, FOLDER); /* [process mt] */
   lua_pushcfunction(L, l_folder_gc);
   lua_setfield(L, -2, "__gc");

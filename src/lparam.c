@@ -6,17 +6,17 @@
 #include "ldecimal.h"
 #include <stdarg.h>
 
-int lparam_fail(lua_State *L, const char *format, ...) {
+void lparam_fail(lua_State *L, const char *format, ...) {
   va_list args;
   va_start(args, format);
   lua_pushvfstring(L, format, args);
   va_end(args);
-  return lua_error(L);
+  bh_raise(L);
 }
 
 int lparam_given(lua_State *L, const char *name) {
   lua_pushstring(L, name);
-  lua_rawget(L, ARG_PARAMS);
+  lua_rawget(L, LPARAM_PARAMS);
   if (!lua_isnil(L, -1)) return 1;
   lua_pop(L, 1);
   return 0;
@@ -34,9 +34,9 @@ static call_value tovalue(lua_State *L, int i, char *room) {
   } else if (lua_type(L, i) == LUA_TSTRING) {
     value.kind = CALL_IS_TEXT;
     value.text.p = lua_tolstring(L, i, &value.text.n);
-  } else if (tointeger(L, i, &value.integer)) {
+  } else if (ldecimal_integer(L, i, &value.integer)) {
     value.kind = CALL_IS_INTEGER;
-  } else if (todecimal(L, i, &d) == DECIMAL_OK) {
+  } else if (ldecimal_read(L, i, &d) == LDECIMAL_OK) {
     value.kind = CALL_IS_DECIMAL;
     value.text.p = room;
     value.text.n = decimal_text(d, room);
@@ -55,10 +55,10 @@ const char *lparam_describe(lua_State *L, int i) {
   return n > 40 ? "string" : lua_pushfstring(L, "\"%s\"", lua_tostring(L, i));
 }
 
-int lparam_bad(lua_State *L, const call_op *op, const char *name,
-               const char *expected, int i) {
-  return lparam_fail(L, "bad parameter '%s' of %s (%s, got %s)", name,
-                     op->name, expected, lparam_describe(L, i));
+void lparam_bad(lua_State *L, const call_op *op, const char *name,
+                const char *expected, int i) {
+  lparam_fail(L, "bad parameter '%s' of %s (%s, got %s)", name, op->name,
+              expected, lparam_describe(L, i));
 }
 
 void lparam_put(lua_State *L, const call_op *op, const call_param *param,
@@ -68,8 +68,8 @@ void lparam_put(lua_State *L, const call_op *op, const call_param *param,
   const char *expected = call_write(param, &value, encoded, out);
   decimal d;
   if (expected == NULL) return;
-  if (value.kind == CALL_IS_OTHER && todecimal(L, i, &d) == DECIMAL_VAGUE)
-    expected = decimal_faults[DECIMAL_VAGUE];
+  if (value.kind == CALL_IS_OTHER && ldecimal_read(L, i, &d) == LDECIMAL_VAGUE)
+    expected = ldecimal_faults[LDECIMAL_VAGUE];
   else if (param->type != CALL_BOOLEAN)
     lparam_bad(L, op, name, expected, i);
   lparam_fail(L, "bad parameter '%s' of %s (%s, got %s)", name, op->name,

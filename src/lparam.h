@@ -13,15 +13,14 @@
 
 #pragma GCC visibility push(hidden)
 
-enum { ARG_PARAMS = 3, ARG_PATHS = 4 }; /* where prepare's stand */
+enum { LPARAM_PARAMS = 3, LPARAM_PATHS = 4 }; /* where prepare's stand */
 
-/* raises; the types are so that it can stand in a return */
-int lparam_fail(lua_State *L, const char *format, ...);
+BH_RAISES void lparam_fail(lua_State *L, const char *format, ...);
 
 /* raises: the value at i is not what was expected. name is as the caller
 ** would write it, "items[2].price" */
-int lparam_bad(lua_State *L, const call_op *op, const char *name,
-               const char *expected, int i);
+BH_RAISES void lparam_bad(lua_State *L, const call_op *op, const char *name,
+                          const char *expected, int i);
 
 /* what a value is, for a message: short texts and numbers as they are. May
 ** push */

@@ -10,13 +10,13 @@
 #pragma GCC visibility push(hidden)
 
 /* nil and "what: why" of an errno */
-int process_fault(lua_State *L, const char *what, int code);
+int lprocess_fault(lua_State *L, const char *what, int code);
 
 /* true, where the result of a system call is 0; else the same of errno */
-int process_done(lua_State *L, const char *what, int result);
+int lprocess_done(lua_State *L, const char *what, int result);
 
 /* sets the functions of lfiles.c in the table on the top */
-void process_add_files(lua_State *L);
+void lprocess_add_files(lua_State *L);
 
 #pragma GCC visibility pop
 

@@ -5,6 +5,7 @@
 
 #include <time.h>
 
+#include "date.h"
 #include "head.h"
 #include "say.h"
 #include "sign.h"
@@ -130,8 +131,18 @@ static int l_retry_after(lua_State *L) {
 
 static int l_datetime(lua_State *L) {
   double epoch;
-  if (head_datetime(checkslice(L, 1), &epoch))
+  if (date_read(checkslice(L, 1), &epoch) == DATE_MOMENT)
     lua_pushnumber(L, epoch);
+  else
+    lua_pushnil(L);
+  return 1;
+}
+
+/* day("2026-11-21"): the number of the day, from 1970-01-01 on; or nil */
+static int l_day(lua_State *L) {
+  double epoch;
+  if (date_read(checkslice(L, 1), &epoch) == DATE_DAY)
+    lua_pushinteger(L, (lua_Integer)(epoch / 86400));
   else
     lua_pushnil(L);
   return 1;
@@ -139,14 +150,15 @@ static int l_datetime(lua_State *L) {
 
 static int l_iso(lua_State *L) {
   double epoch = luaL_checknumber(L, 1);
-  char out[HEAD_ISO];
+  char out[DATE_ROOM];
   int64_t whole;
   /* keeps from the cast what no int64 holds, NaN too */
   luaL_argcheck(L, epoch > -1e15 && epoch < 1e15, 1,
-                "not within the years 0 to 9999");
+                "not within the years 1 to 9999");
   whole = (int64_t)epoch;
   if ((double)whole > epoch) whole--;
-  luaL_argcheck(L, head_iso(whole, out), 1, "not within the years 0 to 9999");
+  luaL_argcheck(L, date_write(whole, out), 1,
+                "not within the years 1 to 9999");
   lua_pushlstring(L, out, sizeof out);
   return 1;
 }
@@ -164,6 +176,7 @@ static const luaL_Reg functions[] = {
     {"monotonic", l_monotonic},
     {"retry_after", l_retry_after},
     {"datetime", l_datetime},
+    {"day", l_day},
     {"iso", l_iso},
     {"say", l_say},
     {NULL, NULL},

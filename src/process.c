@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #include "lprocess.h"
-#include "process.h"
+#include "tree.h"
 #include "stay.h"
 
 /* {=== signals =========================================================== */
@@ -164,7 +164,7 @@ static int l_kill(lua_State *L) {
     number = signal_of(L, 2, INT_MAX);
   else
     luaL_argcheck(L, lua_tointeger(L, 2) == 0, 2, "a signal's name, or 0");
-  return process_done(L, "kill", kill((pid_t)pid, number));
+  return lprocess_done(L, "kill", kill((pid_t)pid, number));
 }
 
 /* }{=== children ========================================================== */
@@ -348,7 +348,7 @@ static int started(lua_State *L, pid_t pid, int fd) {
   }
   while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
     ;
-  return process_fault(L, f.step, f.code);
+  return lprocess_fault(L, f.step, f.code);
 }
 
 /*
@@ -367,7 +367,7 @@ static int l_spawn(lua_State *L) {
   if (!lua_isnil(L, 2)) options(L, &c);
   c.argv = arguments(L, 1);
   if (c.envp == NULL) c.envp = environ;
-  if (pipe2(fds, O_CLOEXEC) != 0) return process_fault(L, "pipe", errno);
+  if (pipe2(fds, O_CLOEXEC) != 0) return lprocess_fault(L, "pipe", errno);
   c.report = fds[1];
   c.parent = getpid();
   pid = fork();
@@ -375,7 +375,7 @@ static int l_spawn(lua_State *L) {
   close(fds[1]);
   if (pid > 0) return started(L, pid, fds[0]);
   close(fds[0]);
-  return process_fault(L, "fork", errno);
+  return lprocess_fault(L, "fork", errno);
 }
 
 /*
@@ -394,7 +394,7 @@ static int l_wait(lua_State *L) {
   do
     r = waitid(P_PID, pid, &info, flags[mode]);
   while (r < 0 && errno == EINTR);
-  if (r < 0) return process_fault(L, "wait", errno);
+  if (r < 0) return lprocess_fault(L, "wait", errno);
   if (info.si_pid == 0) {
     lua_pushboolean(L, 0);
     return 1;
@@ -456,6 +456,6 @@ int luaopen_billhook_process(lua_State *L) {
   stay_loaded();
   fill_standard_files();
   luaL_newlib(L, functions); /* [process] */
-  process_add_files(L);
+  lprocess_add_files(L);
   return 1;
 }

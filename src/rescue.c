@@ -1,6 +1,7 @@
 /* rescue.c - see rescue.h. */
 #include "rescue.h"
 #include <string.h>
+#include <time.h>
 
 #define PATIENCE  200  /* ms that a rescue waits for locks */
 #define LOCK_WAIT 2000 /* ms that closing waits for others' changes */
@@ -38,6 +39,24 @@ static void give_up_names(anchor *d) {
     place_remove(&d->noted);
 }
 
+static long milliseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* While somebody else is at the same, SQLite does not wait by itself. */
+static int write_back(anchor *d, int mode) {
+  const struct timespec pause = {0, 2000000};
+  long till = milliseconds() + d->patience;
+  int code;
+  for (;;) {
+    code = sqlite3_wal_checkpoint_v2(d->db, "main", mode, NULL, NULL);
+    if ((code & 0xff) != SQLITE_BUSY || milliseconds() >= till) return code;
+    nanosleep(&pause, NULL);
+  }
+}
+
 /* All that is in the log goes into the file, by the descriptors that are open,
 ** under the locks of all who have them. Then the names are given up under the
 ** lock of a writer: others look at the names once they have that lock, so
@@ -50,8 +69,7 @@ int anchor_rescue(anchor *d) {
   d->patience = PATIENCE;
   for (tries = 0; tries < 3; tries++) {
     int empty;
-    code = sqlite3_wal_checkpoint_v2(d->db, "main", SQLITE_CHECKPOINT_TRUNCATE,
-                                     NULL, NULL);
+    code = write_back(d, SQLITE_CHECKPOINT_TRUNCATE);
     if (code == SQLITE_OK)
       code = sqlite3_exec(d->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
     if (code != SQLITE_OK) break;
@@ -90,6 +108,5 @@ int anchor_checkpoint(anchor *d) {
   code = sqlite3_wal_checkpoint_v2(d->db, "main", SQLITE_CHECKPOINT_PASSIVE,
                                    &in_log, &in_file);
   if (code == SQLITE_OK && in_log == in_file) return SQLITE_OK;
-  return sqlite3_wal_checkpoint_v2(d->db, "main", SQLITE_CHECKPOINT_FULL, NULL,
-                                   NULL);
+  return write_back(d, SQLITE_CHECKPOINT_FULL);
 }

@@ -2,6 +2,7 @@
 ** scheme.c - reading a delivery's body for a decision.
 */
 #include "scheme.h"
+#include "text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -140,6 +141,21 @@ int scheme_number(verify_work *work, uint32_t node, int64_t *out) {
   return text_digits(digits, out);
 }
 
+int scheme_whole(verify_work *work, uint32_t node, int64_t *out) {
+  slice digits;
+  size_t n;
+  if (scheme_number(work, node, out)) return 1;
+  if (!scheme_is(work, node, JSON_NUMBER) &&
+      !scheme_is(work, node, JSON_STRING))
+    return 0;
+  digits = json_raw(&work->doc, node);
+  if (scheme_is(work, node, JSON_STRING)) digits.p++, digits.n -= 2;
+  for (n = digits.n; n > 0 && digits.p[n - 1] == '0';) n--;
+  if (n == digits.n || n < 2 || digits.p[n - 1] != '.') return 0;
+  digits.n = n - 1;
+  return text_digits(digits, out);
+}
+
 int scheme_digest(verify_keys *keys, verify_work *work,
                   const uint32_t nodes[3], char *hex) {
   static const char *const names[3] = {
@@ -216,8 +232,8 @@ verify_code scheme_object(scheme *c, slice body, const slice *names,
   c->names = names;
   scheme_members(c->work, 0, names, n, c->nodes);
   if (code == VERIFY_OK && !scheme_is(c->work, 0, JSON_OBJECT))
-    code = scheme_refuse(c, VERIFY_MALFORMED, NULL,
-                         "the body is not an object");
+    code =
+        scheme_refuse(c, VERIFY_MALFORMED, NULL, "the body is not an object");
   return code;
 }
 

@@ -36,9 +36,9 @@ typedef struct scheme {
 /* --- the schemes; each fills the answer -------------------------------- */
 
 /* what comes first in each: all that the headers decide without the body */
-verify_code betterez_head(scheme *c);
-verify_code dreamclass_head(scheme *c);
-verify_code dreamapply_head(scheme *c);
+verify_code scheme_betterez_head(scheme *c);
+verify_code scheme_dreamclass_head(scheme *c);
+verify_code scheme_dreamapply_head(scheme *c);
 
 verify_code scheme_betterez(scheme *c);
 verify_code scheme_dreamclass(scheme *c);
@@ -110,6 +110,9 @@ int scheme_string(verify_work *work, uint32_t node, slice *out);
 
 /* an id from 0 on, that is an integer or digits in a string: 1, or 0 */
 int scheme_number(verify_work *work, uint32_t node, int64_t *out);
+
+/* the same, also where it is spelt with a fraction of zeros: 16.0 */
+int scheme_whole(verify_work *work, uint32_t node, int64_t *out);
 
 int scheme_control(slice s);             /* has a control character */
 int scheme_decent(slice s, size_t most); /* fit for a log and a database */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "head.h"
+#include "text.h"
 
 enum { ID, EVENT, DATA, ATTEMPT, CREATED, LIVE, MEMBERS };
 
@@ -40,7 +41,7 @@ static verify_code betterez_header(scheme *c, slice *t, int64_t *time,
   return VERIFY_OK;
 }
 
-verify_code betterez_head(scheme *c) {
+verify_code scheme_betterez_head(scheme *c) {
   unsigned char code[SIGN_SIZE];
   int64_t time;
   slice t;
@@ -159,7 +160,6 @@ verify_code scheme_betterez(scheme *c) {
   if (code == VERIFY_OK) code = scheme_in_time(c, at, tolerance);
   if (code != VERIFY_OK) return code;
   code = scheme_object(c, body, names, MEMBERS);
-  if (code != VERIFY_MEMORY)
-    code = betterez_event(c, &c->work->first, code);
+  if (code != VERIFY_MEMORY) code = betterez_event(c, &c->work->first, code);
   return code == VERIFY_OK ? scheme_one(c) : scheme_kept(c, code);
 }

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "head.h"
+#include "date.h"
+#include "text.h"
 
 /* the id of the last segment of "/api/v9/invoices/123" */
 static int linked(slice link, const char *under, int64_t *id) {
@@ -41,7 +42,7 @@ static const char *item_links(verify_work *work, uint32_t item,
     if (!scheme_string(work, logged, &s))
       *memory = -1;
     else
-      e->timed = head_datetime(s, &e->occurred_at);
+      e->timed = date_read(s, &e->occurred_at) == DATE_MOMENT;
   }
   return NULL;
 }
@@ -168,7 +169,7 @@ verify_code scheme_items(scheme *c) {
   return work->map ? dreamapply_map(c) : VERIFY_OK;
 }
 
-verify_code dreamapply_head(scheme *c) {
+verify_code scheme_dreamapply_head(scheme *c) {
   const verify_keys *keys = c->keys;
   unsigned char code[SIGN_SIZE];
   size_t i;
@@ -185,6 +186,6 @@ verify_code dreamapply_head(scheme *c) {
 }
 
 verify_code scheme_dreamapply(scheme *c) {
-  verify_code refused = dreamapply_head(c);
+  verify_code refused = scheme_dreamapply_head(c);
   return refused == VERIFY_OK ? scheme_kept(c, scheme_items(c)) : refused;
 }

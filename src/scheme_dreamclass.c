@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "head.h"
+#include "text.h"
 
 enum { ID, TYPE, TENANT, TIMESTAMP, DATA, SIGNATURE, MEMBERS };
 
@@ -15,7 +16,7 @@ static const slice names[MEMBERS] = {
     SCHEME_NAME("timestamp"), SCHEME_NAME("data"), SCHEME_NAME("signature"),
 };
 
-verify_code dreamclass_head(scheme *c) {
+verify_code scheme_dreamclass_head(scheme *c) {
   char out[VERIFY_MAXVALUE];
   unsigned char code[SIGN_SIZE];
   slice given = c->request->authorization;
@@ -113,7 +114,7 @@ static verify_code dreamclass_invoice(scheme *c, uint32_t data,
   if (place != NULL) node = scheme_member(work, data, place + 5);
   if (node == JSON_TWICE)
     return scheme_refuse(c, VERIFY_MALFORMED, place, scheme_twice);
-  if (scheme_number(work, node, &id))
+  if (scheme_whole(work, node, &id))
     e->invoice = scheme_decimal(id, work->invoice, sizeof work->invoice);
   return VERIFY_OK;
 }
@@ -147,7 +148,7 @@ static verify_code dreamclass_event(scheme *c, verify_event *e,
 verify_code scheme_dreamclass(scheme *c) {
   verify_event *e = &c->work->first;
   verify_answer broken;
-  verify_code opened, code = dreamclass_head(c);
+  verify_code opened, code = scheme_dreamclass_head(c);
   if (code != VERIFY_OK) return code;
   opened = scheme_object(c, c->request->body, names, MEMBERS);
   if (opened == VERIFY_MEMORY) return opened;

@@ -11,7 +11,7 @@
 #define BILLHOOK_SIGN_H
 
 #include <stddef.h>
-#include "text.h"
+#include "slice.h"
 
 #pragma GCC visibility push(hidden)
 

@@ -8,23 +8,25 @@
 **   db:query(sql, ...)       rows, and how many it has changed; one statement,
 **                            a value a parameter
 **   db:note()                what is at its path now belongs together: its
-*file,
-**                            the log and the log's index
+**                            file, the log and the log's index
 **   db:moved()               what of that has been renamed, replaced or
-*deleted
-**                            ("file", "log", "index") or cut off ("size")
-**                            since; or false
+**                            deleted ("file", "log", "index") or cut off
+**                            ("size") since; or false
 **   db:rescue()              true once all that was committed is in the file,
 **                            wherever that is, and the log is empty; where
 **                            another file is at the path, the log gives up its
 **                            name
 **   db:checkpoint()          true once all that was committed is in the file
 **   db:alone()               has nobody else opened the same log with note()?
+**                            What is parked of this process is closed first.
+**   db:park()                leaves it, open, to whoever in this process takes
+**                            it: threads that each have a Lua state of their
+**                            own share connections that way
 **   db:keep_log()            closing it leaves the log as it is
 **   db:close()
+**   sqlite.take(path)        one that was parked, or nil
 **   sqlite.look(path)        { file, size, log, log_size, of, index }: ids,
-*what
-**                            is not there is nil; `of`: whose log it is
+**                            what is not there is nil; `of`: whose log it is
 **   sqlite.make(path)        an empty file for its owner alone, where none is
 **   sqlite.remove_log(path)  the names of log and index
 **   lock = sqlite.lock(path, ms)   one at a time does what changes these;
@@ -49,7 +51,9 @@
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
+#include <pthread.h>
 #include <sqlite3.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -68,7 +72,11 @@ typedef struct database {
   pid_t opener;
   struct timespec waiting; /* since when */
   sqlite3_stmt *kept[SLOTS];
+  struct database *next; /* that is parked, too */
 } database;
+
+static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
+static database *parked;
 
 /* --- what went wrong -------------------------------------------------- */
 
@@ -85,38 +93,81 @@ static int fail(lua_State *L, database *d, int code) {
 
 /* --- open and close --------------------------------------------------- */
 
-static database *check(lua_State *L) {
-  return (database *)luaL_checkudata(L, 1, METANAME);
+static database **check(lua_State *L) {
+  return (database **)luaL_checkudata(L, 1, METANAME);
 }
 
 /* NULL where the connection cannot be used; then *why says so */
 static database *todb(lua_State *L, const char **why) {
-  database *d = check(L);
-  *why = d->at.db == NULL        ? "the database is closed"
+  database *d = *check(L);
+  *why = d == NULL               ? "the database is closed"
          : d->opener != getpid() ? "the database was opened before a fork"
                                  : NULL;
   return *why == NULL ? d : NULL;
 }
 
-static int l_close(lua_State *L) {
-  database *d = check(L);
+static database **push_box(lua_State *L, database *d) {
+  database **box = (database **)lua_newuserdatauv(L, sizeof(*box), 0);
+  *box = d;
+  luaL_setmetatable(L, METANAME);
+  return box;
+}
+
+/* what was opened before a fork belongs to the parent */
+static void close_database(database *d) {
   int i;
-  if (d->at.db == NULL || d->opener != getpid()) {
-    d->at.db = NULL;
-    return 0;
-  }
-  for (i = 0; i < SLOTS; i++) {
-    sqlite3_finalize(d->kept[i]);
-    d->kept[i] = NULL;
-  }
-  anchor_close(&d->at);
-  d->at.db = NULL;
+  if (d == NULL || d->opener != getpid()) return;
+  for (i = 0; i < SLOTS; i++) sqlite3_finalize(d->kept[i]);
+  if (d->at.db != NULL) anchor_close(&d->at);
+  free(d);
+}
+
+static int l_close(lua_State *L) {
+  database **box = check(L), *d = *box;
+  *box = NULL;
+  close_database(d);
   return 0;
 }
 
+/* A parked one of this process, by path, and where `log` is given by that. */
+static database *take(const char *path, const struct stat *log) {
+  database **at, *d = NULL;
+  pthread_mutex_lock(&guard);
+  for (at = &parked; *at != NULL; at = &(*at)->next)
+    if ((*at)->opener == getpid() && strcmp((*at)->at.path, path) == 0 &&
+        (log == NULL || place_same(&(*at)->at.noted.log, log))) {
+      d = *at;
+      *at = d->next;
+      break;
+    }
+  pthread_mutex_unlock(&guard);
+  return d;
+}
+
+static int l_park(lua_State *L) {
+  const char *why;
+  database *d = todb(L, &why);
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  *check(L) = NULL;
+  pthread_mutex_lock(&guard);
+  d->next = parked;
+  parked = d;
+  pthread_mutex_unlock(&guard);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* as at the end of a Lua state those that it has open */
+static void __attribute__((destructor)) close_parked(void) {
+  while (parked != NULL) {
+    database *d = parked;
+    parked = d->next;
+    close_database(d);
+  }
+}
+
 static int l_tostring(lua_State *L) {
-  database *d = check(L);
-  lua_pushstring(L, d->at.db != NULL ? METANAME : METANAME " (closed)");
+  lua_pushstring(L, *check(L) != NULL ? METANAME : METANAME " (closed)");
   return 1;
 }
 
@@ -142,13 +193,14 @@ static int busy_timeout(lua_State *L, int i, int *create) {
 }
 
 /* the process may change its folder later */
-static void note_path(database *d, const char *path) {
+static void absolute(const char *path, char out[PATH_MAX]) {
   size_t n = 0;
-  if (path[0] != '/' && getcwd(d->at.path, sizeof(d->at.path) - 1) != NULL) {
-    n = strlen(d->at.path);
-    d->at.path[n++] = '/';
+  out[0] = '\0';
+  if (path[0] != '/' && getcwd(out, PATH_MAX - 1) != NULL) {
+    n = strlen(out);
+    out[n++] = '/';
   }
-  if (n + strlen(path) < sizeof(d->at.path)) strcpy(d->at.path + n, path);
+  if (n + strlen(path) < PATH_MAX) strcpy(out + n, path);
 }
 
 static long since(const struct timespec *then, const struct timespec *now) {
@@ -173,15 +225,15 @@ static int wait_for_lock(void *p, int count) {
 static int l_open(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   int create, timeout = busy_timeout(L, 2, &create), code;
-  database *d = (database *)lua_newuserdatauv(L, sizeof(*d), 0);
-  memset(d, 0, sizeof(*d));
-  d->at.log = -1;
-  d->opener = getpid();
-  luaL_setmetatable(L, METANAME);
+  database **box = push_box(L, NULL), *d;
   if (!sqlite3_threadsafe())
     return refuse(L, "SQLITE_MISUSE", "libsqlite3 is built without threads");
+  *box = d = (database *)calloc(1, sizeof(*d));
+  if (d == NULL) return refuse(L, "SQLITE_NOMEM", "out of memory");
+  d->at.log = -1;
+  d->opener = getpid();
   if (create) private_file(path);
-  note_path(d, path);
+  absolute(path, d->at.path);
   code = sqlite3_open_v2(path, &d->at.db,
                          SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX |
                              (create ? SQLITE_OPEN_CREATE : 0),
@@ -193,6 +245,14 @@ static int l_open(lua_State *L) {
   d->at.patience = timeout;
   sqlite3_busy_handler(d->at.db, wait_for_lock, d);
   return 1;
+}
+
+static int l_take(lua_State *L) {
+  char path[PATH_MAX];
+  database **box = push_box(L, NULL);
+  absolute(luaL_checkstring(L, 1), path);
+  *box = take(path, NULL);
+  return *box != NULL;
 }
 
 /* --- statements ------------------------------------------------------- */
@@ -465,8 +525,10 @@ static int l_checkpoint(lua_State *L) {
 
 static int l_alone(lua_State *L) {
   const char *why;
-  database *d = todb(L, &why);
+  database *d = todb(L, &why), *other;
   if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  while ((other = take(d->at.path, &d->at.noted.log)) != NULL)
+    close_database(other);
   lua_pushboolean(L, place_alone(d->at.log));
   return 1;
 }
@@ -496,6 +558,7 @@ static const luaL_Reg methods[] = {
     {"note", l_note},     {"moved", l_moved},
     {"rescue", l_rescue}, {"keep_log", l_keep_log},
     {"alone", l_alone},   {"checkpoint", l_checkpoint},
+    {"park", l_park},
     {"close", l_close},   {"__gc", l_close},
     {"__close", l_close}, {"__tostring", l_tostring},
     {NULL, NULL},
@@ -508,7 +571,7 @@ static const luaL_Reg lock_methods[] = {
 };
 
 static const luaL_Reg functions[] = {
-    {"open", l_open}, {"look", l_look},
+    {"open", l_open}, {"take", l_take}, {"look", l_look},
     {"make", l_make}, {"remove_log", l_remove_log},
     {"lock", l_lock}, {"namespace", l_namespace},
     {NULL, NULL},

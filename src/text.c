@@ -1,49 +1,14 @@
 /*
-** text.c - slices and the encodings of the web.
+** text.c - see text.h.
 */
 #include "text.h"
 
 #include <limits.h>
-#include <string.h>
 
 static const char hexdigits[] = "0123456789abcdef";
 static const char HEXDIGITS[] = "0123456789ABCDEF";
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                "abcdefghijklmnopqrstuvwxyz0123456789+/";
-
-slice slice_of(const char *text) {
-  slice s = {text, text != NULL ? strlen(text) : 0};
-  return s;
-}
-
-/* memcmp must not see the NULL of an absent slice */
-int slice_equal(slice a, slice b) {
-  return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
-}
-
-static unsigned char lower(char c) {
-  return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
-}
-
-int slice_same(slice a, slice b) {
-  size_t i;
-  if (a.n != b.n) return 0;
-  for (i = 0; i < a.n; i++)
-    if (lower(a.p[i]) != lower(b.p[i])) return 0;
-  return 1;
-}
-
-static int blank(char c) {
-  return c == ' ' || c == '\t';
-}
-
-slice slice_trim(slice s) {
-  while (s.n > 0 && blank(s.p[s.n - 1]))
-    s.n--;
-  while (s.n > 0 && blank(s.p[0]))
-    s.p++, s.n--;
-  return s;
-}
 
 void text_hex(const void *in, size_t n, char *out) {
   const unsigned char *p = in;

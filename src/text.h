@@ -1,28 +1,16 @@
 /*
-** text.h - slices of bytes and the encodings of the web: hexadecimal,
-** base64, percent-encoding, plain integers.
+** text.h - the encodings of the web: hexadecimal, base64, percent-encoding,
+** plain integers.
 **
-** A slice points into memory that somebody else owns (a body, a header, a
-** Lua string). Nothing here allocates: the caller gives room, whose bound
-** each function names. Nothing here looks at the locale.
+** Nothing here allocates: the caller gives room, whose bound each function
+** names. Nothing here looks at the locale.
 */
 #ifndef BILLHOOK_TEXT_H
 #define BILLHOOK_TEXT_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "slice.h"
 
 #pragma GCC visibility push(hidden)
-
-typedef struct slice {
-  const char *p; /* NULL: absent */
-  size_t n;
-} slice;
-
-slice slice_of(const char *text); /* of a C string; NULL gives absence */
-int slice_equal(slice a, slice b);
-int slice_same(slice a, slice b); /* without regard to ASCII case */
-slice slice_trim(slice s);        /* without spaces and tabs at both ends */
 
 /* writes 2 * n digits, lower case */
 void text_hex(const void *in, size_t n, char *out);

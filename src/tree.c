@@ -5,7 +5,7 @@
 */
 #define _GNU_SOURCE 1
 
-#include "process.h"
+#include "tree.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -134,7 +134,7 @@ static int named(slice name, slice wanted) {
 ** and say nothing about the body. */
 static int coded(slice list) {
   static const char *const codings[] = {
-      "gzip", "x-gzip", "deflate", "br",           "zstd", "compress",
+      "gzip", "x-gzip", "deflate", "br",           "zstd",      "compress",
       "dcb",  "dcz",    "exi",     "pack200-gzip", "aes128gcm", "x-compress"};
   size_t at, i;
   int found = 0;
@@ -229,9 +229,9 @@ verify_code verify_headers(verify_keys *keys, const verify_request *request,
   answer->at = -1;
   code = envelope(&c);
   if (code != VERIFY_OK) return code;
-  if (request->vendor == VERIFY_BETTEREZ) return betterez_head(&c);
-  if (request->vendor == VERIFY_DREAMCLASS) return dreamclass_head(&c);
-  return dreamapply_head(&c);
+  if (request->vendor == VERIFY_BETTEREZ) return scheme_betterez_head(&c);
+  if (request->vendor == VERIFY_DREAMCLASS) return scheme_dreamclass_head(&c);
+  return scheme_dreamapply_head(&c);
 }
 
 verify_code verify_items(verify_keys *keys, verify_work *work,

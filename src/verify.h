@@ -26,7 +26,7 @@
 #include <stdint.h>
 #include "json.h"
 #include "sign.h"
-#include "text.h"
+#include "slice.h"
 
 #pragma GCC visibility push(hidden)
 

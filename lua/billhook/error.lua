@@ -229,6 +229,14 @@ function M.new(fields)
   return setmetatable(err, mt)
 end
 
+--- The error of a call that was not sent, for a store that it needs has failed.
+---@param err table the store's
+---@return table fields of one
+function M.unsent(err)
+  return { kind = err.kind, code = err.code, message = err.message, retryable = err.retryable,
+    sent = false, attempts = 0 }
+end
+
 --- Is it an error object?
 ---@param value any
 ---@return boolean

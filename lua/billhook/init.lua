@@ -9,9 +9,9 @@
 ---@class billhook
 ---@field version string
 ---@field app fun(options: billhook.AppOptions): billhook.App accounts, rules, an inbox
----@field verify function one delivery checked: see billhook.delivery.webhook
+---@field verify function one delivery checked: see billhook.webhook
 ---@field sign function and one made, for tests
----@field map function calls side by side: see billhook.call.map
+---@field map function calls side by side: see billhook.client.map
 ---@field invoice table pure functions on invoices: see billhook.invoice
 ---@field decimal fun(value: billhook.Amount): billhook.decimal raises for what is none
 ---@field null userdata null where JSON has it in a list
@@ -37,11 +37,11 @@ end
 local behind = {
   --- Accounts, rules and an inbox: see billhook.app.
   app = function() return require("billhook.app").new end,
-  --- Checks one delivery, and signs one for tests: see delivery.webhook.
-  verify = function() return require("billhook.delivery.webhook").verify end,
-  sign = function() return require("billhook.delivery.webhook").sign end,
+  --- Checks one delivery, and signs one for tests: see billhook.webhook.
+  verify = function() return require("billhook.webhook").verify end,
+  sign = function() return require("billhook.webhook").sign end,
   --- Calls side by side: see billhook.map.
-  map = function() return require("billhook.call.map").map end,
+  map = function() return require("billhook.client.map").map end,
   --- Pure functions on invoices: see billhook.invoice.
   invoice = function() return require "billhook.invoice" end,
   --- Exact amounts: billhook.decimal "19.90".
@@ -74,6 +74,13 @@ setmetatable(M, {
   end,
 })
 
+-- A client, and what carries out its calls that must not happen twice: neither knows the other.
+local function client_of(vendor, given)
+  local client = require("billhook.client").new(require("billhook.vendor")[vendor], given,
+    require "billhook.once", 3)
+  return client
+end
+
 -- The functions that raise at their caller's line don't tail-call what does the work: a frame that
 -- is gone could not be counted.
 
@@ -82,7 +89,7 @@ setmetatable(M, {
 ---@param options billhook.ClientOptions wrong ones raise at the caller's line
 ---@return billhook.DreamApply client
 function M.dreamapply(options)
-  local client = require("billhook.client").new("dreamapply", options, 2)
+  local client = client_of("dreamapply", options)
   return client
 end
 
@@ -91,7 +98,7 @@ end
 ---@param options billhook.DreamClassOptions wrong ones raise at the caller's line
 ---@return billhook.DreamClass client
 function M.dreamclass(options)
-  local client = require("billhook.client").new("dreamclass", options, 2)
+  local client = client_of("dreamclass", options)
   return client
 end
 
@@ -100,7 +107,7 @@ end
 ---@param options billhook.BetterezOptions wrong ones raise at the caller's line
 ---@return billhook.Betterez client
 function M.betterez(options)
-  local client = require("billhook.client").new("betterez", options, 2)
+  local client = client_of("betterez", options)
   return client
 end
 

@@ -68,8 +68,7 @@ end
 
 --- Is it a day of the calendar, YYYY-MM-DD?
 function M.is_day(day)
-  return day:find("^%d%d%d%d%-%d%d%-%d%d$") ~= nil and day:sub(1, 4) ~= "0000"
-    and core.text.datetime(day .. "T00:00:00Z") ~= nil
+  return core.text.day(day) ~= nil
 end
 
 --- The day of a date, or of a date and a time.

@@ -126,6 +126,10 @@ function text.retry_after(value, now) end
 ---@return number? epoch seconds
 function text.datetime(value) end
 
+---@param day string YYYY-MM-DD
+---@return integer? days since 1970-01-01; nil where there is no such day
+function text.day(day) end
+
 ---@param epoch number
 ---@return string "2026-11-21T10:00:00+00:00"
 function text.iso(epoch) end

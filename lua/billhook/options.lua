@@ -7,21 +7,53 @@
 local M = {}
 
 local function fits(value, want)
-  if want == "any" then
-    return true
-  elseif type(want) == "table" then
-    for _, one in ipairs(want) do
-      if type(value) == one then
-        return true
-      end
-    end
-    return false
+  if type(want) ~= "table" then return want == "any" or type(value) == want end
+  for _, one in ipairs(want) do
+    if type(value) == one then return true end
   end
-  return type(value) == want
+  return false
 end
 
 local function name_of(want)
   return type(want) == "table" and table.concat(want, " or ") or want
+end
+
+local function got(value) return value == nil and "nothing" or type(value) end
+
+--- What is said of wrong use, everywhere in the same words: "billhook.map: 'fn' must be a function,
+-- got number".
+---@param owner string the public function
+---@param name string of its argument or option
+---@param must string such as "must be a table"
+---@param value any
+---@return string
+function M.wrong(owner, name, must, value)
+  return ("%s: '%s' %s, got %s"):format(owner, name, must, got(value))
+end
+
+--- What is said of a method that was called with a point.
+function M.no_method(name) return ("%s is a method: call it with a colon"):format(name) end
+
+--- No options at all.
+M.none = {}
+
+local function names_of(rules)
+  local names = {}
+  for name in pairs(rules) do names[#names + 1] = name end
+  table.sort(names)
+  return table.concat(names, ", ")
+end
+
+-- A value to keep, or nil and what is wrong with it.
+local function checked(rule, value, owner, name)
+  if not fits(value, rule[1]) then
+    return nil, M.wrong(owner, name, "must be a " .. name_of(rule[1]), value)
+  elseif not rule.check then
+    return value
+  end
+  local kept, why = rule.check(value)
+  if kept == nil then return nil, ("%s: '%s' %s"):format(owner, name, why) end
+  return kept
 end
 
 --- Gives a checked copy of `given`, with the defaults in it.
@@ -31,33 +63,22 @@ end
 ---@param level integer where to raise: 2 is the caller of the function that calls this one
 ---@return table
 function M.read(rules, given, owner, level)
-  if given == nil then
-    given = {}
-  elseif type(given) ~= "table" then
-    error(("the options of %s must be a table, not a %s"):format(owner, type(given)), level + 1)
+  if given ~= nil and type(given) ~= "table" then
+    error(M.wrong(owner, "options", "must be a table", given), level + 1)
   end
   local out = {}
-  for name, value in pairs(given) do
+  for name, value in pairs(given or M.none) do
     local rule = rules[name]
     if not rule then
-      error(("unknown option '%s' of %s"):format(tostring(name), owner), level + 1)
-    elseif not fits(value, rule[1]) then
-      error(("option '%s' of %s must be a %s, not a %s"):format(
-        name, owner, name_of(rule[1]), type(value)), level + 1)
+      error(("%s: '%s' is not known: there are %s"):format(owner, tostring(name), names_of(rules)),
+        level + 1)
     end
-    local kept, why = value, nil
-    if rule.check then
-      kept, why = rule.check(value)
-    end
-    if kept == nil then
-      error(("option '%s' of %s %s"):format(name, owner, why), level + 1)
-    end
+    local kept, why = checked(rule, value, owner, name)
+    if why then error(why, level + 1) end
     out[name] = kept
   end
   for name, rule in pairs(rules) do
-    if out[name] == nil then
-      out[name] = rule.default
-    end
+    if out[name] == nil then out[name] = rule.default end
   end
   return out
 end
@@ -66,25 +87,19 @@ end
 
 --- Any number above zero, and not infinite: seconds.
 function M.positive(value)
-  if value > 0 and value < math.huge then
-    return value
-  end
+  if value > 0 and value < math.huge then return value end
   return nil, "must be above 0"
 end
 
 --- Seconds, or 0 for none at all.
 function M.not_negative(value)
-  if value >= 0 and value < math.huge then
-    return value
-  end
+  if value >= 0 and value < math.huge then return value end
   return nil, "must not be below 0"
 end
 
 --- A whole number of at least 1.
 function M.counting(value)
-  if value >= 1 and value < 2 ^ 53 and value % 1 == 0 then
-    return value
-  end
+  if value >= 1 and value < 2 ^ 53 and value % 1 == 0 then return value end
   return nil, "must be a whole number of at least 1"
 end
 
@@ -110,9 +125,7 @@ end
 
 --- The name of a header.
 function M.token(value)
-  if value:find("^[%w!#$%%&'*+.^_`|~-]+$") then
-    return value
-  end
+  if value:find("^[%w!#$%%&'*+.^_`|~-]+$") then return value end
   return nil, "must be the name of a header"
 end
 
@@ -158,6 +171,45 @@ function M.parse_url(url)
     origin = origin .. (":%d"):format(number)
   end
   return { scheme = scheme, host = host, port = number, origin = origin, path = path, tail = tail }
+end
+
+-- A path without its . and .. (RFC 3986, 5.2.4).
+local function without_dots(path)
+  local out = {}
+  for segment, slash in path:gmatch("([^/]*)(/?)") do
+    if segment == ".." then
+      if #out > 1 then out[#out] = nil end
+      segment, slash = "", ""
+    elseif segment == "." then
+      segment, slash = "", ""
+    end
+    if segment ~= "" or slash ~= "" then out[#out + 1] = segment .. slash end
+  end
+  return table.concat(out)
+end
+
+--- What a link means that stands in an answer from a URL (RFC 3986, 5.2): nil and why it is none.
+---@param from string an absolute URL
+---@param link string
+---@return string? url, string? why
+function M.resolve(from, link)
+  local base, why = M.parse_url(from)
+  if not base then return nil, why end
+  local url = link
+  if link:find("^//") then
+    url = base.scheme .. ":" .. link
+  elseif not link:find("^%a[%w+.-]*:") then
+    local path, tail = link:match("^([^?#]*)(.*)$")
+    if path == "" then
+      path = base.path
+      if tail:sub(1, 1) ~= "?" then tail = base.tail:gsub("#.*", "") .. tail end
+    elseif path:sub(1, 1) ~= "/" then
+      path = (base.path:match("^.*/") or "/") .. path
+    end
+    url = base.origin .. without_dots(path) .. tail
+  end
+  base, why = M.parse_url(url)
+  return base and url, why
 end
 
 local function is_loopback(host)

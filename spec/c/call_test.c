@@ -1,4 +1,4 @@
-/* with: call.c dreamapply.c dreamclass.c betterez.c decimal.c text.c */
+/* with: call.c dreamapply.c dreamclass.c betterez.c date.c decimal.c text.c */
 #include "call.h"
 #include <stdio.h>
 #include <string.h>
@@ -193,12 +193,9 @@ static void test_paths(void) {
 static void test_outcomes(void) {
   const call_op *create =
       call_find(&call_dreamapply, slice_of("invoices.create"));
-  call_answer answer = {201,
-                        1,
-                        slice_of("/api/applications/1/invoices/321"),
-                        {NULL, 0},
-                        {NULL, 0},
-                        {NULL, 0}};
+  call_answer answer = {
+      201,       1,         slice_of("/api/applications/1/invoices/321"),
+      {NULL, 0}, {NULL, 0}, {NULL, 0}};
   call_outcome out = call_conclude(&call_dreamapply, create, &answer);
   check(out.ok && out.id == 321 && out.count < 0, "created", "");
   answer.path = slice_of("/api/v9/applications/1/invoices");

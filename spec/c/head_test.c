@@ -1,6 +1,6 @@
-/* with: head.c text.c */
+/* with: head.c date.c text.c */
 /*
-** head_test.c - header values and dates.
+** head_test.c - header values.
 */
 #include "head.h"
 
@@ -73,102 +73,6 @@ static void test_basic(void) {
   CHECK(no_basic(" Basic dXNlcjpwYXNz") && no_basic("Basic\tdXNlcg=="));
 }
 
-/* --- dates ------------------------------------------------------------- */
-
-static double when(const char *text) {
-  double epoch;
-  return head_datetime(S(text), &epoch) ? epoch : -1e18;
-}
-
-static int no_date(const char *text) {
-  return when(text) == -1e18;
-}
-
-static void test_datetime(void) {
-  CHECK(when("1970-01-01T00:00:00Z") == 0);
-  CHECK(when("1970-01-01T00:00:00-00:00") == 0);
-  CHECK(when("2025-12-03T13:15:31+00:00") == 1764767731);
-  CHECK(when("2025-12-03T15:15:31+02:00") == 1764767731);
-  CHECK(when("2025-12-03T07:45:31-05:30") == 1764767731);
-  CHECK(fabs(when("2024-10-02T16:02:00.544+00:00") - 1727884920.544) < 1e-6);
-  CHECK(when("2024-10-02T16:02:00.000000000Z") == 1727884920);
-  CHECK(when("2000-02-29T00:00:00Z") == 951782400);
-  CHECK(when("2024-02-29T23:59:59Z") == 1709251199);
-  CHECK(when("1969-12-31T23:59:59Z") == -1);
-  CHECK(when("0001-01-01T00:00:00Z") == -62135596800.0);
-  CHECK(when("9999-12-31T23:59:59Z") == 253402300799.0);
-}
-
-static void test_datetime_refused(void) {
-  static const char *const bad[] = {"",
-                                    "2025",
-                                    "2025-12-03",
-                                    "2025-12-03T13:15:31",
-                                    "2025-12-03T13:15Z",
-                                    "2025-12-03 13:15:31Z",
-                                    "2025-12-03t13:15:31Z",
-                                    "2025-12-03T13:15:31z",
-                                    "2025-12-03T13:15:31+0000",
-                                    "2025-12-03T13:15:31+00",
-                                    "2025-12-03T13:15:31+24:00",
-                                    "2025-12-03T13:15:31+00:60",
-                                    "2025-12-03T13:15:31 +00:00",
-                                    "2025-12-03T13:15:31Z ",
-                                    " 2025-12-03T13:15:31Z",
-                                    "2025-12-03T13:15:31.Z",
-                                    "2025-12-03T13:15:31.1234567890Z",
-                                    "2025-12-03T13:15:31,5Z",
-                                    "2025-12-03T13:15:31.5",
-                                    "2025-12-03T24:00:00Z",
-                                    "2025-12-03T23:60:00Z",
-                                    "2025-12-03T23:59:60Z",
-                                    "2025-13-01T00:00:00Z",
-                                    "2025-00-01T00:00:00Z",
-                                    "2025-01-00T00:00:00Z",
-                                    "2025-01-32T00:00:00Z",
-                                    "2025-04-31T00:00:00Z",
-                                    "2025-02-29T00:00:00Z",
-                                    "1900-02-29T00:00:00Z",
-                                    "2100-02-29T00:00:00Z",
-                                    "20251203T131531Z",
-                                    "2025-1-03T13:15:31Z",
-                                    "+025-12-03T13:15:31Z",
-                                    "-025-12-03T13:15:31Z",
-                                    "2025-12-03T1 :15:31Z",
-                                    "2025-12-03T13:15:3\xd9\xa1Z",
-                                    "2025-12-03T13:15:31+-1:00"};
-  size_t i;
-  for (i = 0; i < sizeof bad / sizeof *bad; i++)
-    check(no_date(bad[i]), bad[i], __LINE__);
-}
-
-/* every day of 800 years: written, then read again */
-static void test_calendar(void) {
-  int64_t day, wrong = 0;
-  char out[HEAD_ISO];
-  slice s = {out, HEAD_ISO};
-  double epoch;
-  for (day = -146097; day < 146097; day++)
-    if (!head_iso(day * 86400 + 86399, out) || !head_datetime(s, &epoch) ||
-        epoch != (double)(day * 86400 + 86399))
-      wrong++;
-  CHECK(wrong == 0);
-}
-
-static void test_iso(void) {
-  char out[HEAD_ISO];
-  CHECK(head_iso(0, out) && memcmp(out, "1970-01-01T00:00:00+00:00", 25) == 0);
-  CHECK(head_iso(1795255200, out) &&
-        memcmp(out, "2026-11-21T10:00:00+00:00", 25) == 0);
-  CHECK(head_iso(-1, out) && memcmp(out, "1969-12-31T23:59:59", 19) == 0);
-  CHECK(head_iso(INT64_C(253402300799), out) &&
-        memcmp(out, "9999-12-31T23:59:59", 19) == 0);
-  CHECK(!head_iso(INT64_C(253402300800), out));
-  CHECK(head_iso(INT64_C(-62167219200), out) &&
-        memcmp(out, "0000-01-01T00:00:00", 19) == 0);
-  CHECK(!head_iso(INT64_C(-62167219201), out));
-}
-
 /* --- Retry-After ------------------------------------------------------- */
 
 #define NOW 784111777.0 /* Sun, 06 Nov 1994 08:49:37 GMT */
@@ -188,6 +92,7 @@ static void test_retry_after(void) {
   CHECK(wait("31622400") == 31622400 && wait("31622401") == -1);
   CHECK(wait("999999999999999999") == -1 && wait("9999999999999999999") == -1);
   CHECK(wait("Sun, 06 Nov 1994 08:49:37 GMT") == 60);
+  CHECK(wait("Sun, 6 Nov 1994 08:49:37 GMT") == 60);
   CHECK(wait("Sunday, 06-Nov-94 08:49:37 GMT") == 60);
   CHECK(wait("Sun Nov  6 08:49:37 1994") == 60);
   CHECK(wait("Sun Nov 16 08:49:37 1994") == 60 + 864000);
@@ -217,7 +122,7 @@ static void test_retry_after_refused(void) {
                                     "5 6",
                                     "soon",
                                     "Son, 06 Nov 1994 08:49:37 GMT",
-                                    "Sun, 6 Nov 1994 08:49:37 GMT",
+                                    "Sun, 006 Nov 1994 08:49:37 GMT",
                                     "Sun, 06 nov 1994 08:49:37 GMT",
                                     "Sun, 06 Nov 1994 08:49:37 UTC",
                                     "Sun, 06 Nov 1994 08:49:37",
@@ -239,10 +144,6 @@ int main(void) {
   test_signature();
   test_signature_refused();
   test_basic();
-  test_datetime();
-  test_datetime_refused();
-  test_calendar();
-  test_iso();
   test_retry_after();
   test_century();
   test_retry_after_refused();

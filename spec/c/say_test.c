@@ -5,7 +5,7 @@
 */
 #define _GNU_SOURCE 1
 
-#include "process.h"
+#include "tree.h"
 #include "say.h"
 
 #include <fcntl.h>

@@ -1,10 +1,11 @@
-/* with: verify.c scheme.c scheme_betterez.c scheme_dreamapply.c scheme_dreamclass.c head.c text.c sign.c json.c json_out.c -lcrypto -Wl,--wrap=malloc -Wl,--wrap=realloc -Wl,--wrap=calloc */
+/* with: verify.c scheme.c scheme_betterez.c scheme_dreamapply.c scheme_dreamclass.c head.c date.c text.c sign.c json.c json_out.c -lcrypto -Wl,--wrap=malloc -Wl,--wrap=realloc -Wl,--wrap=calloc */
 /*
 ** verify_test.c - HMAC and the webhook schemes on raw bytes: vectors, one
 ** refusal for each code, every byte of a delivery changed, every allocation
 ** refused.
 */
 #include "verify.h"
+#include "text.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -51,7 +51,7 @@ local two = [[
   }
 ]]
 
-return function(transport, call)
+return function(transport, can, call)
   local describe, it = transport.describe, transport.it
   local server, folder
 
@@ -129,8 +129,8 @@ return function(transport, call)
       os.execute("rm -rf " .. folder)
     end)
     transport.before_each(function() server:forget() end)
-    describe(transport.decodes and "it undoes" or "it refuses",
-      transport.decodes and undone or refused)
+    describe(can.decodes and "it undoes" or "it refuses",
+      can.decodes and undone or refused)
   end)
 
   describe("a server of HTTP/2", function()
@@ -145,7 +145,7 @@ return function(transport, call)
 
     local function ask(fields)
       fields.url, fields.timeout = fields.url or url, 20
-      if not transport.trusts_test_authority then
+      if not can.trusts_test_authority then
         fields.ca_file = peer.certificates() .. "/ca.pem"
       end
       return fields
@@ -155,7 +155,7 @@ return function(transport, call)
       for _ = 1, 3 do
         local response, failure = call(ask { method = "GET" })
         assert.is_nil(failure and failure.message)
-        assert.are.equal(transport.speaks_two and "HTTP/2.0" or "HTTP/1.1", response.body)
+        assert.are.equal(can.speaks_two and "HTTP/2.0" or "HTTP/1.1", response.body)
       end
     end)
 

@@ -6,7 +6,7 @@ local peer = require "spec.support.peer"
 
 local answer, send, times = peer.answer, peer.send, peer.times
 
-return function(transport)
+return function(transport, can)
   local describe, it = transport.describe, transport.it
   local server
 
@@ -34,14 +34,21 @@ return function(transport)
 
     it("gives what is there before more comes", function()
       for _, body in ipairs { "Content-Length: 10\r\n\r\nhello",
-        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello",
-        "Transfer-Encoding: chunked\r\n\r\n8\r\nhello",
-        "\r\nhello" } do
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello", "\r\nhello" } do
         local got = drain({}, { pieces = 1 }, send("HTTP/1.1 200 OK\r\n" .. body), "wait=20000",
           peer.note "late")
         assert.are.same({ 5, "hello" }, { got.bytes, got.text, got.kind })
         assert.are.equal(0, server:count "late")
       end
+    end)
+
+    it(can.gives_parts and "gives what is there of a chunk"
+      or "gives what is there of a chunk where the rest does not come", function()
+      local got = drain({ stall = can.gives_parts and 60 or 0.3 }, { pieces = 1 },
+        send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nhello"), "wait=20000",
+        peer.note "late")
+      assert.are.same({ 5, "hello" }, { got.bytes, got.text, got.kind })
+      assert.are.equal(0, server:count "late")
     end)
 
     it("gives all that came before it was torn", function()
@@ -108,6 +115,15 @@ return function(transport)
         answer(200, {}, "", 40960000), times(40000, ("x"):rep(1024)), peer.note "all sent")
       assert.are.same({ 4 }, { got.pieces, got.kind })
     end)
+
+    if can.holds_back then
+      it("is held back while it is not read", function()
+        local got = drain({ limit = 2 ^ 31 }, { pause = 0.5, pieces = 2 },
+          answer(200, {}, "", 102400000), times(100000, ("x"):rep(1024)), peer.note "all sent")
+        assert.are.same({ 2 }, { got.pieces, got.kind })
+        assert.are.equal(0, server:count "all sent")
+      end)
+    end
 
     it("ends its transfer soon when it is closed", function()
       local got = drain({}, { pieces = 1 }, answer(200, {}, "hello", 1000), "wait=100", send "more",

@@ -230,11 +230,12 @@ local function listen(app, vendor, result, told)
       result.wrong[#result.wrong + 1] = ("%s: %s"):format(event.id, text)
     end
     if told.ids[event.id] then
+      -- an older inbox tells some of it again: no effect is repeated, but what it says is so now
       if not told.restored then wrong "told twice" end
-      return -- by its id: an older inbox tells some of it again
+    else
+      told.ids[event.id] = true
+      result.events = result.events + 1
     end
-    told.ids[event.id] = true
-    result.events = result.events + 1
     if event.type:find "^invoice" and event.data then
       local was = false
       for _, one in ipairs(vendor.past[id] or {}) do

@@ -15,16 +15,15 @@
 local core = require "billhook.core"
 local changes = require "billhook.app.changes"
 local compare = require "billhook.app.compare"
-
-local put = changes.put
+local inbox = require "billhook.inbox"
 
 local M = {}
 
 --- The value of a column that becomes NULL.
-M.NULL = changes.NULL
+M.NULL = inbox.NULL
 
---- The event of a day past due: see changes.overdue_event.
-M.overdue_event = changes.overdue_event
+--- Does an invoice reach a day past due: see changes.overdue_step.
+M.overdue_step = changes.overdue_step
 
 -- The API may lag behind its own webhook: news is looked at again so long after it came.
 local SCHEDULE = { 2000, 10000, 60000, 300000 }
@@ -57,9 +56,7 @@ end
 
 -- not before this, after a read that began at read_at as the last of so many without a find
 local function spaced(due, reads, read_at)
-  if reads < FRUITLESS or not read_at then
-    return due
-  end
+  if reads < FRUITLESS or not read_at then return due end
   return math.max(due, read_at + (SPACING[reads - FRUITLESS + 1] or SPACING[#SPACING]))
 end
 
@@ -78,240 +75,238 @@ end
 ---@param now integer
 ---@return { tries: integer, check_due: integer } set
 function M.look(row, now)
-  if row.check_due then
-    return { tries = row.tries, check_due = math.min(row.check_due, now) }
-  end
-  return { tries = #SCHEDULE, check_due = now }
+  return { tries = row.check_due and row.tries or #SCHEDULE,
+    check_due = math.min(row.check_due or now, now) }
 end
 
 -- --- what a read means -------------------------------------------------------------------------
 
-local function untouched(row, name, value)
-  return { account = row.account, invoice = row.invoice, expect = row.stamp, set = {}, events = {},
-    [name] = value }
+-- A read under way: row, read, context, and the change that comes of it.
+local Take = {}
+Take.__index = Take
+
+-- A column's new value, where it differs; nil is NULL.
+function Take:put(name, value)
+  local old, set = self.row[name], self.change.set
+  if value == nil then
+    set[name] = old ~= nil and M.NULL or nil
+  else
+    set[name] = old ~= value and value or nil
+  end
 end
 
-local function look_again(change, row, due)
-  put(change, row, "check_due", due)
-  put(change, row, "reads", row.reads + 1)
-  return change
+-- The deliveries that asked for it, and were routed until then, come to an end.
+function Take:settle(state, till) self.change.settle, self.change.settle_until = state, till end
+
+function Take:look_again(due)
+  self:put("check_due", due)
+  self:put("reads", self.row.reads + 1)
 end
 
 -- Nothing new. What asked for the read has to wait until the API had time to say it: only a read
 -- that began so long after the news counts.
-local function same(change, row, read, outcome)
-  if not row.check_due then
-    return change
-  end
+function Take:same(outcome)
+  local row, began = self.row, self.read.began
+  if not row.check_due then return end
   local tries = row.news_at and row.tries or #SCHEDULE
-  while tries < #SCHEDULE and row.news_at + SCHEDULE[tries + 1] <= read.began do
-    tries = tries + 1
-  end
-  put(change, row, "tries", tries)
-  put(change, row, "reads", row.reads + 1)
+  while tries < #SCHEDULE and row.news_at + SCHEDULE[tries + 1] <= began do tries = tries + 1 end
+  self:put("tries", tries)
   if tries == #SCHEDULE then
-    put(change, row, "check_due", nil)
-    change.settle, change.settle_until = outcome, read.began
-    return change
-  end
-  local due = row.news_at + SCHEDULE[tries + 1]
-  put(change, row, "check_due", spaced(due, row.reads + 1, read.began))
-  if row.reads > #SCHEDULE then -- newer news keeps coming: what is old enough need not wait for it
-    change.settle, change.settle_until = outcome, read.began - SCHEDULE[#SCHEDULE]
-  end
-  return change
-end
-
--- When the change is found, what asked for it is done; news that came after the read began asks on.
-local function settle(change, row, read, context)
-  change.settle, change.settle_until = "done", read.began
-  put(change, row, "reads", 0)
-  put(change, row, "tries", 0)
-  if context.trust == "body" or not row.check_due then
-    return -- a body has not been asked for
-  elseif row.news_at and row.news_at > read.began then
-    put(change, row, "check_due", context.now)
+    self:look_again(nil)
+    self:settle(outcome, began)
     return
   end
+  self:look_again(spaced(row.news_at + SCHEDULE[tries + 1], row.reads + 1, began))
+  -- newer news keeps coming: what is old enough need not wait for it
+  if row.reads > #SCHEDULE then self:settle(outcome, began - SCHEDULE[#SCHEDULE]) end
+end
+
+-- When to look after a change was found: what asked for it is done; news that came after the read
+-- began asks on.
+function Take:after_change()
+  local row, read, context = self.row, self.read, self.context
+  self:settle("done", read.began)
+  self:put("reads", 0)
+  self:put("tries", 0)
+  if context.trust == "body" or not row.check_due then return end -- a body has not been asked for
+  if row.news_at and row.news_at > read.began then return self:put("check_due", context.now) end
   local last = row.news_at and row.news_at + SCHEDULE[#SCHEDULE]
   if context.lists_open ~= false or not last or last <= read.began or read.status == "absent" then
-    put(change, row, "check_due", nil)
-    return
+    return self:put("check_due", nil)
   end
-  put(change, row, "check_due", last) -- no poll finds what lags behind this change
-  put(change, row, "tries", #SCHEDULE - 1)
+  self:put("check_due", last) -- no poll finds what lags behind this change
+  self:put("tries", #SCHEDULE - 1)
 end
 
-local function put_change(change, row, read, context)
+-- A new state, or none; `type`: of the first event, nil where nobody is told.
+function Take:put_change(type, digest)
+  local row, change, now = self.row, self.change, self.context.now
   change.found = true
-  put(change, row, "version", row.version + 1)
-  put(change, row, "known", true)
-  put(change, row, "changed_at", context.now)
-  for _, name in ipairs { "absent_at", "doubt", "doubt_at" } do
-    put(change, row, name, nil)
-  end
+  self:put("version", row.version + 1)
+  self:put("known", true)
+  self:put("changed_at", now)
+  for _, name in ipairs { "absent_at", "doubt", "doubt_at" } do self:put(name, nil) end
   local left = {}
   for _, state in ipairs(row.left_states) do
-    if state.at > context.now - GUARD then
-      left[#left + 1] = state
-    end
+    if state.at > now - GUARD then left[#left + 1] = state end
   end
-  if row.digest then
-    left[#left + 1] = { at = context.now, digest = row.digest }
-  end
-  if #left > LEFT_MOST then
-    table.remove(left, 1)
-  end
-  if #left > 0 or #row.left_states > 0 then
-    change.set.left_states = left
-  end
-  settle(change, row, read, context)
+  if row.digest then left[#left + 1] = { at = now, digest = row.digest } end
+  if #left > LEFT_MOST then table.remove(left, 1) end
+  if #left > 0 or #row.left_states > 0 then change.set.left_states = left end
+  self:after_change()
+  if not type then return end
+  change.events = changes.events(row, self:after(), not change.deleted and self.read or nil,
+    self.context, type, digest)
 end
 
-local function delete(change, row, read, context)
-  put_change(change, row, read, context)
-  change.deleted = true
-  for _, name in ipairs { "data", "digest" } do
-    put(change, row, name, nil)
-  end
-  put(change, row, "status", "void")
-  put(change, row, "deleted_at", context.now)
-  put(change, row, "closed_at", row.closed_at or context.now)
-  changes.add_events(change, row, nil, context, "invoice.deleted", row.digest)
-  return change
+-- The row as it will be.
+function Take:after()
+  local copy = {}
+  for name, value in pairs(self.row) do copy[name] = value end
+  for name, value in pairs(self.change.set) do copy[name] = value ~= M.NULL and value or nil end
+  return copy
+end
+
+function Take:delete()
+  self.change.deleted = true
+  for _, name in ipairs { "data", "digest" } do self:put(name, nil) end
+  self:put("status", "void")
+  self:put("deleted_at", self.context.now)
+  self:put("closed_at", self.row.closed_at or self.context.now)
+  self:put_change("invoice.deleted", self.row.digest)
 end
 
 -- A 404 of the invoice's own address. Only the second one, so much later, while another invoice can
 -- be read, is a deletion.
-local function absent(row, read, context)
-  local change = changes.start(row, read)
+function Take:absent()
+  local row, read, context, change = self.row, self.read, self.context, self.change
   if not row.known then
-    return same(change, row, read, "gone")
+    self:same "gone"
   elseif row.deleted_at then
-    return same(change, row, read, "unchanged")
+    self:same "unchanged"
   elseif not row.absent_at then
-    put(change, row, "absent_at", context.now)
-    return look_again(change, row, context.now + AGAIN)
+    self:put("absent_at", context.now)
+    self:look_again(context.now + AGAIN)
   elseif read.began < row.absent_at + AGAIN then
-    return look_again(change, row, row.absent_at + AGAIN)
+    self:look_again(row.absent_at + AGAIN)
   elseif not read.control then
-    return untouched(row, "need_control", true)
+    change.set, change.need_control = {}, true
   elseif read.control == "failed" then
     change.fault = "absent"
-    put(change, row, "absent_at", nil)
-    return look_again(change, row, context.now + AGAIN)
+    self:put("absent_at", nil)
+    self:look_again(context.now + AGAIN)
   elseif not context.brake_off
     and context.deletions >= math.max(BRAKE, math.floor(context.known / BRAKE_SHARE)) then
     change.braked = true
-    return look_again(change, row, context.now + BRAKE_PAUSE)
+    self:look_again(context.now + BRAKE_PAUSE)
+  else
+    self:delete()
   end
-  return delete(change, row, read, context)
+end
+
+local STATE = { "number", "reference", "currency", "total", "paid", "balance", "due_date",
+  "status" }
+
+-- The columns of the state that was read.
+function Take:put_state(digest)
+  local columns = compare.columns(self.read.invoice, self.context.today)
+  for _, name in ipairs(STATE) do self:put(name, columns[name]) end
+  self:put("issued_at", compare.time(columns.issued))
+  self:put("data", self.read.text)
+  self:put("digest", digest)
+  local closed = columns.status == "paid" or columns.status == "overpaid"
+  self:put("closed_at", closed and (self.row.closed_at or self.context.now) or nil)
+end
+
+function Take:add_overdue()
+  local after = self:after()
+  local step, events = changes.overdue_step(after, self.context), self.change.events
+  if not step then return end
+  self:put("overdue_for", after.due_date)
+  self:put("overdue_step", step)
+  events[#events + 1] = changes.overdue_event(after, self.read, self.context, step)
 end
 
 -- Silent is what was there before the account: a list that is read for the first time shows it.
 -- News about such an invoice is told, without what was before.
-local function type_of_change(row, read, context)
-  if row.known then
-    return "invoice.updated"
-  end
-  local issued = compare.time(compare.columns(read.invoice).issued)
-  if context.baseline or issued and issued >= context.start then
-    return "invoice.created"
-  end
+function Take:type()
+  local row, context = self.row, self.context
+  if row.known then return "invoice.updated" end
+  local issued = compare.time(compare.columns(self.read.invoice).issued)
+  if context.baseline or issued and issued >= context.start then return "invoice.created" end
   return (context.trust == "body" or row.check_due) and "invoice.updated" or nil
 end
 
-local function write(change, row, read, context, digest)
-  put_change(change, row, read, context)
-  changes.put_state(change, row, read, context, digest)
-  put(change, row, "deleted_at", nil)
-  local type = type_of_change(row, read, context)
-  if type then
-    changes.add_events(change, row, read, context, type, digest)
-  end
-  return changes.add_overdue(change, row, read, context)
+function Take:write(digest)
+  self:put_state(digest)
+  self:put("deleted_at", nil)
+  self:put_change(self:type(), digest)
+  self:add_overdue()
 end
 
 -- The state is the one that is known, whatever else was sent: that is kept, and nobody is told.
-local function refresh(change, row, read, context, digest)
-  if row.data ~= read.text then
-    changes.put_state(change, row, read, context, digest)
-  end
-  put(change, row, "doubt", nil)
-  put(change, row, "doubt_at", nil)
-  if context.trust == "body" then
+function Take:refresh(digest)
+  if self.row.data ~= self.read.text then self:put_state(digest) end
+  self:put("doubt", nil)
+  self:put("doubt_at", nil)
+  if self.context.trust == "body" then
     -- it is the news itself; what is asked of the API stays asked
-    change.settle, change.settle_until = "unchanged", read.began
+    self:settle("unchanged", self.read.began)
   else
-    same(change, row, read, "unchanged")
+    self:same "unchanged"
   end
-  return changes.add_overdue(change, row, read, context)
+  self:add_overdue()
 end
 
 -- Another digest of the same state: of another algorithm, or before `watch` named more or less.
-local function is_respelled(row, before, digest, context)
-  if before then
-    return compare.digest(context.vendor, before, context.watch) == digest
-  end
-  return row.digest:match("^[^:]*") ~= compare.ALGORITHM
+function Take:is_respelled(before, digest)
+  if not before then return self.row.digest:match("^[^:]*") ~= compare.ALGORITHM end
+  return compare.digest(self.context.vendor, before, self.context.watch) == digest
 end
 
-local function is_left(row, digest, context)
+-- May it be seen because a read lagged? It was left a short time ago; or a payment seems to be
+-- taken back that was found just now, by a state from between two that were found: it would be told
+-- twice.
+function Take:may_lag(digest)
+  local row, since = self.row, self.context.now - GUARD
   for _, state in ipairs(row.left_states) do
-    if state.digest == digest and state.at > context.now - GUARD then
-      return true
-    end
+    if state.digest == digest and state.at > since then return true end
   end
-  return false
-end
-
--- A lagging read may also see a state from between two that were found, which nobody has left. It
--- does harm where a payment seems to be taken back that was found just now: it would be told twice.
-local function takes_back(row, read, context)
-  if not row.paid or row.deleted_at or row.changed_at <= context.now - GUARD then
-    return false
-  end
-  local paid = compare.columns(read.invoice).paid
+  if not row.paid or row.deleted_at or row.changed_at <= since then return false end
+  local paid = compare.columns(self.read.invoice).paid
   return paid ~= nil and core.decimal.new(paid) < core.decimal.new(row.paid)
 end
 
--- What may be seen because a read lagged has to be seen twice.
-local function doubted(change, row, read, context, digest)
-  if row.doubt == digest and read.began >= row.doubt_at + AGAIN then
-    return false
-  end
-  local since = row.doubt == digest and row.doubt_at or context.now
-  put(change, row, "doubt", digest)
-  put(change, row, "doubt_at", since)
-  look_again(change, row, since + AGAIN)
+-- Such a state has to be seen twice.
+function Take:is_doubted(digest)
+  local row, again = self.row, self.row.doubt == digest
+  if again and self.read.began >= row.doubt_at + AGAIN then return false end
+  local since = again and row.doubt_at or self.context.now
+  self:put("doubt", digest)
+  self:put("doubt_at", since)
+  self:look_again(since + AGAIN)
   return true
 end
 
-local function found(row, read, context)
-  local change = changes.start(row, read)
-  put(change, row, "absent_at", nil)
+function Take:found()
+  local row, read, context, change = self.row, self.read, self.context, self.change
+  self:put("absent_at", nil)
   local alive = row.known and not row.deleted_at
-  if alive and row.data == read.text then
-    return refresh(change, row, read, context, row.digest)
-  end
-  local before = alive and changes.decoded(row.data) or nil
-  local order = before and compare.order(context.vendor, read.invoice, before) or 0
-  if order < 0 and context.trust == "body" then
-    change = untouched(row, "settle", "unchanged")
-    change.settle_until = read.began
-    return change
-  elseif order < 0 then
-    return same(change, row, read, "unchanged")
+  if alive and row.data == read.text then return self:refresh(row.digest) end
+  local before = alive and compare.decoded(row.data) or nil
+  local order = before and compare.order(context.vendor, read.invoice, before, context.now,
+    row.read_at) or 0
+  if order < 0 then
+    if context.trust ~= "body" then return self:same "unchanged" end
+    change.set = {}
+    return self:settle("unchanged", read.began)
   end
   local digest = compare.digest(context.vendor, read.invoice, context.watch)
-  if alive and (row.digest == digest or is_respelled(row, before, digest, context)) then
-    return refresh(change, row, read, context, digest)
-  elseif context.trust ~= "body" and order == 0 and row.known
-    and (is_left(row, digest, context) or takes_back(row, read, context))
-    and doubted(change, row, read, context, digest) then
-    return change
+  if alive and (row.digest == digest or self:is_respelled(before, digest)) then
+    return self:refresh(digest)
   end
-  return write(change, row, read, context, digest)
+  local doubtful = context.trust ~= "body" and order == 0 and row.known and self:may_lag(digest)
+  if not (doubtful and self:is_doubted(digest)) then self:write(digest) end
 end
 
 --- What a read means for an invoice.
@@ -338,10 +333,17 @@ end
 ---@param context table
 ---@return table change
 function M.take(row, read, context)
+  local change = { account = row.account, invoice = row.invoice, expect = row.stamp, set = {},
+    events = {} }
   if read.ticket <= row.ticket then
-    return untouched(row, "nothing", true)
+    change.nothing = true
+    return change
   end
-  return (read.status == "absent" and absent or found)(row, read, context)
+  local self = setmetatable({ row = row, read = read, context = context, change = change }, Take)
+  self:put("ticket", read.ticket)
+  self:put("read_at", read.began)
+  if read.status == "absent" then self:absent() else self:found() end
+  return change
 end
 
 return M

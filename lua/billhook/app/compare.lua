@@ -9,8 +9,9 @@
 
 local core = require "billhook.core"
 local invoices = require "billhook.invoice"
+local json = require "billhook.json"
 local state = require "billhook.app.state"
-
+local vendors = require "billhook.vendor"
 
 local M = {}
 
@@ -37,17 +38,13 @@ end
 ---@return table<string, { from: any, to: any }>
 function M.changes(vendor, invoice, previous, watch, payment)
   local plan, changes = state.plan(vendor, watch), {}
-  if payment then
-    plan = plan.members[vendor.payments].of
-  end
+  if payment then plan = plan.members[vendor.payments].of end
   local function look(name, node)
     if node and state.text(node, previous[name]) ~= state.text(node, invoice[name]) then
       changes[name] = { from = previous[name], to = invoice[name] }
     end
   end
-  for name, node in pairs(plan.members) do
-    look(name, node)
-  end
+  for name, node in pairs(plan.members) do look(name, node) end
   for _, one in ipairs(plan.open and { previous, invoice } or {}) do
     for name in pairs(one) do
       look(name, not plan.members[name] and not plan.silent[name] and state.VALUE)
@@ -56,15 +53,31 @@ function M.changes(vendor, invoice, previous, watch, payment)
   return changes
 end
 
---- Which of two states was written later, by what the vendor says of that.
+local AHEAD = 300000 -- ms: a clock may be so much ahead of ours
+
+--- Which of two states was written later, by what the vendor says of that. A moment beyond our own
+--- says nothing: else one from the year 9999 would make all that comes after it old.
 ---@param vendor table the vendor's module
 ---@param invoice table
 ---@param previous table
+---@param now integer? ms
+---@param read_at integer? ms: when `previous` was last seen
 ---@return number order above 0: `invoice`; below 0: `previous`; 0: it cannot be told
-function M.order(vendor, invoice, previous)
-  local now = vendor.written and M.time(vendor.written(invoice))
-  local before = vendor.written and M.time(vendor.written(previous))
-  return now and before and now - before or 0
+function M.order(vendor, invoice, previous, now, read_at)
+  local function written(one, seen)
+    local at = vendor.written and M.time(vendor.written(one))
+    return at and at <= (seen or math.huge) + AHEAD and at
+  end
+  local after, before = written(invoice, now), written(previous, read_at)
+  return after and before and after - before or 0
+end
+
+--- A state that is kept as text, or nil.
+---@param text string?
+---@return table?
+function M.decoded(text)
+  local value = text and json.decode(text)
+  return type(value) == "table" and value or nil
 end
 
 -- --- payments ----------------------------------------------------------------------------------
@@ -76,18 +89,14 @@ end
 function M.payments(vendor, invoice)
   local found, value = {}, vendor.payments and invoice[vendor.payments]
   for id, payment in pairs(type(value) == "table" and state.by_id(value) or {}) do
-    if type(payment) == "table" and id:sub(1, 1) ~= "#" then
-      found[id] = payment
-    end
+    if type(payment) == "table" and id:sub(1, 1) ~= "#" then found[id] = payment end
   end
   return found
 end
 
 -- "9" before "10"
 local function by_number(a, b)
-  if a:find("^%d+$") and b:find("^%d+$") and #a ~= #b then
-    return #a < #b
-  end
+  if a:find("^%d+$") and b:find("^%d+$") and #a ~= #b then return #a < #b end
   return a < b
 end
 
@@ -99,9 +108,7 @@ end
 ---@return { id: string, verb: string, payment: table?, previous: table? }[]
 function M.payment_changes(vendor, invoice, previous, watch)
   local list = {}
-  if not vendor.payments then
-    return list
-  end
+  if not vendor.payments then return list end
   local node = state.plan(vendor, watch).members[vendor.payments].of
   local now = invoice and M.payments(vendor, invoice) or {}
   local before = previous and M.payments(vendor, previous) or {}
@@ -113,9 +120,7 @@ function M.payment_changes(vendor, invoice, previous, watch)
     end
   end
   for id, payment in pairs(before) do
-    if not now[id] then
-      list[#list + 1] = { id = id, verb = "deleted", previous = payment }
-    end
+    if not now[id] then list[#list + 1] = { id = id, verb = "deleted", previous = payment } end
   end
   table.sort(list, function(a, b) return by_number(a.id, b.id) end)
   return list
@@ -128,9 +133,7 @@ end
 function M.payment_time(vendor, payment)
   for _, name in ipairs(vendor.payment_time or {}) do
     local at = M.time(payment[name])
-    if at then
-      return at
-    end
+    if at then return at end
   end
   return nil
 end
@@ -142,38 +145,12 @@ end
 ---@param value any
 ---@return integer? ms
 function M.time(value)
-  if type(value) ~= "string" then
-    return nil
-  end
+  if type(value) ~= "string" then return nil end
   local epoch = core.text.datetime(value)
   if not epoch and value:find("^%d%d%d%d%-%d%d%-%d%d$") then
     epoch = core.text.datetime(value .. "T23:59:59Z")
   end
   return epoch and math.floor(epoch * 1000 + 0.5)
-end
-
-local function filled(value)
-  return type(value) == "string" and value ~= "" and value or nil
-end
-
--- What is read off an invoice beside billhook.invoice, for each vendor.
-local off = { dreamapply = {}, dreamclass = {}, betterez = {} }
-
-function off.dreamapply.issued(invoice) return filled(invoice.issued) end
-
--- the number is the id; what the school's books call it is a reference
-function off.dreamclass.number(invoice) return state.id(invoice.id) end
-function off.dreamclass.reference(invoice)
-  return filled(invoice.invoiceRefId) or type(invoice.invoiceRefId) == "number"
-    and state.id(invoice.invoiceRefId) or nil
-end
-function off.dreamclass.issued(invoice)
-  return filled(invoice.createdAt) or filled(invoice.issueDate)
-end
-
-function off.betterez.issued(invoice)
-  local at = invoice.createdAt
-  return filled(type(at) == "table" and at.value or at)
 end
 
 local function status_of(total, paid, balance, due, today)
@@ -199,10 +176,11 @@ end
 ---@return { number: string?, reference: string?, currency: string?, total: string?, paid: string?,
 ---  balance: string?, due_date: string?, status: string?, issued: string? }
 function M.columns(invoice, today)
-  local own = off[invoices.vendor(invoice)]
+  local own = vendors[invoices.vendor(invoice)].columns
   local function read(name)
-    local reader = own[name] or invoices[name]
-    return reader and (reader(invoice)) or nil
+    if not own[name] then return invoices[name] and (invoices[name](invoice)) or nil end
+    local value = state.id(own[name](invoice))
+    return value ~= "" and value or nil
   end
   local currency, total, paid, due = read "currency", read "total", read "paid", read "due_date"
   local digits, balance = invoices.digits(currency), nil

@@ -26,6 +26,7 @@ local invoices = require "billhook.invoice"
 local json = require "billhook.json"
 local log = require "billhook.log"
 local private = require "billhook.private"
+local read = require "billhook.app.read"
 local rules = require "billhook.app.rules"
 local vendors = require "billhook.vendor"
 
@@ -106,19 +107,12 @@ end
 function Event:invoice()
   local my = own(self, "invoice")
   if my.asked then return my.asked[1], my.asked[2] end
-  if not my.row.invoice then
-    return nil, err.new { kind = "invalid", code = "no_invoice", retryable = false,
-      message = "the event names no invoice" }
-  end
-  local client = my.context.client
-  local operation, why = false, "the account is not configured any more"
+  if not my.row.invoice then return nil, read.fault "the event names no invoice" end
+  local client, operation, why = my.context.client, false, "the account is not configured any more"
   if client then operation, why = rules.readable(client) end
   if not operation then return nil, err.new { kind = "invalid", message = why } end
   local fine, invoice, reason = pcall(client.call, client, operation, { id = my.row.invoice })
-  if not fine then -- the client raises for an id that cannot be one; here it is the sender's fault
-    invoice, reason = nil, err.new { kind = "invalid", code = "no_invoice", retryable = false,
-      message = tostring(invoice) }
-  end
+  if not fine then invoice, reason = nil, read.fault(invoice) end
   if invoice or reason and reason.kind == "not_found" then my.asked = { invoice, reason } end
   return invoice, reason
 end
@@ -190,7 +184,7 @@ local function first_time(my, name, fn)
   if not text then error(why, 0) end
   if not fine then
     error(("once: the result of '%s' cannot be kept: %s. The step is not run again, and"
-      .. " gives nil"):format(name, encoded), 5)
+      .. " gives nil"):format(name, encoded), 6)
   end
   return text
 end
@@ -205,10 +199,21 @@ local function step(my, name, fn)
   return true, core.json.decode(text).value
 end
 
-local function check_step(my, method, name, fn)
+-- What the step gives; or nil and how it has failed. `theirs`: a failure of the step itself is the
+-- rule's to look at.
+local function run_step(my, method, name, fn, theirs)
   if type(name) ~= "string" or name == "" then error(method .. ": 'name' must be a string", 3) end
   if type(fn) ~= "function" then error(method .. ": 'fn' must be a function", 3) end
   if not my.context.rule then error(method .. ": only a rule can have steps", 3) end
+  local ok, done, value = pcall(step, my, name, fn)
+  if ok and done then
+    mark(my, name)
+    return value
+  end
+  local failure = ok and value or { reason = done }
+  mark(my, name, not (ok and theirs) and failure or nil)
+  if not (ok and theirs) then error(failure.reason, 0) end
+  return nil, failure.reason
 end
 
 ---A step of a rule whose result is kept: it is not run again when the rule is. What it gives must
@@ -220,12 +225,7 @@ end
 ---@param fn fun(): any
 ---@return any value
 function Event:once(name, fn)
-  local my = own(self, "once")
-  check_step(my, "once", name, fn)
-  local ok, done, value = pcall(step, my, name, fn)
-  local failure = not ok and { reason = done } or not done and value or nil
-  mark(my, name, failure)
-  if failure then error(failure.reason, 0) end
+  local value = run_step(own(self, "once"), "once", name, fn)
   return value
 end
 
@@ -235,13 +235,8 @@ end
 ---@param fn fun(): any
 ---@return any value, any reason
 function Event:try_once(name, fn)
-  local my = own(self, "try_once")
-  check_step(my, "try_once", name, fn)
-  local ok, done, value = pcall(step, my, name, fn)
-  mark(my, name, not ok and { reason = done } or nil) -- that was the inbox, not the step
-  if not ok then error(done, 0) end
-  if not done then return nil, value.reason end
-  return value
+  local value, reason = run_step(own(self, "try_once"), "try_once", name, fn, true)
+  return value, reason
 end
 
 -- --- for run.lua -------------------------------------------------------------

@@ -10,7 +10,6 @@
 -- not see older events (`replay` gives them to it); one that has gone fails until it is back or
 -- its attempts are used up.
 
-local accounts = require "billhook.app.account"
 local checks = require "billhook.app.options"
 local clients = require "billhook.client"
 local complain = require "billhook.complain"
@@ -19,12 +18,12 @@ local inbox = require "billhook.inbox"
 local log = require "billhook.log"
 local metrics = require "billhook.app.metrics"
 local options = require "billhook.options"
-local overdue = require "billhook.app.overdue"
 local poll = require "billhook.app.poll"
 local pulse = require "billhook.shared.pulse"
 local receive = require "billhook.app.receive"
 local reconcile = require "billhook.app.reconcile"
 local retention = require "billhook.app.retention"
+local rounds = require "billhook.app.round"
 local rules = require "billhook.app.rules"
 local share = require "billhook.shared"
 local work = require "billhook.app.work"
@@ -37,30 +36,24 @@ local App = {}
 App.__index = App
 
 local SUSPICION = 30 -- seconds for which a delivery that was not stored speaks against the inbox
-local HOUR, DAY = 3600000, 86400000
 
 -- What its processes have in common is in the inbox: what is left of an account's quota, and the
 -- calls whose outcome is open. A client must not keep its app; but where only the client is kept,
--- it still needs the inbox: without, it would know nothing of what is open.
-local function share_inbox(app)
-  if app.inbox:find("^memory:") then return end
+-- it still needs the inbox: without, it would know nothing of what is open. And the app counts what
+-- its clients ask of their APIs.
+local function share_with_clients(app)
   local weak, url = setmetatable({ app = app }, { __mode = "v" }), app.inbox
-  for _, account in pairs(app.accounts) do
-    clients.share(account, function()
-      local its = weak.app
-      if its and (its.store or not pulse.on_event_loop()) then return its:open() end
-      return share.of(url)
-    end)
-  end
-end
-
--- Counts what its clients ask of their APIs.
-local function count_calls(app)
-  local weak = setmetatable({ app = app }, { __mode = "v" })
-  for name, account in pairs(app.accounts) do
-    clients.observe(account, function(operation, result)
+  for name, client in pairs(app.accounts) do
+    clients.observe(client, function(operation, result)
       if weak.app then metrics.add(weak.app, ("call %s %s %s"):format(name, operation, result)) end
     end)
+    if not url:find "^memory:" then
+      clients.share(client, function()
+        local its = weak.app
+        if its and (its.store or not pulse.on_event_loop()) then return its:open() end
+        return share.of(url)
+      end)
+    end
   end
 end
 
@@ -74,20 +67,21 @@ function M.new(given)
   local tell = self.log or log.default
   -- a logger that fails must not take a delivery with it
   self.log = function(...) pcall(tell, ...) end
-  self.rules = rules.new(self.accounts)
-  self.dead_handlers = {}
-  count_calls(self)
-  setmetatable(self, App)
-  share_inbox(self)
-  return self
+  self.rules, self.monotonic = rules.new(self.accounts), self.clock or core.text.monotonic
+  -- what a process remembers: its timers, whose turn it is, what it has told
+  self.dead_handlers, self.timers, self.claims, self.strangers = {}, {}, {}, {}
+  share_with_clients(self)
+  return setmetatable(self, App)
 end
 
 -- Every public method begins with it; a dot in place of the colon is raised at the caller's line.
-local function own(self, name)
+-- `begins`: no rule is added from now on.
+local function own(self, name, begins)
   if getmetatable(self) ~= App then error(name .. " is a method: call it with a colon", 3) end
+  self.started = self.started or begins
 end
 
-local function known_account(self, name, account)
+local function check_account(self, name, account)
   if type(account) ~= "string" or not self.accounts[account] then
     error(("%s: there is no account '%s'"):format(name, tostring(account)), 3)
   end
@@ -166,10 +160,8 @@ local function news_id(row) return row.account .. ":" .. row.id:match "^%S*" end
 function App:admitted(rows, results)
   self.trouble = nil
   for i, row in ipairs(rows) do
-    metrics.add(self, ("delivery %s %s"):format(results[i], row.account))
-    if row.secret then
-      metrics.add(self, ("secret %d %s"):format(row.secret, row.account))
-    end
+    metrics.add(self, "delivery " .. results[i] .. " " .. row.account)
+    if row.secret then metrics.add(self, ("secret %d %s"):format(row.secret, row.account)) end
     self.log(row.reason and "warn" or "info", results[i] == "new" and "admitted" or "duplicate", {
       id = news_id(row), account = row.account, type = row.type,
       invoice = row.invoice, trust = row.trust, secret = row.secret, reason = row.reason,
@@ -225,88 +217,34 @@ function App:health()
   local last = self.checked
   if last and last.ok and now < last.at + 1 then return true end
   last = { at = now }
-  local store
-  store, last.why = self:open()
-  if store then last.ok, last.why = store:set("health", ("%.0f"):format(core.text.now())) end
+  last.ok, last.why = rounds.run(self, function(store)
+    return store:set("health", ("%.0f"):format(core.text.now()))
+  end)
   self.checked = last
   return last.ok, last.why
 end
 
 -- --- work -------------------------------------------------------------------------
 
--- What is due by the clock for an account: a poll, the nightly comparison, what is overdue. Each
--- at most once a period over all workers: who notes it first does it.
-local function by_the_clock(self, store, account, memory, now)
-  local client = self.accounts[account]
-  if not rules.readable(client) then return end
-  if not accounts.may_ask(memory, now) or accounts.moved(memory, client) then return end
-  local todo = {}
-  accounts.update(store, account, function(fresh, at)
-    if now >= (fresh.poll_at or 0) then
-      fresh.poll_at, todo.poll = at + self.poll_every * 1000, true
-    end
-    fresh.reconcile_due = fresh.reconcile_due or at + DAY
-    if now >= fresh.reconcile_due or fresh.reconcile_at and now >= fresh.reconcile_at then
-      -- one that fails is tried again in an hour
-      fresh.reconcile_due, fresh.reconcile_at, fresh.reconciled_at = at + DAY, at + HOUR, at
-      todo.reconcile = true
-    end
-  end)
-  local function report(what, done, reason)
-    if not done then self.log("warn", what, { account = account, message = tostring(reason) }) end
-  end
-  if todo.poll then report("poll_failed", poll.round(self, account)) end
-  if todo.reconcile then
-    report("reconcile_failed", reconcile.round(self, account, {}))
-  end
-end
-
-local EVERY = 1 -- seconds between two looks at what the clock asks for
-
----Polls and compares what the clock asks for: called by `billhook work` and nginx's timers, before
----work().
----@return boolean|nil, table|nil err
-function App:tend()
-  own(self, "tend")
-  local now = self.clock and self.clock() or core.text.monotonic()
-  if not self.poll_every or self.tended and now >= self.tended and now < self.tended + EVERY then
-    return true
-  end
-  self.tended = now
-  local store, why = self:open()
-  if not store then return nil, why end
-  local memory, due
-  memory, why = accounts.load(self, store)
-  if memory then due, why = store:clock() end
-  if not due then return nil, why end
-  for account, mine in pairs(memory) do by_the_clock(self, store, account, mine, due.now) end
+-- Is it so many seconds since this was last done, in this process? Then it is done now.
+local function is_time(self, what, seconds)
+  local now, last = self.monotonic(), self.timers[what]
+  if last and now >= last and now < last + seconds then return false end
+  self.timers[what] = now
   return true
 end
 
--- Has what is past due read, once a day.
-local function look_for_overdue(self)
-  if not self.overdue or #self.overdue == 0 then return end
-  local store, why = self:open()
-  if not store then return why end
-  local memory, due
-  memory, why = accounts.load(self, store)
-  if memory then due, why = store:clock() end
-  if not due then return why end
-  for account, mine in pairs(memory) do
-    local ok, reason = overdue.due(self, store, account, mine, due.now)
-    if not ok then
-      self.log("warn", "overdue_failed", { account = account, message = tostring(reason) })
-    end
-  end
+---Polls and compares what the clock asks for: every `poll_every` seconds, and once a day. Whoever
+---runs rules calls it before work(), as `billhook work` and nginx's timers do.
+---@return boolean|nil, billhook.Error|nil err
+function App:tend()
+  own(self, "tend")
+  if not self.poll_every or not is_time(self, "tend", 1) then return true end
+  return work.tend(self, work.POLLS)
 end
 
-local RECOVER_EVERY = 60 -- seconds
-
 -- Calls whose process is gone: another process of this app may have died. Never raises.
-local function recover(self, now)
-  local last = self.recovered
-  if last and now >= last and now < last + RECOVER_EVERY then return end
-  self.recovered = now
+local function recover(self)
   for name, client in pairs(self.accounts) do
     local function report(level, event, fields)
       fields.account = name
@@ -319,21 +257,22 @@ local function recover(self, now)
   end
 end
 
----One round: routes what came in, checks invoices that need it, runs rules.
+---One round: routes what came in, checks invoices that need it, runs rules. Once a day it has what
+---is past due read, where the app's option `overdue` names days.
 ---@param settings? { limit?: integer, stop?: fun(): boolean } limit: runs of rules at most (64)
 ---@return integer|nil ran how many rules ran
 ---@return billhook.Error|nil err
 function App:work(settings)
-  own(self, "work")
-  self.started = true
-  local now = self.clock and self.clock() or core.text.monotonic()
-  recover(self, now)
-  local why = look_for_overdue(self)
-  local ran
-  if not why then ran, why = work.round(self, settings or {}) end
+  own(self, "work", true)
+  if is_time(self, "recover", 60) then recover(self) end
+  local ran, why = true, nil
+  if self.overdue and self.overdue[1] then ran, why = work.tend(self, work.OVERDUE) end
+  if ran then ran, why = work.round(self, settings or {}) end
   if not ran then return nil, why end
-  metrics.due(self, now)
-  retention.due(self, now, self.clock and now or core.text.now())
+  if is_time(self, "metrics", 10) then metrics.flush(self) end
+  if self.retention and is_time(self, "retention", 3600) then
+    retention.look(self, self.clock and self.clock() or core.text.now())
+  end
   return ran
 end
 
@@ -343,10 +282,9 @@ end
 ---@return integer|nil events how many were found
 ---@return billhook.Error|nil err
 function App:poll(account)
-  own(self, "poll")
-  self.started = true
-  known_account(self, "poll", account)
-  return poll.round(self, account)
+  own(self, "poll", true)
+  check_account(self, "poll", account)
+  return work.now(self, account, poll.poll)
 end
 
 ---Compares all that an account's API has with what is known; differences become events.
@@ -355,16 +293,15 @@ end
 ---@return billhook.Report|nil report
 ---@return billhook.Error|nil err
 function App:reconcile(account, settings)
-  own(self, "reconcile")
-  self.started = true
-  known_account(self, "reconcile", account)
+  own(self, "reconcile", true)
+  check_account(self, "reconcile", account)
   settings = settings or {}
   for name, value in pairs(settings) do
     if name ~= "dry_run" or type(value) ~= "boolean" then
       error(("reconcile: option '%s' is unknown or no boolean"):format(tostring(name)), 2)
     end
   end
-  return reconcile.round(self, account, settings)
+  return work.now(self, account, reconcile.reconcile, settings.dry_run)
 end
 
 return M

@@ -8,7 +8,8 @@
 -- for itself, and hands it over every 10 seconds and when it is asked for metrics; a killed one
 -- takes those of its last seconds with it. Counters' names are
 --
---   delivery RESULT ACCOUNT          new, duplicate, refused, not_stored
+--   delivery RESULT ACCOUNT          new, duplicate, refused, not_stored; too_many: one of these
+--                                    that is kept and not acted on
 --   refusal CODE ACCOUNT             why they were refused
 --   secret NUMBER ACCOUNT            which of the account's secrets a delivery was signed with
 --   run RESULT SECONDS RULE          runs of that result within so many seconds ("+Inf": longer);
@@ -16,11 +17,9 @@
 --   call ACCOUNT OPERATION RESULT    requests to APIs, by status or kind of failure
 
 local accounts = require "billhook.app.account"
-local counters = require "billhook.inbox.counters"
+local round = require "billhook.app.round"
 
 local M = {}
-
-local EVERY = 10 -- seconds
 
 -- Seconds; runs that took longer than the last are "+Inf".
 local BOUNDS = { "0.01", "0.05", "0.1", "0.5", "1", "5", "10", "30", "60" }
@@ -32,8 +31,10 @@ for i, text in ipairs(BOUNDS) do SECONDS[i] = tonumber(text) end
 ---@param n? number
 ---@param total? number
 function M.add(app, name, n, total)
-  app.tally = app.tally or counters.tally()
-  app.tally:add(name, n or 1, total)
+  app.tally = app.tally or {}
+  local one = app.tally[name] or { name = name, n = 0, total = 0 }
+  one.n, one.total = one.n + (n or 1), one.total + (total or 0)
+  app.tally[name] = one
 end
 
 ---Counts a run of a rule.
@@ -57,184 +58,138 @@ function M.flush(app)
   local store, why = app:open()
   if not store then return nil, why end
   app.tally = nil -- what is counted from now on goes into another
+  local list = {}
+  for _, one in pairs(tally) do list[#list + 1] = one end
   local ok
-  ok, why = store:count(tally:list())
+  ok, why = store:count(list)
   if ok then return true end
-  for _, one in ipairs(tally:list()) do M.add(app, one.name, one.n, one.total) end
+  for _, one in ipairs(list) do M.add(app, one.name, one.n, one.total) end
   return nil, why
 end
 
----For those who work: flushes when it is time to.
----@param app table
----@param now number seconds
-function M.due(app, now)
-  if app.flushed and now >= app.flushed and now < app.flushed + EVERY then return end
-  app.flushed = now
-  M.flush(app)
-end
-
 -- --- the text ---------------------------------------------------------------------
-
-local Page = {}
-Page.__index = Page
 
 local function escape(value)
   return (tostring(value):gsub('[\\"]', "\\%0"):gsub("\n", "\\n"))
 end
 
--- labels: { "name", value, "name", value }
-local function labelled(name, labels)
-  if not labels or #labels == 0 then return name end
-  local parts = {}
-  for i = 1, #labels, 2 do
-    parts[#parts + 1] = ('%s="%s"'):format(labels[i], escape(labels[i + 1]))
-  end
-  return name .. "{" .. table.concat(parts, ",") .. "}"
-end
-
-local function number(value) return ("%.15g"):format(value) end
-
----One family: its samples are { labels, value [, suffix of the name] }.
-function Page:family(name, kind, help, samples)
+-- One family; its samples are { value, { "label", value, ... } [, suffix of the name] }, in the
+-- order of their labels, or as they are where `sorted` is given.
+local function family(page, name, kind, help, samples, sorted)
   if #samples == 0 then return end
-  self[#self + 1] = ("# HELP billhook_%s %s"):format(name, help)
-  self[#self + 1] = ("# TYPE billhook_%s %s"):format(name, kind)
+  page[#page + 1] = ("# HELP billhook_%s %s\n# TYPE billhook_%s %s"):format(name, help, name, kind)
+  if not sorted then
+    table.sort(samples, function(a, b)
+      return table.concat(a[2], "\n") < table.concat(b[2], "\n")
+    end)
+  end
   for _, one in ipairs(samples) do
-    self[#self + 1] = labelled("billhook_" .. name .. (one[3] or ""), one[1]) .. " "
-      .. number(one[2])
-  end
-end
-
-local function by_labels(samples)
-  table.sort(samples, function(a, b) return table.concat(a[1], "\n") < table.concat(b[1], "\n") end)
-  return samples
-end
-
--- --- what the inbox has counted ----------------------------------------------------
-
--- A pattern for the name of a counter, and the labels of what it captures.
-local function select(counted, pattern, ...)
-  local samples = {}
-  for _, one in ipairs(counted) do
-    local captures = { one.name:match(pattern) }
-    if captures[1] then
-      local labels = {}
-      for i, label in ipairs { ... } do
-        labels[2 * i - 1], labels[2 * i] = label, captures[i]
-      end
-      samples[#samples + 1] = { labels, one.n }
+    local labels = {}
+    for i = 1, #(one[2] or {}), 2 do
+      labels[#labels + 1] = ('%s="%s"'):format(one[2][i], escape(one[2][i + 1]))
     end
+    page[#page + 1] = ("billhook_%s%s%s %.15g"):format(name, one[3] or "",
+      labels[1] and "{" .. table.concat(labels, ",") .. "}" or "", one[1])
   end
-  return by_labels(samples)
 end
 
--- Runs by rule and result, and by rule: { how many within each bound, total in ms }
-local function runs_of(counted)
-  local runs, rules, names = {}, {}, {}
-  for _, one in ipairs(counted) do
-    local result, bound, rule = one.name:match("^run (%l+) (%S+) (.*)$")
-    if result then
-      local key = rule .. "\n" .. result
-      runs[key] = runs[key] or { { "rule", rule, "result", result }, 0 }
-      runs[key][2] = runs[key][2] + one.n
-      if not rules[rule] then
-        rules[rule] = { total = 0 }
-        names[#names + 1] = rule
-      end
-      rules[rule][bound] = (rules[rule][bound] or 0) + one.n
-      rules[rule].total = rules[rule].total + one.total
-    end
-  end
-  local list = {}
-  for _, sample in pairs(runs) do list[#list + 1] = sample end
-  table.sort(names)
-  return by_labels(list), rules, names
-end
+-- name, pattern of counters, the labels of what it captures, help
+local COUNTERS = {
+  { "deliveries_total", "^delivery ([%l_]+) (%S+)$", { "result", "account" },
+    "Deliveries by account and result; duplicates are answered as success." },
+  { "refusals_total", "^refusal (%S+) (%S+)$", { "code", "account" },
+    "Refused deliveries by account and reason (\"?\": no such account)." },
+  { "secrets_total", "^secret (%d+) (%S+)$", { "secret", "account" },
+    "Deliveries by account and the number of the secret that they were signed with." },
+  { "api_calls_total", "^call (%S+) (%S+) (%S+)$", { "account", "operation", "result" },
+    "Requests to vendors' APIs by account, operation and status or kind of failure." },
+}
 
-local function histogram(rules, names)
-  local samples = {}
-  for _, name in ipairs(names) do
-    local sum = 0
-    local function upto(bound)
-      sum = sum + (rules[name][bound] or 0)
-      samples[#samples + 1] = { { "rule", name, "le", bound }, sum, "_bucket" }
-    end
-    for _, bound in ipairs(BOUNDS) do upto(bound) end
-    upto "+Inf"
-    samples[#samples + 1] = { { "rule", name }, rules[name].total / 1000, "_sum" }
-    samples[#samples + 1] = { { "rule", name }, sum, "_count" }
-  end
-  return samples
-end
+-- name, member of the inbox's stats, help
+local GAUGES = {
+  { "deliveries_incoming", "incoming",
+    "Deliveries that no worker has looked at (10000: or more)." },
+  { "deliveries_checking", "checking",
+    "Deliveries whose invoice is being checked (10000: or more)." },
+  { "queue_pending", "pending", "Events whose rules have not all run (10000: or more)." },
+  { "queue_oldest_seconds", "oldest", "Age of the oldest of them; 0: there is none." },
+  { "queue_due", "due", "Invoices whose rules wait for a worker (10000: or more)." },
+  { "checks_due", "checks", "Invoices that are to be read back now (10000: or more)." },
+  { "queue_leased", "leased", "Invoices that a worker holds." },
+  { "dead_letters", "dead", "Events that gave up (10000: or more)." },
+  { "inbox_log_bytes", "log_bytes", "Bytes of SQLite's log beside its file." },
+}
 
 local function of_counters(page, counted)
-  page:family("deliveries_total", "counter",
-    "Deliveries by account and result; duplicates are answered as success.",
-    select(counted, "^delivery ([%l_]+) (%S+)$", "result", "account"))
-  page:family("refusals_total", "counter",
-    "Refused deliveries by account and reason (\"?\": no such account).",
-    select(counted, "^refusal (%S+) (%S+)$", "code", "account"))
-  page:family("secrets_total", "counter",
-    "Deliveries by account and the number of the secret that they were signed with.",
-    select(counted, "^secret (%d+) (%S+)$", "secret", "account"))
-  local runs, rules, names = runs_of(counted)
-  page:family("rule_runs_total", "counter", "Runs of rules by result.", runs)
-  page:family("rule_seconds", "histogram", "How long runs of rules took.", histogram(rules, names))
-  page:family("api_calls_total", "counter",
-    "Requests to vendors' APIs by account, operation and status or kind of failure.",
-    select(counted, "^call (%S+) (%S+) (%S+)$", "account", "operation", "result"))
+  for _, one in ipairs(COUNTERS) do
+    local samples = {}
+    for _, counter in ipairs(counted) do
+      local captures, labels = { counter.name:match(one[2]) }, {}
+      for i, value in ipairs(captures) do labels[2 * i - 1], labels[2 * i] = one[3][i], value end
+      if captures[1] then samples[#samples + 1] = { counter.n, labels } end
+    end
+    family(page, one[1], "counter", one[4], samples)
+  end
 end
 
-local function of_queue(page, stats)
-  local function gauge(name, help, value) page:family(name, "gauge", help, { { nil, value } }) end
-  gauge("deliveries_incoming", "Deliveries that no worker has looked at (10000: or more).",
-    stats.incoming)
-  gauge("deliveries_checking", "Deliveries whose invoice is being checked (10000: or more).",
-    stats.checking)
-  gauge("queue_pending", "Events whose rules have not all run (10000: or more).", stats.pending)
-  gauge("queue_oldest_seconds", "Age of the oldest of them; 0: there is none.", stats.oldest or 0)
-  gauge("queue_due", "Invoices whose rules wait for a worker (10000: or more).", stats.due)
-  gauge("checks_due", "Invoices that are to be read back now (10000: or more).", stats.checks)
-  gauge("queue_leased", "Invoices that a worker holds.", stats.leased)
-  gauge("dead_letters", "Events that gave up (10000: or more).", stats.dead)
-  if stats.log_bytes then
-    gauge("inbox_log_bytes", "Bytes of SQLite's log beside its file.", stats.log_bytes)
+-- Runs by rule and result, and a histogram of their seconds by rule.
+local function of_runs(page, counted)
+  local runs, results, names, rules = {}, {}, {}, {}
+  for _, one in ipairs(counted) do
+    local result, bound, name = one.name:match "^run (%l+) (%S+) (.*)$"
+    if result then
+      if not rules[name] then names[#names + 1], rules[name] = name, { total = 0 } end
+      local rule, run = rules[name], runs[name .. "\n" .. result]
+      if not run then
+        run = { 0, { "rule", name, "result", result } }
+        runs[name .. "\n" .. result], results[#results + 1] = run, run
+      end
+      run[1] = run[1] + one.n
+      rule[bound], rule.total = (rule[bound] or 0) + one.n, rule.total + one.total
+    end
   end
+  family(page, "rule_runs_total", "counter", "Runs of rules by result.", results)
+  local samples = {}
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local sum = 0
+    for i = 1, #BOUNDS + 1 do
+      local bound = BOUNDS[i] or "+Inf"
+      sum = sum + (rules[name][bound] or 0)
+      samples[#samples + 1] = { sum, { "rule", name, "le", bound }, "_bucket" }
+    end
+    samples[#samples + 1] = { rules[name].total / 1000, { "rule", name }, "_sum" }
+    samples[#samples + 1] = { sum, { "rule", name }, "_count" }
+  end
+  family(page, "rule_seconds", "histogram", "How long runs of rules took.", samples, true)
 end
 
 -- A run that never ends is seen only while it runs.
-local function of_runs(page, runs)
+local function of_running(page, runs)
   local rules, samples = {}, {}
-  for _, run in ipairs(runs) do
-    if run.rule ~= "" then rules[run.rule] = math.max(rules[run.rule] or 0, run.seconds) end
-  end
-  for rule, seconds in pairs(rules) do samples[#samples + 1] = { { "rule", rule }, seconds } end
-  page:family("rule_running_seconds", "gauge",
-    "For how long the longest run of a rule has been under way.", by_labels(samples))
+  for _, run in ipairs(runs) do rules[run.rule] = math.max(rules[run.rule] or 0, run.seconds) end
+  rules[""] = nil
+  for rule, seconds in pairs(rules) do samples[#samples + 1] = { seconds, { "rule", rule } } end
+  family(page, "rule_running_seconds", "gauge",
+    "For how long the longest run of a rule has been under way.", samples)
 end
 
-local function of_quotas(page, clients)
-  local left, limits = {}, {}
-  for name, client in pairs(clients) do
-    local ok, quota = pcall(function() return client:quota() end)
+-- What is left of quotas, and the circuit breakers.
+local function of_accounts(page, all)
+  local left, limits, paused = {}, {}, {}
+  for name, mine in pairs(all) do
+    local ok, quota = pcall(function() return mine.client:quota() end)
     if ok and quota and quota.limit then
-      left[#left + 1] = { { "account", name }, quota.left }
-      limits[#limits + 1] = { { "account", name }, quota.limit }
+      left[#left + 1] = { quota.left, { "account", name } }
+      limits[#limits + 1] = { quota.limit, { "account", name } }
     end
+    paused[#paused + 1] = { mine.memory.fault and 1 or 0, { "account", name } }
   end
-  page:family("api_quota_left", "gauge", "Requests that may be sent now.", by_labels(left))
-  page:family("api_quota_limit", "gauge", "Requests that may be sent in a window of the vendor's.",
-    by_labels(limits))
-end
-
--- The circuit breakers: an account whose API does not answer as it should.
-local function of_accounts(page, app, store)
-  local memory, samples = accounts.load(app, store), {}
-  for name, one in pairs(memory or {}) do
-    samples[#samples + 1] = { { "account", name }, one.fault and 1 or 0 }
-  end
-  page:family("account_paused", "gauge", "Is an account's API only probed, for it does not answer?",
-    by_labels(samples))
+  family(page, "account_paused", "gauge",
+    "Is an account's API only probed, for it does not answer?", paused)
+  family(page, "api_quota_left", "gauge", "Requests that may be sent now.", left)
+  family(page, "api_quota_limit", "gauge", "Requests that may be sent in a window of the vendor's.",
+    limits)
 end
 
 ---What a scrape of /metrics gets; "billhook_inbox_up 0" and little more where the inbox fails.
@@ -242,20 +197,24 @@ end
 ---@param extra? string more of such text: what a host has to tell of itself
 ---@return string text, table|nil err
 function M.text(app, extra)
-  local page = setmetatable({}, Page)
-  local stats, counted, runs
-  local flushed, why = M.flush(app)
-  local store = flushed and app:open()
-  if store then stats, why = store:stats() end
-  if stats then runs, why = store:running() end
-  if runs then counted, why = store:counters() end
-  page:family("inbox_up", "gauge", "Does the inbox answer?", { { nil, counted and 1 or 0 } })
-  if counted then
-    of_queue(page, stats)
-    of_runs(page, runs)
-    of_counters(page, counted)
-    of_accounts(page, app, store)
-    of_quotas(page, app.accounts)
+  local page, all = {}, nil
+  local known, why = M.flush(app)
+  if known then
+    known, why = round.run(app, function(store)
+      all = accounts.load(app, store)
+      return { stats = store:stats(), running = store:running(), counted = store:counters() }
+    end)
+  end
+  family(page, "inbox_up", "gauge", "Does the inbox answer?", { { known and 1 or 0 } })
+  if known then
+    for _, one in ipairs(GAUGES) do
+      local value = known.stats[one[2]] or one[2] == "oldest" and 0
+      if value then family(page, one[1], "gauge", one[3], { { value } }) end
+    end
+    of_running(page, known.running)
+    of_counters(page, known.counted)
+    of_runs(page, known.counted)
+    of_accounts(page, all)
   end
   page[#page + 1] = extra
   return table.concat(page, "\n") .. "\n", why

@@ -19,10 +19,26 @@
 
 local inbox = require "billhook.inbox"
 local options = require "billhook.options"
-local retry = require "billhook.retry"
+local retry = require "billhook.client.retry"
+
+local function demand(test, message)
+  return function(value)
+    if test(value) then return value end
+    return nil, message
+  end
+end
+
+local function within(value, least, most)
+  return type(value) == "number" and value >= least and value <= most
+end
+
+local function seconds_up_to(most)
+  return demand(function(value) return value > 0 and value <= most end,
+    ("must be above 0, up to %d"):format(most))
+end
 
 local function check_accounts(given)
-  local checked, count = {}, 0
+  local checked = {}
   for name, client in pairs(given) do
     if type(name) ~= "string" or not name:find("^[%w_][%w_.%-]*$") or #name > 64 then
       return nil, "must have names of letters, digits, '_', '-' and '.', up to 64 of them"
@@ -30,9 +46,8 @@ local function check_accounts(given)
       return nil, ("has no client under '%s'"):format(name)
     end
     checked[name] = client
-    count = count + 1
   end
-  if count == 0 then return nil, "must have an account in it" end
+  if not next(checked) then return nil, "must have an account in it" end
   return checked
 end
 
@@ -40,7 +55,7 @@ local function check_backoff(given)
   for name, value in pairs(given) do
     if name ~= "base" and name ~= "cap" then
       return nil, ("has an unknown field '%s'"):format(tostring(name))
-    elseif type(value) ~= "number" or not (value > 0 and value <= 86400) then
+    elseif not within(value, 0, 86400) or value == 0 then
       return nil, ("must have seconds in '%s', up to 86400"):format(name)
     end
   end
@@ -53,40 +68,16 @@ local function check_inbox(given)
   return given
 end
 
-local function check_retention(given)
-  if given == false or type(given) == "number" and given > 0 and given <= 36500 then
-    return given
-  end
-  return nil, "must be days above 0, up to 36500, or false"
-end
-
-local function check_poll(given)
-  if given == false or type(given) == "number" and given >= 1 and given <= 86400 then
-    return given
-  end
-  return nil, "must be seconds from 1 to 86400, or false"
-end
-
 local function check_overdue(given)
   local steps = {}
-  for i, step in ipairs(given) do
-    if type(step) ~= "number" or step % 1 ~= 0 or step < 0 or step > 3650 then
+  for name, step in pairs(given) do
+    if not within(step, 0, 3650) or step % 1 ~= 0 or not within(name, 1, #given) then
       return nil, "must be a list of whole days from 0 to 3650"
     end
-    steps[i] = step
-  end
-  for name in pairs(given) do
-    if steps[name] == nil then return nil, "must be a list of whole days from 0 to 3650" end
+    steps[name] = step
   end
   table.sort(steps)
   return steps
-end
-
-local function seconds_up_to(most)
-  return function(value)
-    if value > 0 and value <= most then return value end
-    return nil, ("must be above 0, up to %d"):format(most)
-  end
 end
 
 return {
@@ -97,8 +88,12 @@ return {
   backoff = { "table", check = check_backoff, default = { base = 5, cap = 3600 } },
   hold = { "number", check = seconds_up_to(30 * 86400), default = 900 },
   budget = { "number", check = seconds_up_to(86400), default = 60 },
-  retention = { { "number", "boolean" }, check = check_retention, default = 90 },
-  poll_every = { { "number", "boolean" }, check = check_poll, default = 300 },
+  retention = { { "number", "boolean" }, default = 90, check = demand(function(given)
+    return given == false or within(given, 0, 36500) and given > 0
+  end, "must be days above 0, up to 36500, or false") },
+  poll_every = { { "number", "boolean" }, default = 300, check = demand(function(given)
+    return given == false or within(given, 1, 86400)
+  end, "must be seconds from 1 to 86400, or false") },
   log = { "function" },
   clock = { "function" },
   random = { "function", default = retry.chance },

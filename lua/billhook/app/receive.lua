@@ -38,28 +38,6 @@ end
 ---The answer that every vendor counts as success.
 function M.success() return 200, '{"ok":true}', JSON end
 
--- What is never stored. Names are of members, and of what a { name, value } calls so; one with a
--- star is the end of a name. Common words are only taken for credentials where a provider is what
--- the event is about. What its `params` hold is the provider's own (signerKey, key and so on, for
--- each another), so there it goes by the place: only the vendor's words for what a provider is,
--- which its API filters by, are kept.
-local SECRETS = { "*apiKey", "*authorization", "*password", "*passwd", "*passphrase", "*secret",
-  "*signerKey", "*signingKey", "*privateKey", "*accessToken", "*refreshToken", "*clientSecret" }
-local OF_PROVIDER = { "*key", "*token", "*secret", "*password", "*passwd", "*passphrase", "*pwd",
-  "*authorization", "*credential", "*certificate" }
-local KEPT = { "name", "type", "invoiceProviderType", "country", "channel", "channels", "enabled",
-  "operatingCompany" }
-
--- The body without what is secret. Of an event that says nothing of what it is, the most is taken.
-local function redact(vendor, native, text)
-  if vendor == "dreamclass" then return core.json.redact(text, { "signature" }) end
-  if vendor ~= "betterez" then return text end
-  if native and not native:lower():find("provider", 1, true) then
-    return core.json.redact(text, SECRETS)
-  end
-  return core.json.redact(text, OF_PROVIDER, "params", KEPT)
-end
-
 -- What tells one delivery from another. Where the proof covers the body, the vendor's event id.
 -- Where it covers less, whoever has seen one could send other news under its id: type and invoice
 -- belong to it; and where that cannot be read back, what is said of it.
@@ -86,8 +64,8 @@ end
 local function rows_of(account, client, delivery, body)
   local rows, whole = {}, delivery.vendor ~= "dreamapply"
   for i, found in ipairs(delivery.events) do
-    rows[i] = row_of(account, client, delivery, found, redact(delivery.vendor, found.native,
-      whole and body or found.data))
+    rows[i] = row_of(account, client, delivery, found,
+      vendors[delivery.vendor].redact(whole and body or found.data, found.native))
   end
   return rows
 end

@@ -44,11 +44,9 @@ function M.readable(client)
 end
 
 -- types that are made of the states of invoices
-local STATES = {
-  ["invoice.created"] = true, ["invoice.updated"] = true, ["invoice.deleted"] = true,
-  ["invoice.paid"] = true, ["invoice.overdue"] = true, ["payment.created"] = true,
-  ["payment.updated"] = true, ["payment.deleted"] = true,
-}
+local STATES = {}
+for type in ([[invoice.created invoice.updated invoice.deleted invoice.paid invoice.overdue
+  payment.created payment.updated payment.deleted]]):gmatch "%S+" do STATES[type] = true end
 
 -- what a proof of the body tells by itself
 local BODY = { ["invoice.created"] = true, ["invoice.updated"] = true }
@@ -100,35 +98,28 @@ end
 local SAME = { ["invoice.collected"] = "invoice.paid" }
 
 -- The type of an event made of states that a vendor's own name, of news about an invoice or a
--- payment, stands for.
+-- payment, stands for; of a family's name ("invoices."), the family ("invoice.").
 local function meaning_of(vendor, text)
-  local type = vendor.type_of(text)
   local is_name = vendor.natives == nil and text:find " " ~= nil
-  for _, native in ipairs(vendor.natives or {}) do is_name = is_name or native == text end
+  for _, native in ipairs(vendor.natives or {}) do
+    is_name = is_name or native == text
+    if text:sub(-1) == "." and begins(native, text) then
+      local type = meaning_of(vendor, native)
+      if type then return type:match "^[^.]*%." end
+    end
+  end
+  local type = vendor.type_of(text)
   type = SAME[type] or type
   return is_name and STATES[type] and type or nil
 end
 
--- The same of a family ("invoices." is "invoice.").
-local function family_meaning_of(vendor, prefix)
-  for _, native in ipairs(vendor.natives or {}) do
-    local type = begins(native, prefix) and meaning_of(vendor, native)
-    if type then return type:match "^[^.]*%." end
-  end
-end
-
 -- By vendor.
-local function aliases_of(text, accounts, find)
-  local found
+local function aliases_of(text, accounts)
+  local found = {}
   for _, client in pairs(accounts) do
-    local vendor = vendors[client.vendor]
-    local meaning = find(vendor, text)
-    if meaning then
-      found = found or {}
-      found[vendor.name] = meaning
-    end
+    found[client.vendor] = meaning_of(vendors[client.vendor], text)
   end
-  return found
+  return next(found) and found or nil
 end
 
 ---Reads a pattern; the reason where it is none.
@@ -146,23 +137,20 @@ function M.pattern(text, accounts)
   local pattern = { text = text, account = account }
   if rest == "*" then
     pattern.all = true
-  elseif rest:find("^[%w_.%-]+%.%*$") then
+  elseif rest:find "^[%w_.%-]+%.%*$" then
     pattern.family = rest:sub(1, -2) -- with its dot
-    pattern.aliases = aliases_of(pattern.family, account and { accounts[account] } or accounts,
-      family_meaning_of)
-  elseif rest ~= "" and not rest:find("*", 1, true) and not rest:find("[%z\1-\31]") then
+  elseif rest ~= "" and not rest:find "[*%z\1-\31]" then
     pattern.exact = rest
-    pattern.aliases = aliases_of(rest, account and { accounts[account] } or accounts, meaning_of)
   else
     return nil, ("pattern '%s' must be a type, family.* or *"):format(text)
   end
+  pattern.aliases = aliases_of(pattern.family or pattern.exact or "",
+    account and { accounts[account] } or accounts)
   return pattern
 end
 
 local function fits(pattern, word, type)
-  if not word then return false end
-  if pattern.family then return begins(type, word) end
-  return type == word
+  return word and (pattern.family and begins(type, word) or type == word)
 end
 
 local function matches(self, pattern, account, type, native)
@@ -176,37 +164,30 @@ end
 
 -- --- adding -------------------------------------------------------------------
 
+-- what an option must be, and whether it is
 local CHECKS = {
-  name = function(value)
-    if type(value) ~= "string" or value == "" or value:find("[%z\1-\31]")
-      or log.text(value, 200) ~= value then
-      return "must be a text of one line, up to 200 bytes of UTF-8"
-    end
-  end,
-  trust = function(value)
-    if value ~= "api" then return "can only be \"api\"" end
-  end,
-  attempts = function(value)
-    if type(value) ~= "number" or value < 1 or value % 1 ~= 0 then
-      return "must be a whole number of at least 1"
-    end
-  end,
-  budget = function(value)
-    if type(value) ~= "number" or not (value > 0 and value <= 86400) then
-      return "must be seconds, up to 86400"
-    end
-  end,
+  name = { "must be a text of one line, up to 200 bytes of UTF-8", function(value)
+    return type(value) == "string" and value ~= "" and not value:find "[%z\1-\31]"
+      and log.text(value, 200) == value
+  end },
+  trust = { "can only be \"api\"", function(value) return value == "api" end },
+  attempts = { "must be a whole number of at least 1", function(value)
+    return type(value) == "number" and value >= 1 and value % 1 == 0
+  end },
+  budget = { "must be seconds, up to 86400", function(value)
+    return type(value) == "number" and value > 0 and value <= 86400
+  end },
 }
 
 local function check(options)
   if type(options) ~= "table" then return "the options of a rule must be a table" end
   for name, value in pairs(options) do
-    if not CHECKS[name] then
+    local one = CHECKS[name]
+    if not one then
       return ("unknown option '%s' of a rule: known are attempts, budget, name, trust")
         :format(tostring(name))
     end
-    local why = CHECKS[name](value)
-    if why then return ("option '%s' of a rule %s"):format(name, why) end
+    if not one[2](value) then return ("option '%s' of a rule %s"):format(name, one[1]) end
   end
 end
 
@@ -242,8 +223,9 @@ function Rules:add(text, options, handler, defaults)
     or impossible(self, pattern, options)
   if why then return nil, why end
   local name = options.name or text
-  why = CHECKS.name(name)
-  if why then return nil, ("the name of a rule, here its pattern, %s"):format(why) end
+  if not CHECKS.name[2](name) then
+    return nil, "the name of a rule, here its pattern, " .. CHECKS.name[1]
+  end
   if self.by_name[name] then
     return nil, ("there is a rule '%s' already: give this one another name"):format(name)
   end

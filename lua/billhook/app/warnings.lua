@@ -24,66 +24,56 @@ end
 -- Is what one accepts accepted by the other, too?
 local function confused(a, b)
   local one, two = a.webhook or {}, b.webhook or {}
-  if a.vendor ~= b.vendor or not (one.prints and two.prints) then return false end
+  local mine, yours = one.prints, two.prints
+  if a.vendor ~= b.vendor or not (mine and yours) then return false end
   if one.tenant and two.tenant and one.tenant ~= two.tenant then return false end
-  local basics = one.prints.basic and two.prints.basic
-  if basics and not share(one.prints.basic, two.prints.basic) then return false end
-  return share(one.prints.secret, two.prints.secret)
-    or share(one.prints.authorization, two.prints.authorization)
-    or not (one.prints.secret or two.prints.secret) and basics ~= nil
-end
-
-local function names_of(app)
-  local names = {}
-  for name in pairs(app.accounts) do names[#names + 1] = name end
-  table.sort(names)
-  return names
-end
-
--- Is there anything that could prove a delivery?
-local function has_secret(client) return (client.webhook or {}).keys ~= nil end
-
-local function without_secret(app, names)
-  local list, others = {}, false
-  for _, name in ipairs(names) do others = others or has_secret(app.accounts[name]) end
-  for _, name in ipairs(names) do
-    local client = app.accounts[name]
-    if not has_secret(client) and (others or (client.webhook or {}).empty) then
-      list[#list + 1] = { "no_secret", { account = name, message = "it has no webhook secret: every"
-        .. " delivery to it is refused (is a variable of the environment not set?)" } }
-    end
-  end
-  return list
+  local basics = mine.basic and yours.basic
+  if basics and not share(mine.basic, yours.basic) then return false end
+  return share(mine.secret, yours.secret) or share(mine.authorization, yours.authorization)
+    or not (mine.secret or yours.secret) and basics ~= nil
 end
 
 ---All of them.
 ---@param app table
 ---@return table[] each { name, fields } of a log entry
 function M.of(app)
-  local list, names = {}, names_of(app)
+  local list, names, any_secret = {}, {}, false
+  local function doubt(name, message, fields)
+    fields.message = message
+    list[#list + 1] = { name, fields }
+  end
+  -- is there anything that could prove a delivery?
+  local function has_secret(client) return (client.webhook or {}).keys ~= nil end
+  for name, client in pairs(app.accounts) do
+    names[#names + 1], any_secret = name, any_secret or has_secret(client)
+  end
+  table.sort(names)
   for _, text in ipairs(app.rules:never()) do
-    list[#list + 1] = { "unheard_of", { pattern = text,
-      message = "no account here is known to have such events" } }
+    doubt("unheard_of", "no account here is known to have such events", { pattern = text })
   end
   for _, rule in ipairs(app.rules.list) do
     if rule.pattern.exact == "invoice.overdue" and not (app.overdue or {})[1] then
-      list[#list + 1] = { "no_overdue", { pattern = rule.pattern.text,
-        message = "the app's option 'overdue' names no days, so it never comes" } }
+      doubt("no_overdue", "the app's option 'overdue' names no days, so it never comes",
+        { pattern = rule.pattern.text })
     end
   end
-  for _, one in ipairs(without_secret(app, names)) do list[#list + 1] = one end
-  for i, one in ipairs(names) do
+  for i, name in ipairs(names) do
+    local client = app.accounts[name]
+    if not has_secret(client) and (any_secret or (client.webhook or {}).empty) then
+      doubt("no_secret", "it has no webhook secret: every delivery to it is refused (is a variable"
+        .. " of the environment not set?)", { account = name })
+    end
     for k = i + 1, #names do
-      if confused(app.accounts[one], app.accounts[names[k]]) then
-        list[#list + 1] = { "shared_secret", { account = one, other = names[k],
-          message = "each accepts what is sent to the other" } }
+      if confused(client, app.accounts[names[k]]) then
+        doubt("shared_secret", "each accepts what is sent to the other",
+          { account = name, other = names[k] })
       end
     end
   end
   local host = urls.exposed(app.inbox)
   if host then
-    list[#list + 1] = { "clear_text", { host = host, message = "the password and all that is kept "
-      .. "may go to the inbox in clear text, and to whoever answers: add sslmode=verify-full" } }
+    doubt("clear_text", "the password and all that is kept may go to the inbox in clear text, and"
+      .. " to whoever answers: add sslmode=verify-full", { host = host })
   end
   return list
 end

@@ -9,7 +9,7 @@
 --   local watch = watches.new(app, function(owner) return owner is ours end)
 --   watch:round()        about once a second
 
-local core = require "billhook.core"
+local rounds = require "billhook.app.round"
 local run = require "billhook.app.run"
 
 local M = {}
@@ -22,47 +22,39 @@ Watch.__index = Watch
 ---@param app table
 ---@param mine fun(owner: string): boolean
 ---@return table watch
-function M.new(app, mine)
-  return setmetatable({ app = app, mine = mine, runs = {} }, Watch)
-end
+function M.new(app, mine) return setmetatable({ app = app, mine = mine, runs = {} }, Watch) end
 
--- The row is held for as long as its process lives, whatever the worker does meanwhile: a renewal
--- that comes too late changes nothing.
-local function hold(self, one, known, now)
-  local lease = run.lease(self.app)
-  if known.renewed and now < known.renewed + lease / 4 then return end
-  if self.app.store:renew(one.lane, one.token, lease * 1000) then known.renewed = now end
-end
-
-local function look(self, one, known, now)
-  local rule = self.app.rules.by_name[one.rule]
-  local budget = rule and rule.budget or self.app.budget
+local function look(self, store, one, known)
+  local app, now = self.app, self.app.monotonic()
+  local rule, lease = app.rules.by_name[one.rule], run.lease(app)
+  local budget = rule and rule.budget or app.budget
   if one.seconds <= budget then return end
-  hold(self, one, known, now)
+  -- The row is held for as long as its process lives, whatever the worker does meanwhile: a renewal
+  -- that comes too late changes nothing.
+  if not known.renewed or now >= known.renewed + lease / 4 then
+    known.renewed = store:renew(one.lane, one.token, lease * 1000) and now or known.renewed
+  end
   if one.seconds < (known.tell or 0) then return end
-  self.app.log("warn", "still_running", { id = one.id, rule = one.rule, budget = budget,
-    seconds = ("%.0f"):format(one.seconds) })
   known.tell = one.seconds + math.min(one.seconds, RARELY)
+  app.log("warn", "still_running", { id = one.id, rule = one.rule, budget = budget,
+    seconds = ("%.0f"):format(one.seconds) })
 end
 
 ---Looks at all runs of ours.
 ---@return boolean|nil, table|nil err
 function Watch:round()
-  local store, why = self.app:open()
-  if not store then return nil, why end
-  local runs
-  runs, why = store:running()
-  if not runs then return nil, why end
-  local now, known = self.app.clock and self.app.clock() or core.text.monotonic(), {}
-  for _, one in ipairs(runs) do
-    if self.mine(one.owner) then
-      local key = ("%.0f %.0f %s"):format(one.token, one.seq, one.rule)
-      known[key] = self.runs[key] or {}
-      look(self, one, known[key], now)
+  return rounds.run(self.app, function(store)
+    local known = {}
+    for _, one in ipairs(store:running()) do
+      if self.mine(one.owner) then
+        local key = ("%.0f %.0f %s"):format(one.token, one.seq, one.rule)
+        known[key] = self.runs[key] or {}
+        look(self, store, one, known[key])
+      end
     end
-  end
-  self.runs = known
-  return true
+    self.runs = known
+    return true
+  end)
 end
 
 return M

@@ -1,12 +1,84 @@
--- app/work.lua: a worker's round: route what came in, check invoices that need it, run rules.
+-- app/work.lua: a worker's round: route what came in, check invoices that need it, run rules. And
+-- what comes due by the clock.
 
 local accounts = require "billhook.app.account"
+local overdue = require "billhook.app.overdue"
 local owner = require "billhook.inbox.owner"
+local poll = require "billhook.app.poll"
 local readback = require "billhook.app.readback"
+local reconcile = require "billhook.app.reconcile"
+local rounds = require "billhook.app.round"
 local route = require "billhook.app.route"
 local run = require "billhook.app.run"
 
 local M = {}
+
+-- --- by the clock -------------------------------------------------------------------
+
+local HOUR, DAY, AGAIN = 3600000, 86400000, 60000 -- ms
+
+-- What an account has done at its times, each by whoever notes first that he does it:
+-- due(memory, now, app), note(memory, now, app) and run(account, now), one that fails being due
+-- again at what was noted.
+M.POLLS = {
+  { name = "poll", run = poll.poll,
+    due = function(memory, now) return now >= (memory.poll_at or 0) end,
+    note = function(memory, now, app) memory.poll_at = now + app.poll_every * 1000 end },
+  -- nightly, or since news asked for it
+  { name = "reconcile", run = function(mine) return reconcile.reconcile(mine) end,
+    due = function(memory, now)
+      return now >= (memory.reconcile_due or now + 1) or now >= (memory.reconcile_at or now + 1)
+    end,
+    note = function(memory, now)
+      memory.reconcile_due, memory.reconcile_at, memory.reconciled_at = now + DAY, now + HOUR, now
+    end },
+}
+M.OVERDUE = {
+  { name = "overdue", run = overdue.look, healthy = true,
+    due = function(memory, now)
+      return memory.overdue_on ~= os.date("%Y-%m-%d", math.floor(now / 1000))
+        and now >= (memory.overdue_at or 0)
+    end,
+    note = function(memory, now) memory.overdue_at = now + AGAIN end },
+}
+
+local function by_the_clock(mine, job, now)
+  local may, app, ours = mine:may_ask(now), mine.app, false
+  if not may or job.healthy and may ~= "yes" or not job.due(mine.memory, now) then return end
+  mine:update(function(memory, at)
+    ours = job.due(memory, now)
+    if ours then job.note(memory, at, app) end
+  end)
+  if not ours then return end
+  local done, why = mine:attempt(job.run, now)
+  if not done then
+    app.log("warn", job.name .. "_failed", { account = mine.name, message = tostring(why) })
+  end
+end
+
+---Does what the clock asks for, of all accounts.
+---@param app table
+---@param jobs table[] M.POLLS or M.OVERDUE
+---@return boolean|nil, table|nil err
+function M.tend(app, jobs)
+  return rounds.run(app, function(store)
+    local now = store:clock().now
+    for _, mine in pairs(accounts.load(app, store)) do
+      for _, job in ipairs(jobs) do by_the_clock(mine, job, now) end
+    end
+    return true
+  end)
+end
+
+---Has fn(account, ...) done now.
+---@return any value, table|nil err
+function M.now(app, name, fn, ...)
+  return rounds.run(app, function(store, ...)
+    return accounts.load(app, store)[name]:attempt(fn, ...)
+  end, ...)
+end
+
+-- --- a round ------------------------------------------------------------------------------
 
 -- Rounds may go side by side (in nginx's timers): each has a name of its own, under which nothing
 -- is held when it begins.
@@ -21,110 +93,77 @@ end
 
 -- Accounts of this app in turn: each round begins with another one, so that none has to wait for
 -- the others' work.
-local function in_turn(app, due)
-  local list = {}
-  for account in pairs(due) do
-    if app.accounts[account] then list[#list + 1] = account end
+local function in_turn(app, of)
+  local list, turned = {}, {}
+  for name in pairs(of) do
+    if app.accounts[name] then list[#list + 1] = name end
   end
   table.sort(list)
-  local turned = {}
   app.turn = (app.turn or 0) + 1
   for i = 1, #list do turned[i] = list[(i + app.turn) % #list + 1] end
   return turned
 end
 
+-- fn(account) for each in turn, again for those for which it says that there may be more.
+local function while_more(list, over, fn)
+  while #list > 0 do
+    local more = {}
+    for _, name in ipairs(list) do
+      if over() then return end
+      if fn(name) then more[#more + 1] = name end
+    end
+    list = more
+  end
+end
+
 -- What is due for accounts that this app does not have is another program's: told once.
-local function strangers(app, due)
+local function tell_strangers(app, due)
   for _, of in ipairs { due.accounts, due.incoming } do
-    for account in pairs(of) do
-      app.strangers = app.strangers or {}
-      if not app.accounts[account] and not app.strangers[account] then
-        app.strangers[account] = true
-        app.log("warn", "unknown_account", { account = account,
+    for name in pairs(of) do
+      if not app.accounts[name] and not app.strangers[name] then
+        app.strangers[name] = true
+        app.log("warn", "unknown_account", { account = name,
           message = "the inbox has work for an account that is not here: it is left alone" })
       end
     end
   end
 end
 
-local function backoff(app)
-  return { base = app.backoff.base * 1000, cap = app.backoff.cap * 1000 }
-end
-
-local function look(app, store, want)
-  local due, why = store:due(want)
-  if not due then return nil, why end
-  strangers(app, due)
-  return due
-end
-
-local function is_over(settings)
-  return settings.stop ~= nil and settings.stop()
-end
-
--- Routes everything that came in; a page of each account in turn.
-local function route_all(app, store, memory, due, settings)
-  local left = in_turn(app, due.incoming)
-  while #left > 0 and not is_over(settings) do
-    local more = {}
-    for _, account in ipairs(left) do
-      local routed, why = route.round(app, store, account, memory[account])
-      if not routed then return nil, why end
-      -- a full page: there may be more
-      if routed >= route.PAGE then more[#more + 1] = account end
+local function round(store, app, settings, me)
+  local all = accounts.load(app, store)
+  local want = { owner = me, fresh = true, backoff = { base = app.backoff.base * 1000,
+    cap = app.backoff.cap * 1000 } }
+  local function over() return settings.stop ~= nil and settings.stop() end
+  local due = store:due(want)
+  tell_strangers(app, due)
+  if due.lost then store:recover(want) end
+  while_more(in_turn(app, due.incoming), over, function(name)
+    return route.round(all[name]) >= route.PAGE -- a full page: there may be more
+  end)
+  due = store:due { owner = me }
+  tell_strangers(app, due)
+  local runs = {}
+  for _, name in ipairs(in_turn(app, app.accounts)) do
+    local one, mine, found = due.accounts[name] or { checks = 0 }, all[name], 0
+    if one.checks > 0 and not mine.reads then
+      route.again(mine, me)
+    elseif (one.checks > 0 or mine.memory.fault) and not over() then
+      found = readback.round(mine, { checks = one.checks, now = due.now }, me, over)
     end
-    left = more
+    if one.runs or found > 0 then runs[name] = true end
   end
-  return true
-end
-
-local function run_all(app, store, due, settings, me)
-  local ran, left = 0, {}
-  for _, account in ipairs(in_turn(app, due.accounts)) do
-    if due.accounts[account].runs then left[#left + 1] = account end
-  end
-  local most = math.max(settings.limit, 1) -- claims, each of which has something: a bound
-  while #left > 0 and ran < settings.limit and most > 0 and not is_over(settings) do
-    local more = {}
-    for _, account in ipairs(left) do
-      if ran < settings.limit then
-        most = most - 1
-        local n, why, claimed = run.round(app, store, account, { owner = me,
-          limit = settings.limit - ran, stop = settings.stop })
-        ran = ran + n
-        if why then return ran, why end
-        if (claimed or 0) > 0 then more[#more + 1] = account end
-      end
-    end
-    left = more
-  end
+  local ran, claims, failure = 0, math.max(settings.limit, 1), nil -- each has something: a bound
+  while_more(in_turn(app, runs), function()
+    return failure or ran >= settings.limit or claims <= 0 or over()
+  end, function(name)
+    claims = claims - 1
+    local n, why, claimed = run.round(app, store, name, { owner = me,
+      limit = settings.limit - ran, stop = settings.stop })
+    ran, failure = ran + n, why
+    return (claimed or 0) > 0
+  end)
+  if failure and ran == 0 then error(failure, 0) end
   return ran
-end
-
-local function round(app, store, settings, me)
-  local memory, why = accounts.load(app, store)
-  if not memory then return nil, why end
-  local want = { owner = me, fresh = true, backoff = backoff(app) }
-  local due
-  due, why = look(app, store, want)
-  if not due then return nil, why end
-  local ok = true
-  if due.lost then ok, why = store:recover(want) end
-  if ok then ok, why = route_all(app, store, memory, due, settings) end
-  if ok then due, why = look(app, store, { owner = me }) end
-  if not (ok and due) then return nil, why end
-  for _, account in ipairs(in_turn(app, app.accounts)) do
-    local one = due.accounts[account] or { checks = 0 }
-    if (one.checks > 0 or memory[account].fault) and not is_over(settings) then
-      due.accounts[account], one.now = one, due.now
-      local found
-      found, why = readback.round(app, store, account, memory[account], one, me,
-        function() return is_over(settings) end)
-      if not found then return nil, why end
-      one.runs = one.runs or found > 0
-    end
-  end
-  return run_all(app, store, due, settings, me)
 end
 
 ---One round.
@@ -132,15 +171,12 @@ end
 ---@param settings { limit: integer?, stop: (fun(): boolean)? } limit: runs of rules at most (64)
 ---@return integer|nil ran, table|nil err
 function M.round(app, settings)
-  local store, why = app:open()
-  if not store then return nil, why end
   local name, me = enter()
-  local ok, ran, reason = pcall(round, app, store,
+  local ok, ran, why = pcall(rounds.run, app, round, app,
     { limit = settings.limit or 64, stop = settings.stop }, me)
   names[name] = nil
   if not ok then error(ran, 0) end
-  if (ran or 0) == 0 and reason then return nil, reason end
-  return ran
+  return ran, why
 end
 
 return M

@@ -67,9 +67,9 @@ end
 -- An option of the library's, as the command spells it.
 local function in_our_words(message)
   message = message:gsub("^[^%s:]+:%d+: ", "")
-  return (message:gsub("option '?([%w_]+)'?", function(name)
-    return "--" .. name:gsub("_", "-")
-  end, 1):gsub("^(%-%-[%w-]+) of billhook%.%w+", "%1"))
+  local function spelled(name) return "--" .. name:gsub("_", "-") end
+  return (message:gsub("^billhook%.%w+: '([%w_]+)'", spelled)
+    :gsub("option '?([%w_]+)'?", spelled, 1))
 end
 
 ---Calls what raises where it is called wrongly; then it was the command that was.

@@ -5,6 +5,7 @@
 
 local process = require "billhook.process"
 local paths = require "billhook.cli.paths"
+local term = require "billhook.cli.term"
 
 local M = {}
 
@@ -281,10 +282,14 @@ local leaving = 3 -- seconds for a server that was killed, or told to end, to be
 function M.vacant(host, port)
   local address = host ~= "*" and host:gsub("[%[%]]", "") or nil
   local deadline = process.monotonic() + leaving
-  local ok, err
+  local ok, err, told
   repeat
     ok, err = process.vacant(address, port)
     if ok then return true end
+    if err == "it is taken" and not told then
+      told = true
+      term.say(("%s:%s is taken: waiting %d s for its server to end"):format(host, port, leaving))
+    end
     process.sleep(0.02, true)
   until err ~= "it is taken" or process.monotonic() > deadline
   if err == "it is taken" then return nil, ("%s:%s is taken"):format(host, port) end

@@ -87,15 +87,15 @@ local function show(args, delivery)
   return 0
 end
 
-local function refuse(args, err)
+local function refuse(args, err, findings)
   local term = require "billhook.cli.term"
   if args.json then
     term.json { error = { kind = err.kind, code = err.code, message = err.message },
-      findings = err.findings }
+      findings = findings }
     return 1
   end
   print(term.colour("red", "not authentic") .. ": " .. err.code .. ": " .. term.clean(err.message))
-  for i = 2, #err.findings do print("  " .. term.clean(err.findings[i].text)) end
+  for i = 2, #findings do print("  " .. term.clean(findings[i].text)) end
   return 1
 end
 
@@ -103,7 +103,7 @@ end
 local function of_account(args)
   if not args.account then require("billhook.cli").usage "verify: --account is missing" end
   local given = {} -- by webhook
-  require("billhook.call.state").witness(function(webhook, hook) given[webhook] = hook end)
+  require("billhook.client.account").witness(function(webhook, hook) given[webhook] = hook end)
   local app, err = require("billhook.cli.rules").load(args.rules)
   if not app then return nil, err end
   local client = app.accounts[args.account]
@@ -174,11 +174,12 @@ function M.run(args)
   local vendor, headers, body, options = delivery_of(args)
   if not vendor then return nil, headers end
   options.tenant, options.now = args.tenant or options.tenant, args.at or options.now
-  options.tolerance, options.explain = args.tolerance or options.tolerance, true
+  options.tolerance = args.tolerance or options.tolerance
   local verify = require("billhook").verify
   local delivery, err = require("billhook.cli").try(verify, vendor, headers, body, options)
   if delivery then return show(args, delivery) end
-  return refuse(args, err)
+  return refuse(args, err,
+    require("billhook.cli.explain").why(vendor, headers, body, options))
 end
 
 return M

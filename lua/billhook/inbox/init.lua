@@ -24,8 +24,8 @@
 --   ticket()               -> { ticket, now }: larger than all before; drawn before every read
 --   clock()                -> { now }
 --   apply(changes [, texts])  -> true or false for each, and texts written, in one transaction.
---       A change is { account, invoice, expect = stamp, set = { column = value or NULL }, events,
---       settle = state, began, reason, route = { { seq, state, reason } } }:
+--       A change is { account, invoice, expect = stamp, set = { column = value or inbox.NULL },
+--       events, settle = state, began, reason, route = { { seq, state, reason } } }:
 --         set      refused (false, and nothing of this change is done) where the row's stamp is
 --                  another one by now
 --         route    deliveries that were not routed yet. Where one has been routed meanwhile,
@@ -50,7 +50,8 @@
 --       recover() has something to do
 --   recover{ owner, fresh, backoff = { base, cap } }  -> true: what dead owners held is due again;
 --       a run that was under way counts as failed: repeated at once three times, then with backoff
---   claim{ kind = "check", account, owner, lease, limit }  -> { rows, now }
+--   claim{ kind = "check", account, owner, lease, limit, unknown_first }  -> { rows, now }: known
+--       invoices before others, or the other way round
 --   claim{ kind = "run", account, owner, lease, limit, page, hold }  -> { rows, now, first }: rows
 --       with `events` (the first `page` open ones, with `marks` by rule: { state, attempts,
 --       message, wait, held }) and `more`; the first run is noted as begun: `first` { lane, seq,
@@ -89,11 +90,22 @@
 --                              each up to 10,000; oldest (seconds); log_bytes (of SQLite's log) }
 --   counters(), count(list of { name, n, total })   what has happened, for metrics
 --   who(), departed(name)  a name for this process; is another one known to be gone?
+--   rest()                 of a thread that takes turns with others: leaves them the connection
 --   close()
 
+require "billhook.inbox.admin"
+local invoices = require "billhook.inbox.invoices"
+require "billhook.inbox.queue"
+local texts = require "billhook.inbox.texts"
 local urls = require "billhook.inbox.url"
 
 local M = {}
+
+---In a change of a row, a column that becomes NULL.
+M.NULL = invoices.NULL
+
+---update() of a store that has peek() and swap().
+M.update = texts.update
 
 local SCHEMES = {
   sqlite = "billhook.inbox.sqlite",

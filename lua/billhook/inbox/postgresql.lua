@@ -12,7 +12,6 @@
 -- that transactions do not wait for each other in a circle; where they do all the same (a clock
 -- that jumped, a replay), PostgreSQL ends one of them and sql.lua runs it once more.
 
-local deliveries = require "billhook.inbox.deliveries"
 local owner = require "billhook.inbox.owner"
 local pq = require "billhook.pq"
 local sql = require "billhook.inbox.sql"
@@ -50,21 +49,18 @@ local BROKEN = {
 local ENDED = { PG_CONNECTION = true, PG_ADMIN_SHUTDOWN = true, PG_CRASH_SHUTDOWN = true }
 
 local AGAIN = { PG_DEADLOCK_DETECTED = true, PG_SERIALIZATION_FAILURE = true,
-  PG_UNIQUE_VIOLATION = true, NUMBERS = true }
-
-local LOCKS = { share = " FOR SHARE", skip = " FOR UPDATE SKIP LOCKED" }
+  PG_UNIQUE_VIOLATION = true, NUMBERS = true, AGAIN = true }
 
 local Dialect = {
   name = "postgresql",
   begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
   admission_timeout = ADMISSION_TIMEOUT,
-  shard = "pg_backend_pid() % 16",
   -- one statement: a time that was noted by then is in the past
   now = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) AS now, "
     .. "(SELECT value FROM meta WHERE name = 'clock') AS noted",
   -- one process at a time makes the tables: "billhook" as a number
   alone = "SELECT pg_advisory_xact_lock(x'62696c6c686f6f6b'::bigint)",
-  admit = deliveries.in_bulk,
+  bulk = true,
 }
 Dialect.__index = Dialect
 
@@ -90,7 +86,7 @@ FROM (SELECT name, most, COALESCE(pg_sequence_last_value(name::regclass), 0) AS 
 function Dialect.mend(query) query(MEND, 0) end
 
 function Dialect.locking(text, how)
-  return text .. (LOCKS[how] or " FOR UPDATE")
+  return text .. " FOR UPDATE" .. (how == "skip" and " SKIP LOCKED" or "")
 end
 
 local NUMBER = "SELECT nextval('numbers') AS number, (SELECT max(ticket) FROM invoices) AS most"

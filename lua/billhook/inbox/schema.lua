@@ -3,7 +3,8 @@
 --
 --   deliveries  what came in, as it came (credentials redacted). The only table that admission
 --               writes to. id: what tells one from another within an account; seen: how often it
---               came; again: when it comes again its invoice is looked at again
+--               came; again: when it comes again its invoice is looked at again; last_at:
+--               when it last did
 --   invoices    the last known state of each invoice, and the queue: what is due for it is claimed
 --               by its row. stamp: changes with every change of the state, so that a change that
 --               was worked out from an older one is refused. check_due, run_due: when there is
@@ -17,8 +18,7 @@
 --   results     what the steps of event:once have given
 --   texts       texts by name, each changed by one at a time: quota, account state, pending calls;
 --               till: when nobody needs it any more
---   counters    what has happened, for metrics; several rows (shards) each, so that transactions
---               do not wait for each other
+--   counters    what has happened, for metrics
 --   meta        the schema's version, the last time seen, the last number given
 
 local M = {}
@@ -27,10 +27,10 @@ M.VERSION = 1
 
 local TABLES = [[
 CREATE TABLE deliveries (
-  seq SERIAL_KEY, account TEXT NOT NULL, id TEXT NOT NULL, state TEXT NOT NULL,
-  again BIGINT NOT NULL, seen BIGINT NOT NULL, vendor TEXT NOT NULL, type TEXT NOT NULL,
+  seq SERIAL_KEY, account TEXT NOT NULL, id TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'new',
+  again BIGINT NOT NULL, seen BIGINT NOT NULL DEFAULT 1, vendor TEXT NOT NULL, type TEXT NOT NULL,
   native TEXT NOT NULL, invoice TEXT, tenant TEXT, live BIGINT NOT NULL, trust TEXT NOT NULL,
-  secret BIGINT, occurred_at BIGINT, received_at BIGINT NOT NULL, last_at BIGINT NOT NULL,
+  secret BIGINT, occurred_at BIGINT, received_at BIGINT NOT NULL, last_at BIGINT,
   routed_at BIGINT, reason TEXT, body BYTES, UNIQUE (account, id)
 );
 CREATE INDEX deliveries_new ON deliveries (account, seq) WHERE state = 'new';
@@ -87,10 +87,7 @@ CREATE TABLE texts (
   name TEXT NOT NULL UNIQUE, value BYTES NOT NULL, till BIGINT
 );
 CREATE INDEX texts_till ON texts (till) WHERE till IS NOT NULL;
-CREATE TABLE counters (
-  shard BIGINT NOT NULL, name TEXT NOT NULL, n BIGINT NOT NULL, total BIGINT NOT NULL,
-  PRIMARY KEY (shard, name)
-) WITHOUT_ROWID;
+CREATE TABLE counters (name TEXT PRIMARY KEY, n BIGINT NOT NULL, total BIGINT NOT NULL);
 ]]
 
 local META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)"

@@ -17,7 +17,6 @@
 --   * A log that was written for another file is never read into this one.
 
 local core = require "billhook.core"
-local deliveries = require "billhook.inbox.deliveries"
 local logs = require "billhook.log"
 local owner = require "billhook.inbox.owner"
 local sql = require "billhook.inbox.sql"
@@ -44,9 +43,7 @@ local BROKEN = {
 local Dialect = {
   name = "sqlite",
   begin = "BEGIN IMMEDIATE",
-  shard = "0",
   full = "SQLITE_FULL",
-  admit = deliveries.one_by_one,
   now = "SELECT CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) AS now, "
     .. "(SELECT value FROM meta WHERE name = 'clock') AS noted",
 }
@@ -118,56 +115,44 @@ local UNSAVED = MOVED .. "; what was stored last cannot be written into it: %s (
 
 local function is_missing(place) return not place.file and (place.log or place.index) end
 
--- The log or its index has lost its name, and the file is where it was. A process cannot open the
--- file with others while any of its connections has the old ones. So who is not alone goes on with
--- these, and what he commits goes into the file before anybody is told of it.
-function Dialect:nameless(db, what)
-  local lock = sqlite.lock(self.path, LOCK_WAIT)
-  local alone = db:alone()
-  local saved, code, message = db[alone and "rescue" or "checkpoint"](db)
-  lock:release()
-  if not saved then return misplaced(UNSAVED, message, code) end
-  if not alone and not self.through then self:tell(UNTIL_RESTART) end
-  self.through = what
-  if alone then self:tell(REOPENED) end
-  return alone
-end
-
--- Another file is at the path, or none.
-function Dialect:elsewhere(db)
-  local lock = sqlite.lock(self.path, LOCK_WAIT)
-  local place = sqlite.look(self.path)
-  local saved, code, message = db:rescue()
-  lock:release()
-  self.away = true
-  if not saved then return misplaced(UNSAVED, message, code) end
-  if is_missing(place) then return misplaced(MISSING) end
-  self:tell(REOPENED)
-  return true
+local function tell(self, what)
+  local now = core.text.monotonic()
+  if self.told and now < self.told + REPEAT then return end
+  self.told = now
+  self.log("error", "inbox_moved", { inbox = self.path, message = MOVED .. ": " .. what })
 end
 
 ---Has the connection lost sight of its file? nil, code, message: so it has, and it must be kept,
 ---since there is something to be saved, or nothing to go on with.
 function Dialect:adrift(db)
-  if self.volatile then return false end
-  local what = db:moved()
-  if what == "size" then self.cut = {} end
-  if what == "size" then return true end
-  if what == "file" then return self:elsewhere(db) end
-  if what then return self:nameless(db, what) end
-  if self.away then -- it is back; what others remember of it is read anew, as is ours
-    local saved, code, message = db:rescue()
-    if not saved then return misplaced(UNSAVED, message, code) end
+  local what = not self.volatile and db:moved()
+  if what == "size" then
+    self.cut = {}
+    return true
   end
-  self.away, self.through = nil, nil
-  return false
-end
-
-function Dialect:tell(how)
-  local now = core.text.monotonic()
-  if self.told and now < self.told + REPEAT then return end
-  self.told = now
-  self.log("error", "inbox_moved", { inbox = self.path, message = MOVED .. ": " .. how })
+  if not (what or self.away) then
+    self.through = nil
+    return false
+  end
+  local lock = sqlite.lock(self.path, LOCK_WAIT)
+  local place = sqlite.look(self.path)
+  -- The log or its index has lost its name, and the file is where it was. A process cannot open the
+  -- file with others while any of its connections has the old ones. So who is not alone goes on
+  -- with these, and what he commits goes into the file before anybody is told of it.
+  local shared = (what == "log" or what == "index") and not db:alone()
+  local saved, code, message = db[shared and "checkpoint" or "rescue"](db)
+  lock:release()
+  self.away = what == "file" -- else it is back; what others remember of it is read anew, as is ours
+  if not saved then
+    self.away = self.away or not what
+    return misplaced(UNSAVED, message, code)
+  end
+  if shared and not self.through then tell(self, UNTIL_RESTART) end
+  self.through = shared and what or nil
+  if shared or not what then return false end
+  if is_missing(place) then return misplaced(MISSING) end
+  tell(self, REOPENED)
+  return true
 end
 
 -- What was committed where nobody sees it is done once more.
@@ -182,6 +167,8 @@ function Dialect:kept(db, committed)
 end
 
 function Dialect.again(code) return code == "SQLITE_MOVED" end
+
+function Dialect.ended() return false end
 
 ---Writes the log into the file and cuts it, where nobody is at work in it: after a purge, so that
 ---nothing of it stands there any longer; and where the disk is full, to have its room.
@@ -200,18 +187,16 @@ function Dialect:log_bytes()
   return size
 end
 
--- Two processes that make the same file: the change to WAL does not wait for a lock by itself, so
+-- Where two processes make the same file, the change to WAL does not wait for a lock by itself, so
 -- it waits in an empty transaction.
 local function to_wal(db)
-  local code, message
+  local rows, code, message
   for _ = 1, 10 do
-    local rows
-    rows, code, message = db:query("PRAGMA journal_mode = WAL")
-    if rows then return true end
-    if not code:find("^SQLITE_BUSY") then break end
-    if db:exec("BEGIN IMMEDIATE") then db:exec("ROLLBACK") end
+    rows, code, message = db:query "PRAGMA journal_mode = WAL"
+    if rows or not code:find "^SQLITE_BUSY" then break end
+    if db:exec "BEGIN IMMEDIATE" then db:exec "ROLLBACK" end
   end
-  return nil, code, message
+  return rows, code, message
 end
 
 -- May what is at the path be opened, as far as can be seen from outside?
@@ -270,6 +255,12 @@ local function whole(self, db)
   cut.at, cut.message = core.text.monotonic(), CUT
   return misplaced(CUT)
 end
+
+-- Threads of one process go on with the same few connections: none of them has to open the file
+-- while another has it open without its log.
+function Dialect:take() return not self.volatile and sqlite.take(self.path) or nil end
+
+function Dialect.park(db) return db:park() end
 
 function Dialect:connect()
   if self.volatile then return sqlite.open(self.path) end

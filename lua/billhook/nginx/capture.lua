@@ -12,8 +12,7 @@ local M = {}
 
 local MOST = 49 -- deliveries, of two files each; and there is the file "last"
 local ROOM = 10 * 1024 * 1024 -- bytes, of all
-local PRIVATE = 384 -- 0600
-local NEW = 0x1 + 0x40 + 0x80 -- O_WRONLY, O_CREAT, O_EXCL
+local PRIVATE = 63 -- the umask 077: files are made with mode 0600
 
 local CREDENTIALS = { "authorization", "cookie", "token", "secret", "password", "api-key",
   "apikey" }
@@ -31,14 +30,10 @@ function M.redacted(headers)
   for name, value in pairs(headers) do
     local secret = false
     for _, word in ipairs(CREDENTIALS) do secret = secret or name:lower():find(word, 1, true) end
-    if not secret then
-      out[name] = value
-    elseif type(value) == "table" then
-      out[name] = {}
-      for i, one in ipairs(value) do out[name][i] = M.digest(tostring(one)) end
-    else
-      out[name] = M.digest(tostring(value))
-    end
+    local list = type(value) == "table" and value or { value }
+    local kept = {}
+    for i, one in ipairs(list) do kept[i] = secret and M.digest(tostring(one)) or one end
+    out[name] = type(value) == "table" and kept or kept[1]
   end
   return out
 end
@@ -50,35 +45,27 @@ local function size_of(path)
   return size
 end
 
+-- A new file: what is there under its name, a link even, is not written into.
 local function write(path, text)
-  local ffi = require "ffi"
-  local fd = ffi.C.open(path, NEW, ffi.cast("int", PRIVATE))
-  if fd < 0 then return false end
-  local n = ffi.C.write(fd, text, #text)
-  return ffi.C.close(fd) == 0 and n == #text
+  os.remove(path)
+  local file = io.open(path, "wb")
+  return file ~= nil and file:write(text) ~= nil and file:close()
 end
 
 -- Drops what is too much with a new one of that size; numbers go from `last` down.
 local function make_room(folder, last, size)
   local kept = 1
   for n = last - 1, last - 2 * MOST, -1 do
-    local body, head = ("%s/%09d.body"):format(folder, n), ("%s/%09d.json"):format(folder, n)
-    local both = size_of(body) + size_of(head)
-    size = size + both
+    local path = ("%s/%09d"):format(folder, n)
+    local both = size_of(path .. ".body") + size_of(path .. ".json")
     if both > 0 then kept = kept + 1 end
-    if size > ROOM or kept > MOST then
-      os.remove(body)
-      os.remove(head)
-      size = size - both
+    if size + both > ROOM or kept > MOST then
+      os.remove(path .. ".body")
+      os.remove(path .. ".json")
+    else
+      size = size + both
     end
   end
-end
-
-local function last_of(folder)
-  local file = io.open(folder .. "/last", "r")
-  local n = file and tonumber(file:read "*l" or "")
-  if file then file:close() end
-  return n or 0
 end
 
 ---What keeps refused deliveries in a folder; see App:keep_refused().
@@ -86,24 +73,21 @@ end
 ---@return fun(fields: table, headers: table, body: string): string|nil
 function M.new(folder)
   local ffi, counts = require "ffi", ngx.shared.billhook
-  ffi.cdef [[
-    int open(const char *path, int flags, ...);
-    long write(int fd, const void *text, size_t n);
-    int close(int fd);
-  ]]
+  ffi.cdef "unsigned umask(unsigned);"
   return function(fields, headers, body)
     local about = { at = core.text.now(), headers = M.redacted(headers) }
     for name, value in pairs(fields) do about[name] = value end
     local head = json.encode(about)
-    local size = #head + #body
-    if size > ROOM then return nil end
-    local number = counts:incr("captured", 1, last_of(folder))
+    if #head + #body > ROOM then return nil end
+    local file = io.open(folder .. "/last")
+    local number = counts:incr("captured", 1, file and tonumber(file:read "*l" or "") or 0)
+    if file then file:close() end
     if not number then return nil end
-    make_room(folder, number, size)
-    local path = ("%s/%09d"):format(folder, number)
-    os.remove(folder .. "/last")
+    make_room(folder, number, #head + #body)
+    local path, mask = ("%s/%09d"):format(folder, number), ffi.C.umask(PRIVATE)
     local ok = write(folder .. "/last", ("%d\n"):format(number))
       and write(path .. ".body", body) and write(path .. ".json", head)
+    ffi.C.umask(mask)
     return ok and path .. ".body" or nil
   end
 end

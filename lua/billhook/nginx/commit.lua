@@ -24,155 +24,111 @@ local limits = {
   rounds = 1000, -- batches a timer: its memory is freed only at its end
 }
 
-local function semaphore() return assert(require("ngx.semaphore").new(0)) end
-
 local function failure(code, message)
   return errors.new { kind = "store", code = code, message = message, retryable = true }
 end
 
---- A group commit in front of `admit`.
----@param admit fun(events: table): table|nil, table|nil stores events in one transaction;
----  called in a coroutine that nobody can kill
+--- A group commit in front of `write`.
+---@param write fun(rows: table): table|nil, table|nil stores rows in one transaction, durable when
+---  it returns; called in a coroutine that nobody can kill
 ---@param options table|nil any of the limits above
-function Group.new(admit, options)
-  local self = { write = admit, batches = {}, first = 1, last = 0, events = 0, bytes = 0 }
+function Group.new(write, options)
+  local self = { write = write, batches = {}, first = 1, last = 0, events = 0, bytes = 0 }
   for name, value in pairs(limits) do self[name] = options and options[name] or value end
   return setmetatable(self, Group)
 end
 
-local function size_of(events)
-  local bytes = 0
-  for _, event in ipairs(events) do bytes = bytes + #(event.body or "") end
-  return bytes
+-- Stores what tickets[from..to] are for, and gives each its part of the results.
+local function store(self, tickets, from, to)
+  local rows = tickets[from].rows
+  if from < to then
+    rows = {}
+    for i = from, to do
+      for _, row in ipairs(tickets[i].rows) do rows[#rows + 1] = row end
+    end
+  end
+  local done, results, err = pcall(self.write, rows)
+  if not done then results, err = nil, failure("crash", tostring(results)) end
+  local at = 0
+  for i = from, to do
+    local ticket = tickets[i]
+    if results then
+      local part = {}
+      for k = 1, #ticket.rows do part[k] = results[at + k] end
+      ticket.results, at = part, at + #ticket.rows
+    else
+      ticket.err = err or failure("unknown", "the inbox gave no reason")
+    end
+  end
+  return results ~= nil
 end
 
--- the batch that is still open for these, or a new one
-function Group:batch_for(count, bytes)
+-- After a failure of tickets[from..to].
+local function halve(self, tickets, from, to)
+  if from == to then return end
+  local middle = math.floor((from + to) / 2)
+  local first, second = store(self, tickets, from, middle), store(self, tickets, middle + 1, to)
+  if first and not second then halve(self, tickets, middle + 1, to) end
+  if second and not first then halve(self, tickets, from, middle) end
+end
+
+-- Commits what waits, also when the timer is premature (nginx quits): requests wait for it.
+local function commit(_, self)
+  for round = 1, math.huge do
+    local batch = self.batches[self.first]
+    if not batch then break end
+    if round > self.rounds and ngx.timer.at(0, commit, self) then return end
+    self.batches[self.first], self.first = nil, self.first + 1
+    self.events, self.bytes = self.events - batch.events, self.bytes - batch.bytes
+    local tickets = {}
+    for _, ticket in ipairs(batch) do
+      if not ticket.gone then tickets[#tickets + 1] = ticket end
+    end
+    if #tickets > 0 and not store(self, tickets, 1, #tickets) then
+      halve(self, tickets, 1, #tickets)
+    end
+    batch.done:post(#batch)
+  end
+  self.running = false
+end
+
+-- The batch that is still open for these, or a new one.
+local function batch_for(self, count, bytes)
   local batch = self.batches[self.last]
-  if self.last < self.first or batch.events + count > self.batch_events
+  if not batch or batch.events + count > self.batch_events
     or batch.bytes + bytes > self.batch_bytes then
-    batch = { tickets = {}, events = 0, bytes = 0, done = semaphore() }
+    batch = { events = 0, bytes = 0, done = assert(require("ngx.semaphore").new(0)) }
     self.last = self.last + 1
     self.batches[self.last] = batch
   end
   return batch
 end
 
-function Group:join(events)
-  local bytes = size_of(events)
-  local batch = self:batch_for(#events, bytes)
-  local ticket = { events = events, batch = batch }
-  batch.tickets[#batch.tickets + 1] = ticket
-  batch.events, batch.bytes = batch.events + #events, batch.bytes + bytes
-  self.events, self.bytes = self.events + #events, self.bytes + bytes
-  return ticket
-end
-
-function Group:take()
-  local batch = self.batches[self.first]
-  self.batches[self.first] = nil
-  self.first = self.first + 1
-  self.events, self.bytes = self.events - batch.events, self.bytes - batch.bytes
-  return batch
-end
-
-local function events_of(tickets, from, to)
-  if from == to then return tickets[from].events end
-  local all, n = {}, 0
-  for i = from, to do
-    for _, event in ipairs(tickets[i].events) do
-      n = n + 1
-      all[n] = event
-    end
-  end
-  return all
-end
-
--- gives each ticket its part of the results
-local function share(tickets, from, to, results)
-  local at = 0
-  for i = from, to do
-    local ticket = tickets[i]
-    local part = {}
-    for k = 1, #ticket.events do part[k] = results[at + k] end
-    at = at + #ticket.events
-    ticket.results = part
-  end
-end
-
-function Group:try(tickets, from, to)
-  local done, results, err = pcall(self.write, events_of(tickets, from, to))
-  if not done then results, err = nil, failure("crash", tostring(results)) end
-  if results then
-    share(tickets, from, to, results)
-    return true
-  end
-  for i = from, to do tickets[i].err = err or failure("unknown", "the inbox gave no reason") end
-  return false
-end
-
--- after a failure of tickets[from..to]
-function Group:halve(tickets, from, to)
-  if from == to then return end
-  local middle = math.floor((from + to) / 2)
-  local first = self:try(tickets, from, middle)
-  local second = self:try(tickets, middle + 1, to)
-  if first and not second then self:halve(tickets, middle + 1, to) end
-  if second and not first then self:halve(tickets, from, middle) end
-end
-
-local function still_waited_for(tickets)
-  local kept = {}
-  for _, ticket in ipairs(tickets) do
-    if not ticket.gone then kept[#kept + 1] = ticket end
-  end
-  return kept
-end
-
-function Group:settle(batch)
-  local tickets = still_waited_for(batch.tickets)
-  if #tickets > 0 and not self:try(tickets, 1, #tickets) then self:halve(tickets, 1, #tickets) end
-  batch.done:post(#batch.tickets)
-end
-
-local commit_loop
-
-function Group:start()
-  local ok, err = ngx.timer.at(0, commit_loop, self)
-  self.running = ok and true or false
-  return ok, err
-end
-
--- Runs also when the timer is premature (nginx quits): requests wait for it.
-function commit_loop(_, self)
-  local rounds = 0
-  while self.first <= self.last do
-    if rounds >= self.rounds and self:start() then return end
-    rounds = rounds + 1
-    self:settle(self:take())
-  end
-  self.running = false
-end
-
---- Stores events, in one transaction with others'. Durable when it returns.
----@param events table list of events, at least one
----@return table|nil results one an event, see inbox/init.lua
+--- Stores rows, in one transaction with others'. Durable when it returns.
+---@param rows table[]
+---@return table|nil results one a row, see inbox/init.lua
 ---@return table|nil err
-function Group:admit(events)
-  local bytes = size_of(events)
-  if self.events > 0 and (self.events + #events > self.waiting_events
+function Group:admit(rows)
+  local count, bytes = #rows, 0
+  if count == 0 then return {} end
+  for _, row in ipairs(rows) do bytes = bytes + #(row.body or "") end
+  if self.events > 0 and (self.events + count > self.waiting_events
     or self.bytes + bytes > self.waiting_bytes) then
     return nil, failure("busy", "too many deliveries wait for the inbox")
   end
-  local ticket = self:join(events)
+  local batch, ticket = batch_for(self, count, bytes), { rows = rows }
+  batch[#batch + 1] = ticket
+  batch.events, batch.bytes = batch.events + count, batch.bytes + bytes
+  self.events, self.bytes = self.events + count, self.bytes + bytes
   if not self.running then
-    local ok, err = self:start()
+    local ok, err = ngx.timer.at(0, commit, self)
+    self.running = ok and true or false
     if not ok then
       ticket.gone = true
       return nil, failure("timer", "no timer: " .. tostring(err))
     end
   end
-  ticket.batch.done:wait(self.patience)
+  batch.done:wait(self.patience)
   if ticket.results or ticket.err then return ticket.results, ticket.err end
   ticket.gone = true -- not begun: nobody would hear of it
   return nil, failure("timeout", ("the inbox did not answer in %g s"):format(self.patience))

@@ -11,12 +11,13 @@
 -- nginx with QUIT: TERM does not wait for what is under way.
 
 local capture = require "billhook.nginx.capture"
+local commit = require "billhook.nginx.commit"
 local complaint = require "billhook.complain"
 local gate = require "billhook.shared.gate"
 local intake = require "billhook.app.receive"
 local metrics = require "billhook.app.metrics"
 local owner = require "billhook.inbox.owner"
-local store = require "billhook.nginx.store"
+local remote = require "billhook.shared.inbox"
 local warnings = require "billhook.app.warnings"
 local watches = require "billhook.app.watch"
 
@@ -30,8 +31,7 @@ local idle = 1 -- seconds between two looks for due deliveries
 local body_time = 30 -- seconds in which a body must be here, however slowly it trickles
 local looking = 2 -- seconds between two looks for rules that take too long
 local handing_over = 10 -- seconds between two times at which counts go into the inbox
-
-local started = setmetatable({}, { __mode = "k" }) -- app -> what this worker keeps about it
+local wait_commit = 5 -- seconds for a free VM: a vendor waits
 
 local function log(level, ...) ngx.log(level, "billhook: ", ...) end
 
@@ -43,67 +43,55 @@ local function say(status, body, headers)
   ngx.print(body)
 end
 
--- This worker's state for an app, whose inbox is replaced by the one of nginx/store.lua once.
+-- As one text the rows cross several times as fast as table by table; not every LuaJIT has it.
+local has_buffer, buffer = pcall(require, "string.buffer")
+
+-- The app's inbox as nginx sees it: no method blocks the event loop, and admissions of many
+-- requests share one transaction. `wake` says that deliveries have come.
 local function adopt(app)
-  local state = started[app]
-  if state then return state end
-  state = { wake = assert(require("ngx.semaphore").new(0)) }
-  local inbox, err = store.new(app.inbox)
-  if not inbox then return nil, err end
-  app:use_store(inbox)
-  started[app] = state
-  return state
-end
-
-local function from_file(path, limit)
-  local file, err = io.open(path, "rb")
-  if not file then return nil, 503, err end
-  local size = file:seek("end")
-  local body
-  if size <= limit then
-    file:seek("set")
-    body = file:read("*a")
+  local store = app.store
+  if store and rawget(store, "wake") then return store end
+  if app.inbox:find "^memory:" then
+    store = assert(app:open())
+  else
+    store = remote.remote(app.inbox, app.log)
+    store.group = commit.new(function(rows)
+      return store.commit(wait_commit, has_buffer and buffer.encode(rows) or rows)
+    end)
+    function store.admit(_, rows) return store.group:admit(rows) end
   end
-  file:close()
-  if size > limit then return nil, 413 end
-  return body, 503
+  store.wake = assert(require("ngx.semaphore").new(0))
+  app:use_store(store)
+  return store
 end
 
--- nginx's time-out is between two reads: who sends a byte now and then would never meet it. What
--- exits while the body is being read ends the connection, too.
-local function await_body()
+-- The raw body, from memory or from the file that nginx has written it to; or nil, a status.
+local function read_body(limit)
+  -- nginx's time-out is between two reads: who sends a byte now and then would never meet it. What
+  -- exits while the body is being read ends the connection, too.
   local guard = ngx.thread.spawn(function()
     ngx.sleep(body_time)
     ngx.exit(408)
   end)
   ngx.req.read_body()
   ngx.thread.kill(guard)
-end
-
--- The raw body, from memory or from the file that nginx has written it to; or nil, a status.
-local function read_body(limit)
-  await_body()
   local body = ngx.req.get_body_data()
-  if body then
-    if #body > limit then return nil, 413 end
-    return body
+  local path = not body and ngx.req.get_body_file()
+  if path then
+    local file, err = io.open(path, "rb")
+    if file and file:seek "end" <= limit then
+      file:seek("set")
+      body = file:read "*a"
+    end
+    if file then file:close() end
+    if not file or not body then
+      if not file then log(ngx.ERR, "body file: ", err) end
+      return nil, file and 413 or 503
+    end
   end
-  local path = ngx.req.get_body_file()
-  if not path then return "" end
-  return from_file(path, limit)
+  if body and #body > limit then return nil, 413 end
+  return body or ""
 end
-
-local function admit(app, state, rows)
-  local results, err = app.store:admit(rows)
-  if results then
-    if state.wake:count() <= 0 then state.wake:post() end
-    return app:admitted(rows, results)
-  end
-  return app:not_stored(rows, err)
-end
-
--- Who has sent it, as nginx knows: a proxy's word where nginx was told to take it.
-local function sender() return ngx.var.remote_addr end
 
 -- What the app has counted itself is not counted again when nginx logs the request.
 local function told(status, ...)
@@ -115,22 +103,21 @@ local function handle(app, account)
   if ngx.req.get_method() ~= "POST" then
     return say(405, '{"error":"method not allowed"}', { Allow = "POST" })
   end
-  local state, err = adopt(app)
-  if not state then
-    log(ngx.ERR, tostring(err))
-    return say(intake.refusal(503))
-  end
-  local given = ngx.req.get_headers(0, true)
+  local store = adopt(app)
+  -- who has sent it, as nginx knows: a proxy's word where nginx was told to take it
+  local given, sender = ngx.req.get_headers(0, true), ngx.var.remote_addr
   local status, answer, fields = intake.early(app, account, given, tonumber(ngx.var.content_length),
-    sender())
+    sender)
   if status then return told(status, answer, fields) end
   local hook = app.accounts[account].webhook
-  local body, code, why = read_body(hook and hook.limit or default_limit)
-  if why then log(ngx.ERR, "body file: ", why) end
+  local body, code = read_body(hook and hook.limit or default_limit)
   if not body then return say(intake.refusal(code)) end
-  local rows, reply, headers = app:examine(account, given, body, sender())
+  local rows, reply, headers = app:examine(account, given, body, sender)
   if type(rows) == "number" then return told(rows, reply, headers) end
-  return told(admit(app, state, rows))
+  local results, err = store:admit(rows)
+  if not results then return told(app:not_stored(rows, err)) end
+  if store.wake:count() <= 0 then store.wake:post() end
+  return told(app:admitted(rows, results))
 end
 
 --- Content handler: receives a delivery of an account. Never raises.
@@ -146,9 +133,8 @@ end
 --- Content handler: 200 while the inbox takes something, else 503.
 ---@param app table
 function M.healthz(app)
-  local state, err = adopt(app)
-  local well
-  if state then well, err = app:health() end
+  adopt(app)
+  local well, err = app:health()
   if well then return say(200, '{"ok":true}') end
   complaint.once(app, "unhealthy", { message = tostring(err) })
   return told(intake.refusal(503))
@@ -158,13 +144,8 @@ end
 ---@param app table
 ---@param extra string|nil more of such text
 function M.metrics(app, extra)
-  local state, err = adopt(app)
-  if not state then
-    log(ngx.ERR, tostring(err))
-    return told(intake.refusal(503))
-  end
-  local text
-  text, err = metrics.text(app, extra)
+  adopt(app)
+  local text, err = metrics.text(app, extra)
   if err then complaint.once(app, "no_metrics", { message = tostring(err) }) end
   say(200, text, { ["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8" })
 end
@@ -183,7 +164,7 @@ function M.count(app)
   local account = (ngx.var.uri or ""):match("^/webhooks/([^/]+)/?$")
   local code = codes[status] or tostring(status)
   if ngx.var.limit_conn_status == "REJECTED" then code = "connections" end
-  intake.refused(app, account, status, { code = code, from = sender() })
+  intake.refused(app, account, status, { code = code, from = ngx.var.remote_addr })
 end
 
 -- Also when nginx quits: what was counted since is not lost.
@@ -195,7 +176,7 @@ end
 
 -- One round of due deliveries; the next follows at once where rules ran, else when a delivery
 -- has come, or after a while. A rule may wait for an API: so there are some of these chains.
-local function work(premature, app, state)
+local function work(premature, app, store)
   if premature then return end
   local done, ran, err = pcall(function()
     local tended, why = app:tend()
@@ -204,9 +185,9 @@ local function work(premature, app, state)
   end)
   if not done then ran, err = nil, ran end
   if not ran then complaint.once(app, "no_work", { message = tostring(err) }) end
-  if (ran or 0) == 0 and not ngx.worker.exiting() then state.wake:wait(idle) end
+  if (ran or 0) == 0 and not ngx.worker.exiting() then store.wake:wait(idle) end
   if ngx.worker.exiting() then return end -- a timer without a delay would still be taken
-  local ok, why = ngx.timer.at(0, work, app, state)
+  local ok, why = ngx.timer.at(0, work, app, store)
   if not ok then log(ngx.ERR, "work: no timer, fewer rules run from now on: ", why) end
 end
 
@@ -217,19 +198,16 @@ local advice = {
   { "no libcurl", "build/luajit/billhook/curl.so is not on lua_package_cpath: no API calls" },
 }
 
-local function complain(message)
-  for _, case in ipairs(advice) do
-    if message:find(case[1]) then message = message .. " (" .. case[2] .. ")" end
-  end
-  log(ngx.ERR, message)
-end
-
 local function first_timer(premature)
   if premature then return end
   local said = {}
-  gate.warm(function(message)
-    if not said[message] then complain(message) end
+  gate.warm("billhook.transport.thread", function(message)
+    if said[message] then return end
     said[message] = true
+    for _, case in ipairs(advice) do
+      if message:find(case[1]) then message = message .. " (" .. case[2] .. ")" end
+    end
+    log(ngx.ERR, message)
   end)
 end
 
@@ -270,14 +248,13 @@ function M.start(app, options)
   if options.pool or options.vms then
     gate.configure { pool = options.pool, vms = options.vms }
   end
-  local state, err = adopt(app)
-  if not state then return log(ngx.ERR, tostring(err)) end
+  local store = adopt(app)
   assert(ngx.timer.at(0, first_timer))
   assert(ngx.timer.every(handing_over, hand_over, app))
-  if options.work == false or state.works then return end
-  state.works = true
+  if options.work == false or rawget(store, "works") then return end
+  store.works = true
   if ngx.worker.id() == 0 then warnings.tell(app) end
-  for _ = 1, chains do assert(ngx.timer.at(0, work, app, state)) end
+  for _ = 1, chains do assert(ngx.timer.at(0, work, app, store)) end
   watch_over(app)
 end
 

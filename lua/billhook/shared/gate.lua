@@ -22,10 +22,10 @@ local M = {}
 local settings = { pool = "billhook", vms = 10, store = 1 }
 local slots -- one semaphore a class, made at first use: init_worker may still configure
 
-local retry_pause = 0.02 -- somebody else of this nginx has all VMs at the moment
-local hold_pause = 60
-local warm_step, warm_tries = 0.02, 5
-local no_vm = "no available Lua vm"
+local RETRY_PAUSE = 0.02 -- somebody else of this nginx has all VMs at the moment
+local HOLD_PAUSE = 60
+local WARM_STEP, WARM_TRIES = 0.02, 5
+local NO_VM = "no available Lua vm"
 
 local function semaphore(n) return assert(require("ngx.semaphore").new(n)) end
 
@@ -49,79 +49,62 @@ end
 
 --- How many calls of a class may be under way at once.
 function M.size(class)
-  if class == "call" then return settings.vms - settings.store - 1 end
-  if class == "stream" then return math.max(1, math.floor(M.size "call" / 2)) end
-  return class == "store" and settings.store or 1
+  local calls = settings.vms - settings.store - 1
+  if class == "stream" then return math.max(1, math.floor(calls / 2)) end
+  return ({ commit = 1, store = settings.store, call = calls })[class]
 end
 
-local function slot_of(class)
-  slots = slots or {
-    commit = semaphore(M.size "commit"),
-    store = semaphore(M.size "store"),
-    call = semaphore(M.size "call"),
-    stream = semaphore(M.size "stream"),
-  }
-  return slots[class] or error("gate: no such class: " .. tostring(class), 3)
+-- Gives the slot that was waited for.
+local function enter(class, wait)
+  if not slots then
+    slots = {}
+    for _, name in ipairs { "commit", "store", "call", "stream" } do
+      slots[name] = semaphore(M.size(name))
+    end
+  end
+  local slot = slots[class] or error("gate: no such class: " .. tostring(class), 3)
+  if class == "stream" and slot:count() <= 0 then
+    -- one that was dropped unread holds its slot until the collector finds it
+    collectgarbage()
+    collectgarbage() -- what the first one's finalizers let go
+  end
+  local ok, err = slot:wait(wait)
+  if ok then return slot end
+  return nil, err == "timeout" and ("no worker thread became free in %g s"):format(wait) or err
+end
+
+local function hold()
+  while true do ngx.sleep(HOLD_PAUSE) end
 end
 
 local function pack(...) return { n = select("#", ...), ... } end
 
-local function hold()
-  while true do ngx.sleep(hold_pause) end
-end
-
--- What run_worker_thread says; asks again while others have all VMs, until job.deadline.
-local function attempt(job)
+-- What run_worker_thread says, asked again while others have all VMs; in the present coroutine,
+-- which nobody must be able to kill.
+local function perform(deadline, module, fn, args)
+  local held, holder = pcall(ngx.thread.spawn, hold)
+  local answer
   while true do
-    local args = job.args
-    local answer = pack(ngx.run_worker_thread(settings.pool, job.module, job.fn,
-      unpack(args, 1, args.n)))
-    if answer[1] or answer[2] ~= no_vm or ngx.now() >= job.deadline then
-      if not answer[1] then answer[3], answer.n = answer[2] == no_vm and "unstarted" or nil, 3 end
-      return answer
-    end
-    ngx.sleep(retry_pause)
+    answer = pack(ngx.run_worker_thread(settings.pool, module, fn, unpack(args, 1, args.n)))
+    if answer[1] or answer[2] ~= NO_VM or ngx.now() >= deadline then break end
+    ngx.sleep(RETRY_PAUSE)
     ngx.update_time()
   end
-end
-
--- Runs the job in the present coroutine, which nobody must be able to kill.
-local function perform(job)
-  local ok, holder = pcall(ngx.thread.spawn, hold)
-  local done, answer = pcall(attempt, job)
-  if ok then ngx.thread.kill(holder) end
-  if not done then answer = { n = 2, false, tostring(answer) } end
+  if held then ngx.thread.kill(holder) end
+  if not answer[1] then
+    answer = { n = 3, false, answer[2], answer[2] == NO_VM and "unstarted" or nil }
+  end
   return answer
 end
 
--- A stream that was dropped unread holds its slot until the collector finds it.
-local function find_dropped(slot)
-  if slot:count() > 0 then return end
-  collectgarbage()
-  collectgarbage() -- what the first one's finalizers let go
-end
-
-local function enter(class, wait)
-  local slot = slot_of(class)
-  if class == "stream" then find_dropped(slot) end
-  local ok, err = slot:wait(wait)
-  if ok then return slot end
-  if err == "timeout" then err = ("no worker thread became free in %g s"):format(wait) end
-  return nil, err
-end
-
 -- A stream has its own slot when it comes here, and waits for a call's where nobody can kill it.
-local function detached(_, slot, job)
+local function detached(_, job, slot, class, deadline, ...)
   local call, err = slot, nil
-  if job.class == "stream" then call, err = enter("call", math.max(job.deadline - ngx.now(), 0)) end
-  job.answer = call and perform(job) or { n = 3, false, err, "unstarted" }
+  if class == "stream" then call, err = enter("call", math.max(deadline - ngx.now(), 0)) end
+  job.answer = call and perform(deadline, ...) or { n = 3, false, err, "unstarted" }
   slot:post()
   if call and call ~= slot then call:post() end
   job.done:post()
-end
-
-local function new_job(class, wait, module, fn, ...)
-  return { class = class, module = module, fn = fn, args = pack(...), deadline = ngx.now() + wait }
 end
 
 --- Calls a function of a module in a worker thread and gives a job at once, for `wait`. Arguments
@@ -136,9 +119,9 @@ end
 function M.start(class, wait, module, fn, ...)
   local slot, err = enter(class, wait)
   if not slot then return nil, err, "unstarted" end
-  local job = new_job(class, wait, module, fn, ...)
-  job.done = semaphore(0)
-  local ok, why = ngx.timer.at(0, detached, slot, job)
+  local job = { done = semaphore(0) }
+  local ok, why = ngx.timer.at(0, detached, job, slot, class, ngx.now() + wait, module, fn,
+    pack(...))
   if ok then return job end
   slot:post()
   return nil, "no timer: " .. tostring(why), "unstarted"
@@ -162,7 +145,7 @@ end
 function M.run(...)
   local job, err, unstarted = M.start(...)
   if not job then return false, err, unstarted end
-  repeat until M.wait(job, hold_pause)
+  repeat until M.wait(job, HOLD_PAUSE)
   return M.answer(job)
 end
 
@@ -170,45 +153,34 @@ end
 function M.run_here(class, wait, module, fn, ...)
   local slot, err = enter(class, wait)
   if not slot then return false, err, "unstarted" end
-  local answer = perform(new_job(class, wait, module, fn, ...))
+  local answer = perform(ngx.now() + wait, module, fn, pack(...))
   slot:post()
   return unpack(answer, 1, answer.n)
-end
-
-local function warm_one(_, class, seconds, state)
-  local ok, curl, fresh = M.run_here(class, hold_pause, "billhook.nginx.thread", "warm", seconds)
-  if not ok or not curl then state.report(ok and "a worker thread has no libcurl" or curl) end
-  if ok and fresh then state.made = state.made + 1 end
-  state.ended:post()
-end
-
--- Posts a call for every VM, one each `step` seconds, each held until the last one is posted.
-local function warm_all(classes, step, state)
-  for i, class in ipairs(classes) do
-    local ok, err = ngx.timer.at(0, warm_one, class, (#classes - i + 1) * step, state)
-    if not ok then
-      state.report("no timer: " .. tostring(err))
-      state.ended:post()
-    end
-    ngx.sleep(step)
-  end
-  for _ = 1, #classes do state.ended:wait(hold_pause) end
 end
 
 --- Makes all worker VMs, one by one, for each costs the event loop some milliseconds. A VM is
 --- made only while all others are busy; where the machine was too slow for that, it is done again,
 --- slower. Call it from a timer.
+---@param module string its function warm(seconds) loads what calls need, stays busy for so long,
+---  and gives true, or false and a message; and, thirdly, whether it was the VM's first call
 ---@param report fun(message: string) is told what went wrong
-function M.warm(report)
-  local state = { made = 0, report = report, ended = semaphore(0) }
-  local classes = {}
-  for _ = 1, M.size "call" do classes[#classes + 1] = "call" end
-  for _ = 1, M.size "store" do classes[#classes + 1] = "store" end
-  classes[#classes + 1] = "commit" -- last, so that deliveries wait least
-  local step = warm_step
-  for _ = 1, warm_tries do
-    warm_all(classes, step, state)
-    if state.made == 0 or state.made >= #classes or ngx.worker.exiting() then return end
+function M.warm(module, report)
+  local step, made, ended = WARM_STEP, 0, semaphore(0)
+  local function one(_, class, seconds)
+    local ok, fine, why, fresh = M.run_here(class, HOLD_PAUSE, module, "warm", seconds)
+    if not (ok and fine) then report(ok and why or fine) end
+    if fresh then made = made + 1 end
+    ended:post()
+  end
+  for _ = 1, WARM_TRIES do
+    local before = made
+    for n = settings.vms, 1, -1 do -- the commits' last, so that deliveries wait least
+      local class = n == 1 and "commit" or n <= 1 + settings.store and "store" or "call"
+      if not ngx.timer.at(0, one, class, n * step) then ended:post() end
+      ngx.sleep(step)
+    end
+    for _ = 1, settings.vms do ended:wait(HOLD_PAUSE) end
+    if made == before or made >= settings.vms or ngx.worker.exiting() then return end
     step = step * 2
   end
 end

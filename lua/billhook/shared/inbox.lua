@@ -1,71 +1,58 @@
 -- inbox.lua - texts in an inbox (see shared/init.lua), also from nginx's event loop, which must not
 -- wait for a disk.
 --
--- There, each method of an inbox runs in a worker thread, on that thread's own connection
--- (nginx/thread.lua). A function does not cross to another thread: a text does, and comes back
--- where nobody has changed it meanwhile. An inbox in memory would be another one in each thread, so
--- it stays in the nginx worker and runs in place.
+-- There, each method of an inbox runs in a worker thread (shared/thread.lua). A function does not
+-- cross to another thread: a text does, and comes back where nobody has changed it meanwhile. An
+-- inbox in memory would be another one in each thread, so it stays in the nginx worker and runs in
+-- place.
 
+local complain = require "billhook.complain"
 local errors = require "billhook.error"
 local gate = require "billhook.shared.gate"
 local inbox = require "billhook.inbox"
+local log = require "billhook.log"
+local owner = require "billhook.inbox.owner"
 local pulse = require "billhook.shared.pulse"
 
 local M = {}
 
-local THREAD = "billhook.nginx.thread"
+local THREAD = "billhook.shared.thread"
 local WAIT = 30 -- seconds for a free VM
-local SWAPS = 50 -- times that a text may be changed by others while it is changed here
 
---- What a call through the gate gave, as value | nil, err.
-function M.answer(ok, done, value)
+local Remote = {}
+
+-- What a call through the gate gave, as value | nil, err.
+local function answer(self, ok, done, value, told)
+  if told then complain.once(self, told.name, told.fields) end
   if ok and done then return value end
   if ok then return nil, errors.new(value) end
-  return nil, errors.new {
-    kind = "store", code = "thread", retryable = true, message = "inbox in a worker thread: "
-      .. tostring(done),
-  }
+  return nil, errors.new { kind = "store", code = "thread", retryable = true,
+    message = "inbox in a worker thread: " .. tostring(done) }
 end
 
-local function update(self, name, fn, keep)
-  local seen, why = self:peek(name)
-  for _ = 1, SWAPS do
-    if not seen then return nil, why end
-    local new, value = fn(seen.text or nil, seen.now)
-    if value == nil then value = true end
-    if new == nil or new == seen.text then return value end
-    local text = seen.text
-    seen, why = self:swap(name, text, new, keep)
-    if seen and seen.swapped then return value end
+-- Any method of the interface; which these are, the inbox knows.
+function Remote:__index(name)
+  local function method(_, ...)
+    return answer(self, gate.run("store", WAIT, THREAD, "call", self.url, name, ...))
   end
-  return nil, errors.new { kind = "store", code = "busy", retryable = true,
-    message = ("'%s' was changed by others %d times meanwhile"):format(name, SWAPS) }
+  rawset(self, name, method)
+  return method
 end
 
--- Known without asking anybody, and so in this process.
-local function who() return require("billhook.inbox.owner").name() end
-
-local function method(url, name)
-  return function(_, ...)
-    return M.answer(gate.run("store", WAIT, THREAD, "inbox", url, name, ...))
-  end
-end
-
---- An inbox with all its methods, none of which blocks the event loop; which these are, it knows.
+--- An inbox with all its methods, none of which blocks the event loop.
 ---@param url string no inbox in memory
+---@param logger? function as an app's: is told what the inbox has to tell
 ---@return table store
-function M.remote(url)
-  local store = { url = url, update = update, who = who }
-  function store:departed(name) -- luacheck: ignore 212/self
-    return require("billhook.inbox.owner").departed(name, url:find "^postgres" ~= nil)
+function M.remote(url, logger)
+  local self = { url = url, log = logger or log.default, complaints = false, update = inbox.update }
+  function self.who() return owner.name() end
+  function self.departed(_, name) return owner.departed(name, url:find "^postgres" ~= nil) end
+  function self.close() return true end
+  --- Stores rows, in the present coroutine: a timer's own, which cannot be killed.
+  function self.commit(wait, rows)
+    return answer(self, gate.run_here("commit", wait, THREAD, "admit", url, rows))
   end
-  return setmetatable(store, {
-    __index = function(self, name)
-      local fn = method(url, name)
-      rawset(self, name, fn)
-      return fn
-    end,
-  })
+  return setmetatable(self, Remote)
 end
 
 local stores = {}

@@ -1,13 +1,16 @@
 --- The transport of plain Lua: libcurl's multi interface, one of it for all clients.
 --
 --   local curl = require "billhook.transport.curl"
---   local response, failure = curl.shared():request { method = "GET", url = "https://..." }
+--   local response, err = curl.shared():request { method = "GET", url = "https://..." }
 --
--- What a request may hold stands in request.lua. All waiting is in `poll` and `sleep` of the
+-- `idle`, where it is set, is called at least ten times a second while a stream waits, and may
+-- raise. What a request may hold stands in request.lua. All waiting is in `poll` and `sleep` of the
 -- pool, where other transfers of the same object go on (map.lua builds on that). Connections, TLS
--- sessions and names are kept between calls. A request is sent at most once; `failure.sent` is
+-- sessions and names are kept between calls. A request is sent at most once; an error's `sent` is
 -- false only where nothing of it left.
 
+local core = require "billhook.core"
+local errors = require "billhook.error"
 local native = require "billhook.curl"
 local rules = require "billhook.transport.request"
 
@@ -15,15 +18,16 @@ local M = {}
 
 -- Waits go back to Lua this often, so that an interrupt is seen.
 local SLICE = 0.5
+local GLANCE = 0.1 -- the same, where there is something to be done meanwhile
 
-local Curl = { name = "curl" }
+local Curl = { name = "curl", now = core.text.monotonic, wall = core.text.now }
 local curl_mt = { __index = Curl, __name = "billhook.transport.curl" }
 
 local Reader = {}
 local reader_mt = { __index = Reader, __name = "billhook.transport.reader" }
 
-local function failure_of(kind, message, sent)
-  return { kind = kind, message = message, sent = sent }
+local function error_of(kind, message, sent)
+  return errors.new { kind = kind, message = message, sent = sent }
 end
 
 -- The native module checks a request by the same rules as request.lua.
@@ -36,7 +40,7 @@ end
 --- Sends a request and waits for the whole answer.
 ---@param request table
 ---@return table|nil response { status, headers, body }
----@return table|nil failure { kind, message, sent }
+---@return table|nil err
 function Curl:request(request)
   local pool = self.pool
   local status, headers, body, sent = begin(pool.run, pool, request, SLICE)
@@ -45,46 +49,51 @@ function Curl:request(request)
     while not ticket:done() do pool:poll(SLICE, ticket) end
     status, headers, body, sent = ticket:result()
   end
-  if not status then return nil, failure_of(headers, body, sent) end
+  if not status then return nil, error_of(headers, body, sent) end
   return { status = status, headers = headers, body = body }
+end
+
+local function wait(self)
+  if self.idle then self.idle() end
+  self.pool:poll(self.idle and GLANCE or SLICE)
 end
 
 --- Sends a request and waits for the head of the answer. The body comes from the reader, which
 -- holds the transfer back while nobody reads; `timeout` goes on, `stall` does not.
 ---@param request table
 ---@return table|nil reader { status, headers, read, close }
----@return table|nil failure
+---@return table|nil err
 function Curl:stream(request)
   local ticket = begin(self.pool.add, self.pool, request, rules.STALL)
   local status, headers = ticket:head()
   while not status and not ticket:done() do
-    self.pool:poll(SLICE)
+    wait(self)
     status, headers = ticket:head()
   end
   if not status then
     local _, kind, message, sent = ticket:result()
-    return nil, failure_of(kind, message, sent)
+    return nil, error_of(kind, message, sent)
   end
   return setmetatable({ status = status, headers = headers, transport = self, ticket = ticket },
     reader_mt)
 end
 
---- The next bytes of the body; nil at its end; nil and a failure where it was torn.
+--- The next bytes of the body; nil at its end; nil and an error where it was torn.
 ---@return string|nil chunk
----@return table|nil failure
+---@return table|nil err
 function Reader:read()
   local ticket = self.ticket
-  if not ticket then return nil, self.failure end
+  if not ticket then return nil, self.err end
   local chunk = ticket:read()
   while not chunk and not ticket:done() do
-    self.transport.pool:poll(SLICE)
+    wait(self.transport)
     chunk = ticket:read()
   end
   if chunk then return chunk end
   self.ticket = nil
   local status, kind, message, sent = ticket:result()
-  if not status then self.failure = failure_of(kind, message, sent) end
-  return nil, self.failure
+  if not status then self.err = error_of(kind, message, sent) end
+  return nil, self.err
 end
 
 --- Ends the transfer. What was not read is lost, and its connection with it.

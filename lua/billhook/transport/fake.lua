@@ -1,4 +1,5 @@
---- A transport for tests: answers come from a function, no time passes, nothing leaves.
+--- A transport for tests: answers come from a function, time passes only where somebody sleeps,
+-- nothing leaves.
 --
 --   local fake = require "billhook.transport.fake"
 --   local transport = fake.new(function(request, n)      -- n: 1 for the first request
@@ -8,9 +9,14 @@
 --   end)
 --   local client = billhook.dreamapply { transport = transport, ... }
 --   transport.requests[1].url, transport.slept[1]
+--   transport.time = transport.time + 60       -- its clock, in epoch seconds: a minute goes by
+--
+-- A client without a `clock` of its own goes by this one, as by that of any transport.
 --
 -- A request is checked as every transport checks it, and kept as the handler got it.
 
+local core = require "billhook.core"
+local errors = require "billhook.error"
 local checked = require("billhook.transport.request").check
 
 local M = {}
@@ -36,7 +42,7 @@ local function failure_of(failure)
     error("the handler of a fake transport must give a response, or nil and a failure whose"
       .. " kind is timeout, network, tls, too_large, decode or cancelled", 0)
   end
-  return {
+  return errors.new {
     kind = failure.kind, message = failure.message or failure.kind,
     sent = failure.sent ~= false,
   }
@@ -50,7 +56,7 @@ local function answer(self, request)
   local body, torn = response.body or "", response.torn and failure_of(response.torn)
   if #body > request.limit then
     body = body:sub(1, request.limit)
-    torn = { kind = "too_large", message = "the body is over the limit", sent = true }
+    torn = failure_of { kind = "too_large", message = "the body is over the limit" }
   end
   return { status = response.status or 200, headers = lowered(response.headers), body = body }, torn
 end
@@ -84,14 +90,20 @@ end
 
 function Fake:sleep(seconds)
   self.slept[#self.slept + 1] = seconds
+  self.time = self.time + seconds
 end
 
 --- Makes a transport that answers with what `handler` gives.
 ---@param handler fun(request: table, n: integer): table|nil, table|nil
----@return table transport with `requests`, `slept`, and `chunk` (bytes of a stream's pieces, 1)
+---@return table transport with `requests`, `slept`, `time` (epoch seconds; that of now at first)
+---  and `chunk` (bytes of a stream's pieces, 1)
 function M.new(handler)
   if type(handler) ~= "function" then error("handler must be a function", 2) end
-  return setmetatable({ handler = handler, requests = {}, slept = {}, chunk = 1 }, fake_mt)
+  local transport = { handler = handler, requests = {}, slept = {}, time = core.text.now(),
+    chunk = 1 }
+  function transport.now() return transport.time end
+  transport.wall = transport.now
+  return setmetatable(transport, fake_mt)
 end
 
 return M

@@ -6,12 +6,24 @@
 --
 -- A transport is a table with
 --   name                          for messages
---   request(self, request)        --> response | nil, failure
---   stream(self, request)         --> reader | nil, failure       optional
+--   request(self, request)        --> response | nil, err
+--   stream(self, request)         --> reader | nil, err                         optional
 --   sleep(self, seconds)
---   turn()                        to be called amid long work   on an event loop
+--   now()                         seconds on a clock that never goes back       optional
+--   wall()                        epoch seconds                                 optional
+--   turn()                        to be called amid long work                   on an event loop
 --   unable()                      why no call can be made here, or nil          optional
--- request, response and failure are plain data, as request.lua and curl.lua say.
+--
+-- A request is a table as request.lua says; a response is { status, headers, body }, headers by
+-- their names in lower case; a reader has `status`, `headers`, `read` (a piece; nil at the end; nil
+-- and an error where the body was torn, after all that came) and `close`.
+--
+-- An error is one of billhook.error: `kind` is timeout, network, tls, decode, too_large or
+-- cancelled, and `sent` says whether the request may have reached the server. It is false only
+-- where nothing of it left; where a transport of the caller's own does not say, it may have.
+--
+-- Time is the transport's: who waits in `sleep` reads `now` or `wall` before and after. The fake
+-- transport pretends to all three; one of the caller's own without clocks goes by the system's.
 
 local M = {}
 

@@ -157,6 +157,17 @@ function M.check(request, level)
   }
 end
 
+local LONGEST_TARGET = 200
+
+--- Where a redirect leads, for a message: its Location without what may be a secret (a user name, a
+--- query); nil where it names no place.
+---@param location string?
+---@return string?
+function M.target(location)
+  local place = (location or ""):match("^[^?#]*"):gsub("//[^/]*@", "//"):gsub("[^!-~]", "?")
+  return place ~= "" and place:sub(1, LONGEST_TARGET) or nil
+end
+
 --- The origin of a URL that passed `check`, in parts.
 ---@param url string
 ---@return string scheme

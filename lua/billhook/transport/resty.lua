@@ -7,32 +7,31 @@
 -- address in place of a name, for nginx looks for names only in a certificate. There is no HTTP/2,
 -- nothing compressed.
 --
--- lua-resty-http has no deadline over a whole call, no limits, takes a head or a body that breaks
--- off for a whole one in places, and gives nothing of a piece of a body that is not all there. So
--- connecting and asking run in a light thread with an alarm beside it, and heads and bodies are
--- read here, from its socket.
+-- Heads and bodies are read by lua-resty-http, over a socket that has a deadline (timed.lua), and
+-- what it does not look at is looked at here: lengths that are none, codings, how much there is.
+-- Chunks with extensions it takes for malformed; of a chunk that comes slowly it gives nothing
+-- before all is there. Where it waits for what no socket's time covers (a name server; a peer that
+-- takes a large body byte by byte), an alarm rings beside it.
 
 local http = require "resty.http"
-local framing = require "billhook.transport.framing"
+local core = require "billhook.core"
+local errors = require "billhook.error"
+local timed = require "billhook.transport.timed"
 local turns = require "billhook.shared.turns"
 local rules = require "billhook.transport.request"
 
-local M = { name = "resty", turn = turns.turn, unable = turns.unable }
+local M = { name = "resty", now = core.text.monotonic, wall = core.text.now, turn = turns.turn,
+  unable = turns.unable }
 
 local unpack = table.unpack or unpack
-
-local HEAD_BYTES, HEAD_LINES = 256 * 1024, 200
-
--- Socket timeouts are this much (in ms) beyond the alarm: the alarm is to ring first.
-local SPARE = 5000
 
 local Reader = {}
 local reader_mt = { __index = Reader, __name = "billhook.transport.reader" }
 
 local fresh = 0
 
-local function failure_of(kind, message, sent)
-  return { kind = kind, message = (message:gsub("[^\32-\126]", "?")), sent = sent }
+local function error_of(kind, message, sent)
+  return errors.new { kind = kind, message = (message:gsub("[^\32-\126]", "?")), sent = sent }
 end
 
 local RAISED = "lua-resty-http raised: "
@@ -54,45 +53,17 @@ end
 
 -- heads
 
-local TOO_LARGE = "the head is over its limits"
 local NOT_HTTP = "the answer is not HTTP"
-
-local function is_line(line, number)
-  if number == 1 then return line:find("^HTTP/1%.[01] %d%d%d") end
-  return line == "" or line:find("^[^%c%s:]+:[^%z\r]*$")
-end
-
--- Takes the place of the socket's `receive` while a head is read: "*l" alone, bounded and checked.
-local function head_reader(sock)
-  local next_part = sock:receiveuntil("\n")
-  local bytes, lines, number = 0, 0, 0
-  return function()
-    local line = ""
-    while true do
-      local part, err = next_part(8192)
-      if err then return nil, err end
-      if not part then break end
-      bytes = bytes + #part
-      if bytes > HEAD_BYTES then return nil, TOO_LARGE end
-      line = line .. part
-    end
-    line = line:gsub("\r$", "")
-    number, lines = number + 1, lines + 1
-    if lines > HEAD_LINES + 2 then return nil, TOO_LARGE end
-    if not is_line(line, number) then return nil, NOT_HTTP end
-    if line == "" then number = 0 end -- after an interim answer comes another head
-    return line
-  end
-end
+local OVER = "the body is over the limit"
 
 local function read_head(httpc, params)
-  local sock = httpc.sock
-  sock.receive = head_reader(sock)
-  local response, err
+  local fine, response, err
   repeat
-    response, err = httpc:read_response(params)
+    fine, response, err = pcall(httpc.read_response, httpc, params)
+    if not fine then return nil, RAISED .. tostring(response) end
   until not response or response.status >= 200
-  sock.receive = nil -- the socket's own again
+  httpc.sock.head = false
+  if err and not httpc.sock.fault then err = NOT_HTTP end -- its words would quote what came
   return response, err
 end
 
@@ -125,9 +96,10 @@ local function with_hint(err)
 end
 
 local function kind_of(err)
-  if err == TOO_LARGE then return "too_large" end
-  if err == NOT_HTTP or err == framing.MALFORMED then return "decode" end
-  return err == "timeout" and "timeout" or "network"
+  if err == timed.TOO_LARGE then return "too_large" end
+  if err == NOT_HTTP or err == timed.MALFORMED then return "decode" end
+  local late = err:find("timeout$") or err:find(timed.LATE, 1, true) or err:find "^nothing came for"
+  return late and "timeout" or "network"
 end
 
 local function unescape(text)
@@ -158,14 +130,15 @@ end
 
 local function give_up(httpc, ...)
   httpc:close()
-  return nil, failure_of(...)
+  return nil, error_of(...)
 end
 
 local function open_connection(request, deadline)
   local httpc, err = http:new()
-  if not httpc then return nil, failure_of("network", err, false) end
+  if not httpc then return nil, error_of("network", err, false) end
   local seconds = math.min(request.connect_timeout, deadline - ngx.now())
-  httpc:set_timeout(seconds * 1000 + SPARE)
+  httpc.sock = timed.new(httpc.sock, ngx.now)
+  httpc.sock.deadline = ngx.now() + seconds
   local in_time, ok
   in_time, ok, err = within(seconds, connect, httpc, request)
   if in_time and ok then return httpc end
@@ -186,111 +159,101 @@ local function params_of(request)
   return { version = 1.1, method = request.method, path = path, headers = headers, body = body }
 end
 
--- A socket's time is between two reads: it rings for silence, where that comes before the alarm.
-local function set_time(httpc, left, stall)
-  httpc:set_timeout(math.min(left * 1000 + SPARE, (stall or math.huge) * 1000))
-end
-
-local LATE = "no whole answer in time"
-
-local function silence(seconds)
-  return ("nothing came for %.0f milliseconds"):format(seconds * 1000)
-end
-
-local function exchange(httpc, params)
-  local ok, err = httpc:send_request(params)
-  if not ok then return nil, err end
-  return read_head(httpc, params)
-end
-
--- A response without its body, or nil and a failure.
+-- An answer's head; or nil and an error.
 local function ask(httpc, request, deadline)
-  local left = deadline - ngx.now()
-  set_time(httpc, left, request.stall)
-  local in_time, response, err = within(left, exchange, httpc, params_of(request))
-  if not in_time then return give_up(httpc, "timeout", LATE, true) end
+  local params = params_of(request)
+  httpc.sock.deadline, httpc.sock.stall = deadline, request.stall or math.huge
+  local in_time, response, err = within(deadline - ngx.now(), httpc.send_request, httpc, params)
+  if not in_time then return give_up(httpc, "timeout", timed.LATE, true) end
+  if response then response, err = read_head(httpc, params) end
   if response then return response end
-  local kind = kind_of(err)
-  return give_up(httpc, kind, err == "timeout" and silence(request.stall or left) or err, true)
+  err = tostring(err)
+  return give_up(httpc, kind_of(err), err, true)
 end
 
--- Whatever is there, as soon as there is something. So here the socket's time is exact.
-local function receive(self, most)
-  if not self.httpc then return nil, "closed" end -- meanwhile, by another thread
-  local left = self.deadline - ngx.now()
-  if left <= 0 then return nil, LATE end
-  local sock = self.httpc.sock
-  sock:settimeout(math.ceil(math.min(left, self.stall) * 1000))
-  local part, err = sock:receiveany(most)
-  if err == "timeout" then err = left <= self.stall and LATE or silence(self.stall) end
-  return part, err
-end
+-- bodies
 
-local function body_of(reader, response)
-  if not response.has_body then return framing.none() end
-  local coding = reader.headers["content-encoding"]
-  if coding and coding:lower() ~= "identity" then
-    return nil, "the body is compressed, unasked"
-  end
-  return framing.open(reader.headers, function(most) return receive(reader, most) end)
+-- What lua-resty-http would take as it comes: nil, or what is wrong.
+local function fault_of(headers)
+  local length, coding = headers["content-length"], headers["transfer-encoding"]
+  local compressed = headers["content-encoding"]
+  if length and not length:find("^%d+$") then return "the length is no number" end
+  if coding and coding:lower() ~= "chunked" then return "the transfer coding is unknown" end
+  return compressed and compressed:lower() ~= "identity" and "the body is compressed, unasked"
 end
 
 -- An answer's head, with a reader of its body.
 local function begin(request)
   local deadline = ngx.now() + request.timeout
-  local httpc, failure = open_connection(request, deadline)
-  if not httpc then return nil, failure end
+  local httpc, err = open_connection(request, deadline)
+  if not httpc then return nil, err end
   local response
-  response, failure = ask(httpc, request, deadline)
-  if not response then return nil, failure end
-  local reader = setmetatable({
-    status = response.status, headers = headers_of(response), httpc = httpc, deadline = deadline,
-    left = request.limit, stall = request.stall or math.huge, keep = not request.fresh,
+  response, err = ask(httpc, request, deadline)
+  if not response then return nil, err end
+  local headers = headers_of(response)
+  local fault = response.has_body and fault_of(headers)
+  if fault then return give_up(httpc, "decode", fault, true) end
+  local length, coding = headers["content-length"], headers["transfer-encoding"]
+  return setmetatable({
+    status = response.status, headers = headers, httpc = httpc, read_more = response.body_reader,
+    left = not response.has_body and 0 or not coding and tonumber(length) or nil, -- of the length
+    open = response.has_body and not length and not coding, -- to the end of the connection
+    keep = not request.fresh and not (length and coding), room = request.limit,
   }, reader_mt)
-  local fault
-  reader.body, fault = body_of(reader, response)
-  if not reader.body then return give_up(httpc, "decode", fault, true) end
-  return reader
 end
 
--- bodies
+-- The next bytes; nil at the end; nil and an error where they were torn, and what came of them. A
+-- piece is what is there already, so that lua-resty-http need not wait for the whole of it.
+local function next_part(self, sock)
+  if self.left == 0 then return nil end
+  if sock:waiting() == 0 and not sock:fill() then
+    if self.open and sock.fault == "closed" then return nil end
+    return nil, sock.fault
+  end
+  local part, err = self.read_more(sock:waiting())
+  if sock.fault then return nil, sock.fault, part == nil and err and sock.torn or nil end
+  if err then return nil, timed.MALFORMED end
+  if part and part ~= sock.last then return nil, RAISED .. part end -- its coroutine did
+  if not part then self.ended = true end
+  if part and self.left then self.left = self.left - #part end
+  return part
+end
 
+-- The connection carries another answer where this one ended as it should and nothing is behind it.
 local function finish(self)
   local httpc = self.httpc
+  local sock = httpc.sock
   self.httpc = nil
-  if self.keep and self.body:is_clean() then httpc:set_keepalive() else httpc:close() end
+  local whole = self.left == 0 or (self.ended and sock.last == "\r\n")
+  if self.keep and whole and sock:waiting() == 0 then httpc:set_keepalive() else httpc:close() end
 end
 
-local function tear(self, ...)
+local function tear(self, fault)
   self:close()
-  self.failure = failure_of(...)
-  return nil, self.failure
+  local kind = fault == OVER and "too_large" or kind_of(fault)
+  local ours = kind ~= "network"
+  self.err = error_of(kind, ours and fault or "the body broke off: " .. fault, true)
 end
 
---- The next bytes of the body; nil at its end; nil and a failure where it was torn, after all that
+--- The next bytes of the body; nil at its end; nil and an error where it was torn, after all that
 -- came before.
 ---@return string|nil chunk
----@return table|nil failure
+---@return table|nil err
 function Reader:read()
   if self.httpc then turns.turn() end -- a socket that has something does not wait
   local httpc = self.httpc
-  if not httpc then return nil, self.failure end
-  if self.left < 0 then return tear(self, "too_large", "the body is over the limit", true) end
-  local part, err = self.body:read()
+  if not httpc then return nil, self.err end
+  local part, fault, rest = next_part(self, httpc.sock)
   if not self.httpc then -- closed meanwhile, but not while a read waited
     httpc:close()
     return nil
   end
-  if not part and not err then return finish(self) end
-  if not part then
-    local late = err == LATE or err == silence(self.stall)
-    return tear(self, late and "timeout" or kind_of(err), late and err or "the body broke off: "
-      .. err, true)
-  end
-  self.left = self.left - #part
-  if self.left >= 0 then return part end
-  part = part:sub(1, self.left - 1) -- as far as it is allowed
-  if part == "" then return self:read() end
+  if not part and not fault then return finish(self) end
+  part = part or rest or ""
+  if #part > self.room then part, fault = part:sub(1, self.room), OVER end
+  self.room = self.room - #part
+  if fault then tear(self, fault) end
+  if part == "" then return nil, self.err end
   return part
 end
 
@@ -298,6 +261,18 @@ end
 function Reader:close()
   if self.httpc then self.httpc:close() end
   self.httpc = nil
+end
+
+-- Functions to keep a part, and to give them all in one. A table of parts only where nothing else
+-- is: long ones that are much alike, as of a list, take LuaJIT long to tell apart.
+local function gatherer()
+  local found, buffers = pcall(require, "string.buffer")
+  if found then
+    local buffer = buffers.new()
+    return function(part) buffer:put(part) end, function() return buffer:get() end
+  end
+  local parts = {}
+  return function(part) parts[#parts + 1] = part end, function() return table.concat(parts) end
 end
 
 -- the transport
@@ -311,7 +286,7 @@ end
 --- Sends a request and waits for the head of the answer.
 ---@param request table see request.lua
 ---@return table|nil reader { status, headers, read, close }
----@return table|nil failure { kind, message, sent }
+---@return table|nil err
 function M.stream(_, request)
   local copy = rules.check(request, 2)
   if for_worker(copy) then return require("billhook.transport.worker"):stream(copy) end
@@ -322,16 +297,24 @@ end
 --- Sends a request and waits for the whole answer.
 ---@param request table
 ---@return table|nil response { status, headers, body }
----@return table|nil failure
+---@return table|nil err
 function M.request(_, request)
   local copy = rules.check(request, 2)
   if for_worker(copy) then return require("billhook.transport.worker"):request(copy) end
-  local reader, failure = begin(copy)
-  if not reader then return nil, failure end
-  local body
-  body, failure = framing.whole(reader)
-  if not body then return nil, failure end
-  return { status = reader.status, headers = reader.headers, body = body }
+  local reader, err = begin(copy)
+  if not reader then return nil, err end
+  local keep, all = gatherer()
+  while true do
+    local part
+    part, err = reader:read()
+    if part then
+      keep(part)
+    elseif err then
+      return nil, err
+    else
+      return { status = reader.status, headers = reader.headers, body = all() }
+    end
+  end
 end
 
 --- Waits without holding up the event loop.

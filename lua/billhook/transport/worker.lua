@@ -4,34 +4,44 @@
 -- At most so many calls as shared/gate.lua says (8, of them 4 streams) are under way in one worker;
 -- others wait for their turn, which counts against their timeout. A thread's results come when it
 -- is done: for `stream` it writes into a spool, a temporary file without a name, of which the
--- reader takes what is there. A reader that is 64 MiB behind holds the transfer back.
+-- reader takes what is there. The thread does not wait for the reader: the file grows to what the
+-- answer has, at most to the request's `limit` and to MOST.
 
+local core = require "billhook.core"
+local errors = require "billhook.error"
 local checked = require("billhook.transport.request").check
 local gate = require "billhook.shared.gate"
 local spool = require "billhook.transport.spool"
 local turns = require "billhook.shared.turns"
 
-local M = { name = "worker", turn = turns.turn, unable = turns.unable }
+local M = { name = "worker", now = core.text.monotonic, wall = core.text.now, turn = turns.turn,
+  unable = turns.unable }
+
+--- Bytes of a stream's body: a file in the temporary folder is everybody's room.
+M.MOST = 1024 * 1024 * 1024
+
+local THREAD = "billhook.transport.thread"
 
 local PIECE = 65536
 local SHORTEST, LONGEST = 0.001, 0.02 -- pauses between two looks into the spool, in seconds
 
 local function unsent(kind, message)
-  return { kind = kind, message = message, sent = false }
+  return errors.new { kind = kind, message = message, sent = false }
 end
 
--- the thread's answer: ok (it ran), done (true: a response, false: a failure), value
+-- the thread's answer: ok (it ran), done (true: a response, false: a plain error), value
 local function result(ok, done, value)
   if ok and done then return value end
-  if ok then return nil, value end
+  if ok then return nil, errors.new(value) end
   if value ~= "unstarted" then
-    return nil, { kind = "network", message = "worker thread: " .. tostring(done), sent = true }
+    return nil, errors.new { kind = "network", message = "worker thread: " .. tostring(done),
+      sent = true }
   end
   local late = done:find("became free in", 1, true) or done:find("no available Lua vm", 1, true)
   return nil, unsent(late and "timeout" or "network", "worker thread: " .. done)
 end
 
--- A failure where nginx cannot wait.
+-- An error where nginx cannot wait.
 local function unable()
   local why = turns.unable()
   return why and unsent("network", why)
@@ -40,24 +50,24 @@ end
 --- Sends a request and waits for the whole answer.
 ---@param request table see request.lua
 ---@return table|nil response { status, headers, body }
----@return table|nil failure { kind, message, sent }
+---@return table|nil err
 function M.request(_, request)
   local copy = checked(request, 2)
-  local failure = unable()
-  if failure then return nil, failure end
-  return result(gate.run("call", copy.timeout, "billhook.nginx.thread", "request", copy, ngx.now()))
+  local none = unable()
+  if none then return nil, none end
+  return result(gate.run("call", copy.timeout, THREAD, "request", copy, ngx.now()))
 end
 
 local Reader = {}
 Reader.__index = Reader
 
--- What the spool has; nil when the thread is done and all was taken; nil and why not.
+-- What the spool has; nil when the thread is done and all was taken.
 local function next_bytes(self, most)
   local pause = SHORTEST
   while self.file.file do
     local over = self.job.answer ~= nil -- before the look, for what came last
-    local bytes, err = self.file:take(most)
-    if bytes or err or over then return bytes, err end
+    local bytes = self.file:take(most)
+    if bytes or over then return bytes end
     gate.wait(self.job, pause)
     pause = math.min(pause * 2, LONGEST)
   end
@@ -85,9 +95,9 @@ local function read_head(self)
 end
 
 -- What the thread said of how it ended: nil where all is well.
-local function failure_of(job)
-  local ended, failure = result(gate.answer(job))
-  return failure or ended.failure
+local function fault_of(job)
+  local ended, err = result(gate.answer(job))
+  return err or ended.torn and errors.new(ended.torn)
 end
 
 -- For a reader that is dropped, or whose request is killed before it has one: the thread must know.
@@ -99,41 +109,37 @@ end
 
 --- The same, for whoever reads piece by piece.
 ---@return table|nil reader { status, headers, read, close }
----@return table|nil failure
+---@return table|nil err
 function M.stream(_, request)
   local copy = checked(request, 2)
-  local failure = unable()
-  if failure then return nil, failure end
+  local none = unable()
+  if none then return nil, none end
+  copy.limit = math.min(copy.limit, M.MOST)
   local file, why = spool.reader()
   if not file then return nil, unsent("network", "no temporary file: " .. why) end
   local self = setmetatable({ file = file, guard = guard(file) }, Reader)
-  local job, err, unstarted = gate.start("stream", copy.timeout, "billhook.nginx.thread", "spool",
-    copy, ngx.now(), file.path, file.size)
+  local job, err, unstarted = gate.start("stream", copy.timeout, THREAD, "spool", copy, ngx.now(),
+    file.path)
   self.job = job
   if job and read_head(self) then return self end
   self:close()
   os.remove(file.path) -- where no thread has
   if not job then return result(false, err, unstarted) end
-  return nil, failure_of(job)
+  return nil, fault_of(job)
 end
 
---- The next bytes; nil at the end; nil and a failure where the body was torn. Others have their
---- turn before each piece.
+--- The next bytes; nil at the end; nil and an error where the body was torn. Others have their turn
+--- before each piece.
 ---@return string|nil chunk
----@return table|nil failure
+---@return table|nil err
 function Reader:read()
-  if not self.file.file then return nil, self.failure end
+  if not self.file.file then return nil, self.err end
   turns.turn()
-  local chunk, why = next_bytes(self, PIECE)
+  local chunk = next_bytes(self, PIECE)
   if chunk then return chunk end
-  local asked = self.file.file ~= nil -- not closed meanwhile
+  if self.file.file then self.err = fault_of(self.job) end -- else it was closed meanwhile
   self:close()
-  if why then
-    self.failure = { kind = "network", message = why, sent = true }
-  elseif asked then
-    self.failure = failure_of(self.job)
-  end
-  return nil, self.failure
+  return nil, self.err
 end
 
 --- Lets the rest go: the thread ends the transfer soon.

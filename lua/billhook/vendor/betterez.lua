@@ -7,6 +7,7 @@
 --   base_url  "https://api.betterez.com/invoices"   inferred: the documents show no path of
 --   invoices
 
+local core = require "billhook.core"
 local options = require "billhook.options"
 
 local M = {
@@ -43,18 +44,6 @@ function M.headers(settings)
 end
 
 -- --- answers -----------------------------------------------------------------------------------
-
---- The operations whose answers are invoices.
-M.invoices = {
-  ["invoices.get"] = true, ["invoices.list"] = true,
-  ["invoices.issue"] = true, ["invoices.retry"] = true,
-}
-
---- The operations whose bodies hold the credentials of others: no error quotes them.
-M.private = {
-  ["providers.list"] = true, ["providers.get"] = true, ["providers.create"] = true,
-  ["providers.update"] = true,
-}
 
 --- An invoice's id as text, or nil.
 function M.id_of(invoice)
@@ -120,6 +109,14 @@ function M.written(invoice)
   return type(at) == "string" and at or nil
 end
 
+--- What is read off an invoice beside billhook.invoice.
+M.columns = {}
+
+function M.columns.issued(invoice)
+  local at = invoice.createdAt
+  return type(at) == "table" and at.value or at
+end
+
 -- --- events ------------------------------------------------------------------------------------
 
 --- What its invoice system is known to send; more may come.
@@ -129,6 +126,30 @@ M.natives = { "invoices.created", "invoices.updated", "invoice_providers.created
 local families = {
   invoices = "invoice", invoice_providers = "invoice_provider", invoiceemail = "invoice_email",
 }
+
+-- What is never stored. Names are of members, and of what a { name, value } calls so; one with a
+-- star is the end of a name. Common words are only taken for credentials where a provider is what
+-- the event is about. What its `params` hold is the provider's own (signerKey, key and so on, for
+-- each another), so there it goes by the place: only the vendor's words for what a provider is,
+-- which its API filters by, are kept.
+local SECRETS = { "*apiKey", "*authorization", "*password", "*passwd", "*passphrase", "*secret",
+  "*signerKey", "*signingKey", "*privateKey", "*accessToken", "*refreshToken", "*clientSecret" }
+local OF_PROVIDER = { "*key", "*token", "*secret", "*password", "*passwd", "*passphrase", "*pwd",
+  "*authorization", "*credential", "*certificate" }
+local KEPT = { "name", "type", "invoiceProviderType", "country", "channel", "channels", "enabled",
+  "operatingCompany" }
+
+--- The body of an event without what is secret. Of one that says nothing of what it is, the most is
+-- taken.
+---@param text string
+---@param native string?
+---@return string
+function M.redact(text, native)
+  if native and not native:lower():find("provider", 1, true) then
+    return core.json.redact(text, SECRETS)
+  end
+  return core.json.redact(text, OF_PROVIDER, "params", KEPT)
+end
 
 --- The unified type: invoices.created is invoice.created.
 ---@param native string

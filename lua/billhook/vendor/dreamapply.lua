@@ -43,9 +43,6 @@ end
 
 -- --- answers -----------------------------------------------------------------------------------
 
---- The operations whose answers are invoices.
-M.invoices = { ["invoices.get"] = true, ["invoices.list"] = true }
-
 --- Where a reference of the caller's may stand.
 M.reference = { ["invoices.create"] = { smallprint = true, instructions = true } }
 
@@ -283,6 +280,12 @@ M.silent = { "reminded", "delivered", "serie.name" }
 --- The member that holds the payments, and the members of a payment that tell when it came.
 M.payments = "collections"
 M.payment_time = { "inserted" }
+
+--- What is read off an invoice beside billhook.invoice.
+M.columns = { issued = function(invoice) return invoice.issued end }
+
+--- The body of an entry without what is secret: there is nothing.
+function M.redact(text) return text end
 
 -- --- events ------------------------------------------------------------------------------------
 

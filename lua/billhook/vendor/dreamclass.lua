@@ -12,6 +12,7 @@
 --                   published, or that differ
 --   base_url        "https://api.dreamclass.io/dreamclassapi/v1"   seen in third-party code only
 
+local core = require "billhook.core"
 local options = require "billhook.options"
 
 local M = {
@@ -82,9 +83,6 @@ end
 
 -- --- answers -----------------------------------------------------------------------------------
 
---- The operations whose answers are invoices.
-M.invoices = { ["invoices.get"] = true }
-
 --- An invoice's id as text, or nil.
 function M.id_of(invoice)
   local id = tonumber(invoice.id)
@@ -118,6 +116,19 @@ M.silent = { "payments.updatedAt", "payments.updatedBy" }
 --- The member that holds the payments, and the members of a payment that tell when it came.
 M.payments = "payments"
 M.payment_time = { "createdAt", "date" }
+
+--- What is read off an invoice beside billhook.invoice: the number is the id; what the school's
+-- books call it is a reference.
+M.columns = {
+  number = function(invoice) return invoice.id end,
+  reference = function(invoice) return invoice.invoiceRefId end,
+  issued = function(invoice)
+    return invoice.createdAt ~= "" and invoice.createdAt or invoice.issueDate
+  end,
+}
+
+--- The body of a delivery without what is secret.
+function M.redact(text) return core.json.redact(text, { "signature" }) end
 
 -- --- events ------------------------------------------------------------------------------------
 

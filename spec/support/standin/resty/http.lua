@@ -1,6 +1,6 @@
 -- resty/http.lua - of lua-resty-http what the resty transport uses, over nginx's real sockets, for
--- machines that have it not: connecting, asking, and the parts of a head. It repeats nothing of it
--- but its interface, so what is tried with it says nothing of lua-resty-http.
+-- machines that have it not: connecting, asking, the parts of a head and the pieces of a body. It
+-- repeats nothing of it but its interface, so what is tried with it says nothing of lua-resty-http.
 
 local M = {}
 local Client = {}
@@ -61,10 +61,47 @@ function Client:send_request(params)
   return self.sock:send { table.concat(lines, "\r\n"), "\r\n\r\n", params.body or "" }
 end
 
+-- Pieces of at most so many bytes, as they are named in front of each chunk.
+local function chunks_of(sock)
+  local left, begun, ended = 0, false, false
+  return function(most)
+    if ended then return nil end
+    if left == 0 then
+      if begun then sock:receive(2) end
+      local line, err = sock:receive "*l"
+      if not line then return nil, err end
+      left = tonumber(line, 16)
+      if not left or left < 0 then return nil, "no size of a chunk" end
+      begun = true
+      if left == 0 then
+        ended = true
+        sock:receive(2)
+        return nil
+      end
+    end
+    local piece, err = sock:receive(math.min(left, most))
+    if not piece then return nil, err end
+    left = left - #piece
+    return piece
+  end
+end
+
+-- Pieces by the length of all, or to the end of the connection.
+local function pieces_of(sock, left)
+  return function(most)
+    if left == 0 then return nil end
+    local piece, err = sock:receive(left and math.min(left, most) or most)
+    if piece and left then left = left - #piece end
+    return piece, err
+  end
+end
+
 function Client:read_response(params)
-  local line, err = self.sock:receive "*l"
-  if not line then return nil, err end
-  local version, status = line:match "^HTTP/(1%.%d) (%d%d%d)"
+  local first, err = self.sock:receive "*l"
+  if not first then return nil, err end
+  local line
+  local version, status = first:match "^HTTP/(1%.%d) (%d%d%d)"
+  if not status then return nil, "no status: " .. first end
   local headers = {}
   while true do
     line, err = self.sock:receive "*l"
@@ -80,8 +117,11 @@ function Client:read_response(params)
   end
   status = tonumber(status)
   self.alive = version == "1.1" and headers.connection ~= "close"
-  return { status = status, headers = headers,
-    has_body = params.method ~= "HEAD" and status ~= 204 and status ~= 304 and status >= 200 }
+  local has_body = params.method ~= "HEAD" and status ~= 204 and status ~= 304 and status >= 200
+  local chunked = version == "1.1" and headers["transfer-encoding"]
+  return { status = status, headers = headers, has_body = has_body,
+    body_reader = not has_body and function() end or chunked and chunks_of(self.sock)
+      or pieces_of(self.sock, tonumber(headers["content-length"])) }
 end
 
 return M

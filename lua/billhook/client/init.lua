@@ -1,0 +1,202 @@
+--- A client of one vendor's account.
+--
+--   local apply = billhook.dreamapply { base_url = "https://apply.example.edu", api_key = "..." }
+--   local invoice, err = apply.invoices:get(123)
+--
+-- Options of every client, with their defaults:
+--
+--   base_url         https only (plain http to this machine, or with allow_http = true)
+--   timeout          30   seconds for a whole call, all its attempts included
+--   connect_timeout  5    seconds of it for one connection
+--   settle_timeout   10   seconds beyond it to find out what became of a create; 0: not to look
+--   attempts         3    at most; 1 never sends again
+--   limit            67108864   bytes of an answer
+--   quota            the vendor's; a number of requests a minute, { limit, window, store }, or
+--                    false. store: a table, or the URL of an inbox (see billhook.client.quota)
+--   transport        "curl", "worker", "resty", or a table (see billhook.transport)
+--   ca_file, proxy, allow_http
+--   clock, random    functions, for tests: seconds, and a number from 0 to 1
+--   on_request, on_response   functions that are told of every attempt: { vendor, operation,
+--                    method, url, attempt, traceparent }, afterwards also { duration, status or
+--                    kind and message, quota_left }. They see no credentials, and break nothing
+--   webhook          what verifies this account's webhooks: { secret, basic, authorization,
+--                    tolerance, limit }
+--   test_events      false   run rules for events that are marked as tests
+--   read_back        true    false: an app never asks this account's API what is true
+--   watch            names of members whose change is an event, too: { "reminded" }
+--
+-- One call may have its own timeout, connect_timeout, attempts, limit, and
+--
+--   traceparent      passed on: W3C's trace context
+--   priority         "background" waits for the quota behind all others ("person")
+--   settle_timeout, reference = { field, value }   of a call that must not happen twice
+--
+-- The vendors' own options stand in billhook.vendor.*. Credentials are kept where no iteration
+-- finds them. A client without credentials but with `webhook` can only receive.
+
+local accounts = require "billhook.client.account"
+local options = require "billhook.options"
+local private = require "billhook.private"
+local requests = require "billhook.client.request"
+local resource = require "billhook.client.resource"
+local sender = require "billhook.client.send"
+
+local M = {}
+
+---@class billhook.client
+local client = {}
+local mt = { __index = client, __name = "billhook.client" }
+
+-- The account of a client; nil for anything else.
+local function account_of(self) return private.of(self, mt) end
+
+function mt.__tostring(self)
+  local account = account_of(self)
+  return ("billhook.%s (%s)"):format(self.vendor,
+    account.cannot and "receives only" or account.base.origin)
+end
+
+local function own(self, name)
+  local account = account_of(self)
+  if not account then error(options.no_method(name), 3) end
+  return account
+end
+
+--- Any operation by name: the escape hatch.
+---@param name string one of billhook.calls(vendor)
+---@param params table? by their names, those of the path too
+---@param settings table? the options of this call
+---@return any value
+---@return table? err
+function client:call(name, params, settings)
+  local account = own(self, "call")
+  if params ~= nil and type(params) ~= "table" then
+    error(options.wrong(tostring(name), "parameters", "must be a table", params), 2)
+  end
+  local copy = {}
+  for key, value in pairs(params or {}) do copy[key] = value end
+  local request = requests.new(account, name, copy, settings, 2)
+  return resource.call(account, request)
+end
+
+--- Is the vendor there, and does it know the key? DreamApply alone has a call for it.
+---@param settings table? the options of this call
+---@return any value
+---@return table? err
+function client:ping(settings)
+  local account = own(self, "ping")
+  if not requests.operations(self.vendor).ping then
+    error(("%s has no ping"):format(account.vendor.title), 2)
+  end
+  local request = requests.new(account, "ping", nil, settings, 2)
+  return resource.call(account, request)
+end
+
+--- What is left of the quota: { limit, left, next_at }, with next_at in epoch seconds where a slot
+-- is in use; an empty table where the vendor has none; nil and an error where its store fails.
+---@return table?
+---@return table? err
+function client:quota()
+  local account = own(self, "quota")
+  if not account.quota then return {} end
+  local left, wait = account.quota:look()
+  if not left then return nil, wait end
+  return { limit = account.quota.limit, left = left, next_at = wait and account.wall() + wait }
+end
+
+local settle_rules = { settle_timeout = accounts.rules.settle_timeout }
+
+--- Looks again at a call whose outcome was unknown: what it made, with how = "found", or nil and
+-- the error unknown_outcome again.
+---@param intent table of such an error; plain data, so it may have been kept
+---@param settings table? { settle_timeout }
+---@return table? result
+---@return table? err
+function client:settle(intent, settings)
+  local account = own(self, "settle")
+  if type(intent) ~= "table" or type(intent.operation) ~= "string"
+    or type(intent.params) ~= "table" or intent.place and type(intent.before) ~= "table" then
+    error(options.wrong("settle", "intent", "must be that of an unknown_outcome error", intent), 2)
+  elseif intent.vendor ~= self.vendor or intent.account ~= account.id then
+    error("settle: 'intent' must be this account's", 2)
+  elseif account.cannot then
+    error(account.cannot, 2)
+  end
+  local given = options.read(settle_rules, settings, "settle", 2)
+  local seconds = settings and given.settle_timeout or account.options.settle_timeout
+  local value, err = nil, sender.unable(account)
+  if not err then value, err = account.once.settle(account, intent, seconds, resource.doors) end
+  if value ~= nil then return value end
+  return nil, sender.error(account, intent.operation, err)
+end
+
+--- Can this client make that call? A receiver without credentials can make none.
+---@param name string the operation
+---@return boolean can
+---@return string|boolean|nil why_not; or true, where no document shows the path that it goes to
+function client:can(name)
+  local account = own(self, "can")
+  if account.cannot then return false, account.cannot end
+  local operation = requests.operations(self.vendor)[name]
+  if not operation then
+    return false, ("unknown operation '%s' of %s"):format(tostring(name), account.vendor.name)
+  end
+  local given = (account.options.paths or {})[name]
+  if not operation.path and not given then
+    return false, ("%s: 'paths' must have '%s'"):format(account.vendor.title, name)
+  end
+  return true, operation.unverified and not given or nil
+end
+
+--- Has a client keep its quota and its intents in an inbox, which `open` gives (or nil and an
+-- error). Whatever else stands in an app's accounts is left alone.
+---@param self table
+---@param open fun(): table?, table?
+function M.share(self, open)
+  local account = account_of(self)
+  if account then account.open_shared = open end
+end
+
+--- Has every attempt of a client told to fn(operation, result), with the status of its answer, or
+-- the kind of its failure.
+---@param self table
+---@param fn fun(operation: string, result: string)
+function M.observe(self, fn)
+  local account = account_of(self)
+  if account then account.observe = fn end
+end
+
+--- Settles the calls of an account whose process is gone. `report(level, name, fields)` is a log's.
+---@param self table
+---@param report function
+---@return table? err
+function M.recover(self, report)
+  local account = account_of(self)
+  if account and not account.cannot and account.open_shared then
+    return account.once.recover(account, report, resource.doors)
+  end
+end
+
+-- What may be seen of the options: no credential, nothing that holds one.
+local shown = { "timeout", "connect_timeout", "settle_timeout", "attempts", "limit", "allow_http",
+  "ca_file", "tenant", "school_code", "test_events", "read_back" }
+
+--- A client of a vendor.
+---@param vendor table billhook.vendor.*
+---@param given table
+---@param once table what carries out the calls that must not happen twice: billhook.once
+---@param level integer where wrong options raise; 2 is the caller of the function that calls this
+---@return table
+function M.new(vendor, given, once, level)
+  local account, webhook = accounts.new(vendor, given, level + 1)
+  account.once = once
+  local self = resource.all(account)
+  self.vendor, self.webhook = vendor.name, webhook
+  self.test_events = account.options.test_events
+  self.read_back, self.watch = account.options.read_back, account.options.watch
+  self.options = { base_url = not account.cannot and account.base.url or nil }
+  for _, option in ipairs(shown) do self.options[option] = account.options[option] end
+  return private.give(self, mt, account)
+end
+
+return M

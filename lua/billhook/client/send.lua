@@ -1,0 +1,259 @@
+--- One call on its way: quota, request, answer, and again where that is safe.
+--
+-- Nothing here raises for what the world does. From the transport to the caller an error is one
+-- table: { kind, message, sent = false where nothing left }, to which is added what is known:
+-- `status`, `code`, `body`, `retry_after`, `retryable`, `processed` = false where the answer proves
+-- that nothing was done, `attempts`, and `open`: whether one of the attempts may have had its
+-- effect. M.error makes the caller's of it.
+
+local core = require "billhook.core"
+local errors = require "billhook.error"
+local reason = require "billhook.client.reason"
+local retry = require "billhook.client.retry"
+local rules = require "billhook.transport.request"
+
+local M = {}
+
+-- An error's body is read for its message only.
+local ERROR_BODY = 65536
+
+local TOO_MANY = 429
+
+--- The error object of a call that failed so.
+---@param account table
+---@param name string the operation
+---@param err table
+---@param secrets string[]? that it must not quote, beside the account's own
+---@return table
+function M.error(account, name, err, secrets)
+  local fields = { vendor = account.vendor.name, operation = name,
+    secrets = secrets or account.secrets }
+  for field, value in pairs(err) do fields[field] = value end
+  fields.open = nil
+  return errors.new(fields)
+end
+
+--- The error where no call can be made (some phases of nginx cannot wait), or nil. To be asked
+-- before a call takes anything that it could not wait for or give back.
+function M.unable(account)
+  local why = account.transport.unable and account.transport.unable()
+  return why and { kind = "network", message = why, sent = false, attempts = 0 } or nil
+end
+
+-- --- the quota ---------------------------------------------------------------------------------
+
+-- Takes slots, waiting for them while the deadline allows, and no longer even where the clock
+-- stands still: a list, or nil and an error.
+local function take(account, request, need, deadline, how)
+  how.background = request.background
+  local rest = deadline - account.now()
+  while true do
+    how.patience = math.min(rest, deadline - account.now())
+    local slots, wait, late, err = account.quota:take(need, how)
+    if slots then return slots end
+    if err then return nil, errors.unsent(err) end
+    if not wait then
+      return nil, { kind = "rate_limited", sent = false, retry_after = late,
+        message = "no request of this key's quota comes free before the deadline" }
+    end
+    wait = math.max(wait, 0.001) -- never too short for a clock to see
+    rest = rest - wait
+    account.transport:sleep(wait)
+  end
+end
+
+-- One of those that were set aside; it waits like all others while the key is parked.
+local function spend(account, purse, deadline)
+  local slot = table.remove(purse)
+  local rest = deadline - account.now()
+  while true do
+    local wait, err = account.quota:spend(slot)
+    if wait == 0 then return slot end
+    if not wait or wait >= math.min(rest, deadline - account.now()) then
+      table.insert(purse, slot)
+      return nil, err and errors.unsent(err) or { kind = "rate_limited", sent = false,
+        retry_after = wait, message = "the key is parked until after the deadline" }
+    end
+    wait = math.max(wait, 0.001)
+    rest = rest - wait
+    account.transport:sleep(wait)
+  end
+end
+
+--- Sets slots aside for a call and what may follow it within `beyond` seconds of its deadline: all
+-- at once, for two calls that had a part each would wait for each other. Nil and an error where the
+-- deadline comes first.
+---@return table? purse
+---@return table? err
+function M.reserve(account, request, count, deadline, beyond)
+  if not account.quota then return {} end
+  return take(account, request, count, deadline, { kept = true, beyond = beyond })
+end
+
+--- Returns what was not spent.
+function M.give_back(account, purse)
+  if account.quota then account.quota:give_back(purse) end
+end
+
+-- --- one attempt -------------------------------------------------------------------------------
+
+-- What a hook is told. It may go into a log, so even an address is cleaned; and it must not be able
+-- to lose the answer of a call: what it raises is dropped.
+local function tell(account, hook, request, attempt, more)
+  local event = {
+    vendor = account.vendor.name, operation = request.name, method = request.method,
+    url = errors.redact(request.url, account.secrets), attempt = attempt,
+    traceparent = request.traceparent,
+  }
+  for name, value in pairs(more or {}) do event[name] = value end
+  pcall(hook, event)
+end
+
+local function tell_response(account, request, attempt, seconds, response, err)
+  if account.observe then
+    pcall(account.observe, request.name, tostring(response and response.status or err.kind))
+  end
+  if account.options.on_response then
+    tell(account, account.options.on_response, request, attempt, {
+      duration = seconds, status = response and response.status, kind = err and err.kind,
+      message = err and err.message and errors.redact(err.message, account.secrets),
+      quota_left = account.quota and (account.quota:look()),
+    })
+  end
+end
+
+-- What the transport is to carry.
+local function message_of(account, request, seconds)
+  return {
+    method = request.method, url = request.url, headers = request.headers, body = request.body,
+    timeout = seconds, connect_timeout = math.min(request.connect_timeout, seconds),
+    fresh = not request.idempotent, limit = request.limit, ca_file = account.options.ca_file,
+    proxy = account.options.proxy,
+  }
+end
+
+-- The slot for one attempt: false without a quota, or nil and an error. What was set aside is for
+-- first attempts: repeating must not spend what looking afterwards will need.
+local function slot_for(account, request, attempt, how)
+  if not account.quota then return false end
+  if attempt == 1 and how.purse and #how.purse > 0 then
+    return spend(account, how.purse, how.deadline)
+  end
+  local slots, err = take(account, request, 1, how.deadline, {})
+  return slots and slots[1], err
+end
+
+-- A response (or a reader of one), or nil and an error.
+local function transmit(account, request, attempt, how)
+  local slot, err = slot_for(account, request, attempt, how)
+  if slot == nil then return nil, err end
+  local hook = account.options.on_request
+  if hook then tell(account, hook, request, attempt) end -- it may take its time
+  local transport, began, response = account.transport, account.now(), nil
+  local left = how.deadline - began
+  if left > 0 then
+    local verb = how.stream and transport.stream or transport.request
+    response, err = verb(transport, message_of(account, request, left))
+  else
+    err = { kind = "timeout", message = "the deadline has passed", sent = false }
+  end
+  if slot and left > 0 then
+    account.quota:free(slot, response and response.status ~= TOO_MANY)
+  elseif slot then
+    account.quota:give_back { slot }
+  end
+  tell_response(account, request, attempt, account.now() - began, response, err)
+  return response, err
+end
+
+-- The body of a reader's response, as far as an error needs it.
+local function read_some(reader)
+  local parts, size = {}, 0
+  while size < ERROR_BODY do
+    local chunk = reader:read()
+    if not chunk then break end
+    parts[#parts + 1] = chunk
+    size = size + #chunk
+  end
+  reader:close()
+  return table.concat(parts)
+end
+
+-- --- what came of it ---------------------------------------------------------------------------
+
+local function refusal(account, request, response, outcome)
+  if response.read then
+    response = { status = response.status, headers = response.headers, body = read_some(response) }
+  end
+  local err = reason.describe(response, request.private)
+  if outcome.message then -- of a redirect, say: its page tells less
+    local target = response.status < 400 and rules.target(response.headers.location)
+    err.message = outcome.message .. (target and " to " .. target or "")
+  end
+  err.kind, err.status = outcome.kind, response.status
+  err.retryable, err.processed, err.open = outcome.retryable, outcome.processed, outcome.open
+  err.body = reason.quoted(request, err.body)
+  if outcome.retry_after then
+    err.retry_after = retry.after(outcome.retry_after, response.headers.date, account.wall())
+  end
+  if err.kind == "rate_limited" and account.quota then
+    err.retry_after = account.quota:refused(err.retry_after, account.random)
+  end
+  return err
+end
+
+-- The outcome of a success, or nil and an error.
+local function judge(account, request, response, unsure)
+  local outcome = core.call.conclude(account.vendor.name, request.name, response.status,
+    response.headers, unsure and 2 or 1, account.base.url, request.path)
+  if not outcome.ok then return nil, refusal(account, request, response, outcome) end
+  retry.succeeded(account.budget)
+  return outcome
+end
+
+-- May an attempt that ended so have had its effect? Of an answer its status says it (src/call.c).
+local function is_open(err)
+  if err.open ~= nil then return err.open end
+  return err.sent ~= false
+end
+
+--- Sends until there is an answer or no sense in another attempt.
+--
+-- how: { deadline, stream = a reader is wanted as the response, purse = slots that were set aside,
+-- again = a function that comes before another attempt, and ends the call where it gives an error;
+-- attempts, which is counted here }.
+---@return table? response, table outcome_or_err
+function M.send(account, request, how)
+  how.deadline = how.deadline or account.now() + request.timeout
+  local unsure, none = false, M.unable(account)
+  if none then return nil, none end
+  local attempt = 0
+  while true do
+    attempt = attempt + 1
+    how.attempts = attempt
+    local response, err = transmit(account, request, attempt, how)
+    local outcome
+    if response then
+      outcome, err = judge(account, request, response, unsure)
+      if outcome then return response, outcome end
+    end
+    unsure = unsure or is_open(err)
+    local wait = retry.decide({
+      attempt = attempt, attempts = request.attempts, idempotent = request.idempotent,
+      now = account.now(), deadline = how.deadline, random = account.random,
+      budget = account.budget,
+    }, err)
+    if not wait then
+      err.retryable = retry.repeatable(request.idempotent, err)
+    else
+      account.transport:sleep(wait)
+      err = how.again and how.again()
+    end
+    if err then
+      err.attempts, err.open = attempt, unsure
+      return nil, err
+    end
+  end
+end
+
+return M

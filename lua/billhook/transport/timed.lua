@@ -1,0 +1,134 @@
+--- A socket of nginx with a deadline over all that is done with it, for lua-resty-http, which has a
+-- time for each step only: it stands where the socket would, and its reader of heads and bodies
+-- reads from here.
+--
+--   local sock = timed.new(ngx.socket.tcp(), ngx.now)
+--   sock.deadline, sock.stall = ngx.now() + 30, 60
+--
+-- `stall` is how long it may be silent. What came is kept until it is asked for, so that nothing is
+-- lost where the rest does not come; why it does not is `fault`. Lines are bounded: those of a head
+-- all together, until `head` is false, and then each for itself.
+
+local M = {}
+
+M.LATE = "no whole answer in time"
+M.TOO_LARGE = "the head is over its limits"
+M.MALFORMED = "the chunks are malformed"
+
+local MOST = 65536 -- bytes asked for at a time
+local HEAD_BYTES, HEAD_LINES = 256 * 1024, 200
+local LINE = 8192 -- of a chunk's size with what follows it
+
+local Timed = {}
+local mt = { __index = Timed, __name = "billhook.transport.timed" }
+
+---@param sock table  with the methods of a cosocket
+---@param now fun(): number seconds
+function M.new(sock, now)
+  return setmetatable({ sock = sock, now = now, deadline = math.huge, stall = math.huge,
+    text = "", at = 1, head = true, bytes = HEAD_BYTES, lines = HEAD_LINES + 2 }, mt)
+end
+
+--- What is said of a silence of so many seconds.
+function M.silence(seconds)
+  return ("nothing came for %.0f milliseconds"):format(seconds * 1000)
+end
+
+local function fail(self, fault)
+  self.fault = fault
+  return nil, fault
+end
+
+-- Gives the socket what time there is, or nil where there is none.
+local function hurry(self)
+  local left = self.deadline - self.now()
+  if left <= 0 then return nil, M.LATE end
+  self.sock:settimeout(math.ceil(math.min(left, self.stall, 1e6) * 1000))
+  return left
+end
+
+--- How many bytes came that nobody has asked for yet.
+---@return integer
+function Timed:waiting()
+  return #self.text - self.at + 1
+end
+
+--- Waits for more of them.
+---@return boolean|nil fine
+---@return string|nil fault
+function Timed:fill()
+  local left, err = hurry(self)
+  local part
+  if left then part, err = self.sock:receiveany(MOST) end
+  if err == "timeout" then err = left <= self.stall and M.LATE or M.silence(self.stall) end
+  if not part then return fail(self, err) end
+  self.text, self.at = self:waiting() == 0 and part or self.text:sub(self.at) .. part, 1
+  return true
+end
+
+local function line_of(self)
+  local seen = 0 -- bytes without an end of line
+  while true do
+    local last = self.text:find("\n", self.at + seen, true)
+    seen = (last or #self.text + 1) - self.at
+    if seen > (self.head and self.bytes or LINE) then
+      return fail(self, self.head and M.TOO_LARGE or M.MALFORMED)
+    end
+    if last then break end
+    local fine, fault = self:fill()
+    if not fine then return nil, fault end
+  end
+  local line = self.text:sub(self.at, self.at + seen - 1):gsub("\r$", "")
+  self.at = self.at + seen + 1
+  return line
+end
+
+-- A number of bytes or, of a head or before a chunk, a line ("*l"). Where not all of those bytes
+-- come, what did is `torn`.
+function Timed:receive(what)
+  self.torn = nil
+  if what == "*l" then
+    if self.head then self.lines = self.lines - 1 end
+    if self.lines < 0 then return fail(self, M.TOO_LARGE) end
+    local line, fault = line_of(self)
+    if line and self.head then self.bytes = self.bytes - #line end
+    return line, fault
+  end
+  while self:waiting() < what do
+    local fine, fault = self:fill()
+    if not fine then
+      self.torn = self.text:sub(self.at)
+      return nil, fault
+    end
+  end
+  self.last = self.text:sub(self.at, self.at + what - 1)
+  self.at = self.at + what
+  return self.last
+end
+
+function Timed:connect(...)
+  local left, err = hurry(self)
+  if not left then return nil, err end
+  return self.sock:connect(...)
+end
+
+function Timed:sslhandshake(...)
+  local left, err = hurry(self)
+  if not left then return nil, err end
+  if self:waiting() > 0 then return nil, "there is more behind the answer of the proxy" end
+  return self.sock:sslhandshake(...)
+end
+
+function Timed:send(...)
+  local left, err = hurry(self)
+  if not left then return nil, err end
+  return self.sock:send(...)
+end
+
+function Timed:getreusedtimes() return self.sock:getreusedtimes() end
+
+function Timed:setkeepalive(...) return self.sock:setkeepalive(...) end
+
+function Timed:close() return self.sock:close() end
+
+return M

@@ -1,0 +1,171 @@
+--- Webhook deliveries: checked against a vendor's scheme, and made for tests.
+--
+--   local delivery, err = billhook.verify("betterez", headers, raw_body, { secret = "..." })
+--   if not delivery then return 401, err.code end
+--   local headers, body = billhook.sign("dreamclass", raw_body, { secret = "..." })
+--
+-- Options (what a client's `webhook` table takes, and two more):
+--   secret         text, or a list of up to 16 (rotation): DreamClass, Betterez
+--   basic          { user, password }: DreamClass, beside the secret
+--   authorization  the whole header value, or a list: DreamApply
+--   tolerance      seconds that a signature may be old or early (Betterez 300, DreamClass any)
+--   tenant         DreamClass: the only one that is accepted
+--   now            epoch seconds; the clock
+--   digest         false: verify leaves out the digest of an event's content, which takes it as
+--                  long as all the rest
+
+local core = require "billhook.core"
+local errors = require "billhook.error"
+
+local M = {}
+
+local vendors = { dreamapply = true, dreamclass = true, betterez = true }
+
+-- nil: any type, checked where it is used
+local types = {
+  tolerance = "number", tenant = "string", now = "number", digest = "boolean",
+}
+local credentials = { "secret", "basic", "authorization" }
+for _, name in ipairs(credentials) do types[name] = "any" end
+
+local function check_options(options, level)
+  for name, value in pairs(options) do
+    local wanted = types[name]
+    if not wanted then
+      error("unknown option '" .. tostring(name) .. "'", level + 1)
+    elseif wanted ~= "any" and type(value) ~= wanted then
+      error(("option '%s' must be a %s, not a %s"):format(name, wanted, type(value)), level + 1)
+    elseif wanted == "number" and (value ~= value or value < 0) then
+      error("option '" .. name .. "' must not be negative", level + 1)
+    end
+  end
+end
+
+local function check_arguments(vendor, raw_body, options, level)
+  if not vendors[vendor] then
+    local given = tostring(vendor)
+    error("'vendor' must be dreamapply, dreamclass or betterez, not " .. given, level + 1)
+  elseif type(raw_body) ~= "string" then
+    error("'raw_body' must be the bytes as they came, not a " .. type(raw_body), level + 1)
+  elseif type(options) ~= "table" then
+    error("'options' must be a table, not a " .. type(options), level + 1)
+  end
+  check_options(options, level + 1)
+end
+
+local function copy(value)
+  if type(value) ~= "table" then return value end
+  local list = {}
+  for i, element in ipairs(value) do list[i] = element end
+  return list
+end
+
+local function same(a, b)
+  if type(a) ~= "table" or type(b) ~= "table" then return a == b end
+  for i = 1, math.max(#a, #b) do
+    if a[i] ~= b[i] then return false end
+  end
+  return true
+end
+
+-- Making keys costs more than using them once: they are kept as long as the options that they are
+-- of, and made again where those have changed.
+local kept = setmetatable({}, { __mode = "k" })
+
+local function keys_of(options, level)
+  local known = kept[options]
+  if known and same(known.secret, options.secret) and same(known.basic, options.basic)
+    and same(known.authorization, options.authorization) then
+    return known.keys
+  end
+  local made, chosen = {}, {}
+  for _, name in ipairs(credentials) do
+    chosen[name], made[name] = options[name], copy(options[name])
+  end
+  local ok, keys = pcall(core.verify.keys, chosen)
+  if not ok then error("option " .. tostring(keys), level + 1) end
+  made.keys = keys
+  kept[options] = made
+  return keys
+end
+
+local function refusal(vendor, code, message, kind)
+  return errors.new { kind = kind or "signature", code = code, message = message, vendor = vendor }
+end
+
+--- Is this delivery the vendor's, and what does it say?
+--
+-- Give the body's bytes as they came: a body that was decoded and encoded again no longer has the
+-- signature that it came with.
+---@param vendor "dreamapply"|"dreamclass"|"betterez"
+---@param headers table<string, string|string[]> names in any case; one given twice is a list
+---@param raw_body string
+---@param options? table see the top of this file
+---@return table|nil delivery { vendor, trust, secret, tenant, events }
+---@return table|nil err kind "signature"; code unsigned, unauthorized, mismatch, stale, future,
+--- tenant, unconfigured, header, malformed or encoding
+function M.verify(vendor, headers, raw_body, options)
+  options = options or {}
+  check_arguments(vendor, raw_body, options, 2)
+  if type(headers) ~= "table" then
+    error("'headers' must be a table, not a " .. type(headers), 2)
+  end
+  local keys = keys_of(options, 2)
+  local delivery, code, message = core.verify.check(vendor, headers, raw_body, keys, options)
+  if delivery then return delivery end
+  return nil, refusal(vendor, code, message)
+end
+
+local function first(value) return type(value) == "table" and value[1] or value end
+
+local signers = {}
+
+function signers.dreamapply(headers, body, options)
+  headers["Authorization"] = first(options.authorization)
+  return headers, body
+end
+
+function signers.betterez(headers, body, options)
+  -- a whole second, spelt without a fraction on every Lua
+  local t = ("%.0f"):format(math.floor(options.now or core.text.now()))
+  local code = core.verify.hmac(first(options.secret), t .. "." .. body)
+  headers["X-Btrz-Signature"] = "t=" .. t .. ",s2=" .. core.text.hex(code)
+  return headers, body
+end
+
+-- the code goes into the body, in place of the one that is there
+function signers.dreamclass(headers, body, options)
+  local from, to = core.verify.member(body, "id")
+  local id = from and core.json.decode(body:sub(from, to))
+  if type(id) ~= "string" then
+    local why = "the body has no id that could be signed"
+    return nil, refusal("dreamclass", "malformed", why, "invalid")
+  end
+  local code = '"' .. core.text.base64(core.verify.hmac(first(options.secret), id)) .. '"'
+  if options.basic then
+    headers["Authorization"] = "Basic " .. core.text.base64(table.concat(options.basic, ":"))
+  end
+  from, to = core.verify.member(body, "signature")
+  if from then return headers, body:sub(1, from - 1) .. code .. body:sub(to + 1) end
+  from = body:find("{", 1, true)
+  return headers, body:sub(1, from) .. '"signature":' .. code .. "," .. body:sub(from + 1)
+end
+
+--- What the vendor would send with this body: for tests, and for `billhook trigger`.
+--
+-- With several secrets the first one signs.
+---@param vendor "dreamapply"|"dreamclass"|"betterez"
+---@param raw_body string
+---@param options table secret or authorization, basic, now
+---@return table|nil headers
+---@return string|table body the body to send with them; or the error
+function M.sign(vendor, raw_body, options)
+  options = options or {}
+  check_arguments(vendor, raw_body, options, 2)
+  local needed = vendor == "dreamapply" and "authorization" or "secret"
+  if not first(options[needed]) then error("option '" .. needed .. "' is missing", 2) end
+  keys_of(options, 2) -- raises what verify would raise
+  return signers[vendor]({ ["Content-Type"] = "application/json" }, raw_body, options)
+end
+
+return M

@@ -70,6 +70,10 @@ bench: all
 	@for l in $(LUAS); do LUA_PATH='lua/?.lua;lua/?/init.lua;;' \
 	  LUA_CPATH="$(B)/$$l/?.so;;" $$l bench/verify.lua; done
 
+# the table in docs/vendors.md and lua/billhook/calls_meta.lua, from the C core's tables
+calls: all
+	@LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH="$(B)/lua5.4/?.so;;" lua5.4 docs/calls.lua
+
 test: packages test-packages
 	@$(MAKE) -s all
 	@$(LUA) spec/run.lua
@@ -112,4 +116,4 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all demo test crash bench lint packages test-packages install clean
+.PHONY: all calls demo test crash bench lint packages test-packages install clean

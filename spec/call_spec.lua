@@ -20,7 +20,7 @@ local function query(...) return prepare(...).query end
 
 describe("call.list", function()
   it("tells every operation of a vendor once", function()
-    for vendor, least in pairs { dreamapply = 12, dreamclass = 8, betterez = 19 } do
+    for vendor, least in pairs { dreamapply = 17, dreamclass = 12, betterez = 36 } do
       local seen, count = {}, 0
       for _, one in ipairs(call.list(vendor)) do
         assert.is_nil(seen[one.name])
@@ -52,7 +52,7 @@ describe("call.list", function()
       application = "GET /api/v9/applications/{application}/invoices",
       applicant = "GET /api/v9/applicants/{applicant}/invoices",
     }, by_name["invoices.list"].routes)
-    assert.same({ "newest-first", "oldest-first" }, by_name["journal.list"].params[4].choices)
+    assert.same({ "newest-first", "oldest-first" }, by_name["journal.list"].params[6].choices)
   end)
 
   it("marks the paths that no document shows", function()
@@ -62,14 +62,15 @@ describe("call.list", function()
         guesses[#guesses + 1] = one.name
       end
     end
-    assert.same({ "invoices.get", "fees.list", "fees.create", "periods.list" }, guesses)
+    assert.same({ "invoices.get", "invoices.list", "payment_methods.list", "fees.list", "fees.create",
+      "periods.list" }, guesses)
   end)
 
   it("prepares with its required parameters alone, and not without one of them", function()
     local sample = {
       id = 7, hex24 = HEX, text = "x", currency = "EUR", date = "2026-01-01", decimal = "1.00",
       number = "1.00", integer = 1, object = { a = 1 }, boolean = true, datetime = "2026-01-01",
-      record = { { item = "a", price = "1", qty = "1" } },
+      record = { { item = "a", price = "1", qty = "1" } }, numbered = 1,
     }
     for _, vendor in ipairs { "dreamapply", "dreamclass", "betterez" } do
       for _, one in ipairs(call.list(vendor)) do
@@ -433,7 +434,7 @@ describe("call.prepare", function()
         item = null } })
       bad("unknown parameter 'items[1].cost' of invoices.create",
         { { item = "x", price = 1, qty = 1, cost = 2 } })
-      bad("unknown parameter 'items[1].5' of invoices.create", { { "x", 1, 1, "h", "more" } })
+      bad("unknown parameter 'items[1].6' of invoices.create", { { "x", 1, 1, "h", 5, "more" } })
       bad("unknown parameter 'items[1].unit' of invoices.create", { { "x", 1, 1, unit = "h" } })
       bad("bad parameter 'items[1].price' of invoices.create (decimal expected, got \"1,50\")",
         { { "x", "1,50", 1 } })
@@ -451,12 +452,13 @@ describe("call.prepare", function()
       assert.equal("Off", create { reminder = false }.reminder)
       assert.equal("On", create { reminder = "On" }.reminder)
       assert.same({ name = "J", email = "j@x" }, create { payer = { "J", "j@x" } }.payer)
+      assert.same({ name = "J" }, create { payer = { name = "J" } }.payer)
       assert.equal(20, create { course_ID = "20" }.course_ID)
       assert.equal(20, create { course_ID = 20.0 }.course_ID)
       if math.type then
         assert.equal("integer", math.type(create { course_ID = 20.0 }.course_ID))
       end
-      for name, value in pairs { reminder = "on", payer = { name = "J" }, course_ID = "x",
+      for name, value in pairs { reminder = "on", payer = { nam = "J" }, course_ID = "x",
         deadline = "soon", copy = 5, smallprint = "a\0b", currency = "eu" } do
         local fine, err = pcall(create, { [name] = value })
         assert.is_false(fine, name)

@@ -565,6 +565,43 @@ describe("The curl transport", function()
       assert.are.same({ "timeout", true }, { failure.kind, failure.sent })
     end)
 
+    it("their bytes to a stream of JSON, and how they ended", function()
+      local json = require("billhook.core").json
+      local function sum_of(reader)
+        local list, sum, fed, err = json.stream(nil, 1000), 0, nil, nil
+        repeat
+          fed, err = reader:feed(list)
+          for value in function() return (list:value()) end do sum = sum + value.a end
+        until not fed
+        return sum, err, list:finish()
+      end
+      local half = answer(200, {}, '{"1":{"a":1}', 25)
+      local reader = stream(half, "wait=20", send ',"2":{"a":2}}')
+      assert.are.same({ 3, nil, true }, { sum_of(reader) })
+      assert.is_nil(reader:feed(json.stream(nil, 1000)))
+      local sum, err, whole = sum_of(stream(half, "close"))
+      assert.are.same({ 1, "network", nil }, { sum, err.kind, whole })
+      local list = json.stream(nil, 1000)
+      reader = stream(answer(200, {}, "{!", 4), "wait=20", send "}}")
+      assert.is_true(reader:feed(list))
+      assert.is_nil((list:value()))
+      local fed, why = reader:feed(list)
+      assert.is_false(fed)
+      assert.matches("a name was expected", why)
+      reader:close()
+      assert.is_nil((reader:feed(list)))
+    end)
+
+    it("their bytes to nothing else", function()
+      local ticket = native.new():add(request { url = server:url(answer(200, {}, "a")) }, 60)
+      for _, other in ipairs { {}, io.stdout, "text" } do
+        assert.has_error(function() ticket:feed(other) end)
+      end
+      ticket:cancel()
+      local list = require("billhook.core").json.stream(nil, 1000)
+      assert.has_error(function() list:feed(require("cjson").null, 5) end)
+    end)
+
     it("nothing where nothing answers", function()
       local reader, failure = transport:stream { method = "GET",
         url = ("http://127.0.0.1:%d/"):format(peer.refused_port()) }

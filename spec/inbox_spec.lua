@@ -344,6 +344,20 @@ describe("inbox sqlite: on a disk", function()
       end)
     end
 
+    it("begins a new log at once where others have only left their connections", function()
+      local thread = assert(inbox.open("sqlite:" .. path))
+      thread:admit { delivery("b", "1") }
+      thread:rest()
+      assert(os.remove(path .. "-wal"))
+      assert.are.same({ "new" }, store:admit { delivery("c", "1") })
+      told_once()
+      assert.are.equal("school:a school:b school:c", seen())
+      assert.are.equal(3, #thread:deliveries {})
+      thread:rest()
+      assert.are.equal(3, #thread:deliveries {})
+      thread:close()
+    end)
+
     for _, ending in ipairs { "", "-wal", "-shm" } do
       it(("while it commits, does it once more: %q"):format(ending), function()
         local real, done = store.db, false

@@ -96,8 +96,7 @@ local public = {
   ["lua/billhook/webhook.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/transport/fake.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/nginx/receive.lua"] = "^function M%.([%w_]+)%((.-)%)",
-  ["lua/billhook/api_meta.lua"] = "^function [%l_]+:([%w_]+)%((.-)%)",
-  ["lua/billhook/vendors_meta.lua"] = "^function [%l_]+:([%w_]+)%((.-)%)",
+  ["lua/billhook/calls_meta.lua"] = "^function [%l_]+:([%w_]+)%((.-)%)",
 }
 
 -- The names of design and documentation, and where each is.
@@ -134,13 +133,11 @@ describe("a public function", function()
   it("of a vendor is told to editors, and no other", function()
     local billhook = require "billhook"
     local declared = {}
-    for _, path in ipairs { "lua/billhook/api_meta.lua", "lua/billhook/vendors_meta.lua" } do
-      local class
-      for _, line in ipairs(lines_of(path)) do
-        class = line:match "^%-%-%-@class billhook%.(%l+%.[%l_]+)$" or class
-        local verb, parameters = line:match "^function [%l_]+:([%w_]+)%((.-)%)"
-        if verb then declared[class .. "." .. verb] = parameters end
-      end
+    local class
+    for _, line in ipairs(lines_of "lua/billhook/calls_meta.lua") do
+      class = line:match "^%-%-%-@class billhook%.(%l+%.[%l_]+)$" or class
+      local verb, parameters = line:match "^function [%l_]+:([%w_]+)%((.-)%)"
+      if verb then declared[class .. "." .. verb] = parameters end
     end
     for vendor, made in pairs {
       dreamapply = billhook.dreamapply { base_url = "https://x.org", api_key = "abcdef" },
@@ -157,6 +154,12 @@ describe("a public function", function()
       end
     end
     assert.is_nil(next(declared))
+  end)
+
+  it("of a vendor is told as docs/calls.lua writes it, and so is the table in the docs", function()
+    local calls = dofile "docs/calls.lua"
+    assert.equal(calls.types(), read "lua/billhook/calls_meta.lua")
+    assert.equal(calls.page(), read "docs/vendors.md")
   end)
 
   it("of a client has all options told to editors", function()

@@ -11,7 +11,7 @@ local HEX, OTHER = "616d7cf38fedff37e4492161", "616d7cf38fedff37e449215c"
 local samples = {
   id = 7, hex24 = HEX, text = "x", currency = "EUR", date = "2026-01-01", decimal = "1.00",
   number = "1.00", integer = 1, object = { a = 1 }, boolean = true, datetime = "2026-01-01",
-  record = { { item = "a", price = "1", qty = "1" } },
+  record = { { item = "a", price = "1", qty = "1" } }, numbered = 1,
 }
 
 local function params_of(operation)
@@ -35,11 +35,17 @@ local good = {
     ["transactions.count"] = { headers = { ["X-Count"] = "0" } },
     ["transactions.get"] = '{"id":"7"}',
     ["transactions.create"] = { status = 201, body = '{"id":9}' },
+    ["invoices.exists"] = { status = 200 }, ["transactions.exists"] = { status = 200 },
+    ["series.count"] = { headers = { ["X-Count"] = "1" } },
+    ["journal.count"] = { headers = { ["X-Count"] = "1" } },
+    ["purged_resources.list"] = '{"8":{"type":"applicant"}}',
     ["series.list"] = "{}", ["journal.list"] = "[]", ["ping"] = '{"pong":1}',
   },
   dreamclass = {
     ["invoices.get"] = '{"id":7}', ["invoices.create"] = '{"id":16}', ["invoices.pay"] = '{"id":7}',
     ["fees.list"] = '{"items":[{"id":86}]}', ["fees.create"] = '{"id":86}',
+    ["invoices.list"] = '[{"id":7}]', ["invoices.update"] = '{"id":7}',
+    ["payments.update"] = '{"id":8}', ["payment_methods.list"] = '{"items":[{"id":2}]}',
     ["fees.update"] = '{"id":7}', ["fees.assign"] = "2", ["periods.list"] = '[{"id":1}]',
   },
   betterez = {
@@ -59,6 +65,17 @@ local good = {
     ["sequences.create"] = '{"sequence":{"_id":"' .. OTHER .. '"}}',
     ["sequences.update"] = '{"sequence":{"_id":"' .. HEX .. '"}}',
     ["sequences.delete"] = { status = 202 }, ["tax_ids.list"] = '{"taxIds":[{"taxNumber":"1"}]}',
+    ["users.login"] = '{"user":{},"token":"abc.def"}', ["transactions.invoice"] = "{}",
+    ["transactions.credit_note"] = '{"ok":true}',
+    ["shifts.invoices"] = '{"invoices":[{"_id":"' .. OTHER .. '"}]}',
+    ["undelivered.list"] = '[{"url":"x"}]', ["undelivered.get"] = '{"_id":"x"}',
+    ["undelivered.retry"] = { body = "" }, ["undelivered.retry_all"] = { status = 204 },
+    ["undelivered.change"] = '{"count":2}', ["undelivered.delete"] = { status = 204 },
+    ["undelivered.delete_all"] = { status = 204 }, ["subscriptions.list"] = '{"subscriptions":[]}',
+    ["subscriptions.get"] = '{"subscription":{"_id":"x"}}',
+    ["subscriptions.create"] = '{"_id":"' .. OTHER .. '"}',
+    ["subscriptions.update"] = '{"_id":"x"}', ["subscriptions.delete"] = { status = 202 },
+    ["events.list"] = '{"events":[{"name":"invoices.created"}]}',
   },
 }
 
@@ -95,6 +112,7 @@ local other = {
 local forms = {
   map = { ["{}"] = true, ["[]"] = true },
   list = { ["[]"] = true },
+  any = { ["{}"] = true },
 }
 
 local function answers_of(operation)
@@ -110,7 +128,8 @@ local function answers_of(operation)
     add(markless)
   end
   if operation.mark and operation.mark.same then add(other) end
-  if operation.answer ~= "none" and operation.answer ~= "location" then add { "", " \n" } end
+  if not ("none location any exists"):find(operation.answer, 1, true) then add { "", " \n" } end
+  if operation.answer == "exists" then all = { hollow[1], hollow[2], hollow[3] } end
   return all
 end
 

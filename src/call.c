@@ -57,6 +57,7 @@ static const struct {
     [CALL_SINCE] = {"since", "id or ISO 8601 datetime expected"},
     [CALL_DECIMAL] = {"decimal", "decimal expected"},
     [CALL_NUMBER] = {"number", "decimal expected"},
+    [CALL_NUMBERED] = {"numbered", "whole number or { id = one } expected"},
     [CALL_OBJECT] = {"object", "table with names expected"},
     [CALL_RECORD] = {"record", "table expected"},
 };
@@ -66,12 +67,17 @@ const char *call_type_name(call_type type) {
 }
 
 const char *call_form_name(call_form form) {
-  static const char *const names[] = {
-      [CALL_ONE] = "one",           [CALL_WHOLE] = "number",
-      [CALL_MAP] = "map",           [CALL_LISTED] = "list",
-      [CALL_PAGE] = "page",         [CALL_COUNT] = "count",
-      [CALL_EXISTS] = "exists",     [CALL_EMPTY] = "none",
-      [CALL_LOCATION] = "location", [CALL_FILE] = "file"};
+  static const char *const names[] = {[CALL_ONE] = "one",
+                                      [CALL_WHOLE] = "number",
+                                      [CALL_MAP] = "map",
+                                      [CALL_LISTED] = "list",
+                                      [CALL_PAGE] = "page",
+                                      [CALL_COUNT] = "count",
+                                      [CALL_EXISTS] = "exists",
+                                      [CALL_EMPTY] = "none",
+                                      [CALL_LOCATION] = "location",
+                                      [CALL_FILE] = "file",
+                                      [CALL_ANY] = "any"};
   return names[form];
 }
 
@@ -166,6 +172,7 @@ static int good_text(const call_param *param, slice s) {
   case CALL_ID:
     return is_id(s);
   case CALL_INTEGER:
+  case CALL_NUMBERED:
     return text_digits(s, &n);
   case CALL_HEX24:
     return is_hex24(s);
@@ -202,6 +209,7 @@ static int write_integer(const call_param *param, int64_t n, int encoded,
                          call_out *out) {
   switch ((call_type)param->type) {
   case CALL_INTEGER:
+  case CALL_NUMBERED:
     return n >= 0 && put_integer(out, n);
   case CALL_ID:
   case CALL_SINCE:
@@ -253,7 +261,7 @@ int call_number(const call_param *param, slice written, int64_t *out) {
   int malformed;
   decimal d;
   return (param->type == CALL_INTEGER || param->type == CALL_ID ||
-          param->type == CALL_NUMBER) &&
+          param->type == CALL_NUMBERED || param->type == CALL_NUMBER) &&
          decimal_parse(written, &d, &malformed) && decimal_whole(d, out);
 }
 

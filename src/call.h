@@ -29,6 +29,7 @@ typedef enum call_type {
   CALL_SINCE,    /* an id, or a datetime as text */
   CALL_DECIMAL,  /* an amount, sent as text */
   CALL_NUMBER,   /* an amount where the vendor's samples have a number */
+  CALL_NUMBERED, /* a whole number from 0 up, or a table { id = one } */
   CALL_OBJECT,   /* a table that is passed on as it is */
   CALL_RECORD    /* a table with detail.fields */
 } call_type;
@@ -37,13 +38,16 @@ typedef enum call_place {
   CALL_PATH,
   CALL_QUERY,
   CALL_FIELD, /* a member of the body */
-  CALL_BODY   /* the whole body */
+  CALL_BODY,  /* the whole body */
+  CALL_BASIC  /* of the header Authorization: the name, then the password */
 } call_place;
 
-#define CALL_REQUIRED 1 /* must be given */
-#define CALL_LIST     2 /* a list of them; one alone is a list too */
-#define CALL_NULL     4 /* a field that is sent as null where absent */
-#define CALL_DRY      8 /* where it is true, nothing is changed */
+#define CALL_REQUIRED 1  /* must be given */
+#define CALL_LIST     2  /* a list of them; one alone is a list too */
+#define CALL_NULL     4  /* a field that is sent as null where absent */
+#define CALL_DRY      8  /* where it is true, nothing is changed */
+#define CALL_FIRST    32 /* where absent, the first of its choices is sent */
+#define CALL_SPELT    16 /* as text where a CALL_NUMBERED is given as a table */
 
 typedef struct call_param {
   const char *name; /* NULL ends a list of them */
@@ -104,7 +108,8 @@ typedef enum call_form {
   CALL_EXISTS,   /* no body: the status says whether there is one */
   CALL_LOCATION, /* no body, and a Location; or an object */
   CALL_EMPTY,    /* no body; or an object with the mark */
-  CALL_FILE      /* a PDF */
+  CALL_FILE,     /* a PDF */
+  CALL_ANY       /* no document shows it: an object, or nothing */
 } call_form;
 
 typedef struct call_op {
@@ -113,8 +118,11 @@ typedef struct call_op {
   const char *unwrap;    /* names of members, a space between them; or NULL */
   const call_mark *mark; /* or NULL */
   uint8_t flags;
+  const char *service; /* beside that of the base URL, its last segment; NULL:
+                       ** that one */
   const call_param *params; /* in the order in which a query has them */
   const call_route *routes; /* the last one has no param */
+  const char *about;        /* for the documents: a sentence or two */
 } call_op;
 
 typedef struct call_vendor {

@@ -49,6 +49,10 @@ static const call_route invoices_get[] = {
     {NULL, "GET", API "/invoices/{id}", NULL, 0},
 };
 
+static const call_route invoices_exists[] = {
+    {NULL, "HEAD", API "/invoices/{id}", NULL, 0},
+};
+
 static const call_route invoices_delete[] = {
     {NULL, "DELETE", API "/invoices/{id}", NULL, 0},
 };
@@ -60,12 +64,13 @@ static const call_param item_fields[] = {
     CALL_PARAM("price", CALL_DECIMAL, CALL_FIELD, CALL_REQUIRED),
     CALL_PARAM("qty", CALL_DECIMAL, CALL_FIELD, CALL_REQUIRED),
     CALL_PARAM("unit", CALL_TEXT, CALL_FIELD, CALL_NULL),
+    CALL_PARAM("inventory_item_ID", CALL_ID, CALL_FIELD, 0),
     CALL_END,
 };
 
 static const call_param payer_fields[] = {
-    CALL_PARAM("name", CALL_TEXT, CALL_FIELD, CALL_REQUIRED),
-    CALL_PARAM("email", CALL_TEXT, CALL_FIELD, CALL_REQUIRED),
+    CALL_PARAM("name", CALL_TEXT, CALL_FIELD, 0),
+    CALL_PARAM("email", CALL_TEXT, CALL_FIELD, 0),
     CALL_END,
 };
 
@@ -129,6 +134,11 @@ static const call_route transactions_get[] = {
     {NULL, "GET", API "/invoices/transactions/{id}", NULL, 0},
 };
 
+static const call_route transactions_exists[] = {
+    {"invoice", "HEAD", API "/invoices/{invoice}/transactions/{id}", NULL, 1},
+    {NULL, "HEAD", API "/invoices/transactions/{id}", NULL, 0},
+};
+
 /* twice records two payments */
 static const call_param transactions_new[] = {
     CALL_PARAM("invoice", CALL_ID, CALL_PATH, CALL_REQUIRED),
@@ -146,6 +156,10 @@ static const call_route series_list[] = {
     {NULL, "GET", API "/invoices/series", NULL, 0},
 };
 
+static const call_route series_count[] = {
+    {NULL, "HEAD", API "/invoices/series", NULL, 0},
+};
+
 /* 1.7 GET /journal: what webhooks tell, to be asked for */
 static const char *const orders[] = {"newest-first", "oldest-first", NULL};
 
@@ -153,6 +167,8 @@ static const call_param journal_filter[] = {
     CALL_PARAM("byEvents", CALL_TEXT, CALL_QUERY, CALL_REQUIRED | CALL_LIST),
     CALL_PARAM("bySince", CALL_SINCE, CALL_QUERY, 0),
     CALL_PARAM("byUntil", CALL_SINCE, CALL_QUERY, 0),
+    CALL_PARAM("byAcademicYear", CALL_TEXT, CALL_QUERY, 0),
+    CALL_PARAM("byAcademicTermID", CALL_ID, CALL_QUERY, 0),
     {"order", CALL_CHOICE, CALL_QUERY, 0, {.choices = orders}},
     CALL_PARAM("limit", CALL_INTEGER, CALL_QUERY, 0),
     CALL_END,
@@ -160,6 +176,15 @@ static const call_param journal_filter[] = {
 
 static const call_route journal_list[] = {
     {NULL, "GET", API "/journal", NULL, 0},
+};
+
+static const call_route journal_count[] = {
+    {NULL, "HEAD", API "/journal", NULL, 0},
+};
+
+/* 1.7: the applications and applicants that were deleted */
+static const call_route purged_list[] = {
+    {NULL, "GET", API "/purged-resources", NULL, 0},
 };
 
 /* 1.2 */
@@ -175,29 +200,49 @@ static const call_mark pong = {"pong", CALL_INTEGER, NULL};
 #define READ (CALL_SAFE | CALL_IDEMPOTENT)
 
 static const call_op ops[] = {
-    {"invoices.get", CALL_ONE, NULL, &this_id, READ | CALL_INVOICES, by_id,
-     invoices_get},
-    {"invoices.list", CALL_MAP, NULL, &an_id, READ | CALL_INVOICES,
-     invoices_filter, invoices_list},
-    {"invoices.count", CALL_COUNT, NULL, NULL, READ, invoices_filter,
-     invoices_count},
-    {"invoices.create", CALL_LOCATION, NULL, &an_id, CALL_CREATED,
-     invoices_new, invoices_create},
-    {"invoices.delete", CALL_EMPTY, NULL, &this_id, CALL_IDEMPOTENT, by_id,
-     invoices_delete},
-    {"transactions.list", CALL_MAP, NULL, &an_id, READ, transactions_filter,
-     transactions_list},
-    {"transactions.count", CALL_COUNT, NULL, NULL, READ, transactions_filter,
-     transactions_count},
-    {"transactions.get", CALL_ONE, NULL, &this_id, READ, transactions_one,
-     transactions_get},
-    {"transactions.create", CALL_LOCATION, NULL, &an_id, CALL_CREATED,
-     transactions_new, transactions_create},
-    {"series.list", CALL_MAP, NULL, &an_id, READ, no_params, series_list},
-    {"journal.list", CALL_MAP, NULL, &an_id, READ, journal_filter,
-     journal_list},
-    {"ping", CALL_ONE, NULL, &pong, READ, no_params, ping},
-    {NULL, 0, NULL, NULL, 0, NULL, NULL},
+    {"invoices.get", CALL_ONE, NULL, &this_id, READ | CALL_INVOICES, NULL,
+     by_id, invoices_get, "One invoice."},
+    {"invoices.exists", CALL_EXISTS, NULL, NULL, READ, NULL, by_id,
+     invoices_exists, "Is there such an invoice?"},
+    {"invoices.list", CALL_MAP, NULL, &an_id, READ | CALL_INVOICES, NULL,
+     invoices_filter, invoices_list,
+     "All that the filter lets through, of an application or an applicant "
+     "with that alone; there are no pages."},
+    {"invoices.count", CALL_COUNT, NULL, NULL, READ, NULL, invoices_filter,
+     invoices_count, "How many the list has."},
+    {"invoices.create", CALL_LOCATION, NULL, &an_id, CALL_CREATED, NULL,
+     invoices_new, invoices_create,
+     "Bills an application. Never twice: see docs/client.md."},
+    {"invoices.delete", CALL_EMPTY, NULL, &this_id, CALL_IDEMPOTENT, NULL,
+     by_id, invoices_delete,
+     "Deletes it; what happens to a paid one is not documented."},
+    {"transactions.list", CALL_MAP, NULL, &an_id, READ, NULL,
+     transactions_filter, transactions_list,
+     "Payments, of all invoices or of one alone."},
+    {"transactions.count", CALL_COUNT, NULL, NULL, READ, NULL,
+     transactions_filter, transactions_count, "How many the list has."},
+    {"transactions.get", CALL_ONE, NULL, &this_id, READ, NULL,
+     transactions_one, transactions_get, "One payment."},
+    {"transactions.exists", CALL_EXISTS, NULL, NULL, READ, NULL,
+     transactions_one, transactions_exists, "Is there such a payment?"},
+    {"transactions.create", CALL_LOCATION, NULL, &an_id, CALL_CREATED, NULL,
+     transactions_new, transactions_create,
+     "Records a payment that somebody has made. Never twice: see "
+     "docs/client.md."},
+    {"series.list", CALL_MAP, NULL, &an_id, READ, NULL, no_params, series_list,
+     "The series that number invoices."},
+    {"series.count", CALL_COUNT, NULL, NULL, READ, NULL, no_params,
+     series_count, "How many series there are."},
+    {"journal.list", CALL_MAP, NULL, &an_id, READ, NULL, journal_filter,
+     journal_list,
+     "What webhooks tell, for six months; limit is 1024 at most."},
+    {"journal.count", CALL_COUNT, NULL, NULL, READ, NULL, journal_filter,
+     journal_count, "How many entries the list has."},
+    {"purged_resources.list", CALL_MAP, NULL, NULL, READ, NULL, no_params,
+     purged_list, "The applications and applicants that were deleted."},
+    {"ping", CALL_ONE, NULL, &pong, READ, NULL, no_params, ping,
+     "Is the server there, and does it know the key?"},
+    {NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL},
 };
 
 /* 1.4: what the quota turns away was not processed */

@@ -6,6 +6,8 @@
 #include "lparam.h"
 #include "ldecimal.h"
 
+#include <string.h>
+
 /* the one null, which open_json keeps there */
 static void pushnull(lua_State *L) {
   lua_getfield(L, LUA_REGISTRYINDEX, "billhook.json.null");
@@ -114,6 +116,47 @@ static void pushrecord(lua_State *L, const call_op *op,
   }
 }
 
+/* { id = n } */
+static void pushnumbered(lua_State *L, const call_op *op,
+                         const call_param *param, const char *name, int i) {
+  lua_newtable(L); /* [t] */
+  lua_pushnil(L);
+  while (lua_next(L, i) != 0) { /* [t key value] */
+    if (lua_type(L, -2) != LUA_TSTRING ||
+        strcmp(lua_tostring(L, -2), "id") != 0)
+      lparam_bad(L, op, name, "whole number or { id = one } expected", i);
+    name = lua_pushfstring(L, "%s.id", param->name);
+    pushscalar(L, op, param, name, lua_gettop(L) - 1);
+    lua_setfield(L, -5, "id"); /* [t key value name] */
+    lua_pop(L, 2);
+  }
+  lua_getfield(L, -1, "id");
+  if (lua_isnil(L, -1))
+    lparam_bad(L, op, name, "whole number or { id = one } expected", i);
+  lua_pop(L, 1);
+}
+
+/* are the vendor's numbers spelt as texts here? */
+static int is_spelt(lua_State *L, const call_op *op) {
+  const call_param *param = op->params;
+  int spelt;
+  while (param->name != NULL && param->type != CALL_NUMBERED)
+    param++;
+  if (param->name == NULL || !lparam_given(L, param->name)) return 0;
+  spelt = lua_istable(L, -1);
+  lua_pop(L, 1);
+  return spelt;
+}
+
+/* pushes the amount at i as its text */
+static void pushspelt(lua_State *L, const call_op *op, const call_param *param,
+                      const char *name, int i) {
+  char text[64];
+  call_out out = {text, 0, sizeof text};
+  lparam_put(L, op, param, name, i, 0, &out);
+  lua_pushlstring(L, text, out.n);
+}
+
 static void pushone(lua_State *L, const call_op *op, const call_param *param,
                     const char *name, int i) {
   if (param->type == CALL_RECORD) {
@@ -122,6 +165,10 @@ static void pushone(lua_State *L, const call_op *op, const call_param *param,
     if (!lua_istable(L, i) || lua_rawlen(L, i) > 0)
       lparam_bad(L, op, name, "table with names expected", i);
     lua_pushvalue(L, i);
+  } else if (param->type == CALL_NUMBERED && lua_istable(L, i)) {
+    pushnumbered(L, op, param, name, i);
+  } else if ((param->flags & CALL_SPELT) && is_spelt(L, op)) {
+    pushspelt(L, op, param, name, i);
   } else {
     pushscalar(L, op, param, name, i);
   }
@@ -173,7 +220,11 @@ void lbody_set(lua_State *L, const lbody_request *r) {
   if (in_place(r->op->params, CALL_FIELD) == NULL) return;
   lua_newtable(L); /* [t body] */
   for (param = r->op->params; param->name != NULL; param++) {
-    if (param->place != CALL_FIELD || !lparam_given(L, param->name)) continue;
+    if (param->place != CALL_FIELD) continue;
+    if (!lparam_given(L, param->name)) {
+      if (!(param->flags & CALL_FIRST)) continue;
+      lua_pushstring(L, param->detail.choices[0]); /* [t body value] */
+    }
     pushmember(L, r->op, param, lua_gettop(L)); /* [t body value member] */
     lua_setfield(L, -3, param->name);
     lua_pop(L, 1);

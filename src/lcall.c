@@ -6,6 +6,9 @@
 #include "core.h"
 #include "lbody.h"
 #include "lparam.h"
+#include "text.h"
+
+#include <string.h>
 
 static slice checkslice(lua_State *L, int i) {
   slice s;
@@ -119,6 +122,36 @@ static void set_url(lua_State *L, const lbody_request *r) {
   if (query.n > 0) set_text(L, "query", (slice){query.p, query.n});
 }
 
+/* sets the header of an operation that has its own credentials */
+static void set_basic(lua_State *L, const lbody_request *r) {
+  const call_param *param;
+  char *room;
+  int top = lua_gettop(L), n = 0; /* [t] */
+  size_t size, length = 0;
+  const char *joined;
+  for (param = r->op->params; param->name != NULL; param++) {
+    if (param->place != CALL_BASIC) continue;
+    if (n++ > 0) lua_pushliteral(L, ":");
+    lparam_given(L, param->name); /* it is: it is required */
+    lparam_put(L, r->op, param, param->name, lua_gettop(L), 0,
+               &(call_out){NULL, 0, 0});
+    if (n == 1 && strchr(lua_tostring(L, -1), ':') != NULL)
+      lparam_fail(L,
+                  "bad parameter '%s' of %s (text without a colon expected)",
+                  param->name, r->op->name);
+  }
+  if (n == 0) return;
+  lua_concat(L, lua_gettop(L) - top); /* [t joined] */
+  joined = lua_tolstring(L, -1, &length);
+  size = TEXT_BASE64(length);
+  room = lua_newuserdatauv(L, size + 6, 0); /* [t joined room] */
+  memcpy(room, "Basic ", 6);
+  size = 6 + text_base64(joined, length, room + 6);
+  lua_pushlstring(L, room, size);
+  lua_setfield(L, top, "authorization");
+  lua_settop(L, top);
+}
+
 /* --- prepare ---------------------------------------------------------- */
 
 static void checkparams(lua_State *L, const call_op *op) {
@@ -207,6 +240,7 @@ static int l_call_prepare(lua_State *L) {
   set_op(L, request.op, request.route);
   set_url(L, &request);
   lbody_set(L, &request);
+  set_basic(L, &request);
   return 1;
 }
 
@@ -266,7 +300,8 @@ static int l_call_conclude(lua_State *L) {
 static void pushparams(lua_State *L, const call_param *params);
 
 static void pushparam(lua_State *L, const call_param *param) {
-  static const char *const places[] = {"path", "query", "field", "body"};
+  static const char *const places[] = {"path", "query", "field", "body",
+                                       "basic"};
   int i;
   lua_newtable(L); /* [t] */
   set_text(L, "name", slice_of(param->name));
@@ -325,6 +360,8 @@ static int l_call_list(lua_State *L) {
     set_text(L, "path", slice_of(route->path));
     set_op(L, op, route);
     set_flag(L, "unverified", (op->flags & CALL_UNVERIFIED) != 0);
+    set_text(L, "about", slice_of(op->about));
+    set_text(L, "service", slice_of(op->service));
     set_flag(L, "invoices", (op->flags & CALL_INVOICES) != 0);
     set_flag(L, "private", (op->flags & CALL_PRIVATE) != 0);
     pushparams(L, op->params);

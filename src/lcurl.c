@@ -13,6 +13,8 @@
 **   ticket:result()          status, headers, body | nil, kind, message, sent
 **   ticket:head()            status, headers, or nothing yet
 **   ticket:read()            of a stream: bytes, or nothing yet
+**   ticket:feed(stream)      the same to a core.json.stream: what that says of
+**                            it, or nothing yet
 **   ticket:cancel()
 */
 #define _GNU_SOURCE /* dladdr */
@@ -449,6 +451,23 @@ static int l_read(lua_State *L) {
   return 1;
 }
 
+/* All that is there, for a stream of JSON, which copies it: a string would be
+** garbage as soon as it was made. */
+static int l_feed(lua_State *L) {
+  transfer *t = to_transfer(L);
+  size_t n = t->used - t->at;
+  luaL_checkudata(L, 2, "billhook.json.stream");
+  if (t->used == 0 || !t->stream || pool_foreign(t->pool)) return 0;
+  lua_settop(L, 2);
+  lua_getfield(L, 2, "feed");
+  lua_insert(L, 2); /* [ticket feed stream] */
+  lua_pushlightuserdata(L, t->bytes + t->at);
+  lua_pushnumber(L, (lua_Number)n);
+  lua_call(L, 3, 2); /* [ticket fed why]; may raise: they stay there */
+  transfer_taken(t, n);
+  return 2;
+}
+
 static int push_failure(lua_State *L, const char *kind, const char *message,
                         int sent) {
   lua_pushnil(L);
@@ -513,6 +532,7 @@ static const luaL_Reg pool_events[] = {
 
 static const luaL_Reg ticket_methods[] = {
     {"done", l_done},     {"head", l_head},     {"read", l_read},
+    {"feed", l_feed},
     {"result", l_result}, {"cancel", l_cancel}, {NULL, NULL}};
 
 static const luaL_Reg ticket_events[] = {

@@ -373,9 +373,16 @@ static int broken(lua_State *L, json_stream *s) {
   return 2;
 }
 
+/* The bytes of a string or, from the binding of libcurl, those at a pointer,
+** and how many there are. */
 static int l_stream_feed(lua_State *L) {
   json_stream *s = check_stream(L);
-  slice chunk = check_text(L, 2);
+  slice chunk = {NULL, 0};
+  if (lua_islightuserdata(L, 2) && lua_touserdata(L, 2) != NULL) {
+    chunk.p = lua_touserdata(L, 2);
+    chunk.n = (size_t)luaL_checknumber(L, 3);
+  } else
+    chunk = check_text(L, 2);
   if (!json_stream_feed(s, chunk.p, chunk.n)) return broken(L, s);
   lua_pushboolean(L, 1);
   return 1;

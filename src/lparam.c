@@ -70,7 +70,7 @@ void lparam_put(lua_State *L, const call_op *op, const call_param *param,
   if (expected == NULL) return;
   if (value.kind == CALL_IS_OTHER && ldecimal_read(L, i, &d) == LDECIMAL_VAGUE)
     expected = ldecimal_faults[LDECIMAL_VAGUE];
-  else if (param->type != CALL_BOOLEAN)
+  else if (param->type != CALL_BOOLEAN && param->place != CALL_BASIC)
     lparam_bad(L, op, name, expected, i);
   lparam_fail(L, "bad parameter '%s' of %s (%s, got %s)", name, op->name,
               expected, luaL_typename(L, i));

@@ -22,6 +22,9 @@
 **   db:park()                leaves it, open, to whoever in this process takes
 **                            it: threads that each have a Lua state of their
 **                            own share connections that way
+**   db:cut_log()             the same, and cuts the log, where nobody is at
+**                            work in it: who waited would hold up all who
+**                            write
 **   db:keep_log()            closing it leaves the log as it is
 **   db:close()
 **   sqlite.take(path)        one that was parked, or nil
@@ -523,6 +526,19 @@ static int l_checkpoint(lua_State *L) {
   return saved(L, anchor_checkpoint(&d->at));
 }
 
+static int l_cut_log(lua_State *L) {
+  const char *why;
+  database *d = todb(L, &why);
+  int patience, code;
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  patience = d->at.patience;
+  d->at.patience = 0;
+  code = sqlite3_wal_checkpoint_v2(d->at.db, "main",
+                                   SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+  d->at.patience = patience;
+  return saved(L, code);
+}
+
 static int l_alone(lua_State *L) {
   const char *why;
   database *d = todb(L, &why), *other;
@@ -558,7 +574,7 @@ static const luaL_Reg methods[] = {
     {"note", l_note},     {"moved", l_moved},
     {"rescue", l_rescue}, {"keep_log", l_keep_log},
     {"alone", l_alone},   {"checkpoint", l_checkpoint},
-    {"park", l_park},
+    {"park", l_park},     {"cut_log", l_cut_log},
     {"close", l_close},   {"__gc", l_close},
     {"__close", l_close}, {"__tostring", l_tostring},
     {NULL, NULL},

@@ -318,6 +318,12 @@ function ticket:head() end
 ---@return string? bytes of a stream
 function ticket:read() end
 
+---Feeds a stream of JSON with them: what its `feed` gives, or nothing yet.
+---@param stream billhook.json.stream
+---@return boolean? fed
+---@return string? why
+function ticket:feed(stream) end
+
 ---@return integer? status, or nil, a kind, a message, and whether it was sent
 ---@return table|string headers
 ---@return string body

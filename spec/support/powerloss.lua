@@ -29,7 +29,7 @@ local M = {}
 
 -- --- what an inbox says -----------------------------------------------------------
 
-local KEYS = { counters = { "shard", "name" }, deliveries = { "account", "id" },
+local KEYS = { counters = { "name" }, deliveries = { "account", "id" },
   events = { "account", "id" }, invoices = { "account", "invoice" }, marks = { "seq", "rule" },
   meta = { "name" }, results = { "seq", "rule", "name" }, texts = { "name" } }
 

@@ -59,16 +59,10 @@ end
 ---Changes what is remembered: fn(memory, now) changes the table in place.
 function Account:update(fn) self.memory = update(self.store, self.name, fn) end
 
--- Nothing of such an account is checked any more: a person has to know, once.
-local function tell_moved(self)
-  local moved = self:moved()
-  self.app.moved = self.app.moved or {}
-  if moved and not self.app.moved[self.name] then
-    self.app.log("error", "account_moved", { account = self.name, message = ("its address or school"
-      .. " has changed, so its API is not asked: see `billhook inbox rebase %s`")
-      :format(self.name) })
-  end
-  self.app.moved[self.name] = moved
+---A line of the log about it.
+function Account:log(level, name, message, invoice)
+  self.app.log(level, name, { account = self.name, invoice = invoice,
+    message = message and tostring(message) })
 end
 
 ---All accounts of an app by name; one that is new begins here.
@@ -88,8 +82,12 @@ function M.load(app, store)
         new.reconcile_due = new.reconcile_due or now + DAY
       end)
     end
-    tell_moved(self)
-    all[name] = self
+    local moved = self:moved()
+    if moved and not app.moved[name] then -- nothing of it is checked any more: a person has to know
+      self:log("error", "account_moved", ("its address or school has changed, so its API is not"
+        .. " asked: see `billhook inbox rebase %s`"):format(name))
+    end
+    app.moved[name], all[name] = moved, self
   end
   return all
 end
@@ -148,7 +146,7 @@ function Account:answered(found)
   local memory = self.memory
   local fine = not memory.fault and (memory.failures or 0) == 0
   if fine and (memory.worked or not found) then return end
-  if memory.fault then self.app.log("info", "account_resumed", { account = self.name }) end
+  if memory.fault then self:log("info", "account_resumed") end
   self:update(function(fresh)
     fresh.fault, fresh.paused_till, fresh.failures = nil, nil, nil
     fresh.worked = fresh.worked or found or nil
@@ -167,8 +165,8 @@ function Account:failed(fault, at_once)
     if fresh.fault or opened then fresh.paused_till, fresh.fault = now + PROBE, fault end
   end)
   if opened then
-    self.app.log("error", "account_paused", { account = self.name,
-      message = fault .. ": its API is asked once a minute until it answers" })
+    self:log("error", "account_paused",
+      fault .. ": its API is asked once a minute until it answers")
   end
 end
 

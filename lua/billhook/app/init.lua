@@ -69,7 +69,7 @@ function M.new(given)
   self.log = function(...) pcall(tell, ...) end
   self.rules, self.monotonic = rules.new(self.accounts), self.clock or core.text.monotonic
   -- what a process remembers: its timers, whose turn it is, what it has told
-  self.dead_handlers, self.timers, self.claims, self.strangers = {}, {}, {}, {}
+  self.dead_handlers, self.timers, self.claims, self.strangers, self.moved = {}, {}, {}, {}, {}
   share_with_clients(self)
   return setmetatable(self, App)
 end

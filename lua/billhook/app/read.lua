@@ -44,15 +44,12 @@ function M.found(mine, drawn, invoice)
 end
 
 local function note(mine, row, change)
-  local function log(level, name, message)
-    mine.app.log(level, name, { account = mine.name, invoice = row.invoice, message = message })
-  end
   if change.deleted then
     mine:deletions(true)
-    log("warn", "deleted")
+    mine:log("warn", "deleted", nil, row.invoice)
   elseif change.braked then
-    log("error", "braked", ("the API denies so many invoices today that no further one is told as"
-      .. " deleted: see `billhook inbox rebase %s`"):format(mine.name))
+    mine:log("error", "braked", ("the API denies so many invoices today that no further one is told"
+      .. " as deleted: see `billhook inbox rebase %s`"):format(mine.name), row.invoice)
   end
 end
 
@@ -259,10 +256,12 @@ function M.pages(mine, next_page, fn)
   until #page.rows < BATCH
 end
 
----The change that has a row read singly.
-function M.look(row, now)
-  return { account = row.account, invoice = row.invoice, expect = row.stamp,
-    set = check.look(row, now) }
+---A change of some columns of a row.
+function M.change(row, set)
+  return { account = row.account, invoice = row.invoice, expect = row.stamp, set = set }
 end
+
+---The change that has a row read singly.
+function M.look(row, now) return M.change(row, check.look(row, now)) end
 
 return M

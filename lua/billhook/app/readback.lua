@@ -19,8 +19,8 @@ local function invoice_failed(mine, id, why)
   local row, now = seen.rows[1], seen.now
   local faults = (row.faults or 0) + 1
   local dead = faults >= GIVE_UP
-  local change = { account = mine.name, invoice = id, expect = row.stamp, set = { faults = faults,
-    check_due = dead and check.NULL or now + math.min(3600000, 30000 * 2 ^ (faults - 1)) } }
+  local change = read.change(row, { faults = faults,
+    check_due = dead and check.NULL or now + math.min(3600000, 30000 * 2 ^ (faults - 1)) })
   if dead then
     change.settle, change.began, change.reason = "dead", now, tostring(why)
     change.events = { { account = mine.name, invoice = id, vendor = mine.client.vendor,
@@ -29,8 +29,7 @@ local function invoice_failed(mine, id, why)
       note = "it could not be read back: " .. tostring(why) } }
   end
   mine.store:apply { change }
-  mine.app.log("warn", dead and "check_dead" or "check_failed", { account = mine.name, invoice = id,
-    message = tostring(why) })
+  mine:log("warn", dead and "check_dead" or "check_failed", why, id)
 end
 
 -- Whose fault is it? "account" or "invoice"; nil where others have to be asked. What was never
@@ -75,9 +74,8 @@ local function list_first(mine, due)
     or due.now < (mine.memory.listed_at or 0) + LIST_AGAIN then return 0 end
   mine:update(function(memory, now) memory.listed_at = now end)
   local report, why = mine:attempt(read.list, {})
-  if report then return report.events end
-  mine.app.log("warn", "list_failed", { account = mine.name, message = tostring(why) })
-  return 0
+  if not report then mine:log("warn", "list_failed", why) end
+  return report and report.events or 0
 end
 
 -- May reads be made, of an account whose breaker is open? One is a probe: of an invoice that is

@@ -138,10 +138,10 @@ local function mark(mine, list)
   local ids = take_first(list)
   local seen, changes, by_id = mine.store:look(mine.name, ids), {}, {}
   for i, row in ipairs(seen.rows) do
-    changes[i] = { account = mine.name, invoice = row.invoice, expect = row.stamp,
-      set = check.news(row, seen.now), route = {} }
-    changes[i].set.faults = 0
-    by_id[row.invoice] = changes[i].route
+    local set, route = check.news(row, seen.now), {}
+    set.faults = 0
+    changes[i], by_id[row.invoice] = read.change(row, set), route
+    changes[i].route = route
   end
   for _, one in ipairs(list) do
     local route = by_id[one.delivery.invoice]
@@ -188,8 +188,8 @@ function M.again(mine, owner)
     lease = LEASE, limit = M.PAGE }
   local changes, back = {}, {}
   for i, row in ipairs(claimed.rows) do
-    changes[i] = { account = mine.name, invoice = row.invoice, expect = row.stamp,
-      set = { check_due = check.NULL }, settle = "new", began = claimed.now }
+    changes[i] = read.change(row, { check_due = check.NULL })
+    changes[i].settle, changes[i].began = "new", claimed.now
     back[i] = { lane = row.lane, token = row.token }
   end
   if #changes == 0 then return end

@@ -51,9 +51,7 @@ local function by_the_clock(mine, job, now)
   end)
   if not ours then return end
   local done, why = mine:attempt(job.run, now)
-  if not done then
-    app.log("warn", job.name .. "_failed", { account = mine.name, message = tostring(why) })
-  end
+  if not done then mine:log("warn", job.name .. "_failed", why) end
 end
 
 ---Does what the clock asks for, of all accounts.
@@ -117,14 +115,12 @@ local function while_more(list, over, fn)
 end
 
 -- What is due for accounts that this app does not have is another program's: told once.
-local function tell_strangers(app, due)
-  for _, of in ipairs { due.accounts, due.incoming } do
-    for name in pairs(of) do
-      if not app.accounts[name] and not app.strangers[name] then
-        app.strangers[name] = true
-        app.log("warn", "unknown_account", { account = name,
-          message = "the inbox has work for an account that is not here: it is left alone" })
-      end
+local function tell_strangers(app, of)
+  for name in pairs(of) do
+    if not app.accounts[name] and not app.strangers[name] then
+      app.strangers[name] = true
+      app.log("warn", "unknown_account", { account = name,
+        message = "the inbox has work for an account that is not here: it is left alone" })
     end
   end
 end
@@ -135,13 +131,13 @@ local function round(store, app, settings, me)
     cap = app.backoff.cap * 1000 } }
   local function over() return settings.stop ~= nil and settings.stop() end
   local due = store:due(want)
-  tell_strangers(app, due)
   if due.lost then store:recover(want) end
   while_more(in_turn(app, due.incoming), over, function(name)
     return route.round(all[name]) >= route.PAGE -- a full page: there may be more
   end)
   due = store:due { owner = me }
-  tell_strangers(app, due)
+  tell_strangers(app, due.incoming) -- what is left of it is no account's of ours
+  tell_strangers(app, due.accounts)
   local runs = {}
   for _, name in ipairs(in_turn(app, app.accounts)) do
     local one, mine, found = due.accounts[name] or { checks = 0 }, all[name], 0

@@ -9,7 +9,7 @@
 local M = {}
 
 local commands = {
-  "serve", "work", "demo", "sandbox", "trigger", "verify", "invoices", "settle", "inbox",
+  "serve", "work", "demo", "sandbox", "trigger", "verify", "invoices", "call", "settle", "inbox",
   "reconcile",
 }
 

@@ -144,7 +144,14 @@ end
 
 -- Hands the stream what comes next, or the end.
 local function feed(walk)
-  local chunk, err = walk.reader:read()
+  local reader, chunk, err = walk.reader, nil, nil
+  if reader.feed and walk.head ~= "" then -- without a string in between
+    chunk, err = reader:feed(walk.stream)
+    if chunk then return end
+    if chunk == false then broken(walk, err) end
+  else
+    chunk, err = reader:read()
+  end
   if err then give_up(walk, err) end
   local fine, why
   if chunk then

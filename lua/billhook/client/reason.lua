@@ -72,8 +72,8 @@ end
 
 -- --- what an error may quote -------------------------------------------------------------------
 
--- A call about a provider of Betterez is private (see CALL_PRIVATE in src/call.h): its body holds secrets of
--- others, below `params` whatever their names.
+-- A call about a provider of Betterez is private (CALL_PRIVATE in src/call.h): its body holds secrets
+-- of others, below `params` whatever their names.
 local function collect(value, inside, list)
   for name, inner in pairs(type(value) == "table" and value or {}) do
     local below = inside or tostring(name):lower() == "params"
@@ -89,10 +89,11 @@ end
 -- as its own.
 ---@return string[]?
 function M.secrets(account, request)
-  if not (request.private and request.body) then return account.secrets end
+  if not request.private then return account.secrets end
   local list = {}
   for i, secret in ipairs(account.secrets) do list[i] = secret end
-  collect(core.json.read(request.body), false, list)
+  for _, secret in ipairs(request.credentials or {}) do list[#list + 1] = secret end
+  collect(request.body and core.json.read(request.body), false, list)
   return list
 end
 

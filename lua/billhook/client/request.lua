@@ -142,7 +142,20 @@ local function headers_of(account, request)
   headers["Accept"] = request.answer == "file" and "*/*" or "application/json"
   headers["Content-Type"] = request.body and "application/json"
   headers["traceparent"] = request.traceparent
+  headers["authorization"] = request.authorization or headers["authorization"]
   return headers
+end
+
+-- Where the paths of an operation begin: another service than the client's own stands beside it.
+local function base_of(account, operation, level)
+  local url, service = account.base.url, operation.service
+  if not service then return url end
+  local host = url:match("^(.*)/invoices$")
+  if not host then
+    error(("%s: 'base_url' must end in /invoices, for the service '%s' beside it"):format(
+      operation.name, service), level + 1)
+  end
+  return host .. "/" .. service
 end
 
 -- The request, as C lays it out, with its body as text.
@@ -189,7 +202,11 @@ function M.new(account, name, params, given, level, walk)
   -- a dry run changes nothing
   request.dry = operation.dry ~= nil and params[operation.dry] == true
   request.idempotent = request.idempotent or request.dry
-  request.url = account.base.url .. request.path .. (request.query and "?" .. request.query or "")
+  request.url = base_of(account, operation, level + 1) .. request.path
+    .. (request.query and "?" .. request.query or "")
+  if request.authorization then -- signing in
+    request.credentials = { params.password, request.authorization:sub(7), params.totpToken }
+  end
   request.invoices, request.private = operation.invoices, operation.private
   local asked = operation.mark and operation.mark.same and params[operation.mark.same]
   request.asked = asked and (type(asked) == "number" and ("%d"):format(asked)

@@ -221,8 +221,23 @@ function readers.count(_, _, response, outcome)
       or ("X-Count is '%s'"):format(reason.one_line(header):sub(1, 40))) }
 end
 
---- The status says it: HEAD has no body.
-function readers.exists(_, _, _, outcome) return not outcome.gone end
+-- No document shows it: an object, or nothing.
+function readers.any(account, request, response)
+  if not response.body:find("%S") then return true end
+  local value, err = decode(request, response)
+  if not value then return nil, err end
+  if response.body:find("^%s*{") and next(value) == nil then return true end -- it says nothing
+  local why = substance.unlike(nil, nil, value)
+  if why then return undecodable(request, response, why) end
+  return M.tagged(account, request, value)
+end
+
+--- The status says it: HEAD has no body. A page is none of what was asked for.
+function readers.exists(_, _, response, outcome)
+  local page = not outcome.gone and M.page_error(response, "no body")
+  if page then return nil, page end
+  return not outcome.gone
+end
 
 -- The id in the body of what was created, as a number where that keeps it.
 local function made_id(mark, value)

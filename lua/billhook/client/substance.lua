@@ -106,6 +106,8 @@ function M.unlike_element(mark, element, name)
   local why = M.unlike(mark, nil, element)
   if why then
     return "in the list, " .. why
+  elseif not mark and name and not name:find("^%d+$") then
+    return ("an object by its id was expected, and '%s' came"):format(name:gsub("%c", "?"))
   elseif mark and name and name ~= M.id_of(mark, element) then
     return ("in the list, the object under '%s' is %s"):format(name, M.name_of(mark, element))
   end

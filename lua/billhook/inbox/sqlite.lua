@@ -125,7 +125,7 @@ end
 ---Has the connection lost sight of its file? nil, code, message: so it has, and it must be kept,
 ---since there is something to be saved, or nothing to go on with.
 function Dialect:adrift(db)
-  local what = not self.volatile and db:moved()
+  local what = db:moved() -- never, of one in memory
   if what == "size" then
     self.cut = {}
     return true
@@ -157,7 +157,7 @@ end
 
 -- What was committed where nobody sees it is done once more.
 function Dialect:kept(db, committed)
-  local what = not self.volatile and db:moved()
+  local what = db:moved()
   if not what then return true end
   if what ~= self.through then return false, "SQLITE_MOVED", MOVED end
   if not committed then return true end
@@ -172,16 +172,11 @@ function Dialect.ended() return false end
 
 ---Writes the log into the file and cuts it, where nobody is at work in it: after a purge, so that
 ---nothing of it stands there any longer; and where the disk is full, to have its room.
-function Dialect:tidy(db)
-  if self.volatile then return end
-  db:query "PRAGMA busy_timeout = 0" -- who waited would hold up all who write
-  db:query "PRAGMA wal_checkpoint(TRUNCATE)"
-  db:query(("PRAGMA busy_timeout = %d"):format(self.busy_timeout))
-end
+function Dialect.tidy(_, db) db:cut_log() end
 
 ---Bytes of the log beside the file.
 function Dialect:log_bytes()
-  local file = not self.volatile and io.open(self.path .. "-wal", "rb")
+  local file = io.open(self.path .. "-wal", "rb")
   local size = file and file:seek "end" or 0
   if file then file:close() end
   return size
@@ -258,7 +253,7 @@ end
 
 -- Threads of one process go on with the same few connections: none of them has to open the file
 -- while another has it open without its log.
-function Dialect:take() return not self.volatile and sqlite.take(self.path) or nil end
+function Dialect:take() return sqlite.take(self.path) end
 
 function Dialect.park(db) return db:park() end
 
@@ -267,18 +262,17 @@ function Dialect:connect()
   local lock = sqlite.lock(self.path, LOCK_WAIT)
   local db, code, message = open_file(self)
   lock:release()
-  if not db then return nil, code, message end
-  self.away, self.through = nil, nil
-  if not self.cut then return db end
-  local ok
-  ok, code, message = whole(self, db)
-  if not ok then
+  local ok = db ~= nil
+  if db and self.cut then ok, code, message = whole(self, db) end
+  if ok then
+    self.away, self.through, self.cut = nil, nil, nil
+    return db
+  end
+  if db then
     db:keep_log()
     db:close()
-    return nil, code, message
   end
-  self.cut = nil
-  return db
+  return nil, code, message
 end
 
 -- Only processes of this machine can open the file, so all owners can be looked at.

@@ -18,10 +18,16 @@ local function decode(text)
   return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
 end
 
--- The parts, undecoded; nil where it begins like none.
+local function split(text, mark)
+  local list = {}
+  for part in (text .. mark):gmatch("([^" .. mark .. "]*)" .. mark) do list[#list + 1] = part end
+  return list
+end
+
+-- The parts, undecoded; nil where it begins like none. `pairs` of the query: { name, value }; empty
+-- where one is none.
 local function parts_of(url)
-  local rest = url:match "^postgres:(.*)$" or url:match "^postgresql:(.*)$"
-  rest = rest and rest:match "^//(.*)$"
+  local rest = url:match "^postgres://(.*)$" or url:match "^postgresql://(.*)$"
   if not rest then return nil end
   local parts = { pairs = {} }
   local at = rest:match "^[^/]*":find("@", 1, true)
@@ -29,23 +35,18 @@ local function parts_of(url)
     parts.user, parts.password = rest:sub(1, at - 1):match "^([^:]*):?(.*)$"
     rest = rest:sub(at + 1)
   end
-  local mark
-  parts.hosts, parts.path, mark, parts.query = rest:match "^([^/?]*)([^?]*)(%??)(.*)$"
-  for pair in (mark == "" and "" or parts.query .. "&"):gmatch "([^&]*)&" do
-    local name, value = pair:match "^([%w_]+)=([^=]*)$"
-    parts.pairs[#parts.pairs + 1] = { name = name, value = value }
+  local query
+  parts.hosts, parts.path, query = rest:match "^([^/?]*)([^?]*)(.*)$"
+  for i, pair in ipairs(query ~= "" and split(query:sub(2), "&") or {}) do
+    parts.pairs[i] = { pair:match "^([%w_]+)=([^=]*)$" }
   end
   return parts
 end
 
-local function is_host(text)
-  local port = text:match "^%[[%x:.%%]+%](.*)$" or text:match "^[^%[%]:@%s]*(.*)$"
-  return port == "" or port:find "^:%d*$" ~= nil
-end
-
 local function are_hosts(text)
-  for one in (text .. ","):gmatch "([^,]*)," do
-    if not is_host(one) then return false end
+  for _, one in ipairs(split(text, ",")) do
+    local port = one:match "^%[[%x:.%%]+%](.*)$" or one:match "^[^%[%]:@%s]*(.*)$"
+    if not (port == "" or port:find "^:%d*$") then return false end
   end
   return true
 end
@@ -53,9 +54,9 @@ end
 -- An "@" belongs behind a user name, or into a password that is given by name.
 local function are_settings(parts)
   for _, one in ipairs(parts.pairs) do
-    if not one.name then return false end
-    local at = one.value:find("@", 1, true)
-    if at and (not SECRET[one.name] or (parts.password or "") ~= "") then return false end
+    local name, value = one[1], one[2]
+    if not name or value:find("@", 1, true)
+      and (not SECRET[name] or (parts.password or "") ~= "") then return false end
   end
   return true
 end
@@ -66,20 +67,15 @@ end
 ---@return boolean|nil, string|nil
 function M.check(url)
   local parts = parts_of(url)
-  local why
   if not parts then
     return nil, "inbox: a PostgreSQL database is named as \"postgresql://user@host/database\""
-  elseif url:find "%%%X" or url:find "%%.%X" or url:find "%%.?$" or url:find("%00", 1, true) then
-    why = "has a % without two hexadecimal digits behind it"
-  elseif not are_hosts(parts.hosts) then
-    why = "has no host, or host:port, where one belongs"
-  elseif parts.path:find("@", 1, true) then
-    why = "has an @ behind the host"
-  elseif not are_settings(parts) then
-    why = "has something else than name=value behind the ?"
-  else
-    return true
   end
+  local why = url:gsub("%%%x%x", ""):find("%", 1, true) or url:find("%00", 1, true)
+  why = why and "has a % without two hexadecimal digits behind it"
+    or not are_hosts(parts.hosts) and "has no host, or host:port, where one belongs"
+    or parts.path:find("@", 1, true) and "has an @ behind the host"
+    or not are_settings(parts) and "has something else than name=value behind the ?"
+  if not why then return true end
   return nil, "inbox: this PostgreSQL URL " .. why .. ADVICE
 end
 
@@ -92,7 +88,7 @@ function M.shown(url)
   if not parts then return "postgresql:" end
   local settings = {}
   for _, one in ipairs(parts.pairs) do
-    if SHOWN[one.name] then settings[#settings + 1] = one.name .. "=" .. one.value end
+    if SHOWN[one[1]] then settings[#settings + 1] = table.concat(one, "=") end
   end
   return "postgresql://" .. (parts.user and parts.user .. "@" or "") .. parts.hosts .. parts.path
     .. (#settings > 0 and "?" .. table.concat(settings, "&") or "")
@@ -105,10 +101,10 @@ local LEAST = 4 -- bytes: less is in many a word by chance
 ---@param url string
 ---@return string
 function M.blot(message, url)
-  local parts, secrets = parts_of(url) or { pairs = {} }, {}
-  secrets[1] = parts.password
+  local parts = parts_of(url) or { pairs = {} }
+  local secrets = { parts.password }
   for _, one in ipairs(parts.pairs) do
-    if SECRET[one.name] then secrets[#secrets + 1] = one.value end
+    if SECRET[one[1]] then secrets[#secrets + 1] = one[2] end
   end
   for _, secret in ipairs(secrets) do
     for _, text in ipairs { secret, decode(secret) } do
@@ -137,14 +133,14 @@ function M.exposed(url, env)
   if not parts then return nil end
   env = env or os.getenv
   local given = {}
-  for _, one in ipairs(parts.pairs) do given[one.name or ""] = decode(one.value or "") end
+  for _, one in ipairs(parts.pairs) do given[one[1] or ""] = decode(one[2] or "") end
   local mode = given.sslmode or env "PGSSLMODE" or ""
   if PROTECTED[mode] or (given.sslrootcert or env "PGSSLROOTCERT") == "system"
     or (given.gssencmode or env "PGGSSENCMODE") == "require" then return nil end
   local hosts = (parts.hosts .. ","):gsub(":%d*,", ","):sub(1, -2)
   hosts = given.hostaddr or given.host or hosts ~= "" and decode(hosts)
     or env "PGHOSTADDR" or env "PGHOST" or ""
-  for one in (hosts .. ","):gmatch "([^,]*)," do
+  for _, one in ipairs(split(hosts, ",")) do
     if not is_local(one) then return one end
   end
 end

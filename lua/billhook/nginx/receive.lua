@@ -79,14 +79,11 @@ local function read_body(limit)
   local path = not body and ngx.req.get_body_file()
   if path then
     local file, err = io.open(path, "rb")
-    if file and file:seek "end" <= limit then
-      file:seek("set")
-      body = file:read "*a"
-    end
+    body = file and file:read(limit + 1)
     if file then file:close() end
-    if not file or not body then
-      if not file then log(ngx.ERR, "body file: ", err) end
-      return nil, file and 413 or 503
+    if not body then
+      log(ngx.ERR, "body file: ", err or "cannot be read")
+      return nil, 503
     end
   end
   if body and #body > limit then return nil, 413 end

@@ -46,9 +46,7 @@ end
 ---@param given table|string
 ---@return table? store, table? err
 function M.of(given)
-  if type(given) == "string" then
-    return inbox.of(given)
-  end
+  if type(given) == "string" then return inbox.of(given) end
   return given
 end
 

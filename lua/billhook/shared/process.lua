@@ -17,13 +17,9 @@ end
 
 local function sweep(all, now)
   all.changes = all.changes + 1
-  if all.changes % SWEEP ~= 0 then
-    return
-  end
+  if all.changes % SWEEP ~= 0 then return end
   for name, one in pairs(all.texts) do
-    if one.till <= now then
-      all.texts[name] = nil
-    end
+    if one.till <= now then all.texts[name] = nil end
   end
 end
 
@@ -37,9 +33,7 @@ function Process:update(name, fn, keep)
   elseif new == false then
     texts[name] = nil
   end
-  if value == nil then
-    return true
-  end
+  if value == nil then return true end
   return value
 end
 
@@ -59,8 +53,6 @@ local common = M.new(function() end)
 
 --- The store of everybody in this process, whose times are by the clock of whoever asks.
 ---@param clock fun(): number
-function M.common(clock)
-  return M.new(clock, common)
-end
+function M.common(clock) return M.new(clock, common) end
 
 return M

@@ -96,6 +96,24 @@ function Reader:read()
   return nil, self.err
 end
 
+--- The same for a core.json.stream, which is fed with what came. False and why not where it is no
+--- JSON.
+---@param stream table
+---@return boolean|nil fed nil at the end
+---@return table|string|nil err
+function Reader:feed(stream)
+  local ticket = self.ticket
+  if not ticket then return nil, self.err end
+  local fed, why = ticket:feed(stream)
+  while fed == nil and not why and not ticket:done() do
+    wait(self.transport)
+    fed, why = ticket:feed(stream)
+  end
+  if fed then return true end
+  if why then return false, why end
+  return self:read() -- all was fed: only how it ended is left
+end
+
 --- Ends the transfer. What was not read is lost, and its connection with it.
 function Reader:close()
   if self.ticket then self.ticket:cancel() end

@@ -109,8 +109,8 @@ end
 
 local function same_payer(sent, seen)
   return sent == nil
-    or (type(seen) == "table" and same_text(sent.name, seen.name)
-      and same_text(sent.email, seen.email))
+    or (type(seen) == "table" and (sent.name == nil or same_text(sent.name, seen.name))
+      and (sent.email == nil or same_text(sent.email, seen.email)))
 end
 
 -- An answer may add to a text; but "order 88" is not in "order 881".

@@ -41,7 +41,7 @@ static int streams(slice text, size_t cut) {
 }
 
 static const slice a = {"a", 1}, p = {"p", 1}, t = {"t", 1};
-static const json_secrets secrets = {&a, 1, {"p", 1}, &t, 1};
+static const json_secrets secrets = {&a, 1, &p, 1, &t, 1};
 
 typedef int parser(json_doc *doc, const char *text, size_t len);
 

@@ -118,6 +118,46 @@ describe("app:receive", function()
     assert.is_truthy(text:find('"key":"kept"', 1, true))
   end)
 
+  it("stores nothing of a provider's parameters, wherever they stand and however they are spelt",
+    function()
+      local long, deep = ("-"):rep(300), 40
+      for i, data in ipairs { '{"params":{"x":"S3"}}', '{"params":{"a":{"b":[["S3"]]}}}',
+        '{"params":["S3"]}', '{"params":"S3"}', '{"params":[{"name":"signerKey","value":"S3"}]}',
+        '{"params":[{"value":"S3","name":"x"}]}', '{"params":[{"n":"x","v":"S3"}]}',
+        '{"params":[["signerKey","S3"]]}', '{"PARAMS":{"x":"S3"}}', '{"p\\u0061rams":{"x":"S3"}}',
+        '{"providerParams":{"x":"S3"}}', '{"parameters":{"x":"S3"}}', '{"param":{"x":"S3"}}',
+        '{"settings":{"x":"S3"}}', '{"params":{},"params":{"x":"S3"}}',
+        '{"params":{"x":"S3"},"params":{}}', '{"params":{"name":{"x":"S3"}}}',
+        '{"params":{"name":["S3"]}}', '{"providers":[{"params":{"x":"S3"}}]}',
+        '{"list":[{"name":"signerKey","value":"S3"}]}',
+        '{"list":[{"value":"S3","name":"signer_key"}]}',
+        '{"list":[{"key":"api-key","values":["S3"]}]}',
+        '{"list":[{"name":"\\u0073igner\\u004bey","value":{"x":"S3"}}]}',
+        '{"k\\u0065y":{"a":"S3"}}', '{"certificatePem":"S3"}', '{"credentials":{"user":"S3"}}',
+        -- names that are too long to be looked at
+        '{"' .. long .. 'key":"S3"}', '{"' .. long .. 'params":{"x":"S3"}}',
+        '{"list":[{"name":"' .. long .. 'signerKey","value":"S3"}]}',
+        -- texts that are JSON, or may be
+        '"{\\"params\\":{\\"x\\":\\"S3\\"}}"', '"H4sIS3AAAA=="', '{"x":" [\\"S3\\"]"}',
+        '{"x":"\\u007b\\"k\\":\\"S3\\"}"}',
+        -- what is no JSON
+        '{"params":{"x":"S3"}', '{"params" {"x":"S3"}}', '{"a":1 "params":{"x":"S3"}}',
+        '{"a" 1, "par\\u0061ms":{"x":"S3"}}', '{"a" 1, "list":[{"value":"S3","name":"key"}]}',
+        '{"params":{"x":' .. ("["):rep(deep * 50) .. '"S3"' .. ("]"):rep(deep * 50) .. "}}",
+        '{"params":{"x":"a\\ud83dS3"}}', '{"params":{"x\\ud83d":"S3"}}' } do
+        assert.are.equal(200, (d:tickets { id = i, event = "invoice_providers.updated",
+          data = data }))
+        local body = d.app.store:deliveries { account = "tickets", limit = 1 }[1].body
+        assert.is_falsy(body:find("S3", 1, true), data .. " is kept as " .. body)
+      end
+      for i, value in ipairs { "4242", "-4.242e7", "true", "false" } do
+        d:tickets { id = 100 + i, event = "invoice_providers.created",
+          data = '{"params":{"x":' .. value .. ',"type":"t","l":[' .. value .. "]}}" }
+        local body = d.app.store:deliveries { account = "tickets", limit = 1 }[1].body
+        assert.is_truthy(body:find('{"params":{"x":"***","type":"t","l":["***"]}}', 1, true), body)
+      end
+    end)
+
   describe("refuses", function()
     local function refused(status, reply, account, headers, body)
       local got, text, reply_headers = d.app:receive(account, headers, body)

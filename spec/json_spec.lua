@@ -257,8 +257,10 @@ describe("redact", function()
     assert.equal(" [1] ", core.redact(" [1] ", {}))
     assert.equal([[{"APIKEY":"***","api_key":"***","Api-Key":"***","apiKeys":1}]],
       core.redact([[{"APIKEY":1,"api_key":1,"Api-Key":1,"apiKeys":1}]], { "apiKey" }))
-    local long = ("a"):rep(300)
-    assert.equal(('{"%s":1}'):format(long), core.redact(('{"%s":1}'):format(long), { "a" }))
+    local long = ("a"):rep(300) -- too long to be looked at
+    assert.equal(('{"%s":"***"}'):format(long), core.redact(('{"%s":1}'):format(long), { "b" }))
+    assert.equal(('[{"name":"%s","value":"***"}]'):format(long),
+      core.redact(('[{"name":"%s","value":1}]'):format(long), { "b" }))
   end)
 
   it("goes by what a { name, value } says, and by the place", function()
@@ -268,8 +270,8 @@ describe("redact", function()
     assert.equal('[{"value":"***","key":"***"}]',
       core.redact('[{"value":7,"key":"pass\\u0077ord"}]', names))
     assert.equal('{"params":{"type":"t","a":["***",{"b":"***","c":null}]},"a":1}',
-      core.redact('{"params":{"type":"t","a":[1,{"b":true,"c":null}]},"a":1}', {}, "params",
-        { "type" }))
+      core.redact('{"params":{"type":"t","a":[1,{"b":true,"c":null}]},"a":1}', {},
+        { "params" }, { "type" }))
   end)
 
   it("leaves of what is no JSON what comes before a secret", function()

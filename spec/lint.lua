@@ -144,6 +144,7 @@ local NEVER = { ["once client"] = true }
 -- What may be required where it is needed: libraries that a user may do without, and modules that
 -- a new worker thread, or a client that makes no call, should not have to load.
 local LATE = { ["lua/billhook/shared/thread.lua"] = true, ["lua/billhook/inbox/init.lua"] = true,
+  ["lua/billhook/inbox/peek.lua"] = true,
   ["lua/billhook/transport/init.lua"] = true, ["lua/billhook/transport/resty.lua"] = true,
   ["lua/billhook/transport/thread.lua"] = true,
   ["lua/billhook/client/response.lua"] = true, ["lua/billhook/client/pages.lua"] = true,

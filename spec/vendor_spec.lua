@@ -16,7 +16,9 @@ describe("the unified type of an event", function()
       INVOICE_DELETED = "invoice.deleted", PAYMENT_CREATED = "payment.created",
       PAYMENT_DELETED = "payment.deleted", STUDENT_PERIOD_CREATED = "student_period.created",
       STUDENT_CLASS_UPDATED = "student_class.updated", PERIOD_DELETED = "period.deleted",
-      SOMETHING_NEW_ARCHIVED = "something_new.archived", ODD = "unknown", [""] = "unknown",
+      SOMETHING_NEW_ARCHIVED = "something_new.archived",
+      INVOICE_VOIDED = "invoice.updated", PAYMENT_REFUNDED = "payment.updated",
+      ODD = "unknown", [""] = "unknown",
     })
   end)
 
@@ -26,6 +28,8 @@ describe("the unified type of an event", function()
       ["invoice_providers.created"] = "invoice_provider.created",
       ["invoice_providers.updated"] = "invoice_provider.updated",
       ["invoiceemail.created"] = "invoice_email.created",
+      ["refund.created"] = "payment.refunded", ["Invoices.Created"] = "invoice.created",
+      ["invoices.voided"] = "invoice.updated", ["shifts.deposit.created"] = "shift.deposit.created",
       ["transactions.cancelled"] = "transactions.cancelled",
       ["gift-cards.Created"] = "gift_cards.created", odd = "unknown", [""] = "unknown",
     })
@@ -42,17 +46,16 @@ describe("the unified type of an event", function()
     check_types(dreamapply, {
       ["Invoice was issued: ?"] = "invoice.created", ["Invoice was created"] = "invoice.created",
       ["Invoice was edited: ?"] = "invoice.updated", ["Invoice was updated"] = "invoice.updated",
+      ["Invoice was ?"] = "invoice.updated",
       ["Invoice was changed: ? to ?"] = "invoice.updated",
       ["Invoice was deleted: ?"] = "invoice.deleted",
-      ["Invoice was collected: ?"] = "invoice.collected",
-        ["Invoice was paid"] = "invoice.collected",
+      ["Invoice was collected: ?"] = "invoice.paid", ["Invoice was paid"] = "invoice.paid",
       ["Invoice is overdue: ?"] = "invoice.overdue", ["Invoice was overdue"] = "invoice.overdue",
       ["Invoice has been deleted"] = "invoice.deleted",
-      ["Invoice was lapsed"] = "invoice.lapsed",
+      ["Invoice was lapsed"] = "invoice.updated",
       ["Offer was edited: ?"] = "offer.edited",
       ["Flag was added"] = "flag.added", ["Academic term was closed"] = "academic_term.closed",
       ["Logged in"] = "unknown", [""] = "unknown", ["was"] = "unknown",
-        ["Invoice was ?"] = "unknown",
     })
   end)
 end)

@@ -127,15 +127,18 @@ long json_canonical(const json_doc *doc, uint32_t node, const slice *skip,
 typedef struct json_secrets {
   const slice *names; /* of members, at any depth: apiKey is also APIKEY, */
   size_t n;           /* api_key and "Api Key"; *key is also signerKeys */
-  slice below;        /* of a member so named nothing is kept, or absent, */
-  const slice *kept;  /* but the scalars with one of these names, */
-  size_t nkept;       /* numbers and such included, and nulls */
+  const slice *below; /* of members so named nothing is kept */
+  size_t nbelow;
+  const slice *kept; /* but the scalars with one of these names, */
+  size_t nkept;      /* numbers and such included, and nulls */
 } json_secrets;
 
 /* The text with what is secret replaced by "***": the values of the members
 ** named, those that a {name, value} or {key, value} calls so, and what stands
-** below. Behind the place where a text is broken, all from the first of the
-** names on. Gives the length; out may be NULL. */
+** below; where there is such a place, also a text that is JSON itself. A name
+** that is too long to be looked at counts as secret. Behind the place where a
+** text is broken, all from the first of the names, or a "value", on. Gives the
+** length; out may be NULL. */
 size_t json_redact(json_doc *doc, const json_secrets *secrets, char *out);
 
 /* What JavaScript's JSON.stringify would write for a text, with numbers and

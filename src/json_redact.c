@@ -39,7 +39,11 @@ static int alike(slice name, slice wanted) {
   return end || last_letter(&name) < 0;
 }
 
-#define NAME_ROOM 256 /* as written; nobody's credential is called longer */
+#define NAME_ROOM 256 /* as written; a longer one is not looked at */
+
+static int too_long(const json_doc *doc, uint32_t string) {
+  return doc->nodes[string].len > NAME_ROOM;
+}
 
 /* the bit of a letter or digit that a name ends with */
 static uint64_t bit_of(int c) {
@@ -65,7 +69,7 @@ static int called(const json_doc *doc, uint32_t string, const slice *names,
   slice text, end;
   int last, before = -1;
   size_t i;
-  if (doc->nodes[string].len > NAME_ROOM) return 0;
+  if (too_long(doc, string)) return 0;
   text = json_text(doc, string, room);
   end = text;
   last = last_letter(&end);
@@ -77,6 +81,12 @@ static int called(const json_doc *doc, uint32_t string, const slice *names,
     if ((c == last || c == before) && alike(text, names[i])) return 1;
   }
   return 0;
+}
+
+/* the same, or may it be? */
+static int may_be(const json_doc *doc, uint32_t string, const slice *names,
+                  size_t n, uint64_t ends) {
+  return too_long(doc, string) || called(doc, string, names, n, ends);
 }
 
 /* is the text broken in the midst of this value? */
@@ -94,19 +104,20 @@ static int labelled(const json_doc *doc, uint32_t object,
   uint32_t i, end = nodes[object].next;
   for (i = object + 1; i < end; i = nodes[i + 1].next)
     if (nodes[i + 1].kind == JSON_STRING && called(doc, i, labels, 2, 0) &&
-        called(doc, i + 1, s->names, s->n, 0))
+        may_be(doc, i + 1, s->names, s->n, 0))
       return 1;
   return 0;
 }
 
+static const slice value_name = {"*value", 6};
+
 /* where the text is broken in it, the name may have been about to come */
 static void hide_pair(json_doc *doc, uint32_t object, const json_secrets *s) {
-  static const slice value = {"*value", 6};
   json_node *nodes = doc->nodes;
   uint32_t i, end = nodes[object].next;
   if (!broken_in(doc, object) && !labelled(doc, object, s)) return;
   for (i = object + 1; i < end; i = nodes[i + 1].next)
-    if (called(doc, i, &value, 1, 0)) nodes[i + 1].mark |= JSON_HIDDEN;
+    if (called(doc, i, &value_name, 1, 0)) nodes[i + 1].mark |= JSON_HIDDEN;
 }
 
 /* is a scalar that stands below what is not kept one that is? */
@@ -116,28 +127,41 @@ static int is_kept(const json_doc *doc, uint32_t node, int named,
   return named && called(doc, node - 1, s->kept, s->nkept, 0);
 }
 
+/* a string that is JSON itself, and so may hold anything */
+static int is_json(const json_doc *doc, uint32_t node) {
+  const char *p;
+  size_t n;
+  if (doc->nodes[node].kind != JSON_STRING) return 0;
+  p = doc->text + doc->nodes[node].at + 1;
+  n = doc->nodes[node].len - 1;
+  while (n > 0 && *p == ' ')
+    p++, n--;
+  return n > 0 && (*p == '{' || *p == '[' || *p == '\\');
+}
+
 /* marks what is secret */
 static void hide(json_doc *doc, const json_secrets *s) {
   json_node *nodes = doc->nodes;
-  uint32_t i, below = 0; /* up to that node we are below */
   uint64_t ends = ends_of(s->names, s->n);
+  uint32_t i, below = 0; /* up to that node we are below */
   for (i = 0; i < doc->used; i++)
     nodes[i].mark &= JSON_NAME;
   for (i = 0; i < doc->used; i++) {
     int named = i > 0 && (nodes[i - 1].mark & JSON_NAME);
     if (nodes[i].mark & JSON_NAME) continue;
     if (nodes[i].kind == JSON_OBJECT) hide_pair(doc, i, s);
-    if (named && called(doc, i - 1, s->names, s->n, ends))
+    if (named && may_be(doc, i - 1, s->names, s->n, ends))
       nodes[i].mark |= JSON_HIDDEN;
-    if (named && s->below.p != NULL && i >= below &&
-        called(doc, i - 1, &s->below, 1, 0))
+    if (named && i >= below && called(doc, i - 1, s->below, s->nbelow, 0))
       below = nodes[i].next;
+    if (s->nbelow > 0 && is_json(doc, i)) nodes[i].mark |= JSON_HIDDEN;
     if (i < below && nodes[i].kind < JSON_ARRAY && !is_kept(doc, i, named, s))
       nodes[i].mark |= JSON_HIDDEN;
   }
 }
 
-#define NEAR 64 /* bytes that a name is looked for in: it takes no n squared */
+#define NEAR 64 /* bytes that a name is looked for in: it takes no n squared \
+                 */
 
 /* Does a name begin here, whatever its case and what stands in it? Or an
 ** escape of a letter, which nobody needs and which would hide one. */
@@ -165,8 +189,8 @@ static int lost(const json_doc *doc, const json_secrets *s) {
   for (i = 0; i < doc->used; i++) {
     if (!broken_in(doc, i)) continue;
     if (doc->nodes[i].kind == JSON_OBJECT && labelled(doc, i, s)) return 1;
-    if (i > 0 && (doc->nodes[i - 1].mark & JSON_NAME) && s->below.p != NULL &&
-        called(doc, i - 1, &s->below, 1, 0))
+    if (i > 0 && (doc->nodes[i - 1].mark & JSON_NAME) &&
+        called(doc, i - 1, s->below, s->nbelow, 0))
       return 1;
   }
   return 0;
@@ -179,10 +203,11 @@ static void put_rest(writer *w, const json_doc *doc, slice rest,
   int found = lost(doc, s);
   for (; at < rest.n && !found; at += !found) {
     slice from = {rest.p + at, rest.n - at};
-    for (i = 0; i <= s->n && !found; i++) {
-      slice name = i < s->n ? s->names[i] : s->below;
-      found = name.p != NULL && begins(from, name);
-    }
+    found = s->n > 0 && begins(from, value_name);
+    for (i = 0; i < s->n && !found; i++)
+      found = begins(from, s->names[i]);
+    for (i = 0; i < s->nbelow && !found; i++)
+      found = begins(from, s->below[i]);
   }
   put(w, rest.p, at);
   if (found) put(w, "***", 3);

@@ -312,13 +312,13 @@ static int l_digest(lua_State *L) {
 /* (text, names, below, kept): see json_redact */
 static int l_redact(lua_State *L) {
   slice text = check_text(L, 1);
-  json_secrets secrets = {NULL, 0, {NULL, 0}, NULL, 0};
+  json_secrets secrets = {NULL, 0, NULL, 0, NULL, 0};
   scratch *s;
   size_t size;
   char *room;
   lua_settop(L, 4);
   secrets.names = check_names(L, 2, &secrets.n);
-  if (!lua_isnoneornil(L, 3)) secrets.below = check_text(L, 3);
+  secrets.below = check_names(L, 3, &secrets.nbelow);
   secrets.kept = check_names(L, 4, &secrets.nkept);
   s = take(L); /* [text names below kept ... scratch] */
   if (!json_read(&s->doc, text.p, text.n) && json_starved(&s->doc))

@@ -51,6 +51,7 @@
 ---| "payment.created"
 ---| "payment.updated"
 ---| "payment.deleted"
+---| "payment.refunded" # DreamClass: its status is 4; Betterez: refund.created, about no invoice
 ---| string
 
 ---A change of an invoice, or other news. One object for each run of a rule.

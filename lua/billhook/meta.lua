@@ -36,7 +36,7 @@ function json.read(text) end
 function json.digest(text, skip) end
 
 ---The text with what is secret replaced by "***": the values of these members, at any depth, those
----that a { name, value } calls so, and all scalars below one; see json.h.
+---that a { name, value } calls so, and all scalars below the third; see json.h.
 ---@return string text
 function json.redact(text, names, below, kept) end
 

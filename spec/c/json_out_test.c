@@ -380,11 +380,14 @@ static void test_redact(void) {
       {"[{\"name\":\"token\",\"a\":1,\"value\":\"x",
        "[{\"name\":\"token\",\"a\":1***"},
       {"[{\"value\":\"x\",\"name\":\"tok", "[{\"value\":\"***\",\"name\":\"tok"},
+      {"[1 2, {\"value\":\"x\",\"name\":\"token\"}]", "[1 2, {\"***"},
+      {"{\"a\":\" {\\\"key\\\":1}\",\"b\":\"\\u007b\"}",
+       "{\"a\":\"***\",\"b\":\"***\"}"},
   };
   const slice names[] = {slice_of("key"), slice_of("signature"),
                          slice_of("*token")};
-  const slice kept = slice_of("type");
-  const json_secrets secrets = {names, 3, slice_of("params"), &kept, 1};
+  const slice kept = slice_of("type"), below = slice_of("params");
+  const json_secrets secrets = {names, 3, &below, 1, &kept, 1};
   size_t i;
   for (i = 0; i < COUNT(cases); i++) {
     char out[128];

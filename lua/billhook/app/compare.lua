@@ -113,7 +113,10 @@ function M.payment_changes(vendor, invoice, previous, watch)
   local now = invoice and M.payments(vendor, invoice) or {}
   local before = previous and M.payments(vendor, previous) or {}
   for id, payment in pairs(now) do
-    if not before[id] then
+    if vendor.is_refunded and vendor.is_refunded(payment)
+      and not (before[id] and vendor.is_refunded(before[id])) then
+      list[#list + 1] = { id = id, verb = "refunded", payment = payment, previous = before[id] }
+    elseif not before[id] then
       list[#list + 1] = { id = id, verb = "created", payment = payment }
     elseif state.text(node, payment) ~= state.text(node, before[id]) then
       list[#list + 1] = { id = id, verb = "updated", payment = payment, previous = before[id] }
@@ -153,19 +156,6 @@ function M.time(value)
   return epoch and math.floor(epoch * 1000 + 0.5)
 end
 
-local function status_of(total, paid, balance, due, today)
-  if not balance then
-    return nil
-  elseif paid:sign() > 0 and balance:sign() < 0 then
-    return "overpaid"
-  elseif balance:sign() <= 0 then
-    return "paid" -- an invoice over nothing, too: there is nothing to pay
-  elseif due and today and tonumber((due:gsub("-", ""))) < tonumber((today:gsub("-", ""))) then
-    return "overdue"
-  end
-  return paid:sign() > 0 and total:sign() > 0 and "part_paid" or "open"
-end
-
 local function money(value, digits)
   return value and tostring(value:round(math.max(digits, value:scale())))
 end
@@ -176,22 +166,15 @@ end
 ---@return { number: string?, reference: string?, currency: string?, total: string?, paid: string?,
 ---  balance: string?, due_date: string?, status: string?, issued: string? }
 function M.columns(invoice, today)
-  local own = vendors[invoices.vendor(invoice)].columns
-  local function read(name)
-    if not own[name] then return invoices[name] and (invoices[name](invoice)) or nil end
-    local value = state.id(own[name](invoice))
-    return value ~= "" and value or nil
-  end
-  local currency, total, paid, due = read "currency", read "total", read "paid", read "due_date"
-  local digits, balance = invoices.digits(currency), nil
-  if total and paid then
-    local fits, difference = pcall(function() return total - paid end)
-    balance = fits and difference or nil
-  end
+  local currency = invoices.currency(invoice)
+  local digits, issued = invoices.digits(currency), vendors[invoices.vendor(invoice)].came(invoice)
   return {
-    number = read "number", reference = read "reference", currency = currency,
-    total = money(total, digits), paid = money(paid, digits), balance = money(balance, digits),
-    due_date = due, status = status_of(total, paid, balance, due, today), issued = read "issued",
+    number = (invoices.number(invoice)), reference = (invoices.reference(invoice)),
+    currency = currency, total = money(invoices.total(invoice), digits),
+    paid = money(invoices.paid(invoice), digits),
+    balance = money(invoices.balance(invoice), digits),
+    due_date = (invoices.due_date(invoice)), status = (invoices.status(invoice, today)),
+    issued = type(issued) == "string" and issued ~= "" and issued or nil,
   }
 end
 

@@ -51,7 +51,8 @@ end
 -- One delivery for the inbox: an envelope, or one entry of a DreamApply body.
 local function row_of(account, client, delivery, found, body)
   local vendor, readable = delivery.vendor, rules.readable(client) ~= false
-  local type = found.native and vendors[vendor].type_of(found.native) or "unknown"
+  local type = found.native
+    and vendors[vendor].type_of(found.native, found.invoice ~= nil) or "unknown"
   return {
     account = account, id = id_of(delivery, found, type, readable), vendor = vendor, type = type,
     native = found.native or "unknown", invoice = found.invoice, tenant = delivery.tenant,

@@ -15,6 +15,7 @@ local core = require "billhook.core"
 local invoices = require "billhook.invoice"
 local metrics = require "billhook.app.metrics"
 local read = require "billhook.app.read"
+local vendors = require "billhook.vendor"
 
 local M = {}
 
@@ -46,9 +47,11 @@ local function event_of(mine, delivery, dead)
       dead, {}
     return event
   end
-  event[delivery.trust == "body" and "data" or "claims"] = payload_of(delivery)
+  local payload, type_by = payload_of(delivery), vendors[delivery.vendor].type_by
+  if type_by then event.type = type_by(event.type, core.json.read(payload or "")) end
+  event[delivery.trust == "body" and "data" or "claims"] = payload
   event.occurred_at = delivery.occurred_at and math.floor(delivery.occurred_at * 1000)
-  event.rules = mine.app.rules:select(mine.name, delivery.type, delivery.native)
+  event.rules = mine.app.rules:select(mine.name, event.type, delivery.native)
   return event
 end
 
@@ -57,7 +60,7 @@ end
 -- Does its proof cover an invoice as the API would give it?
 local function is_state(delivery)
   return delivery.vendor == "betterez" and delivery.trust == "body" and delivery.invoice
-    and (delivery.type == "invoice.created" or delivery.type == "invoice.updated")
+    and (delivery.native == "invoices.created" or delivery.native == "invoices.updated")
 end
 
 -- What becomes of a delivery: "state" and the invoice; "check"; or a state of its own, a reason and
@@ -65,8 +68,10 @@ end
 local function decide(mine, delivery)
   local reason, family = delivery.reason, delivery.type:match "^(%l+)%."
   -- Is it about an invoice or a payment, and does not say which invoice? Where states make such
-  -- events, it must not become one: a rule would take for seen what was merely sent.
-  local unlinked = not delivery.invoice and (family == "invoice" or family == "payment")
+  -- events, it must not become one: a rule would take for seen what was merely sent. Betterez's
+  -- invoices hold no payments: its refunds are news of their own.
+  local unlinked = not delivery.invoice
+    and (family == "invoice" or family == "payment" and delivery.vendor ~= "betterez")
   if not reason and not delivery.live and not mine.client.test_events then
     return "unhandled", "a test event: the account's option 'test_events' is not set"
   end

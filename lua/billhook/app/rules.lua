@@ -46,10 +46,13 @@ end
 -- types that are made of the states of invoices
 local STATES = {}
 for type in ([[invoice.created invoice.updated invoice.deleted invoice.paid invoice.overdue
-  payment.created payment.updated payment.deleted]]):gmatch "%S+" do STATES[type] = true end
+  payment.created payment.updated payment.deleted payment.refunded]]):gmatch "%S+" do
+  STATES[type] = true
+end
 
 -- what a proof of the body tells by itself
-local BODY = { ["invoice.created"] = true, ["invoice.updated"] = true }
+local BODY = { ["invoice.created"] = true, ["invoice.updated"] = true,
+  ["payment.refunded"] = true }
 
 local function begins(text, prefix) return text:sub(1, #prefix) == prefix end
 
@@ -94,9 +97,6 @@ end
 
 -- --- patterns ----------------------------------------------------------------
 
--- other words for what states tell
-local SAME = { ["invoice.collected"] = "invoice.paid" }
-
 -- The type of an event made of states that a vendor's own name, of news about an invoice or a
 -- payment, stands for; of a family's name ("invoices."), the family ("invoice.").
 local function meaning_of(vendor, text)
@@ -109,7 +109,6 @@ local function meaning_of(vendor, text)
     end
   end
   local type = vendor.type_of(text)
-  type = SAME[type] or type
   return is_name and STATES[type] and type or nil
 end
 

@@ -116,8 +116,11 @@ local function url_of(args)
   return app and app.inbox, app or err
 end
 
--- Looking must not make a new, empty inbox out of a mistyped name.
-local function open(args)
+---The inbox that the options name. Looking must not make a new, empty one out of a mistyped name.
+---@param args table
+---@return table|nil store
+---@return table|string|nil app the rules file's, where there is one; or an error
+function M.open(args)
   local url, app = url_of(args)
   if not url then return nil, app end
   local inbox = require "billhook.inbox"
@@ -311,7 +314,7 @@ end
 for _, name in ipairs { "retry", "purge", "rebase" } do actions[name] = change[name] end
 
 function M.run(args)
-  local store, app = open(args)
+  local store, app = M.open(args)
   if not store then return nil, tostring(app) end
   local result, show, fine, why = actions[args.action](store, args, app)
   if result ~= nil and args.json then

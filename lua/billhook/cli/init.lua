@@ -10,7 +10,7 @@ local M = {}
 
 local commands = {
   "serve", "work", "demo", "sandbox", "trigger", "verify", "invoices", "call", "settle", "inbox",
-  "reconcile",
+  "reconcile", "export", "doctor",
 }
 
 local function parser()
@@ -34,8 +34,16 @@ local function parser()
   return root
 end
 
+---Is it what the interpreter raises after Ctrl-C? Then the command ends as the shell expects: 130.
+---@param reason any
+---@return boolean
+function M.interrupted(reason)
+  return type(reason) == "string" and reason:find "interrupted!$" ~= nil
+end
+
 -- an error object that stops the command on purpose, or a defect with its trace
 local function traced(reason)
+  if M.interrupted(reason) then return { code = 130 } end
   if type(reason) == "table" and reason.code then return reason end
   return { code = 1, text = "billhook: " .. debug.traceback(tostring(reason), 2) }
 end
@@ -79,6 +87,7 @@ end
 function M.try(fn, ...)
   local function answer(ok, ...)
     if ok then return ... end
+    if M.interrupted((...)) then error((...), 0) end
     M.usage(in_our_words(tostring((...))))
   end
   return answer(pcall(fn, ...))

@@ -36,35 +36,6 @@ Examples:
   billhook invoices create --vendor dreamapply ... application=123 --body invoice.json]]
 end
 
-local convert = {
-  id = function(text) return text:match "^%d+$" and tonumber(text) or text end,
-  boolean = function(text)
-    if text == "true" then return true end
-    if text == "false" then return false end
-    return text
-  end,
-}
-convert.integer, convert.number = convert.id, convert.id
-
--- Texts from the shell become what the vendor's parameter is; what it is not, the client refuses.
-local function value_of(param, text)
-  local to = param and convert[param.type] or tostring
-  if not (param and param.list) then return to(text) end
-  local list = {}
-  for word in text:gmatch "[^,]+" do list[#list + 1] = to(word) end
-  return list
-end
-
-local function known_params(vendor, operation)
-  local known = {}
-  for _, one in ipairs(require("billhook.core").call.list(vendor)) do
-    if one.name == operation then
-      for _, param in ipairs(one.params) do known[param.name] = param end
-    end
-  end
-  return known
-end
-
 local function body_of(path)
   if not path then return {} end
   local file, err = path == "-" and io.stdin or io.open(path, "rb"), nil
@@ -80,14 +51,8 @@ end
 local function params_of(args, client, operation)
   local params, err = body_of(args.body)
   if not params then return nil, err end
-  local known = known_params(client.vendor, operation)
-  for _, pair in ipairs(args.params or {}) do
-    local name, text = pair:match "^([%w_]+)=(.*)$"
-    if not name then require("billhook.cli").usage("not name=value: " .. pair) end
-    params[name] = value_of(known[name], text)
-  end
-  if args.id then params.id = value_of(known.id, args.id) end
-  return params
+  if args.id then params.id = args.id end
+  return require("billhook.cli.params").read(client.vendor, operation, args.params, params)
 end
 
 local function row(invoice)

@@ -109,33 +109,71 @@ function M.written(invoice)
   return type(at) == "string" and at or nil
 end
 
---- What is read off an invoice beside billhook.invoice.
-M.columns = {}
-
-function M.columns.issued(invoice)
+--- When an invoice came to be, as it stands there; the day that it is dated is another.
+function M.came(invoice)
   local at = invoice.createdAt
   return type(at) == "table" and at.value or at
 end
 
 -- --- events ------------------------------------------------------------------------------------
 
---- What its invoice system is known to send; more may come.
-M.natives = { "invoices.created", "invoices.updated", "invoice_providers.created",
-  "invoice_providers.updated", "invoice_providers.deleted", "invoiceemail.created" }
-
 local families = {
   invoices = "invoice", invoice_providers = "invoice_provider", invoiceemail = "invoice_email",
+  shifts = "shift",
 }
 
--- What is never stored. Names are of members, and of what a { name, value } calls so; one with a
+local known = {
+  ["invoices.created"] = "invoice.created", ["invoices.updated"] = "invoice.updated",
+  ["refund.created"] = "payment.refunded",
+}
+
+--- The unified type: invoices.created is invoice.created. What else is told of an invoice is a
+--- change of it: no document shows that one could be deleted.
+---@param native string
+---@return string
+function M.type_of(native)
+  local family, verb = native:match("^([%w_-]+)%.([%w_.-]+)$")
+  if not family then
+    return "unknown"
+  elseif known[native:lower()] or family:lower() == "invoices" then
+    return known[native:lower()] or "invoice.updated"
+  end
+  family = family:lower()
+  return (families[family] or family:gsub("-", "_")) .. "." .. verb:lower()
+end
+
+--- What it is known to send; more may come.
+M.natives = { "invoices.created", "invoices.updated", "invoice_providers.created",
+  "invoice_providers.updated", "invoice_providers.deleted", "invoiceemail.created",
+  "refund.created", "transaction.completed", "transaction.updated", "ticket.created",
+  "ticket.updated", "solditem.created", "solditem.updated", "redeemableitem.created",
+  "redeemableitem.updated", "parcel.created", "parcel.updated", "parcel.scan.created",
+  "giftcertificate.created", "giftcertificate.updated", "shift.created", "shift.updated",
+  "shift.closed", "shifts.deposit.created" }
+
+local remarks = {
+  ["invoices.updated"] = "and whatever else it may tell of invoices",
+  ["refund.created"] = "names no invoice: `data` is the refund",
+}
+
+--- The table of events: the vendor's word, ours, and a remark. See docs/vendors.md.
+M.events = {}
+for i, native in ipairs(M.natives) do
+  M.events[i] = { native, M.type_of(native), remarks[native] or "" }
+end
+
+-- --- what is never stored ------------------------------------------------------------------------
+
+-- Names are of members, and of what a { name, value } calls so; one with a
 -- star is the end of a name. Common words are only taken for credentials where a provider is what
 -- the event is about. What its `params` hold is the provider's own (signerKey, key and so on, for
 -- each another), so there it goes by the place: only the vendor's words for what a provider is,
--- which its API filters by, are kept.
+-- which its API filters by, are kept. Data that is a text instead may be anything.
 local SECRETS = { "*apiKey", "*authorization", "*password", "*passwd", "*passphrase", "*secret",
   "*signerKey", "*signingKey", "*privateKey", "*accessToken", "*refreshToken", "*clientSecret" }
 local OF_PROVIDER = { "*key", "*token", "*secret", "*password", "*passwd", "*passphrase", "*pwd",
-  "*authorization", "*credential", "*certificate" }
+  "*authorization", "*credential", "*certificate", "*pem", "*pfx", "*pin" }
+local PLACES = { "*param", "*parameter", "*setting", "*config", "*configuration" }
 local KEPT = { "name", "type", "invoiceProviderType", "country", "channel", "channels", "enabled",
   "operatingCompany" }
 
@@ -148,19 +186,11 @@ function M.redact(text, native)
   if native and not native:lower():find("provider", 1, true) then
     return core.json.redact(text, SECRETS)
   end
-  return core.json.redact(text, OF_PROVIDER, "params", KEPT)
-end
-
---- The unified type: invoices.created is invoice.created.
----@param native string
----@return string
-function M.type_of(native)
-  local family, verb = native:match("^([%w_-]+)%.([%w_.-]+)$")
-  if not family then
-    return "unknown"
+  local from, to = core.verify.member(text, "data")
+  if from and text:sub(from, from) == '"' then
+    text = text:sub(1, from - 1) .. '"***"' .. text:sub(to + 1)
   end
-  family = family:lower()
-  return (families[family] or family:gsub("-", "_")) .. "." .. verb:lower()
+  return core.json.redact(text, OF_PROVIDER, PLACES, KEPT)
 end
 
 return M

@@ -15,6 +15,7 @@ local M = {
   body_limit = 8 * 1048576,
   list_all = true, -- invoices.list gives every invoice
   list_overdue = { byOverdue = true }, -- and with these parameters what is past due
+  never = { ["payment.refunded"] = true }, -- no document shows what a refund looks like
 }
 
 M.options = {
@@ -281,48 +282,76 @@ M.silent = { "reminded", "delivered", "serie.name" }
 M.payments = "collections"
 M.payment_time = { "inserted" }
 
---- What is read off an invoice beside billhook.invoice.
-M.columns = { issued = function(invoice) return invoice.issued end }
-
---- The body of an entry without what is secret: there is nothing.
-function M.redact(text) return text end
+--- When an invoice came to be, as it stands there; the day that it is dated is another.
+function M.came(invoice) return invoice.issued end
 
 -- --- events ------------------------------------------------------------------------------------
 
 -- A journal entry is a sentence ("Offer was edited: ?"). The exact sentences about invoices are not
--- published: only their beginning, "Invoice was ...". So the verb decides, and the rest is ignored.
+-- published: only their beginning, "Invoice was ...". So where nothing follows the verb, that
+-- decides; whatever else is said of an invoice is a change of it.
 local verbs = {
   created = "created", issued = "created",
   edited = "updated", updated = "updated", changed = "updated", modified = "updated",
   deleted = "deleted", removed = "deleted",
-  collected = "collected", paid = "collected",
+  collected = "paid", paid = "paid",
   overdue = "overdue",
 }
 
 --- What journal entries may be linked with, and so be about; more may come. The sentences
 --- themselves are not published.
-M.families = { "invoice", "transaction", "payment", "application", "applicant", "offer", "course",
-  "document", "institution", "administrator", "flag", "tracker" }
+M.families = { "invoice", "application", "applicant", "offer", "course", "document", "institution",
+  "administrator", "flag", "tracker" }
+
+local is_family = {}
+for _, family in ipairs(M.families) do
+  is_family[family] = true
+end
+
+--- The table of events: the vendor's word, ours, and a remark. See docs/vendors.md.
+M.events = {
+  { "Invoice was created", "invoice.created", "or *issued*" },
+  { "Invoice was updated", "invoice.updated", "or *edited*, *changed*, *modified*; and whatever"
+    .. " else is said of an invoice, or links one and is about none of the kinds below" },
+  { "Invoice was deleted", "invoice.deleted", "or *removed*" },
+  { "Invoice was collected", "invoice.paid", "or *paid*" },
+  { "Invoice is overdue", "invoice.overdue", "" },
+  { "Offer was edited", "offer.edited", "and so on for the other kinds that an entry may link:"
+    .. " `" .. table.concat(M.families, "`, `", 2) .. "`" },
+}
 
 -- A stranger's text may be long: what a type is read from is short, whatever the rest.
 local HEAD = 120
 local auxiliaries = { " was ", " has been ", " is " }
 
---- The unified type of a journal entry's text.
----@param native string
----@return string
-function M.type_of(native)
-  local text = native:sub(1, HEAD):gsub("%s+", " "):gsub("^ ", "") .. " "
+-- The family, the verb, and what comes after it; nil of another sentence.
+local function parts_of(text)
   for _, auxiliary in ipairs(auxiliaries) do
     local first, last = text:find(auxiliary, 1, true)
     local family = first and text:sub(1, first - 1):match("^%a[%a _-]*$")
-    local verb = family and text:sub(last + 1):lower():match("%a+")
-    if verb then
-      family = family:lower():gsub("[ -]", "_")
-      return family .. "." .. (family == "invoice" and verbs[verb] or verb)
+    local verb, rest = text:sub((last or 0) + 1):match("^(%a+)(.*)$")
+    if family and verb then
+      return family:gsub("[ -]", "_"), verb, rest
     end
   end
-  return "unknown"
 end
+
+--- The unified type of a journal entry's text.
+---@param native string
+---@param linked boolean? the entry links an invoice
+---@return string
+function M.type_of(native, linked)
+  local text = native:sub(1, HEAD):gsub("%s+", " "):gsub("^ ", ""):lower() .. " "
+  local family, verb, rest = parts_of(text)
+  if family == "invoice" and verbs[verb] and not rest:find("[%a\128-\255-]") then
+    return "invoice." .. verbs[verb]
+  elseif text:find("^invoice[ :]") or linked and not is_family[family or ""] then
+    return "invoice.updated"
+  end
+  return family and family .. "." .. verb or "unknown"
+end
+
+--- The body of an entry without what is secret: there is nothing.
+function M.redact(text) return text end
 
 return M

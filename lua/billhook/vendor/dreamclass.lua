@@ -117,41 +117,67 @@ M.silent = { "payments.updatedAt", "payments.updatedBy" }
 M.payments = "payments"
 M.payment_time = { "createdAt", "date" }
 
---- What is read off an invoice beside billhook.invoice: the number is the id; what the school's
--- books call it is a reference.
-M.columns = {
-  number = function(invoice) return invoice.id end,
-  reference = function(invoice) return invoice.invoiceRefId end,
-  issued = function(invoice)
-    return invoice.createdAt ~= "" and invoice.createdAt or invoice.issueDate
-  end,
-}
-
---- The body of a delivery without what is secret.
-function M.redact(text) return core.json.redact(text, { "signature" }) end
+--- When an invoice came to be, as it stands there; the day that it is dated is another.
+function M.came(invoice)
+  return invoice.createdAt ~= "" and invoice.createdAt or invoice.issueDate
+end
 
 -- --- events ------------------------------------------------------------------------------------
 
---- What it is known to send; more may come.
+--- The table of events: the vendor's word, ours, and a remark; more may come. See docs/vendors.md.
+M.events = {}
+
+--- What it is known to send.
 M.natives = {}
-for _, family in ipairs { "INVOICE", "PAYMENT", "STUDENT", "STUDENT_PERIOD", "STUDENT_CLASS",
-  "STUDENT_COURSE", "PERIOD", "CLASS", "COURSE" } do
-  for _, verb in ipairs { "CREATED", "UPDATED", "DELETED" } do
-    M.natives[#M.natives + 1] = family .. "_" .. verb
-  end
-end
 
 local verbs = { CREATED = "created", UPDATED = "updated", DELETED = "deleted" }
 
---- The unified type: STUDENT_PERIOD_CREATED is student_period.created.
+--- The unified type: STUDENT_PERIOD_CREATED is student_period.created. What else is told of an
+--- invoice or a payment is a change of it.
 ---@param native string
 ---@return string
 function M.type_of(native)
   local family, verb = native:match("^([%w_]+)_(%w+)$")
   if not family then
     return "unknown"
+  elseif not verbs[verb] and (family == "INVOICE" or family == "PAYMENT") then
+    verb = "UPDATED"
   end
   return family:lower() .. "." .. (verbs[verb] or verb:lower())
 end
+
+local remarks = {
+  PAYMENT_CREATED = "`payment.refunded` where its `status` is 4",
+  PAYMENT_UPDATED = "`payment.refunded` where its `status` is 4",
+}
+
+for _, family in ipairs { "INVOICE", "PAYMENT", "STUDENT_PERIOD", "STUDENT_CLASS",
+  "STUDENT_COURSE", "PERIOD", "CLASS" } do
+  for _, verb in ipairs { "CREATED", "UPDATED", "DELETED" } do
+    local native = family .. "_" .. verb
+    M.natives[#M.natives + 1] = native
+    M.events[#M.events + 1] = { native, M.type_of(native), remarks[native] or "" }
+  end
+end
+
+--- Says a payment that it was paid back?
+---@param payment table
+---@return boolean
+function M.is_refunded(payment)
+  return payment.status == 4 or payment.status == "4"
+end
+
+--- The type of news, by what its data says beside its name.
+---@param name string the type, as type_of gives it
+---@param data any decoded
+---@return string
+function M.type_by(name, data)
+  local is_news = name == "payment.created" or name == "payment.updated"
+  local refunded = is_news and type(data) == "table" and M.is_refunded(data)
+  return refunded and "payment.refunded" or name
+end
+
+--- The body of a delivery without what is secret.
+function M.redact(text) return core.json.redact(text, { "signature" }) end
 
 return M

@@ -23,6 +23,14 @@ function M.text(value, name)
   return value
 end
 
+--- What something is called: a text, or a whole number.
+function M.name(value, name)
+  if type(value) == "number" and value % 1 == 0 and value >= 0 and value < 2 ^ 63 then
+    return ("%d"):format(value)
+  end
+  return M.text(value, name)
+end
+
 --- An object or a list.
 function M.object(value, name)
   if type(value) ~= "table" then
@@ -41,6 +49,33 @@ function M.list(value, name)
     M.missing("%s of the invoice is no list, but an object", name)
   end
   return value
+end
+
+-- "9" before "10", and texts by their bytes, whatever the locale
+local function by_number(a, b)
+  local one, other = tonumber(a.id), tonumber(b.id)
+  if one and other and one ~= other then return one < other end
+  if #a.id ~= #b.id then return #a.id < #b.id end
+  for i = 1, #a.id do
+    local x, y = a.id:byte(i), b.id:byte(i)
+    if x ~= y then return x < y end
+  end
+  return false
+end
+
+--- What fn(element, its name, its id) gives of each object of a list, or of a map by id, in order
+--- of the ids.
+function M.by_id(value, name, fn)
+  local list = {}
+  for key, element in pairs(value) do
+    local called = ("%s[%s]"):format(name, tostring(key))
+    M.object(element, called)
+    local id = element.id
+    if id == nil then id = key end
+    list[#list + 1] = fn(element, called, M.name(id, called .. ".id"))
+  end
+  table.sort(list, by_number)
+  return list
 end
 
 -- "1e2" is "100".
@@ -80,22 +115,28 @@ function M.date(value, name)
   return day
 end
 
+--- The same, or nil where there is none.
+function M.day(value, name)
+  if value == nil or value == core.json.null then return nil end
+  return M.date(value, name)
+end
+
 --- Who is named so, or by that address.
 function M.person(name, email)
-  local who = {
-    name = type(name) == "string" and name or nil,
-    email = type(email) == "string" and email or nil,
-  }
+  local function filled(value)
+    return type(value) == "string" and value ~= "" and value or nil
+  end
+  local who = { name = filled(name), email = filled(email) }
   if not next(who) then
     M.missing("the invoice has no payer")
   end
   return who
 end
 
---- What fn(invoice, today) gives, or nil and what is not said: a value that has no room for its
+--- What fn(...) gives, or nil and what is not said: a value that has no room for its
 -- digits is the invoice's fault, too.
-function M.answer(fn, invoice, today)
-  local fine, value = pcall(fn, invoice, today)
+function M.answer(fn, ...)
+  local fine, value = pcall(fn, ...)
   if fine then
     return value
   elseif getmetatable(value) == unsaid then

@@ -1,0 +1,103 @@
+-- cli/doctor.lua: `billhook doctor`: what each account of a rules file can do, and what is missing.
+-- It only looks: no call but GET and HEAD, and the inbox is neither made nor changed.
+
+local M = {}
+
+M.summary = "Say what each account can do, and what is missing."
+
+function M.configure(command)
+  command:argument("rules", "The rules file.")
+  command:argument("account", "Only this account."):args "?"
+  command:option("--invoice", "An invoice's id, to have it read."):argname "<id>"
+  command:flag("--json", "Print JSON.")
+  command:epilog [[
+Nothing is changed: only GET and HEAD are sent, and the inbox is only read. Where DreamClass's
+GetInvoice has no path in the option `paths`, the likely ones are tried.
+Exit codes: 0 nothing is wrong; 1 something is (FAIL).]]
+end
+
+-- What accounts are made of: the webhook's options by client, and DreamClass's own.
+local function load(path)
+  local billhook, clients = require "billhook", require "billhook.client"
+  local hooks, given = {}, {}
+  require("billhook.call.state").witness(function(webhook, hook) hooks[webhook] = hook end)
+  local dreamclass = billhook.dreamclass
+  billhook.dreamclass = function(options)
+    local client = clients.new("dreamclass", options, 2)
+    given[client] = options
+    return client
+  end
+  local app, err = require("billhook.cli.rules").load(path)
+  billhook.dreamclass = dreamclass
+  return app, app and hooks or err, given
+end
+
+local function names_of(app, only)
+  if only then return { only } end
+  local names = {}
+  for name in pairs(app.accounts) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
+local COLOURS = { ok = "green", warn = "yellow", fail = "red", unknown = "dim" }
+
+local function show(reports, names)
+  local output, term = require "billhook.cli.output", require "billhook.cli.term"
+  for _, name in ipairs(names) do
+    output.write(term.colour("bold", term.clean(name)) .. "\n")
+    for _, one in ipairs(reports[name]) do
+      output.write(("  %s  %s: %s\n"):format(term.colour(COLOURS[one.state],
+        ("%-7s"):format(one.state:upper())), one.check, term.clean(one.message)))
+    end
+  end
+end
+
+local function diagnose(app, names, hooks, given, invoice)
+  local clients, diagnosis = require "billhook.client", require "billhook.cli.diagnose"
+  local peek, why = require("billhook.inbox.peek").open(app.inbox)
+  local reports, wrong = {}, false
+  for _, name in ipairs(names) do
+    local client = app.accounts[name]
+    -- what the quota has left is in the inbox; what is asked for here is not written there
+    clients.share(client, function() return peek or nil end)
+    local fine, report = pcall(diagnosis.account, name, client, { given = given[client],
+      hook = hooks[client.webhook], peek = peek, why = why, invoice = invoice })
+    if not fine then
+      if type(report) ~= "string" then error(report, 0) end
+      if require("billhook.cli").interrupted(report) then error(report, 0) end
+      report = { { check = "inbox", state = "fail", message = report } }
+    end
+    reports[name] = report
+    for _, one in ipairs(report) do wrong = wrong or one.state == "fail" end
+  end
+  if peek then peek:close() end
+  return reports, wrong
+end
+
+function M.run(args)
+  local app, hooks, given = load(args.rules)
+  if not app then return nil, hooks end
+  if args.account and not app.accounts[args.account] then
+    return nil, "no account " .. args.account .. " in " .. args.rules
+  end
+  local names = names_of(app, args.account)
+  local reports, wrong = diagnose(app, names, hooks, given, args.invoice)
+  if args.json then
+    local json, output = require "billhook.json", require "billhook.cli.output"
+    local out = {}
+    for name, report in pairs(reports) do
+      out[name] = json.array {}
+      for i, one in ipairs(report) do
+        out[name][i] = { check = one.check, state = one.state, message = one.message }
+      end
+    end
+    output.write(json.encode(out) .. "\n")
+  else
+    show(reports, names)
+  end
+  require("billhook.cli.output").finish()
+  return wrong and 1 or 0
+end
+
+return M

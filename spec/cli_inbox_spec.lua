@@ -97,6 +97,14 @@ describe("billhook inbox", function()
     assert.equal(2, #answer "dead")
   end)
 
+  it("shows times with their zone, as its options take them back", function()
+    local shown = inbox "events"
+    local moment = shown.out:match "\n(%d+%-%d%d%-%d%dT%d%d:%d%d:%d%dZ) "
+    assert.truthy(moment, shown.out)
+    assert.truthy(math.abs(require("billhook.core").text.datetime(moment) - os.time()) < 3600)
+    assert.equal(0, inbox("events", "--older-than", moment).code)
+  end)
+
   it("refuses what it does not understand", function()
     for _, case in ipairs {
       { "not an age such as 30d", "events", "--older-than", "soon" },

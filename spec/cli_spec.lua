@@ -47,7 +47,7 @@ describe("billhook", function()
   end)
 
   it("exits 2 when it is called wrongly", function()
-    refused(command.run {}, "a command is required")
+    refused(command.run {}, "Commands:")
     refused(command.run { "nosuch" }, "unknown command 'nosuch'")
     refused(command.run { "serve" }, "missing argument 'rules'")
     refused(command.run { "verify", "--nosuch", "x" }, "unknown option '--nosuch'")
@@ -174,7 +174,7 @@ describe("billhook trigger", function()
       local event = json.decode(seen.out).events[1]
       assert.equal(id, event.id)
       assert.equal(({ dreamclass = "INVOICE_UPDATED", betterez = "invoices.updated",
-        dreamapply = "Invoice was updated: ?" })[vendor], event.native)
+        dreamapply = "Invoice was edited: ?" })[vendor], event.native)
       assert.is_true(event.live)
     end
   end)

@@ -52,6 +52,25 @@ describe("billhook.error", function()
     assert.is_nil(err.secrets)
   end)
 
+  it("keeps no secret that was encoded with what stands around it", function()
+    local base64 = require("billhook.core").text.base64
+    for _, secret in ipairs { "key-42", "a longer key", "secrets", "\255\254\253\252\251" } do
+      for _, around in ipairs { { "", "" }, { "u:", "" }, { "user:", "&x=1" }, { "me:", "\n" } } do
+        local digits = base64(around[1] .. secret .. around[2])
+        for _, text in ipairs { digits, (digits:gsub("+", "-"):gsub("/", "_")) } do
+          local said = errors.new { kind = "server", message = "Basic " .. text .. " is unknown",
+            secrets = { secret } }.message
+          -- beside it at most what belongs to the text around it
+          assert.matches("^Basic " .. (".?"):rep(8) .. "%*%*%*" .. ("[^*]?"):rep(8)
+            .. " is unknown$", said)
+        end
+      end
+      local hex = secret:gsub(".", function(c) return ("%02x"):format(c:byte()) end)
+      assert.equal("*** ***", errors.new { kind = "server", message = hex .. " " .. hex:upper(),
+        secrets = { secret } }.message)
+    end
+  end)
+
   it("keeps nothing that a server calls a credential, nobody's", function()
     for said, kept in pairs {
       [ [[{"apiKey":"a","API_KEY" : "b\"c","key":"d","api-keys":1}]] ] =

@@ -169,7 +169,7 @@ describe("billhook export", function()
         { stdout = "/dev/full", stderr = folder .. "/" .. format }))
       local _, code = process.wait(pid)
       assert.equal(1, code)
-      assert.equal("billhook: stdout: No space left on device\n",
+      assert.equal("billhook: cannot write the output: No space left on device\n",
         command.read(folder .. "/" .. format))
     end
     control("fault", { next = "500", times = 9 })

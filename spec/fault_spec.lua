@@ -278,8 +278,11 @@ local function check(one, result)
   end
   if expected.theirs then assert.equal(expected.theirs + 1, count(result, "them")) end
   if result.value and expected.ours and result.value.id then
+    local kind = one.call == "pay" and "transactions" or "invoices"
     for _, made in ipairs(state.made) do
-      if made.one.id == result.value.id then assert.equal("us", made.maker) end
+      if made.kind == kind and made.one.id == result.value.id then
+        assert.equal("us", made.maker)
+      end
     end
   end
   if expected.later then

@@ -38,6 +38,13 @@ end
 local checks = {}
 local function check(name, fn) checks[#checks + 1] = { name = name, fn = fn } end
 
+check("the command prints by term.print, which tells where that failed", function()
+  return each_line(files("'lua/billhook/cli/*.lua'"), function(line, path)
+    return path ~= "lua/billhook/cli/term.lua"
+      and (line:find "%f[%w_.]print%(" or line:find "io%.stdout:write" or line:find "io%.write")
+  end)
+end)
+
 check("luacheck", function()
   local out, ok = lines("luacheck -q --no-color lua spec examples bin/billhook")
   return ok and {} or out

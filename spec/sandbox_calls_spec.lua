@@ -39,11 +39,21 @@ end
 
 local transaction = ("0123456789abcdef"):rep(2):sub(1, 24)
 local none = ("f"):rep(24)
+local infile = { name = "Infile", country = "GT", invoiceProviderType = "infile",
+  currencies = { "GTQ" }, params = { { name = "signerKey", value = "s" } } }
 local lines = { { item = "Tuition fee", price = "19.90", qty = "2" } }
 
 -- What each call is given and what it has to say; in this order, for one needs what another made.
 -- `kept` goes from call to call. A second function gives parameters that find nothing.
 local function ok(value) return value == true end
+
+local function failed()
+  nginx.wait("the failure", function()
+    for _, one in ipairs(control("GET", "deliveries")) do
+      if one.type == "refund.created" and one.state == "failed" then return true end
+    end
+  end)
+end
 
 local walks = {}
 
@@ -78,6 +88,16 @@ walks.dreamapply = {
   { "series.list", function() return {} end, function(v) return v[1].id == 1 end },
   { "journal.list", function() return { byEvents = { "Invoice was created: ?" } } end,
     function(v) return #v == 1 and v[1].invoice == "/api/v9/invoices/1" end },
+  { "invoices.exists", function() return { id = 1 } end, ok },
+  { "transactions.exists", function() return { id = 1 } end, ok },
+  { "series.count", function() return {} end, function(v) return v == 2 end },
+  { "journal.count", function() return { byEvents = { "Invoice was created: ?" } } end,
+    function(v) return v == 1 end },
+  { "purged_resources.list", function()
+    control("POST", "trigger", { vendor = "dreamapply", type = "applicant.deleted",
+      applicant = 9 })
+    return {}
+  end, function(v) return v[1].type == "Application" and v[2].type == "Applicant" end },
   { "invoices.delete", function() return { id = 1 } end, ok, { id = 1 } },
 }
 
@@ -87,10 +107,16 @@ walks.dreamclass = {
     return { entityType = "student", entityId = 5, schoolPeriodId = 1 }
   end, function(v) return v.amount == 300 end },
   { "invoices.get", function() return { id = 1 } end,
-    function(v) return v.invoiceRefId == "ref-1" end, { id = 99 } },
+    function(v) return v.invoiceRefId == nil and v.paidAmount == 0 end, { id = 99 } },
   { "invoices.pay", function() return { id = 1, amount = 12.5, paymentmethod = 1 } end,
     function(v) return v.id == 1 and v.paidAmount == 12.5 and v.payments[1].amount == 12.5 end,
     { id = 99, amount = 1, paymentmethod = 1 } },
+  { "invoices.list", function() return {} end, function(v) return v[1].id == 1 end },
+  { "invoices.update", function() return { id = 1, invoiceRefId = "L-1" } end,
+    function(v) return v.invoiceRefId == "L-1" end, { id = 99, invoiceRefId = "L-1" } },
+  { "payments.update", function() return { id = 1, publicNotes = "late" } end,
+    function(v) return v.publicNotes == "late" end, { id = 99, publicNotes = "late" } },
+  { "payment_methods.list", function() return {} end, function(v) return v[2].id == 2 end },
   { "fees.create", function()
     return { type = "school", period = "oneoff", cost = 5, schoolPeriodId = 1 }
   end, function(v, kept) kept.fee = v.id return v.cost == 5 end },
@@ -110,7 +136,7 @@ local function id_of(name, check)
 end
 
 walks.betterez = {
-  { "providers.create", function() return { body = { name = "Infile", country = "GT" } } end,
+  { "providers.create", function() return { body = infile } end,
     id_of("provider", function(v) return v.name == "Infile" end) },
   { "providers.get", function(kept) return { id = kept.provider } end,
     function(v) return v.enabled end, { id = none } },
@@ -156,6 +182,54 @@ walks.betterez = {
   { "invoices.email", function(kept)
     return { invoiceId = kept.invoice, emails = { "a@example.com" } }
   end, function(v) return v.status == "OK" end, { invoiceId = none, emails = { "a@b.example" } } },
+  { "users.login", function()
+    return { username = "mfa@example.com", password = "sandbox-password", totpToken = "123456" }
+  end, function(v) return v.token and v.shortToken end },
+  { "transactions.invoice", function()
+    return { transaction = transaction, body = { number = "1" } }
+  end, function(v) return v.invoice.number == "1" end,
+    { transaction = none, body = { number = "1" } } },
+  { "transactions.credit_note", function()
+    return { transaction = transaction, creditNoteId = "c1", externalCreditNoteId = "x" }
+  end, function(v) return v.creditNote.creditNoteId == "c1" end,
+    { transaction = none, creditNoteId = "c1" } },
+  { "shifts.invoices", function() return { shift = "5f0000000000000000000001" } end,
+    function(v) return v[1].transactionId == transaction end, { shift = none } },
+  { "events.list", function() return { context = "refund" } end,
+    function(v) return v[1].name == "refund.created" end },
+  { "subscriptions.create", function()
+    -- nobody listens there
+    return { body = { url = "http://127.0.0.1:9/", events = { "refund.created" } } }
+  end, id_of("subscription", function(v) return v.events[1] == "refund.created" end) },
+  { "subscriptions.list", function() return {} end, function(v) return #v == 1 end },
+  { "subscriptions.get", function(kept) return { id = kept.subscription } end,
+    function(v) return v.url == "http://127.0.0.1:9/" end, { id = none } },
+  { "subscriptions.update", function(kept)
+    return { id = kept.subscription, body = { name = "x" } }
+  end, function(v) return v.name == "x" and v.url ~= nil end },
+  { "undelivered.list", function()
+    control("POST", "trigger", { vendor = "betterez", type = "refund.created" })
+    failed()
+    return {}
+  end, function(v, kept)
+    kept.undelivered = v[1]._id
+    return #v == 1 and v[1].event == "refund.created"
+  end },
+  { "undelivered.get", function(kept) return { id = kept.undelivered } end,
+    function(v) return v.reason == "connection refused" end, { id = none } },
+  { "undelivered.change", function()
+    return { body = { operation = { url = "http://127.0.0.1:9/other" } } }
+  end, function(v, kept) return v.undelivered[1] == kept.undelivered end },
+  { "undelivered.retry", function(kept) return { id = kept.undelivered } end,
+    function(v) return v.undelivered.url == "http://127.0.0.1:9/other" end },
+  { "undelivered.retry_all", function() return {} end, function(v) return v.undelivered end },
+  { "undelivered.delete", function(kept)
+    failed()
+    return { id = kept.undelivered }
+  end, function(v, kept) return v.undeliveredId == kept.undelivered end, { id = none } },
+  { "undelivered.delete_all", function() return {} end, ok },
+  { "subscriptions.delete", function(kept) return { id = kept.subscription } end,
+    function(v, kept) return v.subscriptionId == kept.subscription end, { id = none } },
   { "invoices.failures", function()
     control("POST", "trigger", { vendor = "betterez", type = "failure",
       transactionId = ("a"):rep(24) })
@@ -164,6 +238,15 @@ walks.betterez = {
   { "invoices.retry", function() return { transactionId = ("a"):rep(24) } end,
     function(v) return v.transactionId == ("a"):rep(24) end, { transactionId = none } },
 }
+
+-- The sandbox knows calls that the client may not have yet.
+local function known_steps(walk, known)
+  local steps = {}
+  for _, step in ipairs(walk) do
+    if known[step[1]] then steps[#steps + 1] = step end
+  end
+  return steps
+end
 
 describe("the sandbox, called by the client", function()
   setup(function()
@@ -176,8 +259,9 @@ describe("the sandbox, called by the client", function()
 
   for vendor, walk in pairs(walks) do
     it("answers every operation of " .. vendor, function()
-      local client, kept, called = clients[vendor](), {}, {}
-      for _, step in ipairs(walk) do
+      local client, kept, called, known = clients[vendor](), {}, {}, {}
+      for _, operation in ipairs(billhook.calls(vendor)) do known[operation.name] = true end
+      for _, step in ipairs(known_steps(walk, known)) do
         local name, params, check, absent = step[1], step[2](kept), step[3], step[4]
         local value, err = client:call(name, params)
         assert.is_not_nil(value, name .. ": " .. tostring(err))
@@ -197,7 +281,7 @@ describe("the sandbox, called by the client", function()
 
   it("tells of a provider that is made, changed and deleted", function()
     local client = clients.betterez()
-    local made = assert(client.providers:create { name = "Infile", params = { key = "s" } })
+    local made = assert(client.providers:create(infile))
     assert(client.providers:update(made._id, { name = "Other" }))
     assert(client.providers:delete(made._id))
     local types = {}
@@ -214,7 +298,7 @@ describe("the sandbox, called by the client", function()
       assert.equal("WRONG_DATA", err.code, name)
     end
     wrong("providers.create", { body = {} })
-    local made = assert(client.providers:create { name = "Infile" })
+    local made = assert(client.providers:create(infile))
     wrong("providers.update", { id = made._id, body = {} })
     wrong("sequences.create", { provider = made._id, body = {} })
     local sequence = assert(client:call("sequences.create",

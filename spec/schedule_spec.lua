@@ -4,6 +4,8 @@ local caller = require "billhook.caller"
 local clients = require "billhook.client"
 local inbox = require "billhook.inbox"
 local json = require "billhook.json"
+local past = require "billhook.sandbox.past"
+local sandbox = require "billhook.sandbox"
 local support = require "spec.support.client"
 
 local SCHEDULES = tonumber(os.getenv "BILLHOOK_SCHEDULES") or 10000
@@ -26,26 +28,76 @@ local deaths = { "dead before", "dead after", "dead after" } -- of an app's proc
 local delays = { 0, 0, 0.3, 1, 3, 9, 30 }
 
 local paths = { invoices = "/api/applications/123/invoices/",
-  payments = "/api/invoices/123/transactions/" }
+  payments = "/api/invoices/1/transactions/" }
 
 -- How a list may come; the last three are none.
 local lists = { "map", "map", "map", "array", "twice", "texts", "error", "page", "html" }
 
--- A DreamApply with a mind of its own. `posts[n]` is the fate of the n-th POST that came.
+-- The sandbox's DreamApply with a mind of its own: what comes to it is done or not, seen at once or
+-- later, answered or not. `posts[n]` is the fate of the n-th POST that came.
 local function world(seed, referenced, mortal, pays)
   local random, one_of = randoms(seed)
-  local self = { made = {}, posts = {}, looks = {}, next_id = 1, asked = "us" }
+  local self = { made = {}, posts = {}, looks = {}, asked = "us",
+    api_key = (mortal and "app-schedule-" or "schedule-") .. seed }
   local path = paths[pays and "payments" or "invoices"]
+  local target = path:gsub("^/api", "/api/v9"):sub(1, -2)
+  local vendor = sandbox.new { dreamapply = { quota = false, api_key = self.api_key },
+    clock = function() return self.clock and self.clock() or 1000 end }
+  local key = ('DREAM apikey="%s"'):format(self.api_key)
+  if pays then -- invoice 1, of another application
+    assert(vendor:order("trigger", { vendor = "dreamapply", amount = "1000000.00" }))
+  end
 
-  local function make(sent, at, maker)
-    local invoice = { id = self.next_id, currency = sent.currency, smallprint = sent.smallprint,
-      type = sent.type, items = { { item = "Fee", price = "25.00", qty = "1.00" } } }
-    if pays then
-      invoice = { id = self.next_id, amount = sent.amount, payment = sent.payment }
+  local function ask(method, body)
+    return vendor:answer { method = method, target = target, body = body,
+      headers = { authorization = key } }
+  end
+
+  -- Does something that is seen from a time on; notes whose it is. A payment is seen with its
+  -- invoice, so not before an earlier one.
+  local function note(maker, at, act)
+    vendor.hide = at + (random() < 0.3 and one_of(delays) or 0) - vendor:now()
+    local id, location = act()
+    vendor.hide = nil
+    self.made[#self.made + 1] = { invoice = { id = id }, maker = maker,
+      seen_from = past.since(vendor.dreamapply.invoices, pays and 1 or id) }
+    return location
+  end
+
+  -- Does what a body asks for. Gives its place.
+  local function make(body, at, maker)
+    return note(maker, at, function()
+      local status, why, headers = ask("POST", body)
+      assert(status == 201, why)
+      return tonumber(headers.Location:match "%d+$"), headers.Location
+    end)
+  end
+
+  local function pay_by_card(now)
+    note("them", now, function()
+      return tonumber(assert(vendor:order("trigger", { vendor = "dreamapply", invoice = 1,
+        type = "payment.created", amount = "25.00", gateway = "Stripe" })).payment)
+    end)
+  end
+
+  -- others bill too: for other things, and for the same with a reference of theirs
+  local function others(now)
+    local fee = { { item = "Fee", price = "25.00", qty = "1.00" } }
+    local function post(fields) make(json.encode(fields), now, "them") end
+    if random() < 0.3 then
+      post(pays and { amount = "26.00", currency = "EUR" }
+        or { currency = "USD", type = "Invoice", items = fee })
     end
-    self.next_id = self.next_id + 1
-    self.made[#self.made + 1] = { invoice = invoice, maker = maker,
-      seen_from = at + (random() < 0.3 and one_of(delays) or 0) }
+    if random() < 0.3 then
+      if pays then
+        pay_by_card(now)
+      else
+        post { currency = "EUR", type = "Receipt", smallprint = "order-of-theirs", items = fee }
+      end
+    end
+    if referenced and random() < 0.5 then
+      post { currency = "EUR", smallprint = "order-of-theirs", type = "Invoice", items = fee }
+    end
   end
 
   local answers = {}
@@ -76,8 +128,7 @@ local function world(seed, referenced, mortal, pays)
     return answers.error()
   end
   function answers.created(sent, now)
-    make(sent, now, self.asked)
-    return { status = 201, headers = { Location = path .. self.next_id - 1 } }
+    return { status = 201, headers = { Location = make(sent, now, self.asked) } }
   end
   answers["odd location"] = function(sent, now)
     make(sent, now, self.asked)
@@ -86,9 +137,9 @@ local function world(seed, referenced, mortal, pays)
   end
   answers["old location"] = function(sent, now)
     local old = self.made[1]
-    make(sent, now, self.asked)
-    local id = old and self.listed[old.invoice.id] and old.invoice.id or self.next_id - 1
-    return { status = 201, headers = { Location = path .. id } }
+    local place = make(sent, now, self.asked)
+    local known = old and self.listed[old.invoice.id]
+    return { status = 201, headers = { Location = known and path .. old.invoice.id or place } }
   end
   answers["odd success"] = function(sent, now)
     make(sent, now + one_of(delays), self.asked)
@@ -113,44 +164,30 @@ local function world(seed, referenced, mortal, pays)
     if random() < 0.05 then return { status = 429 } end
     if random() < 0.05 then return { status = 200, body = '{"1":{"id":' } end
     if mortal and random() < 0.05 then error("killed", 0) end
-    local map, array, how, listed = {}, json.array {}, one_of(lists), {}
-    for _, one in ipairs(self.made) do
-      if one.seen_from <= now then
-        local shown = {}
-        for name, value in pairs(one.invoice) do shown[name] = value end
-        if how == "texts" then shown.id = tostring(shown.id) end
-        map[tostring(one.invoice.id)] = shown
-        array[#array + 1] = shown
-        if how == "twice" then array[#array + 1] = shown end
-        listed[one.invoice.id] = true
-      end
+    local how, listed, array = one_of(lists), {}, json.array {}
+    local status, text = ask "GET"
+    assert(status == 200, text)
+    for _, shown in pairs(json.decode(text)) do
+      listed[shown.id] = true
+      if how == "texts" then shown.id = tostring(shown.id) end
+      array[#array + 1] = shown
+      if how == "twice" then array[#array + 1] = shown end
     end
     if how == "error" then return { status = 200, body = '{"error":"the database is away"}' } end
     if how == "page" then return { status = 200, body = json.encode { invoices = array } } end
     if how == "html" then return { status = 200, body = "<html><title>Log in</title>" } end
     self.looks[#self.looks + 1], self.listed = now, listed -- what the client has seen
-    if how ~= "map" then return { status = 200, body = json.encode(array) } end
-    return { status = 200, body = next(map) and json.encode(map) or "[]" }
+    return { status = 200, body = how == "map" and text or json.encode(array) }
   end
 
   function self.handler(request)
     local now = self.clock()
-    -- others bill too: for other things, and for the same with a reference of theirs
-    if random() < 0.3 then
-      make({ currency = "USD", amount = "26.00", type = "Invoice" }, now, "them")
-    end
-    if random() < 0.3 then
-      make({ currency = "EUR", amount = "25.00", payment = { status = "captured" },
-        type = "Receipt", smallprint = "order-of-theirs" }, now, "them")
-    end
-    if referenced and random() < 0.5 then
-      make({ currency = "EUR", smallprint = "order-of-theirs", type = "Invoice" }, now, "them")
-    end
+    others(now)
     self.transport.passed = (self.transport.passed or 0) + random()
     if request.method == "GET" then return look(now) end
     local fate = one_of(mortal and random() < 0.3 and deaths or fates)
     self.posts[#self.posts + 1] = fate
-    return answers[fate](json.decode(request.body), now)
+    return answers[fate](request.body, now)
   end
   return self, random
 end
@@ -182,7 +219,7 @@ local function run(seed, tally)
   add_clock(it)
   local client
   client, it.transport = support.new("dreamapply", it.handler,
-    { api_key = "schedule-" .. seed,
+    { api_key = it.api_key,
       base_url = ("https://apply-%d.example.edu"):format(seed), random = random, clock = it.clock })
   local doubt = false -- an earlier create's invoice is not known: a later one's may be taken for it
   for n = 1, 1 + math.floor(random() * 3) do
@@ -191,7 +228,7 @@ local function run(seed, tally)
     local began = it.clock()
     local value, err
     if pays then
-      value, err = client.transactions:create(123, { amount = "25.00", currency = "EUR" })
+      value, err = client.transactions:create(1, { amount = "25.00", currency = "EUR" })
     else
       value, err = client.invoices:create(123, { currency = "EUR", type = "Invoice",
         items = { { item = "Fee", price = 25, qty = 1 } } }, { reference = referenced
@@ -231,7 +268,7 @@ local function run_app(seed, tally)
   local function start()
     local before = it.transport
     client, it.transport = support.new("dreamapply", it.handler,
-      { api_key = "app-schedule-" .. seed, random = random, clock = it.clock, quota = false })
+      { api_key = it.api_key, random = random, clock = it.clock, quota = false })
     it.transport.passed = before and before.passed or 0
     clients.share(client, function() return store end)
     clients.recover(client, function(_, name) tally[name] = (tally[name] or 0) + 1 end)

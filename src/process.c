@@ -43,9 +43,9 @@ static const struct {
              {NULL, 0}};
 
 /*
-** The one mutable static of the project's C code: a signal belongs to the
-** process, not to a Lua state, and its handler has no argument to find one
-** by. This is why nginx must never load this object.
+** What signals do is the only mutable static of the project's C code: a
+** signal belongs to the process, not to a Lua state, and its handler has no
+** argument to find one by. This is why nginx must never load this object.
 */
 static volatile sig_atomic_t pending[CAUGHT];
 
@@ -86,6 +86,35 @@ static int l_signals(lua_State *L) {
   sigaction(SIGPIPE, &act, NULL);
   for (int i = 1; i <= n; i++)
     sigaction(signal_of(L, i, CAUGHT), &act, NULL);
+  return 0;
+}
+
+/*
+** interrupt(words): from now on SIGINT ends the process at once, with the
+** exit code 130 and these words on stderr: also while a library waits for an
+** answer. Nothing of Lua's is run.
+*/
+static char last_words[256];
+static volatile sig_atomic_t last_length;
+
+static void leave(int number) {
+  (void)number;
+  if (write(STDERR_FILENO, last_words, (size_t)last_length) < 0) _exit(130);
+  _exit(130);
+}
+
+static int l_interrupt(lua_State *L) {
+  size_t length;
+  const char *words = luaL_optlstring(L, 1, "", &length);
+  struct sigaction act;
+  luaL_argcheck(L, length < sizeof(last_words), 1, "too long");
+  last_length = 0;
+  memcpy(last_words, words, length);
+  last_length = (sig_atomic_t)length;
+  memset(&act, 0, sizeof(act));
+  act.sa_handler = leave;
+  sigemptyset(&act.sa_mask);
+  sigaction(SIGINT, &act, NULL);
   return 0;
 }
 
@@ -435,7 +464,7 @@ static int l_unblock_stderr(lua_State *L) {
 /* }======================================================================= */
 
 static const luaL_Reg functions[] = {
-    {"signals", l_signals}, {"caught", l_caught},
+    {"signals", l_signals}, {"caught", l_caught}, {"interrupt", l_interrupt},
     {"sleep", l_sleep},     {"monotonic", l_monotonic},
     {"kill", l_kill},       {"spawn", l_spawn},
     {"wait", l_wait},       {"unblock_stderr", l_unblock_stderr},

@@ -9,6 +9,8 @@
 -- error object holds no secret: whoever makes one passes the secrets that must not stand in it, and
 -- every text of it is cleaned before it is kept.
 
+local core = require "billhook.core"
+
 local M = {}
 
 --- Every value of `kind`.
@@ -73,13 +75,38 @@ local function percent(text)
   end))
 end
 
--- A server that echoes a request may spell a key as JSON, HTML or a URL would.
+-- The digits of a text in base64 that stand for it alone, wherever it stands in a longer text that
+-- was encoded ("user:secret"): it may begin with any of the three bytes of a group.
+local function add_base64(list, secret)
+  for before = 0, 2 do
+    local digits = core.text.base64(("\0"):rep(before) .. secret)
+    local after = (before + #secret) % 3
+    local first = before > 0 and before + 2 or 1
+    local last = #digits - (after == 0 and 0 or 4 - after)
+    local own = digits:sub(first, last)
+    if #own >= SHORTEST then
+      list[#list + 1] = own
+      list[#list + 1] = own:gsub("+", "-"):gsub("/", "_")
+    end
+  end
+end
+
+local function hexadecimal(text)
+  return (text:gsub(".", function(c)
+    return ("%02x"):format(c:byte())
+  end))
+end
+
+-- A server that echoes a request may spell a key as JSON, HTML or a URL would, or encode it.
 local function spellings(secret)
   local html = secret:gsub("&", "&amp;"):gsub('"', "&quot;"):gsub("<", "&lt;"):gsub(">", "&gt;")
-  return {
+  local list = {
     secret, (secret:gsub("/", "\\/")), (secret:gsub('[\\"]', "\\%0")), html,
     percent(secret), (percent(secret):gsub("%%%x%x", string.lower)),
+    hexadecimal(secret), hexadecimal(secret):upper(),
   }
+  add_base64(list, secret)
+  return list
 end
 
 --- The text without the secrets.

@@ -1,9 +1,11 @@
--- fault_process.lua - the process of fault_server.lua: a DreamApply over real sockets that fails as
--- it is told. One world a port; commands come as lines of JSON on the first connection to the port
--- that is printed, and the process ends with that connection.
+-- fault_process.lua - the process of fault_server.lua: the sandbox's DreamApply over real sockets
+-- that fail as they are told. One world a port; commands come as lines of JSON on the first
+-- connection to the port that is printed, and the process ends with that connection.
 
 local socket = require "socket"
 local json = require "billhook.json"
+local past = require "billhook.sandbox.past"
+local sandbox = require "billhook.sandbox"
 
 local unpack = table.unpack or rawget(_G, "unpack")
 
@@ -129,84 +131,53 @@ local function answer(status, headers, body)
   return { status = status, head = table.concat(lines), body = body or "" }
 end
 
-function World:make(kind, place, sent, maker)
-  local id = self.next_id
-  self.next_id = id + 1
-  local one = { id = id, currency = sent.currency, amount = sent.amount,
-    smallprint = sent.smallprint, deadline = sent.deadline, payer = sent.payer }
-  if sent.items then
-    one.items = json.array {}
-    for i, line in ipairs(sent.items) do
-      one.items[i] = { item = line.item, price = ("%.2f"):format(line.price),
-        qty = ("%.2f"):format(line.qty or 1), unit = line.unit }
-    end
-  end
-  self.made[#self.made + 1] = { kind = kind, place = place, maker = maker, one = one,
-    seen_from = now() + (self.lag or 0) }
-  return one
+-- An invoice whose payments are asked for is there, if nobody has made it.
+function World:need(invoice)
+  local my = self.vendor.dreamapply
+  if past.get(my.invoices, invoice) then return end
+  local last = my.last_invoice
+  my.last_invoice = invoice - 1
+  assert(self.vendor:order("trigger", { vendor = "dreamapply" }))
+  my.last_invoice = last
 end
 
-function World:list(kind, place)
-  local map, count = {}, 0
-  for _, made in ipairs(self.made) do
-    if made.kind == kind and (not place or made.place == place) and made.seen_from <= now()
-      and not made.gone then
-      map[tostring(made.one.id)] = made.one
-      count = count + 1
-    end
-  end
-  return count > 0 and json.encode(map) or "[]"
+-- What the vendor answers. Whose key it is does not matter here.
+function World:ask(method, target, body)
+  local invoice = target:match("/invoices/(%d+)/transactions$")
+  if invoice then self:need(tonumber(invoice)) end
+  local status, text, headers = self.vendor:answer { method = method, target = target, body = body,
+    headers = { authorization = 'DREAM apikey="sandbox-key"' } }
+  return answer(status, headers, text)
 end
 
-function World:find(id)
-  for _, made in ipairs(self.made) do
-    if made.one.id == id and not made.gone then return made end
+-- Does what a POST asks for; notes who asked.
+function World:make(target, body, maker)
+  self.vendor.hide = self.lag
+  local done = self:ask("POST", target, body)
+  self.vendor.hide = nil
+  if done.status == 201 then
+    local one = json.decode(body)
+    one.id = tonumber(done.head:match("Location: %S+/(%d+)\r\n"))
+    self.made[#self.made + 1] = { maker = maker, one = one, kind = target:match("%a+$") }
   end
+  return done
 end
 
 -- What a request does: a function that does it, and gives the answer.
-function World:effect(method, path, body)
-  local application = path:match("/api/v9/applications/(%d+)/invoices$")
-  local payments = path:match("/api/v9/invoices/(%d+)/transactions$")
-  local id = tonumber(path:match("/api/v9/invoices/(%d+)$"))
-  local kind, place = application and "invoices" or "transactions", application or payments
-  if method == "POST" and place then
-    return function()
-      local one = self:make(kind, place, json.decode(body) or {}, "us")
-      local at = application and "/api/invoices/%d"
-        or "/api/invoices/" .. place .. "/transactions/%d"
-      return answer(201, { Location = at:format(one.id) })
-    end
-  elseif method == "GET" and (place or path:match("/api/v9/invoices$")) then
-    return function()
-      return answer(200, { ["Content-Type"] = "application/json" }, self:list(kind, place))
-    end
-  elseif method == "GET" and id then
-    return function()
-      local made = self:find(id)
-      if not made then return answer(404, {}, "There is none.") end
-      return answer(200, { ["Content-Type"] = "application/json" }, json.encode(made.one))
-    end
-  elseif method == "DELETE" and id then
-    return function()
-      local made = self:find(id)
-      if not made then return answer(404, {}, "There is none.") end
-      made.gone = true
-      return answer(204)
-    end
-  elseif method == "HEAD" then
-    return function() return answer(200, { ["X-Count"] = "3" }) end
+function World:effect(method, target, body)
+  return function()
+    if method == "POST" then return self:make(target, body, "us") end
+    return self:ask(method, target, body)
   end
-  return function() return answer(404, {}, "No such place.") end
 end
 
 -- Do others bill the same just now?
-function World:others(when, place, body)
+function World:others(when, target, body)
   local others = self.meanwhile
   if not others or others.when ~= when then return end
   local sent = json.decode(body) or {}
   sent.smallprint = others.reference or sent.smallprint
-  for _ = 1, others.times or 1 do self:make("invoices", place, sent, "them") end
+  for _ = 1, others.times or 1 do self:make(target, json.encode(sent), "them") end
 end
 
 -- Counts a request that has come; false where the quota is used up.
@@ -235,10 +206,10 @@ function World:fate(method)
 end
 
 -- Carries a request out as its fate says: the effect now, later or never.
-function World:carry_out(fate, method, path, body)
-  local effect = self:effect(method, path, body)
-  local place = path:match("/api/v9/applications/(%d+)/invoices$")
-  if method == "POST" and place then self:others("before", place, body) end
+function World:carry_out(fate, method, target, body)
+  local effect = self:effect(method, target, body)
+  local bills = method == "POST" and target:find("/applications/%d+/invoices$")
+  if bills then self:others("before", target, body) end
   local result
   if type(fate.commit) == "number" then
     spawn(function()
@@ -248,7 +219,7 @@ function World:carry_out(fate, method, path, body)
   elseif fate.commit ~= false then
     result = effect()
   end
-  if method == "POST" and place then self:others("after", place, body) end
+  if bills then self:others("after", target, body) end
   if fate.status then
     return answer(fate.status, fate.headers, fate.body)
   end
@@ -321,10 +292,10 @@ function World:serve(conn)
   end
   local body = cut(conn, length)
   if head:find("traceparent", 1, true) then self.trace = head:match("traceparent: ([^\r]*)") end
-  local path = head:match("^%u+ ([^ ?]*)")
+  local target = head:match("^%u+ ([^ ]*)")
   if not within then return reply(conn, {}, answer(429, {}, "Too many")) end
   if self.latency then sleep(self.latency * (0.5 + math.random())) end
-  local result = self:carry_out(fate, method, path, body)
+  local result = self:carry_out(fate, method, target, body)
   if fate.at == "request" then
     ends[fate.how](conn)
     return false
@@ -363,7 +334,8 @@ local commands = {}
 function commands.world(given)
   local listener = assert(socket.bind("127.0.0.1", 0, 512))
   listener:settimeout(0)
-  local world = setmetatable({ listener = listener, made = {}, next_id = 1, connections = 0,
+  local world = setmetatable({ listener = listener, made = {}, connections = 0,
+    vendor = sandbox.new { clock = now, dreamapply = { quota = false } },
     requests = { torn = 0 }, arrivals = {}, refused = 0, turns = 0, waited = 0 }, World)
   for name, value in pairs(given) do world[name] = value end
   world.fates = world.fates or {}
@@ -389,7 +361,10 @@ function commands.set(given)
 end
 
 function commands.make(given)
-  return worlds[tostring(given.port)]:make("invoices", given.place, given.sent, "them")
+  local sent = given.sent
+  sent.items = sent.items or { { item = "Fee", price = "25.00", qty = "1" } }
+  local target = ("/api/v9/applications/%s/invoices"):format(given.place)
+  return { status = worlds[tostring(given.port)]:make(target, json.encode(sent), "them").status }
 end
 
 local control = assert(socket.bind("127.0.0.1", 0))

@@ -1,4 +1,4 @@
--- fault_server.lua - a DreamApply over real sockets that fails as it is told.
+-- fault_server.lua - the sandbox's DreamApply over real sockets that fail as they are told.
 --
 --   local server = fault_server.start()
 --   local world = server:world { fates = { POST = { { at = "request", how = "reset" } } } }
@@ -72,8 +72,9 @@ function Server:stop()
   self.boss = nil
 end
 
---- { requests = by method and "torn", connections, made = list of { kind, place, maker = "us" or
---- "them", one = the invoice }, refused, counted, trace }
+--- { requests = by method and "torn", connections, made = list of { maker = "us" or "them",
+--- kind = "invoices" or "transactions", one = what was asked for, and its id }, refused, counted,
+--- trace }
 function World:state() return ask(self.server, { command = "state", port = self.port }) end
 
 --- Changes fields of the world.

@@ -118,9 +118,7 @@ local CREDENTIALS = { "*apiKey", "*token", "*password", "*passwd", "*passphrase"
   "*signerKey", "*signingKey", "*privateKey", "authorization" }
 
 local function write(text)
-  local fine, why = io.stdout:write(text)
-  if fine then fine, why = io.stdout:flush() end
-  if not fine then return nil, "cannot write: " .. tostring(why) end
+  require("billhook.cli.term").write(text)
   return 0
 end
 

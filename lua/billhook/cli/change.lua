@@ -2,6 +2,8 @@
 -- account's API says from now on. Each gives what it has done as JSON shows it, a function that
 -- prints it, and true; or nil and why some of it was not done.
 
+local term = require "billhook.cli.term"
+
 local M = {}
 
 ---The filter that the arguments say.
@@ -24,7 +26,7 @@ function M.rebase(store, args, app)
   local memory, err = accounts.rebase(store, args.account, client)
   if not memory then return nil, err end
   return { account = args.account, origin = memory.origin }, function()
-    print(args.account .. ": " .. memory.origin)
+    term.print(args.account .. ": " .. memory.origin)
   end
 end
 
@@ -91,7 +93,8 @@ function M.retry(store, args, app)
     return store:replay(filter, names)
   end)
   if not n then return nil, err end
-  return { again = n }, function() print(("%d to run again"):format(n)) end, unknown(store, args)
+  local function show() term.print(("%d to run again"):format(n)) end
+  return { again = n }, show, unknown(store, args)
 end
 
 local COUNTED = 1000 -- rows are counted up to it
@@ -131,13 +134,13 @@ function M.purge(store, args)
   end
   local found, what = matching(store, args)
   if not found then return nil, what end
-  if args.dry_run then return found, function() print(what) end, unknown(store, args) end
+  if args.dry_run then return found, function() term.print(what) end, unknown(store, args) end
   if not agreed(args, what) then return nil, "nothing was purged" end
   local n, err = each_id(args, function(filter) return store:purge(filter) end)
   if not n then return nil, err end
   return { purged = n, kept = found.kept }, function()
-    print(("%d purged"):format(n))
-    if found.kept > 0 then print(("%d kept: not finished"):format(found.kept)) end
+    term.print(("%d purged"):format(n))
+    if found.kept > 0 then term.print(("%d kept: not finished"):format(found.kept)) end
   end, unknown(store, args)
 end
 

@@ -132,14 +132,14 @@ local function journey(self)
   local tour = start(self)
   local calls = travel(self, tour)
   term.table({ "CALL", "ANSWER" }, calls)
-  print()
+  term.print ""
   local found = tour:found()
   term.table({ "ACCOUNT", "DELIVERY", "INVOICE", "TRUST", ">SENT", ">ANSWER", "STATE" },
     found.deliveries)
-  print()
+  term.print ""
   term.table({ "ACCOUNT", "EVENT", "INVOICE", ">VERSION", "TRUST", ">AMOUNT", "RULES", "STATE" },
     found.events)
-  print()
+  term.print ""
   tour:expect("not all vendors' rules have run", size(found.vendors) == 3)
   tour:expect(found.lost .. " lost", found.lost == 0)
   if #tour.problems > 0 then fail(table.concat(tour.problems, "; ")) end
@@ -169,7 +169,7 @@ function M.run(args)
   pcall(stop, self)
   if not ok then show_log(self.log) end
   if self.folder then process.remove_tree(self.folder) end
-  print(ok and term.colour("green", result)
+  term.print(ok and term.colour("green", result)
     or "demo: FAILED (" .. reason(result):gsub("%s*\n%s*", " | ") .. ")")
   return ok and 0 or 1
 end

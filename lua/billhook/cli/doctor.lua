@@ -20,7 +20,7 @@ end
 local function load(path)
   local billhook, clients = require "billhook", require "billhook.client"
   local hooks, given = {}, {}
-  require("billhook.call.state").witness(function(webhook, hook) hooks[webhook] = hook end)
+  require("billhook.client.account").witness(function(webhook, hook) hooks[webhook] = hook end)
   local dreamclass = billhook.dreamclass
   billhook.dreamclass = function(options)
     local client = clients.new("dreamclass", options, 2)
@@ -43,11 +43,11 @@ end
 local COLOURS = { ok = "green", warn = "yellow", fail = "red", unknown = "dim" }
 
 local function show(reports, names)
-  local output, term = require "billhook.cli.output", require "billhook.cli.term"
+  local term = require "billhook.cli.term"
   for _, name in ipairs(names) do
-    output.write(term.colour("bold", term.clean(name)) .. "\n")
+    term.write(term.colour("bold", term.clean(name)) .. "\n")
     for _, one in ipairs(reports[name]) do
-      output.write(("  %s  %s: %s\n"):format(term.colour(COLOURS[one.state],
+      term.write(("  %s  %s: %s\n"):format(term.colour(COLOURS[one.state],
         ("%-7s"):format(one.state:upper())), one.check, term.clean(one.message)))
     end
   end
@@ -65,7 +65,6 @@ local function diagnose(app, names, hooks, given, invoice)
       hook = hooks[client.webhook], peek = peek, why = why, invoice = invoice })
     if not fine then
       if type(report) ~= "string" then error(report, 0) end
-      if require("billhook.cli").interrupted(report) then error(report, 0) end
       report = { { check = "inbox", state = "fail", message = report } }
     end
     reports[name] = report
@@ -84,7 +83,7 @@ function M.run(args)
   local names = names_of(app, args.account)
   local reports, wrong = diagnose(app, names, hooks, given, args.invoice)
   if args.json then
-    local json, output = require "billhook.json", require "billhook.cli.output"
+    local json, term = require "billhook.json", require "billhook.cli.term"
     local out = {}
     for name, report in pairs(reports) do
       out[name] = json.array {}
@@ -92,11 +91,11 @@ function M.run(args)
         out[name][i] = { check = one.check, state = one.state, message = one.message }
       end
     end
-    output.write(json.encode(out) .. "\n")
+    term.write(json.encode(out) .. "\n")
   else
     show(reports, names)
   end
-  require("billhook.cli.output").finish()
+  require("billhook.cli.term").flush()
   return wrong and 1 or 0
 end
 

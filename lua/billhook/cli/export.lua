@@ -208,21 +208,21 @@ end
 local writers = {}
 
 function writers.csv(columns)
-  local csv, output = require "billhook.cli.csv", require "billhook.cli.output"
-  output.write(csv.line(columns, #columns))
+  local csv, term = require "billhook.cli.csv", require "billhook.cli.term"
+  term.write(csv.line(columns, #columns))
   return function(row)
     local cells = {}
     for i, name in ipairs(columns) do cells[i] = row[name] end
-    output.write(csv.line(cells, #columns))
+    term.write(csv.line(cells, #columns))
   end
 end
 
 function writers.jsonl(columns)
-  local json, output = require "billhook.json", require "billhook.cli.output"
+  local json, term = require "billhook.json", require "billhook.cli.term"
   return function(row)
     local kept = {}
     for _, name in ipairs(columns) do kept[name] = row[name] end
-    output.write(json.encode(kept) .. "\n")
+    term.write(json.encode(kept) .. "\n")
   end
 end
 
@@ -247,7 +247,7 @@ local function export(args, source, total, map)
     bar:step()
   end
   bar:close()
-  require("billhook.cli.output").finish()
+  require("billhook.cli.term").flush()
   tell(notes)
   return notes.missing and 1 or 0
 end

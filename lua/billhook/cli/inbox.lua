@@ -132,8 +132,9 @@ function M.open(args)
   return store, store and app or err
 end
 
+-- In UTC, as the log has it, and as --older-than takes it back.
 local function when(epoch)
-  return epoch and os.date("%Y-%m-%d %H:%M:%S", math.floor(epoch)) or nil
+  return epoch and os.date("!%Y-%m-%dT%H:%M:%SZ", math.floor(epoch)) or nil
 end
 
 local function print_table(head, rows) require("billhook.cli.term").table(head, rows) end

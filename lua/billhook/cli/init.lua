@@ -1,10 +1,17 @@
 -- cli/init.lua: the command's front door: reads the arguments, finds the
--- subcommand, turns what it gives into an exit code. 0: done; 1: the world
--- said no; 2: the command was called wrongly; 3: nobody knows whether it was done.
+-- subcommand, turns what it gives into an exit code. 0: done; 1: it failed;
+-- 2: the command was called wrongly; 3: nobody knows whether it was done;
+-- 130: it was interrupted (Ctrl-C).
 --
 -- A subcommand is a module billhook.cli.<name> with `summary`, `configure`
 -- (adds its arguments to an argparse command) and `run(args) -> exit code |
 -- nil, message`. What it needs of billhook it requires when it runs.
+
+local argparse = require "argparse"
+local help = require "billhook.cli.help"
+local process = require "billhook.process"
+local term = require "billhook.cli.term"
+local version = require "billhook.version"
 
 local M = {}
 
@@ -13,45 +20,47 @@ local commands = {
   "reconcile", "export", "doctor",
 }
 
+local function stop(code, text) error({ code = code, text = text }, 0) end
+
 local function parser()
-  local argparse = require "argparse"
   local root = argparse("billhook",
     "Calls invoice APIs, receives invoice webhooks, runs your rules.")
   root:command_target "command"
-  root:flag("--version", "Print the version and exit."):action(function()
+  root:require_command(false)
+  root:help_max_width(80)
+  root:flag("-V --version", "Print the version and exit."):action(function()
     local jit = rawget(_G, "jit")
-    print(("billhook %s (%s)"):format(require("billhook").version, jit and jit.version or _VERSION))
-    error({ code = 0 }, 0)
+    term.print(("billhook %s (%s)"):format(version, jit and jit.version or _VERSION))
+    stop(0)
   end)
   for _, name in ipairs(commands) do
     local module = require("billhook.cli." .. name)
-    local command = root:command(name):summary(module.summary)
-    module.configure(command)
+    module.configure(root:command(name):summary(module.summary))
   end
+  help.configure(root, stop)
   root.error = function(command, message)
-    error({ code = 2, text = command:get_usage() .. "\n\nbillhook: " .. message }, 0)
+    local known = message:find "^unknown command" and help.known(command) or ""
+    stop(2, command:get_usage() .. "\n\nbillhook: " .. message .. known)
   end
   return root
 end
 
----Is it what the interpreter raises after Ctrl-C? Then the command ends as the shell expects: 130.
----@param reason any
----@return boolean
-function M.interrupted(reason)
-  return type(reason) == "string" and reason:find "interrupted!$" ~= nil
-end
-
--- an error object that stops the command on purpose, or a defect with its trace
+-- An error object that stops the command on purpose, or a defect of the command with its trace.
 local function traced(reason)
-  if M.interrupted(reason) then return { code = 130 } end
   if type(reason) == "table" and reason.code then return reason end
   return { code = 1, text = "billhook: " .. debug.traceback(tostring(reason), 2) }
 end
 
 local function perform(argv)
-  local args = parser():parse(argv)
+  local root = parser()
+  local args = root:parse(argv)
+  if not args.command then stop(2, root:get_help()) end
+  if args.command == "help" or args.command == "completion" then
+    return help.run(root, args, M.usage)
+  end
+  process.interrupt()
   local code, message = require("billhook.cli." .. args.command).run(args)
-  if code == nil then error({ code = 1, text = "billhook: " .. tostring(message) }, 0) end
+  if code == nil then stop(1, "billhook: " .. tostring(message)) end
   return code
 end
 
@@ -61,6 +70,8 @@ end
 function M.main(argv, script)
   M.script = script
   local ok, result = xpcall(function() return perform(argv) end, traced)
+  local written, reason = xpcall(term.flush, traced)
+  if not written and (ok or result.code == 0) then ok, result = false, reason end
   if ok then return result end
   if result.text then io.stderr:write(result.text, "\n") end
   return result.code
@@ -69,7 +80,7 @@ end
 ---Stops the command as wrongly called: exit code 2.
 ---@param message string
 function M.usage(message)
-  error({ code = 2, text = "billhook: " .. message }, 0)
+  stop(2, "billhook: " .. message)
 end
 
 -- An option of the library's, as the command spells it.
@@ -87,7 +98,6 @@ end
 function M.try(fn, ...)
   local function answer(ok, ...)
     if ok then return ... end
-    if M.interrupted((...)) then error((...), 0) end
     M.usage(in_our_words(tostring((...))))
   end
   return answer(pcall(fn, ...))

@@ -1,6 +1,8 @@
 -- cli/invoices.lua: `billhook invoices`: the invoice calls of a vendor's API
 -- from the shell.
 
+local term = require "billhook.cli.term"
+
 local M = {}
 
 M.summary = "Call a vendor's invoice API."
@@ -76,7 +78,7 @@ end
 local show = {
   list = show_list,
   get = function(invoice) show_list { invoice } end,
-  count = function(n) print(("%d"):format(n)) end,
+  count = function(n) term.print(("%d"):format(n)) end,
   create = function(made) require("billhook.cli.client").show_made(made) end,
   delete = function() print "deleted" end,
 }

@@ -1,4 +1,8 @@
 -- cli/samples.lua: made-up deliveries in each vendor's shape, for `trigger`.
+--
+-- What an event carries is that of its kind: a payment's a payment, a
+-- provider's a provider. Where the vendor's documents do not show it there is
+-- no sample.
 
 local text = require("billhook.core").text
 local json = require "billhook.json"
@@ -14,14 +18,18 @@ end
 
 local function iso(seconds) return (text.iso(seconds):gsub("%+00:00$", ".000Z")) end
 
-local invoices = {}
-
 -- An invoice is created once: a second sample of it would be an update.
 local function number()
   return tonumber(text.hex(text.random(3)), 16) + 1000
 end
 
-function invoices.dreamclass(now)
+-- how a vendor's event names begin with what they are of
+local families = { dreamapply = "^%a*", dreamclass = "^%u*", betterez = "^[%l_]*" }
+
+-- vendor -> family -> the data of its events
+local data = { dreamapply = {}, dreamclass = {}, betterez = {} }
+
+function data.dreamclass.INVOICE(now)
   local id = number()
   return {
     id = id, fees = json.array { { id = 86 }, { id = 85 } }, email = "payer@example.com",
@@ -32,18 +40,35 @@ function invoices.dreamclass(now)
   }
 end
 
-function invoices.betterez(now)
+function data.dreamclass.PAYMENT(now)
+  return { id = number(), invoiceId = number(), amount = 300, status = 1,
+    paymentmethod = { id = 2 }, createdAt = text.iso(now) }
+end
+
+local account = "563c1457c4f260b0b7765569"
+
+function data.betterez.invoices(now)
   return {
     _id = text.hex(text.random(12)), serie = "456889", number = "1261913952",
     type = "certification", invoiceProviderId = "5f243d100617680712e78dd7",
     authNumber = "BD2ECBAC-4B37-4760-8DD9-9D50C3C9B194", transactionId = "616d7cf38fedff37e449215c",
-    accountId = "563c1457c4f260b0b7765569", createdBy = "4e9774b45f014e0100000003",
+    accountId = account, createdBy = "4e9774b45f014e0100000003",
     updatedBy = "4e9774b45f014e0100000003", createdAt = { value = iso(now), offset = 0 },
     updatedAt = { value = iso(now), offset = 0 },
   }
 end
 
-function invoices.dreamapply(now)
+function data.betterez.invoice_providers(now)
+  return { _id = text.hex(text.random(12)), accountId = account, name = "Infile",
+    invoiceProviderType = "infile", enabled = true, params = { signerKey = "sample" },
+    createdAt = { value = iso(now), offset = 0 }, updatedAt = { value = iso(now), offset = 0 } }
+end
+
+function data.betterez.invoiceemail()
+  return { from = "no-reply@example.com", to = json.array { "payer@example.com" } }
+end
+
+function data.dreamapply.Invoice(now)
   return {
     logged = text.iso(now), bind = json.array { "AF-100001" },
     invoice = ("/api/v9/invoices/%d"):format(number()),
@@ -53,50 +78,69 @@ end
 
 local bodies = {}
 
-function bodies.dreamclass(kind, data, options, now)
+function bodies.dreamclass(kind, of, options, now)
   return { id = options.id or uuid(), type = kind, tenant = options.tenant or "my-school",
-    timestamp = math.floor(now * 1000), data = data }
+    timestamp = math.floor(now * 1000), data = of }
 end
 
-function bodies.betterez(kind, data, options, now)
+function bodies.betterez(kind, of, options, now)
   return { id = options.id or uuid(), attemptId = uuid(), event = kind, livemode = not options.test,
-    created = math.floor(now), data = data }
+    created = math.floor(now), data = of }
 end
 
 -- the journal counts up; seconds do so too, and give each sample an id of its own
-function bodies.dreamapply(kind, data, options, now)
-  data.id = options.id and tonumber(options.id) or math.floor(now)
-  data.event = kind
-  return data
+function bodies.dreamapply(kind, of, options, now)
+  of.id = options.id and tonumber(options.id) or math.floor(now)
+  of.event = kind
+  return of
 end
 
-local spelling = {
-  dreamclass = function(family, verb) return (family .. "_" .. verb):upper() end,
-  betterez = function(family, verb) return family .. "s." .. verb end,
-  dreamapply = function(family, verb)
-    return family:sub(1, 1):upper() .. family:sub(2) .. " was " .. verb .. ": ?"
-  end,
+-- Our names of what a vendor has an event for. Of DreamApply's sentences hardly one is documented.
+local natives = {
+  dreamclass = {
+    ["invoice.created"] = "INVOICE_CREATED", ["invoice.updated"] = "INVOICE_UPDATED",
+    ["invoice.deleted"] = "INVOICE_DELETED", ["payment.created"] = "PAYMENT_CREATED",
+    ["payment.updated"] = "PAYMENT_UPDATED", ["payment.deleted"] = "PAYMENT_DELETED",
+  },
+  betterez = {
+    ["invoice.created"] = "invoices.created", ["invoice.updated"] = "invoices.updated",
+    ["invoice_provider.created"] = "invoice_providers.created",
+    ["invoice_provider.updated"] = "invoice_providers.updated",
+    ["invoice_provider.deleted"] = "invoice_providers.deleted",
+  },
+  dreamapply = {
+    ["invoice.created"] = "Invoice was created: ?", ["invoice.updated"] = "Invoice was edited: ?",
+    ["invoice.deleted"] = "Invoice was deleted: ?",
+    ["invoice.collected"] = "Invoice was collected: ?",
+  },
 }
 
----The vendor's own name of an event; ours, such as invoice.created, are translated.
+---The vendor's own name of an event; ours, such as invoice.created, are translated. nil: the vendor
+---has no such event.
 ---@param vendor string
 ---@param kind string
----@return string
+---@return string|nil
 function M.native(vendor, kind)
-  local family, verb = kind:match "^([%l_]+)%.(%l+)$"
-  if not family or vendor == "betterez" and family:sub(-1) == "s" then return kind end
-  return spelling[vendor](family, verb)
+  local native = natives[vendor][kind]
+  local ours = kind:find "^invoice%.%l+$" or kind:find "^payment%.%l+$"
+  if native or ours then return native end
+  return kind
 end
 
 ---A delivery's body, not yet signed.
 ---@param vendor string
 ---@param kind string
----@param options table `id`, `tenant`, `test`, `data` (a table in place of the made-up invoice)
----@return string
+---@param options table `id`, `tenant`, `test`, `data` (a table in place of the made-up one)
+---@return string|nil
+---@return string|nil message
 function M.body(vendor, kind, options)
-  local now = text.now()
-  local data = options.data or invoices[vendor](now)
-  return json.encode(bodies[vendor](M.native(vendor, kind), data, options, now))
+  local now, native = text.now(), M.native(vendor, kind)
+  if not native then return nil, vendor .. " has no event " .. kind end
+  local make = data[vendor][native:match(families[vendor])]
+  if not options.data and not make then
+    return nil, ("no document shows the data of %s: give it by --data"):format(native)
+  end
+  return json.encode(bodies[vendor](native, options.data or make(now), options, now))
 end
 
 return M

@@ -1,9 +1,12 @@
 -- cli/sandbox.lua: `billhook sandbox`: the three vendors, imitated by an nginx
 -- on this machine, for trying things out.
 
+local cli = require "billhook.cli"
+local json = require "billhook.json"
 local nginx = require "billhook.cli.nginx"
 local process = require "billhook.process"
 local term = require "billhook.cli.term"
+local transport = require "billhook.transport"
 local trigger = require "billhook.cli.trigger"
 
 local M = {}
@@ -13,6 +16,8 @@ local vendors = { "dreamapply", "dreamclass", "betterez" }
 M.summary = "Imitate the vendors on this machine."
 
 function M.configure(command)
+  command:argument("order", "Steer the one that runs: trigger, fault, clock, ..."):args "?"
+  command:argument("fields", "What the order is given: name=value."):args "*"
   command:option("--listen", "Address and port.", "127.0.0.1:8081"):argname "<host:port>"
   trigger.to(command)
   for _, vendor in ipairs(vendors) do
@@ -22,9 +27,13 @@ function M.configure(command)
   command:flag("--json", "Print what it offers as JSON.")
   command:epilog [[
 Example: billhook sandbox --to http://127.0.0.1:8080
-
-POST /sandbox/trigger {"vendor":"dreamclass","type":"invoice.created"} makes it
-send a webhook; GET /sandbox/deliveries tells what became of all.]]
+and beside it, while it runs:
+  billhook sandbox trigger vendor=dreamclass type=invoice.created
+  billhook sandbox fault next=503 times=2
+  billhook sandbox fault next=webhook vendor=dreamapply copies=0
+  billhook sandbox clock forward=86400
+  billhook sandbox deliveries
+docs/sandbox.md has all orders.]]
 end
 
 local bases = { dreamapply = "", dreamclass = "/dreamclassapi/v1", betterez = "/invoices" }
@@ -113,8 +122,55 @@ local function serve(args, run, host, port)
   return until_told(child)
 end
 
+-- --- orders to one that runs
+
+local lists = { deliveries = true, requests = true } -- asked for, not ordered
+
+-- A value of the shell: a number, true and false, JSON of an object or a list; other text is text.
+local function value_of(text)
+  if text:find "^%-?[1-9]%d*%.?%d*$" or text:find "^0%.?%d*$" or text:find "^[%[{]"
+    or text == "true" or text == "false" then
+    local value, why = json.decode(text)
+    if value == nil then cli.usage("sandbox: " .. why .. ": " .. text) end
+    return value
+  end
+  return text
+end
+
+local function fields_of(words)
+  local fields = {}
+  for _, word in ipairs(words) do
+    local name, text = word:match "^([%w_]+)=(.*)$"
+    if not name then cli.usage("sandbox: not name=value: " .. word) end
+    fields[name] = value_of(text)
+  end
+  return fields
+end
+
+local function give(order, words, url)
+  local off = order == "fault" and words[1] == "off"
+  local body = not lists[order] and not off and json.encode(fields_of(words)) or nil
+  local answer, failure = transport.pick("curl"):request {
+    method = lists[order] and "GET" or off and "DELETE" or "POST",
+    url = url .. "/sandbox/" .. order, headers = {}, body = body, timeout = 10,
+    connect_timeout = 5, fresh = true, limit = 16 * 1048576,
+  }
+  if not answer then return nil, url .. ": " .. failure.message end
+  local value = json.decode(answer.body)
+  if answer.status ~= 200 then
+    local why = type(value) == "table" and value.error or "HTTP " .. answer.status
+    return nil, "sandbox: " .. order .. ": " .. why
+  end
+  require("billhook.cli.term").print(answer.body)
+  return 0
+end
+
 function M.run(args)
   local host, port = nginx.address(args.listen)
+  if args.order then
+    if not args.order:find "^%l+$" then cli.usage("sandbox: no such order: " .. args.order) end
+    return give(args.order, args.fields, nginx.url(host, port))
+  end
   process.signals("TERM", "INT", "QUIT", "HUP", "CHLD")
   local run, err = require("billhook.cli.folder").make()
   if not run then return nil, err end

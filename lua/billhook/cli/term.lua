@@ -149,13 +149,31 @@ function M.lines(head, list, room)
   return lines
 end
 
+-- A result that did not get to where it should is no success: a full disk, a closed pipe.
+local function written(done, why)
+  if not done then
+    error({ code = 1, text = "billhook: cannot write the output: " .. tostring(why) }, 0)
+  end
+end
+
+---Writes text to stdout; where that fails, the command fails.
+---@param text string
+function M.write(text) written(io.stdout:write(text)) end
+
+---The same, with an end of line.
+---@param text string
+function M.print(text) written(io.stdout:write(text, "\n")) end
+
+---What was printed so far is written now.
+function M.flush() written(io.stdout:flush()) end
+
 ---Prints a table on stdout.
 ---@param head string[]
 ---@param list any[][]
 function M.table(head, list)
   local lines = M.lines(head, list, process().columns(1))
   lines[1] = M.colour("bold", lines[1])
-  io.stdout:write(table.concat(lines, "\n"), "\n")
+  M.print(table.concat(lines, "\n"))
 end
 
 ---Prints a value as one line of JSON on stdout.
@@ -163,7 +181,7 @@ end
 ---@param list boolean|nil it is a list, also where it is empty
 function M.json(value, list)
   local json = require "billhook.json"
-  io.stdout:write(json.encode(list and #value == 0 and json.array {} or value), "\n")
+  M.print(json.encode(list and #value == 0 and json.array {} or value))
 end
 
 ---A message for the person, on stderr.

@@ -1,6 +1,8 @@
 -- cli/trigger.lua: `billhook trigger`: signs a made-up delivery as the vendor
 -- would, and posts it.
 
+local term = require "billhook.cli.term"
+
 local M = {}
 
 M.summary = "Send a signed sample webhook."
@@ -91,18 +93,17 @@ local function show(headers, body)
   local names = {}
   for name in pairs(headers) do names[#names + 1] = name end
   table.sort(names)
-  for _, name in ipairs(names) do print(name .. ": " .. headers[name]) end
-  print("\n" .. body)
+  for _, name in ipairs(names) do term.print(name .. ": " .. headers[name]) end
+  term.print("\n" .. body)
   return 0
 end
 
 local function report(args, response)
-  local term = require "billhook.cli.term"
   local good = response.status >= 200 and response.status < 300
   if args.json then
     term.json { status = response.status, body = response.body }
   else
-    print(term.colour(good and "green" or "red", ("%d"):format(response.status)) .. " "
+    term.print(term.colour(good and "green" or "red", ("%d"):format(response.status)) .. " "
       .. term.clean(response.body))
   end
   return good and 0 or 1
@@ -133,9 +134,11 @@ function M.run(args)
   check(args, credentials)
   local data, err = data_of(args.data)
   if err then return nil, err end
-  local body = require("billhook.cli.samples").body(args.vendor, args.event or "invoice.created", {
+  local body
+  body, err = require("billhook.cli.samples").body(args.vendor, args.event or "invoice.created", {
     id = args.id, tenant = args.tenant, test = args.test, data = data,
   })
+  if not body then cli.usage("trigger: " .. err) end
   local headers, signed = cli.try(require("billhook").sign, args.vendor, body, credentials)
   if not headers then return nil, tostring(signed) end
   if args.dry then return show(headers, signed) end

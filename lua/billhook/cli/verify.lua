@@ -72,7 +72,7 @@ local function show(args, delivery)
     term.json(delivery)
     return 0
   end
-  print(term.colour("green", "authentic"))
+  term.print(term.colour("green", "authentic"))
   term.table({ "WHAT", "VALUE" }, {
     { "vendor", delivery.vendor }, { "trust", covers[delivery.trust] or delivery.trust },
     { "secret", delivery.secret and ("number %d"):format(delivery.secret) },
@@ -83,7 +83,7 @@ local function show(args, delivery)
     rows[i] = { event.id, event.native, event.invoice, when(event.occurred_at), yes_no(event.live),
       event.bad }
   end
-  term.table({ "EVENT", "TYPE", "INVOICE", "OCCURRED", "LIVE", "FAULT" }, rows)
+  term.table({ "!EVENT", "TYPE", "INVOICE", "OCCURRED", "LIVE", "FAULT" }, rows)
   return 0
 end
 
@@ -94,8 +94,9 @@ local function refuse(args, err, findings)
       findings = findings }
     return 1
   end
-  print(term.colour("red", "not authentic") .. ": " .. err.code .. ": " .. term.clean(err.message))
-  for i = 2, #findings do print("  " .. term.clean(findings[i].text)) end
+  term.print(("%s: %s: %s"):format(term.colour("red", "not authentic"), err.code,
+    term.clean(err.message)))
+  for i = 2, #findings do term.print("  " .. term.clean(findings[i].text)) end
   return 1
 end
 

@@ -93,10 +93,10 @@ function M.run(args)
   local process = require "billhook.process"
   process.signals("TERM", "INT", "QUIT", "HUP")
   process.unblock_stderr() -- no rule waits for who reads the log
-  io.stdout:setvbuf "line" -- what a rule prints is seen at once, also in a log
   local app, err = require("billhook.cli.rules").load(args.rules)
   if not app then return nil, err end
   if args.check then return check(app) end
+  io.stdout:setvbuf "line" -- what a rule prints is seen at once, also in a log
   local trust = require "billhook.cli.trust"
   local file
   file, err = trust.inbox(app.inbox)

@@ -1,88 +1,135 @@
 -- control.lua - what steers the sandbox: the calls below /sandbox, described in init.lua.
 
+local core = require "billhook.core"
 local faults = require "billhook.sandbox.faults"
-local http = require "billhook.sandbox.http"
 local json = require "billhook.json"
 local sender = require "billhook.sandbox.sender"
+local settings = require "billhook.sandbox.settings"
+local values = require "billhook.sandbox.values"
+local vendors = require "billhook.sandbox.vendors"
 
 local M = {}
 
-local vendors = { dreamapply = true, dreamclass = true, betterez = true }
+local ok = { ok = true }
 
 local calls = {}
 
-calls["POST /sandbox/trigger"] = function(state, fields)
-  if not vendors[fields.vendor] then return 400, { error = "no such vendor" } end
-  local delivery, err = require("billhook.sandbox." .. fields.vendor).trigger(state, fields)
-  if not delivery then return 400, { error = err } end
-  return 200, sender.show(delivery)
+calls["POST trigger"] = function(world, fields)
+  if not vendors.is(fields.vendor) then return nil, "no such vendor" end
+  local delivery, err = vendors[fields.vendor].trigger(world, fields)
+  return delivery and sender.show(delivery), err
 end
 
-calls["POST /sandbox/redeliver"] = function(state, fields)
-  for i = #state.deliveries, 1, -1 do
-    local one = state.deliveries[i]
+calls["POST redeliver"] = function(world, fields)
+  for i = #world.deliveries, 1, -1 do
+    local one = world.deliveries[i]
     if one.n == fields.n or fields.n == nil and one.vendor == fields.vendor then
-      sender.again(state, one)
-      return 200, sender.show(one)
+      sender.again(world, one)
+      return sender.show(one)
     end
   end
-  return 404, { error = "no such delivery" }
+  return nil, "no such delivery", 404
 end
 
-calls["GET /sandbox/deliveries"] = function(state)
+calls["POST forge"] = function(world, fields)
+  if not vendors.is(fields.vendor) then return nil, "no such vendor" end
+  local proof = fields.proof or "wrong"
+  if proof ~= "wrong" and proof ~= "captured" then
+    return nil, "proof must be wrong or captured"
+  end
+  local delivery, err = vendors[fields.vendor].forge(world, fields, proof)
+  return delivery and sender.show(delivery), err
+end
+
+calls["GET deliveries"] = function(world)
   local list = json.array {}
-  for i, one in ipairs(state.deliveries) do list[i] = sender.show(one) end
-  return 200, list
+  for i, one in ipairs(world.deliveries) do list[i] = sender.show(one) end
+  return list
 end
 
-calls["GET /sandbox/requests"] = function(state)
+calls["GET requests"] = function(world)
   local list = json.array {}
-  for i, one in ipairs(state.requests) do list[i] = one end
-  return 200, list
+  for i, one in ipairs(world.requests) do list[i] = one end
+  return list
 end
 
-calls["POST /sandbox/webhooks"] = function(state, fields)
+calls["POST webhooks"] = function(world, fields)
   for vendor, url in pairs(fields) do
-    if not vendors[vendor] or type(url) ~= "string" or not http.parse(url) then
-      return 400, { error = "not a vendor's plain http URL: " .. tostring(vendor) }
-    end
-    state.options.webhooks[vendor] = url
+    local why = settings.webhook(vendor, url)
+    if why then return nil, why end
   end
-  return 200, { ok = true }
+  for vendor, url in pairs(fields) do world.options.webhooks[vendor] = url end
+  return ok
 end
 
-calls["POST /sandbox/quota"] = function(state, fields)
-  local options, limit = state.options.dreamapply, tonumber(fields.limit)
-  if not limit then return 400, { error = "limit is missing" } end
+calls["POST quota"] = function(world, fields)
+  local options, limit = world.options.dreamapply, values.number(fields.limit)
+  if not limit then return nil, "limit is missing" end
   options.quota = limit > 0 and limit
-  options.window = tonumber(fields.window) or options.window
-  state.dreamapply.calls = {}
-  return 200, { ok = true }
+  options.window = values.number(fields.window) or options.window
+  options.retry_after = fields.retry_after == true
+  world.dreamapply.calls = {}
+  return ok
 end
 
-calls["POST /sandbox/fault"] = function(state, fields)
-  local ok, why = faults.add(state, fields)
-  return ok and 200 or 400, ok and { ok = true } or { error = why }
+calls["POST options"] = function(world, fields)
+  if not vendors.is(fields.vendor) then return nil, "no such vendor" end
+  for name, value in pairs(fields) do
+    local why = name ~= "vendor" and settings.wrong(fields.vendor, name, value)
+    if why then return nil, why end
+  end
+  for name, value in pairs(fields) do
+    if name ~= "vendor" then world.options[fields.vendor][name] = value end
+  end
+  return ok
 end
 
-calls["DELETE /sandbox/fault"] = function(state)
-  state.faults = {}
-  return 200, { ok = true }
+calls["POST clock"] = function(world, fields)
+  local to = values.number(fields.now)
+    or type(fields.now) == "string" and core.text.datetime(fields.now)
+  local by = values.number(fields.forward)
+  if not to and not by then return nil, "now (a time) or forward (seconds) is missing" end
+  world:set_clock(to or world:now() + by)
+  return { now = values.iso(world:now()) }
 end
 
-calls["POST /sandbox/reset"] = function(state, _, states, fresh)
-  states[state.options.listen] = fresh(state.options)
-  return 200, { ok = true }
+calls["POST fault"] = function(world, fields)
+  local done, why = faults.add(world, fields)
+  return done and ok, why
 end
 
---- Answers a call: status, body.
-function M.handle(state, request, states, fresh)
-  local call = calls[request.method .. " " .. request.path]
-  if not call then return 404, { error = "not found" } end
-  local fields = request.method == "GET" and {} or http.object(request.body)
+calls["DELETE fault"] = function(world)
+  world.faults = {}
+  return ok
+end
+
+calls["POST reset"] = function(world)
+  world:reset()
+  return ok
+end
+
+--- Steers a world. Gives the answer; or nil, what is wrong, and a status (400 without).
+---@param world table
+---@param method string
+---@param name string "trigger", "fault", ...
+---@param fields table
+function M.order(world, method, name, fields)
+  local call = calls[method .. " " .. name]
+  if not call then return nil, "not found", 404 end
+  local answer, why, status = call(world, fields)
+  if not answer then return nil, why, status end
+  return answer
+end
+
+--- Answers a request below /sandbox: status, body.
+function M.answer(world, request)
+  local fields = request.method == "GET" and {} or values.object(request.body)
   if not fields and request.body == "" then fields = {} end
   if not fields then return 400, { error = "the body is not a JSON object" } end
-  return call(state, fields, states, fresh)
+  local answer, why, status = M.order(world, request.method, request.path:sub(#"/sandbox/" + 1),
+    fields)
+  if not answer then return status or 400, { error = why } end
+  return 200, answer
 end
 
 return M

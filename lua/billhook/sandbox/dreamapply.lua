@@ -1,306 +1,241 @@
 -- dreamapply.lua - the sandbox's DreamApply: the invoice calls of /api/v9 and journal webhooks.
 --
--- With the real one's oddities: lists are objects keyed by id, and [] when empty; Location has
--- no version in it; errors are plain text; a second DELETE is 404; `collected` is set only by
--- payments that add up exactly; 180 requests a minute and key, then 429.
+-- With the real one's oddities: lists are objects keyed by id; Location has no version in it;
+-- errors are plain text; a second DELETE is 404; `collected` is set only by payments that add up
+-- exactly; 180 requests a minute and key, then 429. Versions 3 to 8 answer as 9 does, but for the
+-- links; of a path without a version the vendor says two things, and here it is the latest.
 
 local core = require "billhook.core"
+local books = require "billhook.sandbox.books"
 local filters = require "billhook.sandbox.filters"
-local http = require "billhook.sandbox.http"
+local happenings = require "billhook.sandbox.happenings"
 local json = require "billhook.json"
-local sender = require "billhook.sandbox.sender"
+local values = require "billhook.sandbox.values"
 
 local M = {}
 
 local null = json.null
-local last_application = 9999 -- applications 1 to this one exist
+local purged_page = 100
 
 M.defaults = { api_key = "sandbox-key", authorization = "Bearer sandbox-hook", quota = 180,
-  window = 60, retry_interval = 60, shape = "item" }
-
-local smallprint = "This invoice has been issued electronically and is valid without a signature"
-
-local function iso(t) return core.text.iso(math.floor(t or ngx.time())) end
-
-local function link(kind, id) return id and ("/api/v9/%s/%d"):format(kind, id) or null end
-
-local function cents(text) return math.floor(tonumber(text) * 100 + 0.5) end
-
-local function decimal(value)
-  local number = tonumber(value)
-  return number and ("%.2f"):format(number)
-end
-
---- An empty instance.
-function M.state()
-  return { invoices = {}, transactions = {}, journal = {}, calls = {}, last_invoice = 0,
-    last_transaction = 0,
-    series = { ["1"] = { id = 1, name = "Default invoice series", format = "AF-%incYearly%",
-      last = { when = iso(), number = 0 } } } }
-end
-
--- --- journal and webhooks
-
-local links = { "administrator", "applicant", "application", "course", "institution", "invoice",
-  "offer", "document", "flag", "tracker" }
-
-local shapes = {
-  item = function(item) return item end,
-  list = function(item) return json.array { item } end,
-  map = function(item) return { [tostring(item.id)] = item } end,
-}
+  window = 60, retry_after = false, retry_interval = 60, lag = 0, shape = "item", empty = "sample",
+  academic_year = "2026", academic_term = "1" }
 
 --- Checks an option; gives what is wrong with it.
 function M.check(name, value)
-  if name == "shape" and not shapes[value] then return "must be item, list or map" end
-end
-
-local function record(state, text, invoice)
-  local my = state.dreamapply
-  local options = state.options.dreamapply
-  local item = { id = #my.journal + 1, logged = iso(), event = text,
-    bind = json.array { invoice.nr } }
-  for _, name in ipairs(links) do item[name] = null end
-  item.applicant, item.application = invoice.applicant, invoice.application
-  item.course, item.invoice = invoice.course, link("invoices", invoice.id)
-  my.journal[item.id] = item
-  return sender.send(state, "dreamapply", { id = tostring(item.id), type = text,
-    invoice = tostring(invoice.id) }, function()
-    return json.encode(shapes[options.shape](item)), { ["Authorization"] = options.authorization }
-  end)
-end
-
--- --- invoices
-
-local function item_of(raw)
-  if type(raw) ~= "table" then return nil end
-  local name, price = raw.item or raw[1], decimal(raw.price or raw[2])
-  local qty, unit = decimal(raw.qty or raw[3] or 1), raw.unit or raw[4] or null
-  if type(name) ~= "string" or not price or not qty then return nil end
-  return { item = name, price = price, qty = qty, unit = unit, inventory_item_ID = null }
-end
-
-local function items_of(list)
-  if type(list) ~= "table" or #list == 0 then return nil end
-  local items = {}
-  for i, raw in ipairs(list) do
-    items[i] = item_of(raw)
-    if not items[i] then return nil end
+  if name == "shape" and value ~= "item" and value ~= "list" and value ~= "map" then
+    return "must be item, list or map"
+  elseif name == "empty" and value ~= "sample" and value ~= "array" and value ~= "object" then
+    return "must be sample, array or object"
   end
-  return items
 end
 
-local function deadline_of(value)
-  if value == nil then return core.text.iso(ngx.time() + 14 * 86400):sub(1, 10) end
-  local date = type(value) == "string" and value:match("^%d%d%d%d%-%d%d%-%d%d")
-  return date and core.text.datetime(date .. "T00:00:00+00:00") and date
-end
-
--- What POST takes: fields checked, or nil and the text of a 400.
-local function checked(fields)
-  if not fields then return nil, "Request body is not a JSON object" end
-  if type(fields.currency) ~= "string" or not fields.currency:match("^%u%u%u$") then
-    return nil, "Parameter currency is missing or invalid"
-  end
-  local items, deadline = items_of(fields.items), deadline_of(fields.deadline)
-  if not items then return nil, "Parameter items is missing or invalid" end
-  if not deadline then return nil, "Parameter deadline is invalid" end
-  return { items = items, deadline = deadline }
-end
-
-local function add(state, application, fields, good)
-  local my = state.dreamapply
-  local id = my.last_invoice + 1
-  local serie = my.series[tostring(fields.serie_ID or 1)] or my.series["1"]
-  my.last_invoice = id
-  serie.last.number = serie.last.number + 1
-  my.invoices[id] = {
-    id = id, type = fields.type or "Invoice", nr = ("AF-%d"):format(100000 + id),
-    serie = { id = serie.id, name = serie.name },
-    applicant = link("applicants", application), application = link("applications", application),
-    course = link("courses", fields.course_ID), deadline = good.deadline, issued = iso(),
-    delivered = iso(), reminder = fields.reminder ~= "Off", reminded = null, collected = null,
-    currency = fields.currency, items = good.items, collections = json.array {},
-    instructions = fields.instructions or "", smallprint = fields.smallprint or smallprint,
-    payer = fields.payer or { name = "John Smith", email = "john.smith@example.com" },
-  }
-  return my.invoices[id]
-end
-
---- A new invoice, as if somebody had made it in the web interface.
-function M.create(state, args)
-  local fields = { currency = args.currency or "EUR", items = args.items or
-    { { item = "Tuition fee", price = args.amount or "1000.00", qty = "1.00" } } }
-  return add(state, tonumber(args.application) or 2, fields, assert(checked(fields)))
-end
-
-local function total(invoice)
-  local sum = 0
-  for _, item in ipairs(invoice.items) do
-    sum = sum + math.floor(tonumber(item.price) * tonumber(item.qty) * 100 + 0.5)
-  end
-  return sum
-end
-
-local function paid_so_far(invoice)
-  local paid = 0
-  for _, one in pairs(invoice.collections) do paid = paid + cents(one.amount) end
-  return paid
-end
-
-local function collect(state, invoice, amount)
-  local my = state.dreamapply
-  local id = my.last_transaction + 1
-  my.last_transaction = id
-  local one = { id = id, amount = decimal(amount), invoice = link("invoices", invoice.id),
-    inserted = iso(), collected = iso():sub(1, 10), administrator = null, payment = null }
-  my.transactions[id] = one
-  if not next(invoice.collections) then invoice.collections = {} end -- no longer []
-  invoice.collections[tostring(id)] = one
-  invoice.collected = paid_so_far(invoice) == total(invoice) and iso() or null
-  if invoice.collected ~= null then record(state, "Invoice was collected: ?", invoice) end
-  return one
-end
+--- The body of an error: plain text.
+function M.failure(status) return ("Error %d of the sandbox"):format(status) end
 
 -- --- calls
 
 local routes = {}
 local function route(methods, pattern, handler)
-  routes[#routes + 1] = { methods = methods, pattern = "^/api/v9" .. pattern .. "$",
-    handler = handler }
+  routes[#routes + 1] = { methods = methods, pattern = "^" .. pattern .. "$", handler = handler }
 end
 
-route("GET HEAD", "/invoices", function(my, request)
-  return filters.list(my.invoices, request.query, "invoices")
+local function invoice_or_none(world, invoice)
+  if not invoice then return 404, "Invoice not found" end
+  return 200, books.shown(invoice, world.options.dreamapply)
+end
+
+local function list(world, things, request, kind, show)
+  return filters.list(things, request.query, kind, world.options.dreamapply, world:now(), show)
+end
+
+local function list_transactions(world, things, request, kind)
+  table.sort(things, function(a, b) return a.id < b.id end)
+  return list(world, things, request, kind)
+end
+
+route("GET HEAD", "/invoices", function(world, request)
+  return list(world, books.all(world), request, "invoices", books.shown)
 end)
 
-route("GET HEAD", "/invoices/series", function(my) return filters.list(my.series) end)
-
-route("GET HEAD", "/invoices/transactions", function(my, request)
-  return filters.list(my.transactions, request.query, "transactions")
+route("GET HEAD", "/invoices/series", function(world, request)
+  return list(world, world.dreamapply.series, request)
 end)
 
-route("GET HEAD", "/invoices/transactions/(%d+)", function(my, _, _, id)
-  local found = my.transactions[tonumber(id)]
+route("GET HEAD", "/invoices/transactions", function(world, request)
+  return list_transactions(world, books.transactions(world), request, "transactions")
+end)
+
+route("GET HEAD", "/invoices/transactions/(#)", function(world, _, id)
+  for _, one in ipairs(books.transactions(world)) do
+    if one.id == id then return 200, one end
+  end
+  return 404, "Transaction not found"
+end)
+
+route("GET HEAD", "/invoices/(#)", function(world, _, id)
+  return invoice_or_none(world, books.find(world, id))
+end)
+
+route("DELETE", "/invoices/(#)", function(world, _, id)
+  local invoice = books.latest(world, id)
+  if not invoice then return 404, "Invoice not found" end
+  books.put(world, id, nil)
+  books.record(world, "Invoice was deleted: ?", books.about_invoice(invoice))
+  return 204, nil, { ["Content-Type"] = "text/plain" }
+end)
+
+route("GET HEAD", "/invoices/(#)/transactions", function(world, request, id)
+  local invoice, found = books.find(world, id), {}
+  if not invoice then return 404, "Invoice not found" end
+  for _, one in pairs(invoice.collections) do found[#found + 1] = one end
+  return list_transactions(world, found, request)
+end)
+
+route("GET HEAD", "/invoices/(#)/transactions/(#)", function(world, _, id, transaction)
+  local invoice = books.find(world, id)
+  local found = invoice and invoice.collections[("%d"):format(transaction)]
   return found and 200 or 404, found or "Transaction not found"
 end)
 
-route("GET HEAD", "/invoices/(%d+)", function(my, _, _, id)
-  local found = my.invoices[tonumber(id)]
-  return found and 200 or 404, found or "Invoice not found"
-end)
+-- The version 9 pages say application/json of an empty body too, which the vendor's own client for
+-- version 8 cannot read.
+local function made(request, place, ...)
+  return 201, nil, { ["Location"] = place:format(...),
+    ["Content-Type"] = request.version == 9 and "application/json" or nil }
+end
 
-route("DELETE", "/invoices/(%d+)", function(my, _, state, id)
-  local invoice = my.invoices[tonumber(id)]
+route("POST", "/invoices/(#)/transactions", function(world, request, id)
+  local invoice, fields = books.latest(world, id), values.fields(request) or {}
   if not invoice then return 404, "Invoice not found" end
-  my.invoices[invoice.id] = nil
-  record(state, "Invoice was deleted: ?", invoice)
-  return 204
-end)
-
-route("GET HEAD", "/invoices/(%d+)/transactions", function(my, _, _, id)
-  local invoice = my.invoices[tonumber(id)]
-  if not invoice then return 404, "Invoice not found" end
-  return filters.list(invoice.collections)
-end)
-
-route("GET HEAD", "/invoices/(%d+)/transactions/(%d+)", function(my, _, _, id, transaction)
-  local invoice = my.invoices[tonumber(id)]
-  local found = invoice and invoice.collections[transaction]
-  return found and 200 or 404, found or "Transaction not found"
-end)
-
-route("POST", "/invoices/(%d+)/transactions", function(my, request, state, id)
-  local invoice, fields = my.invoices[tonumber(id)], http.object(request.body) or {}
-  if not invoice then return 404, "Invoice not found" end
-  if not decimal(fields.amount) then return 422, "Parameter amount is invalid" end
+  local amount = books.decimal(fields.amount)
+  if not amount or books.cents(amount) <= 0 then return 422, "Parameter amount is invalid" end
   if fields.currency ~= invoice.currency then return 422, "Parameter currency is invalid" end
-  local one = collect(state, invoice, fields.amount)
-  local place = ("/api/invoices/%d/transactions/%d"):format(invoice.id, one.id)
-  return 201, nil, { ["Location"] = place }
+  if invoice.lapsed then return 422, "The invoice has lapsed" end
+  return made(request, "/api/invoices/%d/transactions/%d", id, (books.pay(world, invoice, amount)))
 end)
 
-route("GET HEAD", "/applications/(%d+)/invoices", function(my, _, _, id)
-  local application = tonumber(id)
-  if application > last_application then return 404, "Application not found" end
-  return filters.list(my.invoices, nil, nil, "application", application)
-end)
+for name, owner in pairs { applications = "application", applicants = "applicant" } do
+  local what = owner:gsub("^%l", string.upper)
 
-route("POST", "/applications/(%d+)/invoices", function(_, request, state, id)
-  local application, fields = tonumber(id), http.object(request.body)
-  if application < 1 or application > last_application then return 404, "Application not found" end
-  local good, why = checked(fields)
+  route("GET HEAD", "/" .. name .. "/(#)", function(world, _, id)
+    if not books.exists(world, id) then return 404, what .. " not found" end
+    return 200, { id = id, invoices = books.link(name, id) .. "/invoices" }
+  end)
+
+  route("GET HEAD", "/" .. name .. "/(#)/invoices", function(world, request, id)
+    if not books.exists(world, id) then return 404, what .. " not found" end
+    local found = {}
+    for _, one in ipairs(books.all(world)) do
+      if filters.id_in(one[owner]) == id then found[#found + 1] = one end
+    end
+    return list(world, found, request, nil, books.shown)
+  end)
+
+  -- where the Location of a new invoice leads
+  route("GET HEAD", "/" .. name .. "/(#)/invoices/(#)", function(world, _, id, invoice)
+    local found = books.find(world, invoice)
+    return invoice_or_none(world, found and filters.id_in(found[owner]) == id and found)
+  end)
+end
+
+route("POST", "/applications/(#)/invoices", function(world, request, id)
+  if not books.exists(world, id) then return 404, "Application not found" end
+  local fields = values.fields(request)
+  local good, why = books.checked(world, fields)
   if not good then return 400, why end
-  local invoice = add(state, application, fields, good)
-  record(state, "Invoice was created: ?", invoice)
-  return 201, nil,
-    { ["Location"] = ("/api/applications/%d/invoices/%d"):format(application, invoice.id) }
+  local invoice = books.add(world, id, fields, good)
+  books.record(world, "Invoice was created: ?", books.about_invoice(invoice))
+  return made(request, "/api/applications/%d/invoices/%d", id, invoice.id)
 end)
 
-route("GET HEAD", "/applicants/(%d+)/invoices", function(my, _, _, id)
-  local applicant = tonumber(id)
-  if applicant > last_application then return 404, "Applicant not found" end
-  return filters.list(my.invoices, nil, nil, "applicant", applicant)
+route("GET HEAD", "/journal", function(world, request)
+  local items, to = {}, world:seen("dreamapply")
+  for i, item in ipairs(world.dreamapply.journal) do
+    if core.text.datetime(item.logged) <= to then items[i] = item end
+  end
+  return filters.journal(items, request.query, world.options.dreamapply, world:now())
 end)
 
-route("GET HEAD", "/journal", function(my, request)
-  return filters.journal(my.journal, request.query)
+route("GET HEAD", "/purged%-resources", function(world, request)
+  local purged = world.dreamapply.purged
+  local total_pages = math.max(1, math.ceil(#purged / purged_page))
+  local page = tonumber(request.query.page or 1)
+  if not page or page % 1 ~= 0 or page < 1 then return 400, "Parameter page is invalid" end
+  local body, count = {}, 0
+  for i = (page - 1) * purged_page + 1, math.min(page * purged_page, #purged) do
+    body[tostring(i)], count = purged[i], count + 1
+  end
+  body.pages = { total = total_pages, current = page, prev = page > 1 and page - 1 or null,
+    next = page < total_pages and page + 1 or null, items = { current = count, total = #purged } }
+  return 200, body, { ["X-Count"] = ("%d"):format(#purged) }
 end)
 
-route("GET HEAD", "/ping", function() return 200, { pong = ngx.time() } end)
+route("GET HEAD", "/ping", function(world) return 200, { pong = math.floor(world:now()) } end)
 
--- Any 60 seconds hold at most `quota` calls, by the times of their arrival.
-local function over_quota(my, options)
-  if not options.quota then return false end
-  local calls, now = my.calls, ngx.now()
+-- Any 60 seconds hold at most `quota` calls, by the times of their arrival. Gives how long to wait.
+local function over_quota(world, my, options)
+  if not options.quota then return nil end
+  local calls, now = my.calls, world:now()
   while calls[1] and calls[1] <= now - options.window do table.remove(calls, 1) end
-  if #calls >= options.quota then return true end
+  if #calls >= options.quota then return math.ceil(calls[1] + options.window - now) end
   calls[#calls + 1] = now
 end
 
+-- "(#)" of a pattern is an id; what is none there is a 400.
+local function match(pattern, path)
+  local ids, loose = pattern:gsub("%(#%)", "(%%d+)"), pattern:gsub("%(#%)", "([^/]+)")
+  local one, two = path:match(ids)
+  if one then return true, tonumber(one), tonumber(two) end
+  return ids ~= loose and path:match(loose) ~= nil and "bad"
+end
+
+local function dispatch(world, request)
+  local known, bad
+  for _, one in ipairs(routes) do
+    local hit, id, second = match(one.pattern, request.path)
+    if hit == true and one.methods:find(request.method, 1, true) then
+      return one.handler(world, request, id, second)
+    end
+    known, bad = known or hit == true, bad or hit == "bad"
+  end
+  if known then return 405, "Method not allowed" end
+  if bad then return 400, "The ID is not valid" end
+  return 404, "Not found"
+end
+
+-- The answer's links are those of the version that was asked.
+local function with_links(version, body)
+  if version == 9 or body == nil then return body end
+  local text = type(body) == "table" and json.encode(body) or body
+  return (text:gsub('"/api/v9/', ('"/api/v%d/'):format(version)))
+end
+
 --- Answers a request: status, body, headers.
-function M.handle(state, request)
-  local my, options = state.dreamapply, state.options.dreamapply
+function M.answer(world, request)
+  local my, options = world.dreamapply, world.options.dreamapply
   if request.path == "/api/version" then return 200, { version = 9 } end
   if request.headers["authorization"] ~= ('DREAM apikey="%s"'):format(options.api_key) then
     return 401, "API key is missing, expired or invalid"
   end
-  if over_quota(my, options) then return 429, "Quota exceeded" end
-  local known
-  for _, one in ipairs(routes) do
-    local id, second = request.path:match(one.pattern)
-    if id and one.methods:find(request.method, 1, true) then
-      return one.handler(my, request, state, id, second)
-    end
-    known = known or id
+  local wait = over_quota(world, my, options)
+  if wait then
+    return 429, "Quota exceeded",
+      { ["Retry-After"] = options.retry_after and ("%d"):format(wait) or nil }
   end
-  if known then return 405, "Method not allowed" end
-  return 404, "Not found"
+  local version, rest = request.path:match("^/api/v(%d+)(/.*)$")
+  request.version = tonumber(version or 9)
+  if request.version < 3 or request.version > 9 then return 404, "No such version" end
+  -- the vendor's tables write some paths with a slash at their end
+  request.path = (rest or request.path:sub(#"/api" + 1)):gsub("/+$", "")
+  local status, body, headers = dispatch(world, request)
+  if type(body) == "table" then
+    headers = headers or {}
+    headers["Content-Type"] = "application/json; charset=utf-8"
+  end
+  return status, with_links(request.version, body), headers
 end
 
-local events = { created = "Invoice was created: ?", updated = "Invoice was edited: ?",
-  deleted = "Invoice was deleted: ?", collected = "Invoice was collected: ?",
-  overdue = "Invoice is overdue: ?" }
-
---- Makes an event as if it had happened in the web interface: type "invoice.created" and the
---- like, or a journal text; invoice: an id, or none for a new one; amount, currency, application.
---- Gives the delivery, or nil and what there is not.
-function M.trigger(state, args)
-  local kind = args.type or "invoice.created"
-  local verb = kind:match("^invoice%.(%l+)$")
-  local text = events[verb or ""] or not kind:find("^[%l_]+%.[%l_]+$") and kind
-  if not text then return nil, "DreamApply has no event " .. kind end
-  local invoice = state.dreamapply.invoices[tonumber(args.invoice)]
-  if args.invoice and not invoice then return nil, "no invoice " .. tostring(args.invoice) end
-  invoice = invoice or M.create(state, args)
-  if verb == "updated" and args.amount then invoice.items[1].price = decimal(args.amount) end
-  if verb == "deleted" then state.dreamapply.invoices[invoice.id] = nil end
-  local rest = total(invoice) - paid_so_far(invoice)
-  if verb == "collected" and rest > 0 then
-    collect(state, invoice, rest / 100)
-    return state.deliveries[#state.deliveries]
-  end
-  return record(state, text, invoice)
-end
+M.state, M.trigger, M.forge = books.state, happenings.trigger, happenings.forge
 
 return M

@@ -2,22 +2,23 @@
 
 local core = require "billhook.core"
 local json = require "billhook.json"
+local values = require "billhook.sandbox.values"
 
 local M = {}
 
 local null = json.null
 local journal_max = 1024
-
-local function today() return core.text.iso(ngx.time()):sub(1, 10) end
+local half_year = 183 * 86400 -- the journal shows no more
 
 local function flag(value, test)
   if value ~= "true" and value ~= "false" then return nil end
-  return function(invoice) return test(invoice) == (value == "true") end
+  return function(one, now) return test(one, now) == (value == "true") end
 end
 
+-- list items are parted by commas or spaces
 local function one_of(value, pattern, get)
   local set = {}
-  for word in tostring(value):gmatch("[^,%s]+") do
+  for word in value:gmatch("[^,%s]+") do
     if not word:match(pattern) then return nil end
     set[word] = true
   end
@@ -25,7 +26,7 @@ local function one_of(value, pattern, get)
 end
 
 local function since(value, get)
-  local from = type(value) == "string" and core.text.datetime(value)
+  local from = core.text.datetime(value)
   return from and function(one)
     local at = get(one)
     return at ~= null and core.text.datetime(at) > from
@@ -33,25 +34,31 @@ local function since(value, get)
 end
 
 local function before(value, get)
-  local to = type(value) == "string" and core.text.datetime(value)
+  local to = core.text.datetime(value)
   return to and function(one) return core.text.datetime(get(one)) < to end
 end
 
 -- "later than" and "earlier than" a day
 local function day(value, get, later)
-  local number = type(value) == "string" and value:match("^%d%d%d%d%-%d%d%-%d%d$")
-    and tonumber((value:gsub("-", "")))
-  return number and function(one)
-    local at = tonumber((get(one):gsub("-", "")))
-    return later and at > number or not later and at < number
+  if not value:match("^%d%d%d%d%-%d%d%-%d%d$")
+    or not core.text.datetime(value .. "T00:00:00+00:00") then
+    return nil
+  end
+  return function(one)
+    local at = get(one)
+    return later and at > value or not later and at < value
   end
 end
 
-local function overdue(invoice)
-  return invoice.collected == null and invoice.deadline < today()
+-- not collected, and the deadline has passed; one that has lapsed is not tracked any more
+local function overdue(invoice, now)
+  return invoice.collected == null and not invoice.lapsed and invoice.deadline < values.day(now)
 end
 
-local function id_in(place) return place ~= null and tonumber(place:match("%d+$")) or nil end
+--- The id at the end of a link; nil where it is null.
+function M.id_in(place) return place ~= null and tonumber(place:match("%d+$")) or nil end
+
+local id_in = M.id_in
 
 local known = {}
 
@@ -78,7 +85,7 @@ known.transactions = {
 -- Tests for a query's filters; or nil and the name of a wrong one.
 local function tests_of(query, kind)
   local tests = {}
-  for name, value in pairs(query or {}) do
+  for name, value in pairs(query) do
     if name:match("^by") then
       local make = known[kind] and known[kind][name]
       local test = make and make(value)
@@ -89,70 +96,94 @@ local function tests_of(query, kind)
   return tests
 end
 
-local function passes(tests, one)
+local function passes(tests, one, now)
   for _, test in ipairs(tests) do
-    if not test(one) then return false end
+    if not test(one, now) then return false end
   end
   return true
 end
 
--- an object by id, or [], as PHP writes an empty one; and X-Count
-local function answer(found, count)
-  return 200, count > 0 and found or json.array {}, { ["X-Count"] = tostring(count) }
+local json_type = "application/json; charset=utf-8"
+
+-- An object by id in the order of a list, as PHP writes an array with such keys. An empty one is []
+-- there, unless somebody took care, as for the `collections` of the vendor's samples.
+local function by_id(list, options)
+  if #list == 0 then return options.empty == "object" and "{}" or "[]" end
+  local parts = {}
+  for i, one in ipairs(list) do parts[i] = ('"%d":%s'):format(one.id, json.encode(one)) end
+  return "{" .. table.concat(parts, ",") .. "}"
 end
 
---- The answer for a list: status, body, headers.
----@param all table id -> thing
----@param query table|nil its by... parameters
+local function answer(list, count, options)
+  return 200, by_id(list, options),
+    { ["X-Count"] = ("%d"):format(count), ["Content-Type"] = json_type }
+end
+
+--- The answer for a list: status, body, headers. The body is an object by id.
+---@param list table list of what has an id, in the order of the ids
+---@param query table its by... parameters
 ---@param kind string|nil "invoices", "transactions": which filters there are
----@param owner string|nil "application", "applicant": only those of one, whose id follows
-function M.list(all, query, kind, owner, owner_id)
+---@param options table DreamApply's: empty
+---@param now number epoch seconds
+---@param show function|nil what the API shows of one
+function M.list(list, query, kind, options, now, show)
   local tests, wrong = tests_of(query, kind)
   if not tests then return 400, "Filter " .. wrong .. " is invalid" end
-  local found, count = {}, 0
-  for id, one in pairs(all) do
-    if passes(tests, one) and (not owner or id_in(one[owner]) == owner_id) then
-      found[tostring(id)], count = one, count + 1
-    end
+  local found = {}
+  for _, one in ipairs(list) do
+    if passes(tests, one, now) then found[#found + 1] = show and show(one, options) or one end
   end
-  return answer(found, count)
+  return answer(found, #found, options)
 end
 
--- A bound of the journal: an id (inclusive) or a time. nil: it is neither.
+-- A bound of the journal: an id or a time, either included. nil: it is neither.
 local function bound(value, compare)
   if value == nil then return function() return true end end
-  local id = tonumber(value)
-  local at = not id and core.text.datetime(tostring(value))
+  local id = tonumber(value:match("^%d+$"))
+  local at = not id and core.text.datetime(value)
   if id then return function(item) return compare(item.id, id) end end
   return at and function(item) return compare(core.text.datetime(item.logged), at) end
 end
 
 local function names_in(list)
   local set = {}
-  for name in tostring(list):gmatch("[^,]+") do set[name:match("^%s*(.-)%s*$")] = true end
+  for name in list:gmatch("[^,]+") do set[name:match("^%s*(.-)%s*$")] = true end
   return set
 end
 
---- The answer of the journal: status, body, headers.
+-- Every application of the sandbox is in one term of one year.
+local function in_term(query, options)
+  return (not query.byAcademicYear or query.byAcademicYear == options.academic_year)
+    and (not query.byAcademicTermID or query.byAcademicTermID == options.academic_term)
+end
+
+--- The answer of the journal: status, body, headers. A wrong order is the default one, and a limit
+--- is capped, without a word; X-Count is what the filters match.
 ---@param items table list of journal items
----@param query table byEvents (required), bySince, byUntil, order, limit
-function M.journal(items, query)
-  local limit = tonumber(query.limit or journal_max)
-  if not query.byEvents then return 400, "Parameter byEvents is required" end
-  if not limit or limit < 1 or limit > journal_max then return 400, "Parameter limit is invalid" end
+---@param query table byEvents (required), bySince, byUntil, byAcademicYear, byAcademicTermID,
+---  order, limit
+---@param options table DreamApply's
+---@param now number epoch seconds
+function M.journal(items, query, options, now)
+  if not query.byEvents or query.byEvents == "" then
+    return 400, "Parameter byEvents is required"
+  end
+  local limit = math.max(1, math.min(journal_max, tonumber(query.limit) or journal_max))
   local from = bound(query.bySince, function(a, b) return a >= b end)
   local to = bound(query.byUntil, function(a, b) return a <= b end)
   if not from or not to then return 400, "Filter bySince or byUntil is invalid" end
   local wanted, found, count = names_in(query.byEvents), {}, 0
   local first, last, step = 1, #items, 1
   if query.order == "newest-first" then first, last, step = last, first, -1 end
-  for i = first, last, step do
+  for i = first, in_term(query, options) and last or first - step, step do
     local item = items[i]
-    if wanted[item.event] and from(item) and to(item) and count < limit then
-      found[tostring(item.id)], count = item, count + 1
+    if wanted[item.event] and from(item) and to(item)
+      and core.text.datetime(item.logged) > now - half_year then
+      count = count + 1
+      if count <= limit then found[count] = item end
     end
   end
-  return answer(found, count)
+  return answer(found, count, options)
 end
 
 return M

@@ -1,11 +1,13 @@
--- http.lua - what the sandbox needs of HTTP inside nginx: a request read, an answer written, a
--- webhook posted.
+-- http.lua - what the sandbox needs of nginx: a request read, an answer written, a webhook posted,
+-- a time waited for.
 
-local json = require "billhook.json"
+local addresses = require "billhook.sandbox.addresses"
 
 -- luacheck: globals ngx.status ngx.header
 
 local M = {}
+
+local closed = 444 -- nginx: end the connection
 
 local function body_text()
   ngx.req.read_body()
@@ -19,62 +21,34 @@ local function body_text()
 end
 
 --- The present request.
----@return table request method, path, query (map; a name given twice is a list), headers (names in
----  lower case), body
-function M.request()
-  return {
-    method = ngx.req.get_method(),
-    path = ngx.var.uri,
-    target = ngx.var.request_uri,
-    query = ngx.req.get_uri_args(0),
-    headers = ngx.req.get_headers(0),
-    body = body_text(),
-  }
+---@return table request method, target, headers (names in lower case), body
+function M.read()
+  local headers = {}
+  for name, value in pairs(ngx.req.get_headers(0)) do headers[name] = value end
+  return { method = ngx.req.get_method(), target = ngx.var.request_uri, headers = headers,
+    body = body_text() }
 end
 
---- The JSON object in a body, or nil.
-function M.object(text)
-  local value = text ~= "" and json.decode(text)
-  if type(value) == "table" then return value end
-end
-
---- JSON as Node's JSON.stringify writes it: no slash is escaped. (PHP's, and lua-cjson's, is.)
-function M.plain_json(value) return (json.encode(value):gsub("\\/", "/")) end
-
--- nginx takes Content-Type and Content-Length off a 204; DreamApply's has both.
+-- nginx takes Content-Type and Content-Length off a 204; the vendors' have both.
 local function no_content(headers)
-  local lines = { "HTTP/1.1 204 No Content", "Content-Type: text/plain", "Content-Length: 0",
-    "Connection: close" }
-  for name, value in pairs(headers or {}) do lines[#lines + 1] = name .. ": " .. value end
+  local lines = { "HTTP/1.1 204 No Content", "Content-Length: 0", "Connection: close" }
+  for name, value in pairs(headers) do lines[#lines + 1] = name .. ": " .. value end
   local sock = assert(ngx.req.socket(true))
   sock:send(table.concat(lines, "\r\n") .. "\r\n\r\n")
 end
 
---- Writes the answer: a table as JSON, a string as plain text, nothing as an empty body.
-function M.answer(status, body, headers)
+--- Writes what a world answers.
+function M.write(status, body, headers, cut)
+  if not status then return ngx.exit(closed) end
   if status == 204 then return no_content(headers) end
   ngx.status = status
-  local kind = "text/plain; charset=utf-8"
-  if type(body) == "table" then
-    kind, body = "application/json; charset=utf-8", json.encode(body)
+  for name, value in pairs(headers) do ngx.header[name] = value end
+  ngx.header["Content-Length"] = headers["Content-Length"] or #body
+  ngx.print(body)
+  if cut then
+    ngx.flush(true)
+    return ngx.exit(ngx.ERROR)
   end
-  ngx.header["Content-Type"] = kind
-  for name, value in pairs(headers or {}) do ngx.header[name] = value end
-  ngx.header["Content-Length"] = ngx.header["Content-Length"] or #(body or "")
-  ngx.print(body or "")
-end
-
---- Scheme, host, port and path of a URL that webhooks can go to: http, for they stay on this
---- machine or in its network.
-function M.parse(url)
-  local host, port, path = url:match("^http://([%w%.%-]+):?(%d*)(.*)$")
-  if not host or not (path == "" or path:match("^/[^%s#]*$")) then return nil end
-  return {
-    name = host .. (port ~= "" and ":" .. port or ""),
-    host = host == "localhost" and "127.0.0.1" or host,
-    port = tonumber(port) or 80,
-    path = path == "" and "/" or path,
-  }
 end
 
 local function status_of(sock)
@@ -91,7 +65,7 @@ end
 ---@param body string
 ---@param timeout number seconds for each step
 function M.post(url, headers, body, timeout)
-  local to = M.parse(url)
+  local to = addresses.parse(url)
   local lines = { "POST " .. to.path .. " HTTP/1.1", "Host: " .. to.name, "Connection: close",
     "Content-Length: " .. #body }
   for name, value in pairs(headers) do lines[#lines + 1] = name .. ": " .. value end
@@ -104,6 +78,18 @@ function M.post(url, headers, body, timeout)
   if ok then status, err = status_of(sock) end
   sock:close()
   return status, err
+end
+
+--- Has a world do what is due after a delay: one thing for each call, each in a thread of its own,
+--- so that none waits for a slow receiver of another's.
+function M.wake(world, delay)
+  local ok, err = ngx.timer.at(math.max(delay, 0), function(premature)
+    if premature then return end
+    local done, left = world:run_one()
+    -- the clock was put back, or the timer was early
+    if not done and left then M.wake(world, math.max(left, 0.001)) end
+  end)
+  if not ok then ngx.log(ngx.ERR, "sandbox: no timer: ", err) end
 end
 
 return M

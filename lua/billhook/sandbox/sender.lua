@@ -2,10 +2,12 @@
 -- what was sent.
 --
 -- A delivery: n, vendor, event (the vendor's event id), type, url, state ("pending", "delivered",
--- "failed", "unsent" where the vendor has no webhook URL), attempts (list of status or error).
--- Its body and headers are made anew for every attempt, as the vendor makes them.
+-- "failed", "lost" by a fault, "erased" by a person, "unsent" where the vendor has no webhook URL,
+-- "untold" where it tells of this by no webhook), attempts (list of status or error). Its body and
+-- headers are made anew for every attempt, as the vendor makes them.
 
-local http = require "billhook.sandbox.http"
+local faults = require "billhook.sandbox.faults"
+local json = require "billhook.json"
 
 local M = {}
 
@@ -20,72 +22,91 @@ local schedules = {
 
 local kept = 10000
 
-local attempt
-
-local function schedule(state, delivery, delay)
-  local ok, err = ngx.timer.at(delay, attempt, state, delivery)
-  if not ok then
-    delivery.state = "failed"
-    delivery.attempts[#delivery.attempts + 1] = { error = "no timer: " .. tostring(err) }
-  end
-end
-
-local function note(delivery, status, err)
-  delivery.attempts[#delivery.attempts + 1] = { status = status, error = err, at = ngx.now() }
-end
-
-function attempt(premature, state, delivery)
-  if premature then return end
+local function attempt(world, delivery)
   local rule = schedules[delivery.vendor]
   local body, headers = delivery.make()
   headers["Content-Type"] = "application/json"
-  local status, err = http.post(delivery.url, headers, body, rule.timeout)
-  note(delivery, status, err)
+  local status, err = world.post(delivery.url, headers, body, rule.timeout)
+  delivery.sent = { body = body, headers = headers }
+  table.insert(delivery.attempts, { status = status, error = err, at = world:now() })
   delivery.tries = delivery.tries + 1
   if status and rule.success[status] then
     delivery.state = "delivered"
+  elseif delivery.state == "delivered" then -- a copy; the other one has arrived
+    return
   elseif delivery.tries > rule.retries then
     delivery.state = "failed"
   else
-    schedule(state, delivery, state.options[delivery.vendor].retry_interval)
+    world:later(world.options[delivery.vendor].retry_interval, function()
+      attempt(world, delivery)
+    end)
   end
 end
 
---- Sends an event.
----@param state table the sandbox's state
----@param vendor string
----@param event table id, type, invoice (id or nil)
----@param make fun(): string, table gives body and headers of one attempt
----@return table delivery
-function M.send(state, vendor, event, make)
-  local list = state.deliveries
+local function schedule(world, delivery, copies, seconds)
+  delivery.state = copies > 0 and "pending" or "lost"
+  for _ = 1, copies do
+    world:later(seconds, function() attempt(world, delivery) end)
+  end
+end
+
+local function add(world, delivery)
+  local list = world.deliveries
   local last = list[#list]
-  local delivery = { n = last and last.n + 1 or 1, vendor = vendor, event = event.id,
-    type = event.type, invoice = event.invoice, make = make, attempts = {}, tries = 0,
-    url = state.options.webhooks[vendor] }
+  delivery.n = last and last.n + 1 or 1
   list[#list + 1] = delivery
   if #list > kept then table.remove(list, 1) end
-  delivery.state = delivery.url and "pending" or "unsent"
-  if delivery.url then schedule(state, delivery, 0) end
   return delivery
 end
 
+--- Sends an event.
+---@param world table
+---@param vendor string
+---@param event table id, type, invoice (id or nil), data
+---@param make fun(): string, table gives body and headers of one attempt
+---@param url string|nil another address than the vendor's own
+---@return table delivery
+function M.send(world, vendor, event, make, url)
+  local delivery = add(world, { vendor = vendor, event = event.id, type = event.type,
+    invoice = event.invoice, data = event.data, make = make, attempts = {}, tries = 0,
+    own = url, url = url or world.options.webhooks[vendor] })
+  if not delivery.url or not world.post then
+    delivery.state = "unsent"
+    return delivery
+  end
+  schedule(world, delivery, faults.of_webhook(world, vendor))
+  return delivery
+end
+
+--- What has happened without a webhook.
+function M.untold(vendor, kind, invoice)
+  return { n = 0, vendor = vendor, type = kind, invoice = invoice, attempts = {}, state = "untold" }
+end
+
 --- Sends a delivery again, as the vendors' "resend" does: with a fresh schedule.
-function M.again(state, delivery)
-  delivery.url = state.options.webhooks[delivery.vendor]
-  if not delivery.url then return end
-  delivery.state, delivery.tries = "pending", 0
-  schedule(state, delivery, 0)
+function M.again(world, delivery)
+  delivery.url = delivery.own or world.options.webhooks[delivery.vendor]
+  if not delivery.url or not world.post then return end
+  delivery.tries = 0
+  schedule(world, delivery, 1, 0)
+end
+
+--- The last delivery of a vendor that was sent; nil: none.
+function M.captured(world, vendor)
+  for i = #world.deliveries, 1, -1 do
+    local one = world.deliveries[i]
+    if one.vendor == vendor and one.sent then return one end
+  end
 end
 
 --- A delivery as the control API shows it.
 function M.show(delivery)
-  local attempts = require("billhook.json").array {}
+  local attempts = json.array {}
   for i, one in ipairs(delivery.attempts) do attempts[i] = one end
   local last = delivery.attempts[#delivery.attempts]
   return { n = delivery.n, vendor = delivery.vendor, event = delivery.event, type = delivery.type,
-    invoice = delivery.invoice, url = delivery.url, state = delivery.state, attempts = attempts,
-    status = last and last.status }
+    invoice = delivery.invoice, payment = delivery.payment, url = delivery.url,
+    state = delivery.state, attempts = attempts, status = last and last.status }
 end
 
 return M

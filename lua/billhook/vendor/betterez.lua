@@ -75,7 +75,7 @@ local look = {
   whole = true, -- the answer is the invoice itself
 }
 
---- How the outcome of a call that must not happen twice is looked up (see outcome.settle).
+--- How the outcome of a call that must not happen twice is looked up (see billhook.once).
 M.looks = { ["invoices.issue"] = look, ["invoices.retry"] = look }
 
 -- --- an invoice's members ----------------------------------------------------------------------

@@ -215,7 +215,7 @@ function M.id_of(invoice)
   return id and ("%s"):format(type(id) == "number" and ("%d"):format(id) or id)
 end
 
---- How the outcome of a call that must not happen twice is looked up (see outcome.settle).
+--- How the outcome of a call that must not happen twice is looked up (see billhook.once).
 M.looks = {
   ["invoices.create"] = {
     list = "invoices.list",

@@ -1,0 +1,126 @@
+-- cli/help.lua: what is said about the command: help, completions for shells and a manual page, all
+-- from what the subcommands have told argparse.
+
+local term = require "billhook.cli.term"
+local version = require "billhook.version"
+
+local M = {}
+
+-- The subcommands of a parser, in their order. Argparse has no public way to ask for them.
+local function commands_of(parser) return parser._commands end
+
+-- argparse ends the process by itself after its help, whether or not that could be written.
+local function own_help(parser, stop)
+  parser:add_help { action = function()
+    term.print(parser:get_help())
+    stop(0)
+  end }
+  for _, command in ipairs(commands_of(parser)) do own_help(command, stop) end
+end
+
+-- The names of the commands below a parser.
+local function names_of(parser)
+  local names = {}
+  for i, command in ipairs(commands_of(parser)) do
+    names[i] = command:get_usage():match "([%w-]+)%s*[[<\n]"
+  end
+  return names
+end
+
+---Which commands there are below a parser, as words for a message; "" where there are none.
+---@param parser table
+---@return string
+function M.known(parser)
+  local names = names_of(parser)
+  return #names > 0 and "; there are " .. table.concat(names, ", ") or ""
+end
+
+---Adds `help` and `completion`, and a --help to each command that fails where it can't be written.
+---@param root table argparse's
+---@param stop fun(code: integer)
+function M.configure(root, stop)
+  local help = root:command "help":summary "Show what a command does and takes."
+  help:argument "topic":args "*":argname "<command>"
+  help:flag("--man", "Print the manual page of all commands, for man(1).")
+  local completion = root:command "completion":summary "Print completions for a shell."
+  completion:argument "shell":choices { "bash", "zsh", "fish" }
+  completion:epilog [[
+Examples:
+  billhook completion bash > /etc/bash_completion.d/billhook
+  billhook completion fish > ~/.config/fish/completions/billhook.fish]]
+  own_help(root, stop)
+end
+
+-- Text as troff shows it as it stands.
+local function verbatim(text)
+  text = text:gsub("\\", "\\e"):gsub("%-", "\\-")
+  return (("\n" .. text):gsub("\n([.'])", "\n\\&%1"):sub(2))
+end
+
+-- The page, its commands in the order of --help.
+local function manual(root)
+  local parts = { (".TH BILLHOOK 1 \"\" \"billhook %s\" \"User Commands\"\n"):format(version),
+    ".SH NAME\nbillhook \\- call invoice APIs, receive invoice webhooks, run rules\n",
+    ".SH SYNOPSIS\nbillhook [\\-h] [\\-V] \\fIcommand\\fR ...\n.SH COMMANDS\n" }
+  local function add(parser)
+    local text = parser:get_help():gsub("%s+$", "")
+    parts[#parts + 1] = (".SS %s\n.nf\n%s\n.fi\n"):format(
+      verbatim(text:match "^Usage: ([%w ]*%w)"), verbatim(text))
+    for _, inner in ipairs(commands_of(parser)) do add(inner) end
+  end
+  for _, command in ipairs(commands_of(root)) do add(command) end
+  parts[#parts + 1] = [[
+.SH EXIT STATUS
+.TP
+0
+Done.
+.TP
+1
+It failed; of reconcile also: something differed.
+.TP
+2
+Called wrongly.
+.TP
+3
+Nobody knows whether it was done.
+.TP
+130
+Interrupted.
+]]
+  return table.concat(parts)
+end
+
+-- The parser of `billhook inbox purge`, by its words.
+local function find(root, words, usage)
+  local parser = root
+  for i, word in ipairs(words) do
+    local found
+    for k, name in ipairs(names_of(parser)) do
+      if name == word then found = commands_of(parser)[k] end
+    end
+    if not found then
+      usage(("no command '%s'%s"):format(table.concat(words, " ", 1, i), M.known(parser)))
+    end
+    parser = found
+  end
+  return parser
+end
+
+---Prints what `billhook help` and `billhook completion` were asked for.
+---@param root table
+---@param args table
+---@param usage fun(message: string)
+function M.run(root, args, usage)
+  if args.shell then
+    local make = { bash = root.get_bash_complete, zsh = root.get_zsh_complete,
+      fish = root.get_fish_complete }
+    term.print((make[args.shell](root):gsub("\n$", "")))
+  elseif args.man then
+    term.print((manual(root):gsub("\n$", "")))
+  else
+    term.print((find(root, args.topic, usage):get_help()))
+  end
+  return 0
+end
+
+return M

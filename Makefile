@@ -1,4 +1,5 @@
-# What to type: make, make demo, make test, make lint, make install, make clean.
+# What to type: make, make demo, make test (one of it: make test T=json), make check-all, make lint,
+# make install, make clean.
 # Shared objects go to build/lua5.4 and build/luajit, one folder a Lua.
 
 CC     ?= cc
@@ -36,7 +37,7 @@ PACKAGES := gcc libc6-dev lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev \
   libcurl4-openssl-dev libssl-dev libsqlite3-dev libpq-dev lua-cjson lua-argparse \
   nginx-light libnginx-mod-http-lua
 TEST_PACKAGES := lua-busted lua-socket lua-check luarocks clang openssl curl \
-  procps binutils postgresql wrk locales
+  procps binutils postgresql wrk locales valgrind
 
 define object # (lua, name)
 $(B)/$(1)/billhook/$(2).so: $(SRC_$(2):%.c=$(B)/$(1)/%.o)
@@ -65,6 +66,30 @@ crash: packages test-packages
 	@$(MAKE) -s all
 	@sh spec/crash/all
 
+# C tests and fuzz targets, each linked from the objects of the build it is for; its first line says
+# of which ones: /* with: json.c text.c -lcrypto */
+FUZZ_MAIN ?= fuzz/corpus.c
+FUZZERS := $(filter-out fuzz/corpus.c,$(wildcard fuzz/*.c))
+with = $(shell sed -n '1s,^/. with: \(.*\) ./$$,\1,p' $(1))
+define program # (source, what it is built from, where its main is)
+$(B)/$(1:%.c=%): $(1) $(3) $(patsubst %.c,$(B)/lua5.4/%.o,$(filter %.c,$(2))) $(wildcard src/*.h)
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS) $$(WARN) -Isrc -o $$@ $$(filter-out %.h,$$^) $(filter-out %.c,$(2)) \
+	  $$(LDFLAGS)
+endef
+ifneq ($(filter programs fuzzers,$(MAKECMDGOALS)),)
+$(foreach p,$(wildcard spec/c/*_test.c),$(eval $(call program,$(p),$(call with,$(p)))))
+$(foreach p,$(FUZZERS),$(eval $(call program,$(p),$(call with,$(p)),$(FUZZ_MAIN))))
+endif
+fuzzers: $(FUZZERS:%.c=$(B)/%)
+programs: fuzzers $(patsubst %.c,$(B)/%,$(wildcard spec/c/*_test.c))
+
+# Lua 5.4's objects once more under AddressSanitizer and UBSan, with those programs
+SANITIZE := -fsanitize=address,undefined
+sanitized:
+	@$(MAKE) -s B=build/sanitized LUAS=lua5.4 LDFLAGS="$(SANITIZE)" \
+	  CFLAGS="-O1 -g $(SANITIZE) -fno-sanitize-recover=all" all programs
+
 bench: all
 	@$(LUA) bench/run
 	@for l in $(LUAS); do LUA_PATH='lua/?.lua;lua/?/init.lua;;' \
@@ -74,9 +99,24 @@ bench: all
 calls: all
 	@LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH="$(B)/lua5.4/?.so;;" lua5.4 docs/calls.lua
 
+# T=name: only the suites of that name (a spec file, a C test, a script of spec/suite), or with
+# that text in theirs
 test: packages test-packages
+	@$(MAKE) -s -j$(shell nproc) all sanitized
+	@lua5.4 spec/run.lua "$(T)"
+
+# each target for so many seconds, or only that of T=name, with clang's libFuzzer
+SECONDS ?= 60
+FUZZ := -fsanitize=fuzzer,address,undefined
+fuzz: packages test-packages
+	@$(MAKE) -s -j$(shell nproc) B=build/fuzz CC=clang FUZZ_MAIN= LUAS=lua5.4 LDFLAGS="$(FUZZ)" \
+	  CFLAGS="-O1 -g $(subst fuzzer,fuzzer-no-link,$(FUZZ)) -fno-sanitize-recover=all" fuzzers
+	@sh fuzz/run $(SECONDS) "$(T)"
+
+# make test, and what takes longer than anybody waits for: with T=name only that, of spec/long
+check-all: $(if $(T),packages test-packages,test)
 	@$(MAKE) -s all
-	@$(LUA) spec/run.lua
+	@lua5.4 spec/run.lua long "$(T)"
 
 lint: packages test-packages
 	@$(MAKE) -s all
@@ -116,4 +156,5 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all calls demo test crash bench lint packages test-packages install clean
+.PHONY: all calls demo test check-all sanitized programs fuzzers fuzz crash bench lint packages \
+  test-packages install clean

@@ -4,15 +4,8 @@
 ** says what the parser says wherever the text is cut, and what is written is
 ** JSON again, no longer than the text, and stays the same when written again.
 ** What json_read takes is read again, too, and nothing secret is left of it.
-**
-**   clang -g -O1 -fsanitize=fuzzer,address,undefined -Isrc fuzz/json.c \
-**     src/json*.c src/text.c -o build/fuzz-json
-**   build/fuzz-json -dict=fuzz/json.dict -max_len=512 FOLDER
-**
-** With -DRUNNER and without -fsanitize=fuzzer it runs the files it is given.
 */
 #include "json.h"
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,18 +122,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
   json_close(&doc), json_close(&other);
   return 0;
 }
-
-#ifdef RUNNER
-int main(int argc, char **argv) {
-  static uint8_t data[1 << 20];
-  int i;
-  for (i = 1; i < argc; i++) {
-    FILE *f = fopen(argv[i], "rb");
-    if (f == NULL) return 1;
-    LLVMFuzzerTestOneInput(data, fread(data, 1, sizeof data, f));
-    fclose(f);
-  }
-  printf("%d passed, 0 failed\n", argc - 1);
-  return 0;
-}
-#endif

@@ -62,8 +62,8 @@ describe("call.list", function()
         guesses[#guesses + 1] = one.name
       end
     end
-    assert.same({ "invoices.get", "invoices.list", "payment_methods.list", "fees.list", "fees.create",
-      "periods.list" }, guesses)
+    assert.same({ "invoices.get", "invoices.list", "payment_methods.list", "fees.list",
+      "fees.create", "periods.list" }, guesses)
   end)
 
   it("prepares with its required parameters alone, and not without one of them", function()
@@ -663,7 +663,8 @@ describe("call.conclude", function()
 
   it("repeats even a creation after DreamApply's 429, and no other vendor's", function()
     assert.same({ ok = false, kind = "rate_limited", retryable = true, processed = false,
-      open = false, retry_after = "7" }, conclude("invoices.create", 429, { ["retry-after"] = "7" }))
+      open = false, retry_after = "7" },
+      conclude("invoices.create", 429, { ["retry-after"] = "7" }))
     assert.same({ ok = false, kind = "rate_limited", retryable = false, open = false },
       call.conclude("betterez", "invoices.issue", 429, {}))
     assert.same({ ok = false, kind = "rate_limited", retryable = true, open = false },

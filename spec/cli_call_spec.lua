@@ -15,7 +15,8 @@ local function transport()
       body = "" } end
     if r.url:find "/pdfs" then return { status = 200, headers = {}, body = "%PDF-1.4\n\0\255" } end
     if r.url:find "users" then
-      return { status = 200, headers = {}, body = '{"token":"sesame-sesame","user":{"name":"Ann"}}' }
+      return { status = 200, headers = {},
+        body = '{"token":"sesame-sesame","user":{"name":"Ann"}}' }
     end
     return { status = 200, headers = {}, body = '{"id":7,"_id":"616d7cf38fedff37e4492161"}' }
   end)
@@ -131,6 +132,15 @@ describe("billhook call", function()
     local code, _, err = call("dreamapply", "invoices.exists --id 7", "/dev/full")
     assert.equal(1, code)
     assert.matches("cannot write", err, 1, true)
+  end)
+
+  it("helps", function()
+    for _, words in ipairs { "--help", "dreamapply invoices.get --help" } do
+      local pipe = assert(io.popen("bin/billhook call " .. words))
+      local out = pipe:read "*a"
+      pipe:close()
+      assert.matches("Exit codes: 0 done", out, 1, true)
+    end
   end)
 
   it("lists a vendor's operations", function()

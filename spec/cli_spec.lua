@@ -3,6 +3,7 @@
 local command = require "spec.support.command"
 local json = require "billhook.json"
 local process = require "billhook.process"
+local ports = require "spec.support.port"
 
 local sample = [[{
   "id": "aa3a27d6-05b5-4fcd-bd04-505bfffacfc2", "type": "INVOICE_CREATED", "tenant": "my-school",
@@ -231,7 +232,7 @@ describe("billhook trigger", function()
   end)
 
   it("goes to serve's accounts, or to the very URL", function()
-    local port = ("%d"):format((process.free_port()))
+    local port = ("%d"):format(ports.free())
     local base = "http://127.0.0.1:" .. port
     for path, words in pairs {
       ["/webhooks/school"] = { "dreamclass", "--to", base },
@@ -251,7 +252,7 @@ end)
 describe("billhook sandbox and invoices", function()
   local sandbox, base, vendor
   setup(function()
-    local port = ("%d"):format((process.free_port()))
+    local port = ("%d"):format(ports.free())
     base = "http://127.0.0.1:" .. port
     sandbox = command.start { "sandbox", "--listen", port, "--json" }
     command.wait("the sandbox", function() return sandbox:errors():find "listening" end)
@@ -343,7 +344,7 @@ describe("billhook sandbox and invoices", function()
   it("says when it cannot listen", function()
     refused(command.run { "sandbox", "--listen", "nonsense" }, "not an address and port: nonsense")
     refused(command.run { "sandbox", "--listen", "127.0.0.1:65536" }, "not an address and port")
-    local free = ("%d"):format((process.free_port()))
+    local free = ("%d"):format(ports.free())
     local result = command.run({ "sandbox", "--listen", free },
       { env = { BILLHOOK_NGINX = "/none" } })
     assert.equal(1, result.code)

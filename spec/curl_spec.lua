@@ -148,7 +148,11 @@ describe("billhook.curl", function()
 
   it("sleeps all of the time, while transfers go on", function()
     local ticket = pool:add(request { url = server:url(answer(200, {}, "")) })
-    pool:sleep(0.2)
+    local rounds = 0
+    repeat
+      pool:sleep(0.2)
+      rounds = rounds + 1
+    until ticket:done() or rounds == 300
     assert.is_true(ticket:done())
   end)
 
@@ -179,7 +183,7 @@ describe("billhook.curl", function()
       { method = "POST", body = "two" },
       { method = "DELETE" },
       { method = "GET", fresh = true },
-      { method = "GET", timeout = 0.05 },
+      { method = "GET", timeout = 0.05 }, -- which may come late, or never
     }
     local function go(kind)
       local made = request(kind)
@@ -189,8 +193,8 @@ describe("billhook.curl", function()
       local log = server:log()
       assert.are.equal(not kind.timeout and 200 or nil, status)
       if status and kind.method ~= "HEAD" then assert.are.equal("ok", body) end
-      local line = kind.proxy and "GET http://127" or kind.method .. " /"
-      assert.are.equal(1, server:count(line))
+      local line = kind.proxy and "GET http://127" or kind.method .. " /send="
+      if not kind.timeout then assert.are.equal(1, server:count(line)) end
       assert.are.equal(kind.headers ~= nil, log:find("X-One", 1, true) ~= nil)
       assert.are.equal(kind.body ~= nil, log:find("two", 1, true) ~= nil)
       assert.are.equal(kind.proxy ~= nil, log:find("Proxy-Connection", 1, true) ~= nil)
@@ -246,7 +250,8 @@ describe("The curl transport", function()
   it("says what went wrong", function()
     local function said(message, ...)
       local url = select("#", ...) > 1 and server:url(...) or (...)
-      local response, failure = get { timeout = 0.5, url = url, fresh = true }
+      local response, failure = get { timeout = message:find "timed out" and 0.5 or 20, url = url,
+        fresh = true }
       assert.is_nil(response)
       assert.is_truthy(failure.message:find(message, 1, true), failure.message)
     end
@@ -455,7 +460,7 @@ describe("The curl transport", function()
       local start = os.time()
       assert.are.equal("timeout", alone("LD_PRELOAD=\"$LD_PRELOAD:" .. so .. "\"",
         "http://slow.invalid/", { timeout = 0.3 }))
-      assert.is_true(os.time() - start < 3)
+      assert.is_true(os.time() - start < 15)
     end)
   end)
 
@@ -568,7 +573,7 @@ describe("The curl transport", function()
     it("their bytes to a stream of JSON, and how they ended", function()
       local json = require("billhook.core").json
       local function sum_of(reader)
-        local list, sum, fed, err = json.stream(nil, 1000), 0, nil, nil
+        local list, sum, fed, err = json.stream(nil, 1000), 0
         repeat
           fed, err = reader:feed(list)
           for value in function() return (list:value()) end do sum = sum + value.a end

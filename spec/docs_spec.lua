@@ -107,7 +107,7 @@ describe("README.md's first webhook", function()
     local text, folder = command.read "README.md", command.folder()
     local rules = pages.blocks "README.md"[1]
     command.write(folder .. "/rules.lua", table.concat(rules.lines, "\n"))
-    local port = ("%d"):format((require("billhook.process").free_port()))
+    local port = ("%d"):format(require("spec.support.port").free())
     local serve, trigger = words_of(text, "bin/billhook serve"), words_of(text,
       "bin/billhook trigger")
     assert.same({ "serve", "rules.lua" }, serve)

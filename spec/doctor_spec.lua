@@ -163,7 +163,8 @@ describe("billhook doctor", function()
     local pid = assert(process.spawn({ command.lua, "bin/billhook", "doctor", rules, "tickets" },
       { stdout = "/dev/full", stderr = folder .. "/err" }))
     assert.equal(1, select(2, process.wait(pid)))
-    assert.equal("billhook: cannot write the output: No space left on device\n", command.read(folder .. "/err"))
+    assert.equal("billhook: cannot write the output: No space left on device\n",
+      command.read(folder .. "/err"))
   end)
 end)
 

@@ -6,6 +6,7 @@ local json = require "billhook.json"
 local nginx = require "spec.support.nginx"
 local process = require "billhook.process"
 local sandbox = require "billhook.sandbox"
+local ports = require "spec.support.port"
 
 local vendors, base
 
@@ -311,7 +312,7 @@ describe("examples/billhook.service", function()
       return billhook.app { inbox = "sqlite:%s/inbox.db", accounts = {
         school = billhook.dreamclass { webhook = { secret = "123" } } } }
     ]]):format(folder))
-    local port = ("%d"):format((process.free_port()))
+    local port = ("%d"):format(ports.free())
     local words, line = {}, directives().ExecStart
     line = line:gsub("/etc/billhook/rules.lua", rules):gsub("127.0.0.1:8080", "127.0.0.1:" .. port)
       :gsub("/run/billhook", folder .. "/run")

@@ -266,9 +266,21 @@ describe("a quota", function()
       { 200, '{"id":7}' }))
     assert(client.invoices:get(7))
     assert.same({ 3.2 }, transport.slept)
-    client, transport = new(script({ 429 }, { 429 }, { 200, '{"id":7}' }))
-    assert(client.invoices:get(7))
-    assert.same({ 2.2, 4.2 }, transport.slept)
+    -- where nobody says for how long, the last try comes as late as its deadline leaves room for,
+    -- and no later than the vendor's window is over
+    for timeout, last in pairs { [30] = 0.75 * (30 - 2.2), [20] = 0.75 * (20 - 2.2), [600] = 60,
+        [8] = 0.75 * (8 - 2.2) } do
+      client, transport = new(script({ 429 }, { 429 }, { 200, '{"id":7}' }), { api_key = "k" ..
+        timeout })
+      assert(client.invoices:get(7, { timeout = timeout }))
+      assert.equal(2, #transport.slept)
+      assert.equal(2.2, transport.slept[1])
+      assert.is_true(math.abs(transport.slept[2] - last) < 1e-6, transport.slept[2])
+    end
+    client, transport = new(script({ 429 }, { 429 }, { 429 }))
+    local _, tired = client.invoices:get(7, { timeout = 20 })
+    assert.same({ "rate_limited", 3, nil }, { tired.kind, tired.attempts, tired.guessed })
+    assert.equal(3, #transport.requests)
     client = new(script { 429, "Too many", { ["Retry-After"] = "45" } })
     local _, err = client.invoices:get(7)
     assert.equal("rate_limited", err.kind)

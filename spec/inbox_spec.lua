@@ -44,7 +44,7 @@ local function read(path)
 end
 
 local function eventually(check)
-  local deadline = process.monotonic() + 10
+  local deadline = process.monotonic() + 60
   while not check() do
     if process.monotonic() > deadline then error("it did not become true", 2) end
     process.sleep(0.002)

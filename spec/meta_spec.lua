@@ -134,11 +134,11 @@ describe("a public function", function()
   it("of a vendor is told to editors, and no other", function()
     local billhook = require "billhook"
     local declared = {}
-    local class
+    local told
     for _, line in ipairs(lines_of "lua/billhook/calls_meta.lua") do
-      class = line:match "^%-%-%-@class billhook%.(%l+%.[%l_]+)$" or class
+      told = line:match "^%-%-%-@class billhook%.(%l+%.[%l_]+)$" or told
       local verb, parameters = line:match "^function [%l_]+:([%w_]+)%((.-)%)"
-      if verb then declared[class .. "." .. verb] = parameters end
+      if verb then declared[told .. "." .. verb] = parameters end
     end
     for vendor, made in pairs {
       dreamapply = billhook.dreamapply { base_url = "https://x.org", api_key = "abcdef" },

@@ -186,7 +186,8 @@ describe("nginx", function()
     end)
 
     it("no body over the limit, neither announced nor in chunks", function()
-      start { app = "{ limit = 2000 }", server = "client_body_buffer_size 1k;" }
+      start { app = "{ limit = 2000 }",
+        server = "client_body_buffer_size 1k; lingering_timeout 100ms;" }
       local peer = assert(nginx.send(server.port, { method = "POST", path = "/webhooks/tickets",
         headers = { "Content-Length: 2001" } }))
       local status, _, body = nginx.answer(peer)
@@ -204,7 +205,7 @@ describe("nginx", function()
     end)
 
     it("no body where the header says enough to refuse it", function()
-      start()
+      start { server = "lingering_timeout 100ms;" } -- for a body that does not come
       local function refused(status, account, headers, method)
         headers = headers or {}
         headers["Content-Length"] = headers["Content-Length"] or 1000 -- of which nothing comes

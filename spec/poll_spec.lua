@@ -154,7 +154,7 @@ describe("app:poll of DreamApply", function()
   end)
 
   it("waits for the quota behind people and rules", function()
-    local window, asked_for = require "billhook.client.window", {}
+    local window, asked_for = require("billhook.client.quota").lines, {}
     local answer = window.answer
     window.answer = function(line, now, question)
       if question.ask == "take" then asked_for[#asked_for + 1] = question.background or false end

@@ -1,5 +1,5 @@
 -- A power cut: what was acknowledged is there afterwards, in whatever state the files are left
--- (spec/support/powerloss.lua says which states are tried). POWERLOSS is the number of images, 60
+-- (spec/support/powerloss.lua says which states are tried). POWERLOSS is the number of images, 20
 -- where it is not set; POWERLOSS_SEED repeats a failure; POWERLOSS_SYNCHRONOUS=NORMAL or OFF runs
 -- it with less than the inbox asks of SQLite, and so fails.
 
@@ -8,7 +8,7 @@ local powerloss = require "spec.support.powerloss"
 local process = require "billhook.process"
 
 local A_RUN = 20 -- images of one run of the process
-local IMAGES = tonumber(os.getenv "POWERLOSS" or 60)
+local IMAGES = tonumber(os.getenv "POWERLOSS" or 20)
 local SEED = tonumber(os.getenv "POWERLOSS_SEED" or os.time() % 1000000)
 local SYNCHRONOUS = os.getenv "POWERLOSS_SYNCHRONOUS" or "FULL"
 

@@ -3,6 +3,7 @@
 local pq = require "billhook.pq"
 local process = require "billhook.process"
 local postgres = require "spec.support.postgres"
+local ports = require "spec.support.port"
 
 describe("billhook.pq", function()
   local server, db
@@ -196,7 +197,7 @@ describe("billhook.pq", function()
 
   describe("where the server is not there", function()
     it("says so, without the password", function()
-      local url = ("postgresql://billhook:geheim@127.0.0.1:%d/postgres"):format(process.free_port())
+      local url = ("postgresql://billhook:geheim@127.0.0.1:%d/postgres"):format(ports.free())
       local other, code, message = pq.open(url)
       assert.is_nil(other)
       assert.are.equal("PG_CONNECTION", code)
@@ -233,7 +234,7 @@ describe("billhook.pq", function()
       mute:close()
       assert.are.equal("PG_CONNECTION", code)
       assert.is_truthy(message:find "timeout")
-      assert.is_true(process.monotonic() - began < 5)
+      assert.is_true(process.monotonic() - began < 30)
     end)
   end)
 
@@ -249,7 +250,7 @@ describe("billhook.pq", function()
 
   describe("when the server", function()
     local function lost()
-      local deadline = process.monotonic() + 10
+      local deadline = process.monotonic() + 60
       while not db:lost() and process.monotonic() < deadline do process.sleep(0.001) end
       return db:lost()
     end
@@ -291,7 +292,7 @@ describe("billhook.pq", function()
       assert.is_nil(rows)
       assert.are.equal("PG_TIMEOUT", code)
       assert.are.equal("the server does not answer", message)
-      assert.is_true(process.monotonic() - began < 5)
+      assert.is_true(process.monotonic() - began < 30)
       assert.is_true(other:lost())
       assert.are.equal("PG_CONNECTION", select(2, other:query "SELECT 1"))
     end)
@@ -343,7 +344,7 @@ describe("billhook.pq", function()
     end
     collectgarbage()
     collectgarbage()
-    local deadline = process.monotonic() + 10
+    local deadline = process.monotonic() + 60
     repeat
       local now = one "SELECT count(*) AS x FROM pg_stat_activity"
     until now <= before + 1 or process.monotonic() > deadline and error(now)

@@ -1,28 +1,52 @@
--- spec/run.lua: runs every suite of the project and adds up what they say.
+-- spec/run.lua: runs the suites of the project side by side and adds up what they say.
 --
---   lua5.4 spec/run.lua             all of it
---   lua5.4 spec/run.lua luajit      only the suites whose name has that word
+--   lua5.4 spec/run.lua               all of `make test`
+--   lua5.4 spec/run.lua json          only the suites with that name, or with that text in it
+--   lua5.4 spec/run.lua long          what `make check-all` runs besides
 --
--- Closes with what suites have to note (lines that begin with "note: ", such as
--- what they ran without) and one line "N passed, N failed"; exits 1 when anything
--- failed, was skipped, or when a suite did not run to its end.
+-- A suite is a spec file on one Lua ("json_spec lua5.4"), a C test ("C json_test"), a fuzz target
+-- over its corpus ("fuzz json") or a script of spec/suite or, with `long`, of spec/long. It is a
+-- process of its own; what all have said stays in build/test where one has failed. One more of them
+-- than there are processors run at once (JOBS=n: n); the longest come first, by what they took the
+-- last time.
+--
+-- Closes with what suites have to note (lines that begin with "note: ", such as what they ran
+-- without), the ten slowest, and one line "N passed, N failed"; exits 1 when anything failed, was
+-- skipped, or when a suite did not run to its end.
 
-local busted = "/usr/bin/busted -C . --helper=spec/helper.lua -o TAP -p _spec spec"
+package.path = "lua/?.lua;lua/?/init.lua;./?.lua;" .. package.path
+package.cpath = "build/lua5.4/?.so;" .. package.cpath
 
-local function environment(build)
-  return ("LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='build/%s/?.so;;' "):format(build)
-end
+local postgres = require "spec.support.postgres"
+local process = require "billhook.process"
 
-local function lines_of(command)
-  local pipe = assert(io.popen(command .. " 2>&1; echo \"exit $?\""))
-  return pipe:lines()
-end
+local FOLDER = "build/test"
+local PROGRAMS = "build/sanitized" -- where make puts C tests and fuzz targets
+local PATIENCE = { short = 1800, long = 3600 } -- seconds until a suite is ended by force
 
-local function read_first_line(path)
-  local file = assert(io.open(path))
-  local line = file:read("l")
-  file:close()
-  return line
+-- Specs that only drive nginx, which runs LuaJIT whoever runs busted.
+local ONCE = {
+  dictionary_spec = true, gate_spec = true, nginx_calls_spec = true, openresty_spec = true,
+  resty_spec = true, sandbox_spec = true, shared_claims_spec = true, torn_spec = true,
+  wire_spec = true, worker_spec = true,
+}
+
+-- Seconds that suites take where nothing is known of an earlier run; any other takes one.
+local SECONDS = {
+  serve_spec = 60, inbox_postgresql_spec = 45, sanitized = 45, resty_spec = 40, worker_spec = 40,
+  openresty_spec = 35, rocks = 30, torn_spec = 30, shared_claims_spec = 20, shared_quota_spec = 18,
+  moved_spec = 16, kill_spec = 15, nginx_calls_spec = 15, sandbox_spec = 12, slow_spec = 12,
+  memory_spec = 12, cli_spec = 10, inbox_spec = 10, shared_spec = 10, dictionary_spec = 10,
+  pending_spec = 9, curl_spec = 8, fault_spec = 7, crash_spec = 7, wire_spec = 7, pq_spec = 6,
+  substance_spec = 6, cli_inbox_spec = 5, cli_settle_spec = 5, inbox_postgresql_crash_spec = 5,
+  curl_test = 5,
+}
+
+local function read(path)
+  local file = io.open(path, "rb")
+  local text = file and file:read "a" or ""
+  if file then file:close() end
+  return text
 end
 
 local function list(pattern)
@@ -31,38 +55,92 @@ local function list(pattern)
   return found
 end
 
--- The first line of a C test names what it is built from: /* with: json.c -lcrypto */
-local function c_suite(path)
-  local parts = {}
-  for word in read_first_line(path):match("^/%* with: ([^*]+)"):gmatch("%S+") do
-    parts[#parts + 1] = word:match("%.c$") and "src/" .. word or word
+-- --- the suites -----------------------------------------------------------------
+
+local function short_suites()
+  local all = {}
+  local function add(name, command) all[#all + 1] = { name = name, command = command } end
+  for _, path in ipairs(list("spec/c/*_test.c")) do
+    add("C " .. path:match "([%w_]+)%.c$", PROGRAMS .. "/" .. path:gsub("%.c$", ""))
   end
-  local name = path:match("([^/]+)%.c$")
-  local flags = "-std=gnu11 -g -O1 -Wall -Wextra -Werror -fsanitize=address,undefined"
-    .. " -fno-sanitize-recover=all -Isrc"
-  return {
-    name = "C " .. name,
-    command = ("mkdir -p build/test && cc %s -o build/test/%s %s %s && build/test/%s"):format(
-      flags, name, path, table.concat(parts, " "), name),
-  }
+  for _, path in ipairs(list("fuzz/*.c")) do
+    local name = path:match "^fuzz/([%w_]+)%.c$"
+    if name and read(path):find "^/%* with:" then
+      add("fuzz " .. name, ("%s/fuzz/%s fuzz/corpus/%s"):format(PROGRAMS, name, name))
+    end
+  end
+  for _, path in ipairs(list("spec/*_spec.lua")) do
+    local name = path:match "([%w_]+)%.lua$"
+    for _, lua in ipairs(ONCE[name] and { "luajit" } or { "lua5.4", "luajit" }) do
+      add(name .. " " .. lua, lua .. " /usr/bin/busted -o TAP " .. path)
+      all[#all].postgres = read(path):find("spec.support.postgres", 1, true) ~= nil
+    end
+  end
+  for _, path in ipairs(list("spec/suite/*")) do add(path:match "[^/]+$", "sh " .. path) end
+  return all
 end
 
-local function suites()
+local function long_suites()
   local all = {}
-  for _, path in ipairs(list("spec/c/*_test.c")) do all[#all + 1] = c_suite(path) end
-  all[#all + 1] = { name = "lua5.4 specs", command = environment("lua5.4") .. "lua5.4 " .. busted }
-  all[#all + 1] = { name = "luajit specs", command = environment("luajit") .. "luajit " .. busted }
-  for _, path in ipairs(list("spec/suite/*")) do
-    all[#all + 1] = { name = path:match("[^/]+$"), command = "sh " .. path }
+  for _, path in ipairs(list("spec/long/*")) do
+    all[#all + 1] = { name = path:match "[^/]+$", command = "sh " .. path }
   end
   return all
 end
+
+-- Those with this name, or else with this text in their name.
+local function chosen(all, wanted)
+  local exact, similar = {}, {}
+  wanted = wanted:gsub("^spec/", ""):gsub("%.lua$", "")
+  for _, suite in ipairs(all) do
+    local first = suite.name:match "^%S+"
+    if suite.name == wanted or first == wanted or first == wanted .. "_spec" then
+      exact[#exact + 1] = suite
+    end
+    if suite.name:find(wanted, 1, true) then similar[#similar + 1] = suite end
+  end
+  return #exact > 0 and exact or similar
+end
+
+-- --- how long they took -----------------------------------------------------------
+
+local function remembered()
+  local seconds = {}
+  for line in read(FOLDER .. "/seconds"):gmatch "[^\n]+" do
+    local number, name = line:match "^(%S+) (.*)$"
+    if number then seconds[name] = tonumber(number) end
+  end
+  return seconds
+end
+
+local function remember(seconds)
+  local lines = {}
+  for name, number in pairs(seconds) do lines[#lines + 1] = ("%.1f %s\n"):format(number, name) end
+  table.sort(lines)
+  local file = assert(io.open(FOLDER .. "/seconds", "wb"))
+  file:write(table.concat(lines))
+  file:close()
+end
+
+local function longest_first(suites)
+  local seconds = remembered()
+  for _, suite in ipairs(suites) do
+    suite.expected = seconds[suite.name] or SECONDS[suite.name:match "[%w_]+_[%w_]+"
+      or suite.name] or 1
+  end
+  table.sort(suites, function(a, b)
+    if a.expected ~= b.expected then return a.expected > b.expected end
+    return a.name < b.name
+  end)
+end
+
+-- --- what they say ----------------------------------------------------------------
 
 -- What one line of output says: passed, failed, skipped (each a number).
 local function count(line)
   local passed, failed = line:match("^(%d+) passed, (%d+) failed")
   if passed then return tonumber(passed), tonumber(failed), 0 end
-  if line:match("^ok %d+ %- # SKIP") or line:match("^ok %d+.*# SKIP") then return 0, 0, 1 end
+  if line:match("^ok %d+.*# SKIP") then return 0, 0, 1 end
   if line:match("^ok %d+") then return 1, 0, 0 end
   if line:match("^not ok %d+") then return 0, 1, 0 end
   return 0, 0, 0
@@ -74,34 +152,143 @@ local function noted(line)
   return line:match("^note: .*$") or line:match("^spec/[%w_/]+%.lua: %a.*$")
 end
 
-local function run(suite)
-  local sum = { passed = 0, failed = 0, skipped = 0, notes = {} }
-  local status, shown = "none", {}
-  for line in lines_of(suite.command) do
-    local passed, failed, skipped = count(line)
-    sum.passed, sum.failed = sum.passed + passed, sum.failed + failed
-    sum.skipped = sum.skipped + skipped
-    status = line:match("^exit (%d+)$") or status
-    if noted(line) then sum.notes[#sum.notes + 1] = suite.name .. ": " .. noted(line) end
-    if passed == 0 and not line:match("^1%.%.") then shown[#shown + 1] = line end
+local function judge(suite, ending)
+  local shown = {}
+  suite.passed, suite.failed, suite.notes = 0, 0, {}
+  local skipped = 0
+  for line in read(suite.log):gmatch "[^\n]*" do
+    local passed, failed, one = count(line)
+    suite.passed, suite.failed = suite.passed + passed, suite.failed + failed
+    skipped = skipped + one
+    if noted(line) then suite.notes[#suite.notes + 1] = noted(line) end
+    if passed == 0 and line ~= "" and not line:match("^1%.%.") then shown[#shown + 1] = line end
   end
-  local broken = sum.failed == 0 and (status ~= "0" or sum.passed == 0)
-  if broken or sum.skipped > 0 then sum.failed = sum.failed + 1 end
-  if sum.failed > 0 then print(table.concat(shown, "\n")) end
-  print(("%-16s %5d passed %3d failed %3d skipped"):format(
-    suite.name, sum.passed, sum.failed, sum.skipped))
-  return sum
+  local broken = suite.failed == 0 and (ending ~= "exit 0" or suite.passed == 0)
+  if skipped > 0 then shown[#shown + 1] = skipped .. " skipped, which is a failure" end
+  if broken then shown[#shown + 1] = "did not run to its end: " .. ending end
+  if broken or skipped > 0 then suite.failed = suite.failed + 1 end
+  if suite.failed == 0 then return nil end
+  return ("FAILED %s\n%s"):format(suite.name, table.concat(shown, "\n"))
 end
 
-local wanted = arg[1] or ""
-local passed, failed, notes = 0, 0, {}
-for _, suite in ipairs(suites()) do
-  if suite.name:find(wanted, 1, true) then
-    local sum = run(suite)
-    passed, failed = passed + sum.passed, failed + sum.failed
-    for _, note in ipairs(sum.notes) do notes[#notes + 1] = note end
+-- --- running them -----------------------------------------------------------------
+
+local template -- of PostgreSQL's data directories
+local logs -- the folder for what the suites of this run say: others may run at the same time
+
+local function start(suite)
+  if suite.postgres and not template then template = postgres.template() end
+  suite.log = ("%s/%s.log"):format(logs, (suite.name:gsub("[ /]", "-")))
+  suite.began = process.monotonic()
+  -- the shell says in the end how much of a processor all of it has used
+  local command = suite.command
+    .. ("\nstatus=$?; times >'%s.times'; exit $status"):format(suite.log)
+  suite.pid = assert(process.spawn({ "/bin/sh", "-c", command },
+    { stdin = "/dev/null", stdout = suite.log, stderr = suite.log, group = true, die = "KILL",
+      env = { BILLHOOK_POSTGRES = template or false } }))
+end
+
+-- How it ended, or nil while it runs.
+local function ended(suite, patience)
+  local over = process.monotonic() - suite.began > patience
+  if not over and process.wait(suite.pid, "look") == false then return nil end
+  process.kill(-suite.pid, "KILL") -- what it has left behind, or all of it
+  local kind, detail = process.wait(suite.pid)
+  suite.took = process.monotonic() - suite.began
+  suite.used = 0
+  for minutes, seconds in read(suite.log .. ".times"):gmatch "(%d+)m([%d.]+)s" do
+    suite.used = suite.used + 60 * minutes + seconds
+  end
+  os.remove(suite.log .. ".times")
+  return over and ("ended after %d s"):format(patience) or kind .. " " .. detail
+end
+
+local began, terminal = process.monotonic(), os.execute "test -t 1 2>/dev/null"
+local sum = { done = 0, passed = 0, failed = 0 }
+local said = -math.huge
+
+-- A line of progress: one that stays the same on a terminal, else one every ten seconds.
+local function progress(running, all)
+  local now = process.monotonic()
+  if now - said < (terminal and 0.5 or 10) then return end
+  said = now
+  local names = {}
+  for _, suite in pairs(running) do
+    names[#names + 1] = ("%s (%.0f s)"):format(suite.name, now - suite.began)
+  end
+  table.sort(names)
+  local line = ("%3.0f s  %d of %d suites, %d passed, %d failed: %s"):format(now - began, sum.done,
+    all, sum.passed, sum.failed, table.concat(names, ", "))
+  io.write(terminal and "\r\27[K" .. line:sub(1, 78) or line .. "\n")
+  io.flush()
+end
+
+local function say(text)
+  io.write(terminal and "\r\27[K" or "", text, "\n")
+  io.flush()
+end
+
+local function run(suites, jobs, patience)
+  local running, count_of, next_one = {}, 0, 1
+  process.signals("INT", "TERM", "HUP")
+  while count_of > 0 or next_one <= #suites do
+    while count_of < jobs and next_one <= #suites do
+      start(suites[next_one])
+      running[suites[next_one]], next_one, count_of = suites[next_one], next_one + 1, count_of + 1
+    end
+    progress(running, #suites)
+    if not process.sleep(0.02) and process.caught() then
+      for suite in pairs(running) do process.kill(-suite.pid, "KILL") end
+      if template then process.remove_tree(template) end
+      process.remove_tree(logs)
+      say "stopped"
+      os.exit(1)
+    end
+    for suite in pairs(running) do
+      local ending = ended(suite, patience)
+      if ending then
+        running[suite], count_of = nil, count_of - 1
+        local trouble = judge(suite, ending)
+        if trouble then say(trouble) end
+        sum.done = sum.done + 1
+        sum.passed, sum.failed = sum.passed + suite.passed, sum.failed + suite.failed
+      end
+    end
   end
 end
-if #notes > 0 then print(table.concat(notes, "\n")) end
-print(("%d passed, %d failed"):format(passed, failed))
-os.exit(failed == 0 and passed > 0 and 0 or 1)
+
+local function close(suites)
+  local seconds, used = remembered(), 0
+  for _, suite in ipairs(suites) do
+    used = used + suite.used
+    if suite.failed == 0 then seconds[suite.name] = suite.took end
+    for _, note in ipairs(suite.notes) do say(suite.name .. ": " .. note) end
+  end
+  remember(seconds)
+  table.sort(suites, function(a, b) return a.took > b.took end)
+  say "the slowest, and the seconds of a processor that they have used:"
+  for i = 1, math.min(10, #suites) do
+    say(("%6.1f s %6.1f s  %s"):format(suites[i].took, suites[i].used, suites[i].name))
+  end
+  say(("%d suites in %.0f s, with %.0f s of a processor"):format(#suites,
+    process.monotonic() - began, used))
+  say(("%d passed, %d failed"):format(sum.passed, sum.failed))
+end
+
+-- one more than there are processors, because suites wait, too
+local function jobs()
+  return tonumber(os.getenv "JOBS") or (tonumber((io.popen "nproc":read "l")) or 1) + 1
+end
+
+local long = arg[1] == "long"
+local suites = long and long_suites() or short_suites()
+suites = chosen(suites, arg[long and 2 or 1] or "")
+assert(os.execute("mkdir -p " .. FOLDER))
+logs = assert(process.mkdtemp(FOLDER .. "/run"))
+longest_first(suites)
+if #suites == 0 then say "no suite has such a name" end
+run(suites, jobs(), PATIENCE[long and "long" or "short"])
+if template then process.remove_tree(template) end
+if sum.failed == 0 then process.remove_tree(logs) else say("all that was said: " .. logs) end
+close(suites)
+os.exit(sum.failed == 0 and sum.passed > 0 and 0 or 1)

@@ -239,15 +239,6 @@ walks.betterez = {
     function(v) return v.transactionId == ("a"):rep(24) end, { transactionId = none } },
 }
 
--- The sandbox knows calls that the client may not have yet.
-local function known_steps(walk, known)
-  local steps = {}
-  for _, step in ipairs(walk) do
-    if known[step[1]] then steps[#steps + 1] = step end
-  end
-  return steps
-end
-
 describe("the sandbox, called by the client", function()
   setup(function()
     server = nginx.start { http = sandbox.conf { listen = "127.0.0.1:PORT2" } }
@@ -259,9 +250,8 @@ describe("the sandbox, called by the client", function()
 
   for vendor, walk in pairs(walks) do
     it("answers every operation of " .. vendor, function()
-      local client, kept, called, known = clients[vendor](), {}, {}, {}
-      for _, operation in ipairs(billhook.calls(vendor)) do known[operation.name] = true end
-      for _, step in ipairs(known_steps(walk, known)) do
+      local client, kept, called = clients[vendor](), {}, {}
+      for _, step in ipairs(walk) do
         local name, params, check, absent = step[1], step[2](kept), step[3], step[4]
         local value, err = client:call(name, params)
         assert.is_not_nil(value, name .. ": " .. tostring(err))

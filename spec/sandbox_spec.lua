@@ -5,6 +5,7 @@ local core = require "billhook.core"
 local json = require "billhook.json"
 local nginx = require "spec.support.nginx"
 local sandbox = require "billhook.sandbox"
+local ports = require "spec.support.port"
 
 local server
 
@@ -31,7 +32,7 @@ local receiver = [[
 
 local function start(options)
   options = options or {}
-  local port = nginx.free_port()
+  local port = ports.free()
   local base = "http://127.0.0.1:" .. port
   options.listen = "127.0.0.1:PORT2"
   options.webhooks = options.webhooks or { dreamapply = base .. "/hook/apply",
@@ -390,7 +391,7 @@ describe("the sandbox", function()
   end)
 
   it("notes what went wrong with a webhook", function()
-    start { webhooks = { betterez = "http://127.0.0.1:" .. nginx.free_port() .. "/" } }
+    start { webhooks = { betterez = "http://127.0.0.1:" .. ports.free() .. "/" } }
     control("POST", "trigger", { vendor = "betterez" })
     assert.equal("connection refused", settled(1).attempts[1].error)
   end)

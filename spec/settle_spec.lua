@@ -290,12 +290,17 @@ describe("a create whose outcome is unknown", function()
     local none, later = client:settle(err.intent)
     assert.is_nil(none)
     assert.equal("there is no way to look it up", later.message)
-    -- but for a reference, which is nobody else's
+    -- but for a reference, which is nobody else's, and is looked for before
     client = new(s)
-    _, err = client.invoices:create(123, fee, { settle_timeout = 0,
-      reference = { field = "smallprint", value = "order-881" } })
-    assert.equal(0, s.looks)
+    local named = { settle_timeout = 0, reference = { field = "smallprint", value = "order-881" } }
+    _, err = client.invoices:create(123, fee, named)
+    assert.equal(1, s.looks)
     assert.equal(2, assert(client:settle(err.intent)).id)
+    assert.equal("found", assert(client.invoices:create(123, fee, named)).how)
+    none, err = client.invoices:create(123, with { currency = "USD" }, named)
+    assert.is_nil(none)
+    assert.equal("conflict", err.kind)
+    assert.equal(2, s.posts)
   end)
 
   it("is not another call's, though that one did not want to look", function()

@@ -2,6 +2,7 @@
 -- send can take from those who have one: a connection, for a while.
 
 local command = require "spec.support.command"
+local ports = require "spec.support.port"
 local process = require "billhook.process"
 local prometheus = require "spec.support.prometheus"
 
@@ -14,7 +15,7 @@ return billhook.app { inbox = "sqlite:$FOLDER/inbox.db", accounts = {
 ]]
 
 local function serve(...)
-  local server = { folder = command.folder(), port = ("%d"):format((process.free_port())) }
+  local server = { folder = command.folder(), port = ("%d"):format(ports.free()) }
   server.url = "http://127.0.0.1:" .. server.port
   local path = command.write(server.folder .. "/rules.lua",
     (rules:gsub("%$FOLDER", server.folder)))

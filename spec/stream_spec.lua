@@ -43,26 +43,27 @@ describe("A stream", function()
   it("has a minute of silence where nobody says how much", function()
     assert.equal(60, rules.STALL)
     finally(function() rules.STALL = 60 end)
-    rules.STALL = 0.2
+    rules.STALL = 0.9
     local n, failure = drain(assert(open({}, answer(200, {}, "ab", 10), "wait=20000")))
-    assert.same({ 2, "nothing came for 200 milliseconds" }, { n, failure.message })
+    assert.same({ 2, "nothing came for 900 milliseconds" }, { n, failure.message })
     assert.equal("late", transport:request({ method = "GET",
-      url = far:url("wait=400", answer(200, {}, "late")) }).body)
+      url = far:url("wait=1200", answer(200, {}, "late")) }).body)
   end)
 
   it("takes all the time its reader takes", function()
-    local function big() return open({ stall = 0.1 }, answer(200, {}, "", 4000000),
+    local function big() return open({ stall = 1 }, answer(200, {}, "", 4000000),
       times(4000, ("x"):rep(1000))) end
     local reader = big()
     assert.is_string(reader:read())
-    transport:sleep(0.4) -- held back
+    transport:sleep(1.2) -- held back
     assert.is_string(reader:read())
-    os.execute("sleep 0.4") -- not even looked at
+    os.execute("sleep 1.2") -- not even looked at
     local _, failure = drain(reader)
     assert.is_nil(failure)
-    reader = open({ stall = 0.3 }, answer(200, {}, "a", 2), "wait=400", send "b")
+    reader = open({ stall = 1 }, answer(200, {}, "a", 2), "wait=1200", send "b",
+      peer.note "sent the rest")
     assert.equal("a", reader:read())
-    os.execute("sleep 0.6")
+    far:await("sent the rest", 1)
     assert.equal("b", reader:read())
     assert.same({ 0 }, { drain(reader) })
   end)
@@ -165,7 +166,7 @@ local function walks(name, begin)
 
     it("raises after the last one where the server falls silent", function()
       local got = far.walk(there:url(head(9000000), send(invoices(5, 50)), "wait=20000"),
-        { fields = { stall = 0.2 } })
+        { fields = { stall = 1 } })
       assert.same({ 4, "timeout" }, { got.n, got.kind })
     end)
 

@@ -165,6 +165,10 @@ local function walk(client, operation)
   return err
 end
 
+-- each body with one of these in turn; BILLHOOK_EACH=1: with each of them
+local kinds = { "application/json", "text/html", "application/pdf" }
+local EACH = os.getenv "BILLHOOK_EACH" ~= nil
+
 describe("an answer is believed for what it says:", function()
   for _, vendor in ipairs { "dreamapply", "dreamclass", "betterez" } do
     for _, operation in ipairs(core.call.list(vendor)) do
@@ -177,8 +181,8 @@ describe("an answer is believed for what it says:", function()
 
         local wanted = operation.idempotent and "decode" or "unknown_outcome"
         local answers = operation.answer == "count" and {} or answers_of(operation)
-        for _, body in ipairs(answers) do
-          for _, kind in ipairs { "application/json", "text/html", "application/pdf" } do
+        for i, body in ipairs(answers) do
+          for _, kind in ipairs(EACH and kinds or { kinds[i % #kinds + 1] }) do
             client, value, err = asked(vendor, operation, { body = body,
               status = operation.answer == "location" and 201 or 200,
               headers = { ["Content-Type"] = kind } })
@@ -419,7 +423,7 @@ describe("the reason of a refusal", function()
       ["The <b>price</b> must not be negative"] = { "The price must not be negative" },
       ["price must be > 0 and < 5"] = { "price must be > 0 and < 5" },
       ['{"code":"WRONG_DATA","message":"bad <i>id</i>"}'] = { "bad <i>id</i>", "WRONG_DATA" },
-      ["<p>No</p>"] = { "the server answered with an HTML page" },
+      ["<p>No</p>"] = { "No" },
     } do
       local client = support.new("dreamapply", function()
         return { status = 422, body = body, headers = { ["Content-Type"] = "text/html" } }

@@ -8,6 +8,7 @@ local inbox = require "billhook.inbox"
 local log = require "billhook.log"
 local process = require "billhook.process"
 local sqlite = require "billhook.sqlite"
+local ports = require "spec.support.port"
 
 local root = process.uid() == 0
 local folder, path, d, accepted
@@ -256,7 +257,7 @@ describe("billhook serve on a full disk", function()
         school = billhook.dreamclass { tenant = "my-school", webhook = { secret = "123" } } } }
       app:on("*", function() end)
       return app]]):format(path))
-    local port = ("%d"):format((process.free_port()))
+    local port = ("%d"):format(ports.free())
     local url = "http://127.0.0.1:" .. port
     local child = command.start({ "serve", rules, "--listen", port }, { env = { TMPDIR = folder } })
     command.wait("serve to listen", function()

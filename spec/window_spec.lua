@@ -1,5 +1,5 @@
 -- The pure part of the quota: what is asked of a line of slots, and what it answers.
-local window = require "billhook.client.window"
+local window = require("billhook.client.quota").lines
 
 local line, now
 local function ask(question)
@@ -37,7 +37,7 @@ local function both(name, fn)
   end)
 end
 
-describe("billhook.client.window", function()
+describe("billhook.client.quota, its window", function()
   before_each(function() line, now = window.new(), 1000 end)
 
   both("gives as many slots as the limit, then says when to come back", function()

@@ -47,7 +47,7 @@ typedef enum call_place {
 #define CALL_NULL     4  /* a field that is sent as null where absent */
 #define CALL_DRY      8  /* where it is true, nothing is changed */
 #define CALL_FIRST    32 /* where absent, the first of its choices is sent */
-#define CALL_SPELT    16 /* as text where a CALL_NUMBERED is given as a table */
+#define CALL_SPELT    16 /* text where a CALL_NUMBERED is a table */
 
 typedef struct call_param {
   const char *name; /* NULL ends a list of them */

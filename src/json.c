@@ -85,7 +85,7 @@ add(reader *r, json_kind kind, scan_bytes from, scan_bytes to, int escaped) {
 static scan_bytes tolerate(reader *r, scan_bytes p, scan_bytes at,
                            const char *error) {
   r->odd = 1;
-  return r->doc->lenient ? p : fail(r, at, error);
+  return r->doc->lenient || r->doc->texts ? p : fail(r, at, error);
 }
 
 /* the four digits behind \u, or -1 */

@@ -55,6 +55,7 @@ typedef struct json_doc {
   const char *error; /* what is wrong with the text, a constant */
   size_t error_at;   /* at which byte, from 0 */
   int lenient;       /* json_read has read it */
+  int texts;         /* the caller's: json_parse takes odd strings, too */
   size_t read;       /* bytes that are on the tape; len, but for an error */
 } json_doc;
 

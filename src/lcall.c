@@ -4,6 +4,10 @@
 ** lbody.c's.
 */
 #include "core.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "lbody.h"
 #include "lparam.h"
 #include "text.h"
@@ -258,6 +262,7 @@ static slice header(lua_State *L, int headers, const char *name) {
 
 static void pushoutcome(lua_State *L, const call_outcome *out,
                         const call_answer *answer, slice retry_after) {
+  char digits[24];
   lua_createtable(L, 0, out->ok ? 1 : 5); /* [t] */
   set_flag(L, "ok", out->ok);
   if (!out->ok) {
@@ -271,7 +276,12 @@ static void pushoutcome(lua_State *L, const call_outcome *out,
   }
   if (out->gone) set_flag(L, "gone", 1);
   set_text(L, "location", answer->location);
-  if (out->id > 0) set_number(L, "id", out->id);
+  if (out->id > BH_MAXINTEGER) {
+    snprintf(digits, sizeof digits, "%" PRId64, out->id);
+    set_text(L, "id", slice_of(digits)); /* no number can tell it */
+  } else if (out->id > 0) {
+    set_number(L, "id", out->id);
+  }
   if (out->count >= 0) set_number(L, "count", out->count);
 }
 

@@ -21,6 +21,7 @@
 #define KEPT    "billhook.json.kept"    /* the scratch of this state */
 #define NULLS   "billhook.json.null"    /* the null of this state */
 #define STREAM  "billhook.json.stream"  /* metatable */
+#define ARRAY   "billhook.json.array"   /* metatable of an empty list */
 
 #define KEEP (1024 * 1024) /* bytes of scratch that are kept between calls */
 
@@ -56,6 +57,7 @@ static scratch *take(lua_State *L) {
   s = lua_touserdata(L, -1);
   if (s == NULL || s->busy) s = new_scratch(L);
   s->busy = 1;
+  s->doc.texts = 0;
   return s;
 }
 
@@ -140,6 +142,7 @@ typedef struct decoder {
   lua_State *L;
   scratch *s;
   unsigned depth;
+  int keep; /* what was read is to be written as it was */
 } decoder;
 
 static void push_value(decoder *d, uint32_t node);
@@ -177,15 +180,54 @@ static void push_number(decoder *d, uint32_t node) {
     lua_pushlstring(d->L, raw.p, raw.n);
 }
 
+/* Is it a number that Lua would write another way? */
+static int is_spelt(const json_doc *doc, uint32_t node) {
+  int64_t n;
+  return doc->nodes[node].kind == JSON_NUMBER
+         && !(json_int64(doc, node, &n) && fits(n));
+}
+
+/* remembers what stands under the key on top, which is popped: [t key] or
+** [t kept key] -> [t kept] */
+static void remember(decoder *d, uint32_t value, int table) {
+  slice raw = json_raw(&d->s->doc, value);
+  if (lua_gettop(d->L) == table + 1) {
+    lua_newtable(d->L); /* [t key kept] */
+    lua_insert(d->L, -2);
+  }
+  if (d->s->doc.nodes[value].kind == JSON_NULL)
+    lua_getfield(d->L, LUA_REGISTRYINDEX, NULLS);
+  else
+    lua_pushlstring(d->L, raw.p, raw.n);
+  lua_rawset(d->L, -3);
+}
+
+/* [t kept] -> [t], with a metatable that holds it */
+static void set_kept(decoder *d, int table, int list) {
+  if (lua_gettop(d->L) == table) return;
+  lua_createtable(d->L, 0, 2); /* [t kept meta] */
+  lua_insert(d->L, -2);
+  lua_setfield(d->L, -2, "kept");
+  lua_pushboolean(d->L, list);
+  lua_setfield(d->L, -2, "list");
+  lua_setmetatable(d->L, -2);
+}
+
 static void push_array(decoder *d, uint32_t node) {
   const json_node *nodes = d->s->doc.nodes;
   uint32_t i, end = nodes[node].next;
-  int n = 0;
+  int n = 0, table;
   lua_createtable(d->L, (int)nodes[node].count, 0);
+  table = lua_gettop(d->L);
   for (i = node + 1; i < end; i = nodes[i].next) {
     push_value(d, i);
-    lua_rawseti(d->L, -2, ++n);
+    lua_rawseti(d->L, table, ++n);
+    if (!d->keep || !is_spelt(&d->s->doc, i)) continue;
+    lua_pushinteger(d->L, n);
+    remember(d, i, table);
   }
+  set_kept(d, table, 1);
+  if (n == 0 && d->keep) luaL_setmetatable(d->L, ARRAY);
 }
 
 /* An id: what stands under it is an element, and one that is null is no
@@ -201,18 +243,25 @@ static int is_element(const json_doc *doc, uint32_t name) {
 static void push_object(decoder *d, uint32_t node) {
   const json_node *nodes = d->s->doc.nodes;
   uint32_t i, end = nodes[node].next;
+  int table;
   lua_createtable(d->L, 0, (int)nodes[node].count);
+  table = lua_gettop(d->L);
   for (i = node + 1; i < end; i = nodes[i + 1].next) {
     int absent = nodes[i + 1].kind == JSON_NULL
                  && !is_element(&d->s->doc, i);
+    if (d->keep && (absent || is_spelt(&d->s->doc, i + 1))) {
+      push_string(d, i);
+      remember(d, i + 1, table);
+    }
     if (absent && !d->s->doc.lenient) continue;
     push_string(d, i);
     if (absent)
       lua_pushnil(d->L); /* the same name before it is no more */
     else
       push_value(d, i + 1);
-    lua_rawset(d->L, -3);
+    lua_rawset(d->L, table);
   }
+  set_kept(d, table, 0);
 }
 
 /* one too deep as its text, as a number that is too long */
@@ -256,28 +305,33 @@ static void push_value(decoder *d, uint32_t node) {
 
 /* what was parsed, whose text must not move or go meanwhile: pushing can run
 ** finalizers */
-static int push_doc(lua_State *L, scratch *s) {
-  decoder d = {L, s, 0};
+static int push_doc(lua_State *L, scratch *s, int keep) {
+  decoder d = {L, s, 0, keep};
   if (s->doc.error != NULL || (!s->doc.lenient && !json_unique(&s->doc)))
     return refuse(L, s);
-  luaL_checkstack(L, 2 * JSON_MAXDEPTH + 8, "too many levels");
+  luaL_checkstack(L, 3 * JSON_MAXDEPTH + 8, "too many levels");
   push_value(&d, 0);
   give(s);
   return 1;
 }
 
+/* (text, how): "keep" to write it as it was, "answer" to take odd strings
+** as well */
 static int l_decode(lua_State *L) {
+  static const char *const ways[] = {"plainly", "keep", "answer", NULL};
   slice text = check_text(L, 1);
+  int how = luaL_checkoption(L, 2, "plainly", ways);
   scratch *s = take(L); /* [text ... scratch] */
+  s->doc.texts = how == 2;
   json_parse(&s->doc, text.p, text.n);
-  return push_doc(L, s);
+  return push_doc(L, s, how > 0);
 }
 
 static int l_read(lua_State *L) {
   slice text = check_text(L, 1);
   scratch *s = take(L); /* [text ... scratch] */
   json_read(&s->doc, text.p, text.n);
-  return push_doc(L, s);
+  return push_doc(L, s, 0);
 }
 
 /* ======= other texts ======= */
@@ -342,7 +396,8 @@ static int l_stringify(lua_State *L) {
 
 typedef struct holder {
   json_stream *stream;
-  int busy; /* one of its elements is being decoded, where it lies */
+  int busy;  /* one of its elements is being decoded, where it lies */
+  int texts; /* odd strings are taken */
 } holder;
 
 static json_stream *check_stream(lua_State *L) {
@@ -355,12 +410,14 @@ static json_stream *check_stream(lua_State *L) {
 static int l_stream(lua_State *L) {
   slice under = {NULL, 0};
   lua_Number limit = luaL_optnumber(L, 2, MAXELEMENT);
+  int texts = lua_toboolean(L, 3);
   holder *h;
   if (!lua_isnoneornil(L, 1)) under = check_text(L, 1);
   luaL_argcheck(L, limit >= 1 && limit <= UINT32_MAX - 16, 2,
                 "limit out of range");
   h = lua_newuserdatauv(L, sizeof *h, 0); /* [under limit stream] */
   memset(h, 0, sizeof *h);
+  h->texts = texts;
   luaL_setmetatable(L, STREAM);
   h->stream = json_stream_open(under, (size_t)limit);
   if (h->stream == NULL) return luaL_error(L, "not enough memory");
@@ -415,13 +472,15 @@ static int l_stream_value(lua_State *L) {
   holder *h = lua_touserdata(L, 1);
   scratch *s = take(L); /* [stream ... scratch] */
   slice element;
-  int found = json_stream_value(stream, &s->doc, &element);
+  int found;
+  s->doc.texts = h->texts;
+  found = json_stream_value(stream, &s->doc, &element);
   if (found <= 0) {
     give(s);
     return found < 0 ? broken(L, stream) : 0;
   }
   h->busy = 1; /* for good, where pushing raises */
-  found = push_doc(L, s);
+  found = push_doc(L, s, 0);
   h->busy = 0;
   return found == 1 ? push_key(L, json_stream_key(stream)) : found;
 }
@@ -511,5 +570,9 @@ int open_json(lua_State *L) {
   luaL_newlib(L, functions); /* [json] */
   push_null(L);
   lua_setfield(L, -2, "null");
+  luaL_newmetatable(L, ARRAY); /* [json meta] */
+  lua_pushboolean(L, 1);
+  lua_setfield(L, -2, "list");
+  lua_setfield(L, -2, "array");
   return 1;
 }

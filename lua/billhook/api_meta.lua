@@ -1,8 +1,8 @@
 ---@meta
 -- What the calls to the vendors' APIs share, for editors (LuaCATS); the calls themselves are in
--- calls_meta.lua. Never loaded. Names of parameters and fields are the vendor's own; docs/vendors.md
--- says where each is documented. Errors are returned (nil and a billhook.Error), wrong use raises at
--- the caller's line.
+-- calls_meta.lua. Never loaded. Names of parameters and fields are the vendor's own;
+-- docs/vendors.md says where each is documented. Errors are returned (nil and a billhook.Error),
+-- wrong use raises at the caller's line.
 
 ---@alias billhook.Kind
 ---| "auth"

@@ -30,9 +30,7 @@ local BLOTTED = 16 * M.body_limit
 local SHORTEST = 4
 
 local known = {}
-for _, kind in ipairs(M.kinds) do
-  known[kind] = true
-end
+for _, kind in ipairs(M.kinds) do known[kind] = true end
 
 local mt = { __name = "billhook.error" }
 
@@ -42,13 +40,9 @@ function mt.__tostring(err)
     local both = err.vendor and err.operation and " " or ""
     where[1] = (err.vendor or "") .. both .. (err.operation or "")
   end
-  if err.status then
-    where[#where + 1] = ("%d"):format(err.status)
-  end
+  if err.status then where[#where + 1] = ("%d"):format(err.status) end
   local text = err.kind .. ": " .. err.message
-  if #where > 0 then
-    text = text .. " (" .. table.concat(where, ", ") .. ")"
-  end
+  if #where > 0 then text = text .. " (" .. table.concat(where, ", ") .. ")" end
   return text
 end
 
@@ -56,15 +50,11 @@ local function replace(text, secret)
   local parts, from = {}, 1
   while true do
     local first, last = text:find(secret, from, true)
-    if not first then
-      break
-    end
+    if not first then break end
     parts[#parts + 1] = text:sub(from, first - 1)
     from = last + 1
   end
-  if from == 1 then
-    return text
-  end
+  if from == 1 then return text end
   parts[#parts + 1] = text:sub(from)
   return table.concat(parts, "***")
 end
@@ -116,9 +106,7 @@ end
 function M.redact(text, secrets)
   for _, secret in ipairs(secrets or {}) do
     if #secret >= SHORTEST then
-      for _, spelling in ipairs(spellings(secret)) do
-        text = replace(text, spelling)
-      end
+      for _, spelling in ipairs(spellings(secret)) do text = replace(text, spelling) end
     end
   end
   return text
@@ -146,9 +134,7 @@ local LONGEST = 4096
 local function quoted_value(text, from)
   local near = text:sub(from, from + LONGEST)
   local _, opened, quote = near:find('^(\\*["\'])')
-  if not opened then
-    return nil
-  end
+  if not opened then return nil end
   local at = opened + 1
   while true do
     local first, last = near:find(quote, at, true)
@@ -178,39 +164,29 @@ function M.blot(text)
   local parts, from, at = {}, 1, 1
   while true do
     local _, last, name, begins = text:find("%f[%w_%-]([%w_%-]+)[\\\"']*%s*[:=]%s*()", at)
-    if not last then
-      break
-    end
+    if not last then break end
     at = begins
     local kind = credentials[name:lower():gsub("[_-]", "")]
     if kind then
       local first, till = quoted_value(text, begins)
-      if not first then
-        first, till = bare_value(text, begins, kind == "line")
-      end
+      if not first then first, till = bare_value(text, begins, kind == "line") end
       if first and till >= first then
         parts[#parts + 1] = text:sub(from, first - 1)
         from, at = till + 1, till + 1
       end
     end
   end
-  if from == 1 then
-    return text
-  end
+  if from == 1 then return text end
   parts[#parts + 1] = text:sub(from)
   return table.concat(parts, "***")
 end
 
 -- not in the middle of a UTF-8 character
 local function cut(text, limit)
-  if #text <= limit then
-    return text
-  end
+  if #text <= limit then return text end
   for last = limit, limit - 3, -1 do
     local after = text:byte(last + 1)
-    if after < 0x80 or after >= 0xC0 then
-      return text:sub(1, last)
-    end
+    if after < 0x80 or after >= 0xC0 then return text:sub(1, last) end
   end
   return text:sub(1, limit)
 end
@@ -245,9 +221,7 @@ function M.new(fields)
   end
   local err = {}
   for name, value in pairs(fields) do
-    if name ~= "secrets" then
-      err[name] = clean(value, secrets, {})
-    end
+    if name ~= "secrets" then err[name] = clean(value, secrets, {}) end
   end
   err.message = M.blot(err.message)
   if type(err.body) == "string" then
@@ -267,8 +241,6 @@ end
 --- Is it an error object?
 ---@param value any
 ---@return boolean
-function M.is(value)
-  return type(value) == "table" and getmetatable(value) == mt
-end
+function M.is(value) return type(value) == "table" and getmetatable(value) == mt end
 
 return M

@@ -49,9 +49,7 @@ local behind = {
     local decimal = require("billhook.core").decimal
     local function new(_, x)
       local value, why = decimal.read(x)
-      if not value then
-        error("billhook.decimal: " .. no_decimal(x, why), 2)
-      end
+      if not value then error("billhook.decimal: " .. no_decimal(x, why), 2) end
       return value
     end
     return setmetatable({ is = decimal.is }, { __call = new })

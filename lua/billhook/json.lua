@@ -5,9 +5,12 @@
 --
 -- decode is the core's: strict, members that are null are absent, elements
 -- that are null are json.null, numbers that no Lua number keeps are strings.
--- encode lays out tables itself, with members in order of their names, so
--- that the same value is the same text. Strings are written by cjson, which
--- nobody else needs to know; numbers are not, for it keeps 14 digits.
+-- What was decoded and is encoded again is as it was, but for what was changed
+-- in between: an empty list is none of the other empty tables, a number has the
+-- digits that it had, and what was null is null. encode lays out tables
+-- itself, with members in order of their names, so that the same value is the
+-- same text. Strings are written by cjson, which nobody else needs to know;
+-- numbers are not, for it keeps 14 digits.
 
 local cjson = require("cjson").new()
 local core = require "billhook.core"
@@ -17,9 +20,15 @@ local MAXDEPTH = 64
 local M = {}
 
 M.null = core.json.null
-M.decode = core.json.decode
 
-local array_mt = { __name = "billhook.json.array" }
+--- The value of a text; nil and why it has none.
+---@param text string
+---@return any value
+---@return string? message
+function M.decode(text) return core.json.decode(text, "keep") end
+
+local array_mt = core.json.array
+array_mt.__name = "billhook.json.array"
 
 -- A number that is written as it is, for a Lua number would change it: its text stands at 1.
 local number_mt = core.call.number
@@ -32,8 +41,8 @@ function number_mt.__tostring(number) return number[1] end
 function M.array(list)
   if type(list) ~= "table" then error("json.array: list must be a table", 2) end
   local mt = getmetatable(list)
-  if mt ~= nil and mt ~= array_mt then error("json.array: list has a metatable", 2) end
-  return setmetatable(list, array_mt)
+  if mt ~= nil and not mt.list then error("json.array: list has a metatable", 2) end
+  return mt and list or setmetatable(list, array_mt)
 end
 
 --- A number of any decimal, with all its digits, to be encoded as a JSON number.
@@ -66,10 +75,23 @@ local function encode_number(n)
   return (text:gsub(",", ".")) -- some locales write a comma
 end
 
+-- What was written there when it was read, if that is still what it says: numbers of JSON.
+local function written(kept, name, value)
+  local text = kept and kept[name]
+  if type(text) ~= "string" then return nil end
+  return (value == text or type(value) == "number" and tonumber(text) == value) and text or nil
+end
+
+local function kept_of(t)
+  local mt = getmetatable(t)
+  return type(mt) == "table" and rawget(mt, "kept") or nil
+end
+
 local function encode_list(list, depth)
-  local out = {}
+  local out, kept = {}, kept_of(list)
   for i = 1, #list do
-    local text, why, where = encode(list[i], depth)
+    local text, why, where = written(kept, i, list[i]), nil, nil
+    if not text then text, why, where = encode(list[i], depth) end
     if not text then return nil, why, i .. (where and "." .. where or "") end
     out[i] = text
   end
@@ -77,16 +99,22 @@ local function encode_list(list, depth)
 end
 
 local function encode_map(map, depth)
-  local names, out = {}, {}
+  local names, out, kept = {}, {}, kept_of(map)
   for name in pairs(map) do
     if type(name) ~= "string" then return nil, "keys must be all names or 1 to n" end
     names[#names + 1] = name
+  end
+  for name, was in pairs(kept or {}) do
+    if was == M.null and map[name] == nil then names[#names + 1] = name end
   end
   table.sort(names)
   for i, name in ipairs(names) do
     local key, bad = encode_string(name)
     if not key then return nil, bad .. " in a name" end
-    local text, why, where = encode(map[name], depth)
+    local value = map[name]
+    if value == nil then value = M.null end
+    local text, why, where = written(kept, name, value), nil, nil
+    if not text then text, why, where = encode(value, depth) end
     if not text then return nil, why, name .. (where and "." .. where or "") end
     out[i] = key .. ":" .. text
   end
@@ -94,10 +122,9 @@ local function encode_map(map, depth)
 end
 
 local function is_list(t)
-  if getmetatable(t) == array_mt then return true end
-  local n = 0
+  local mt, n = getmetatable(t), 0
   for _ in pairs(t) do n = n + 1 end
-  return n > 0 and n == #t
+  return n == #t and (n > 0 or type(mt) == "table" and rawget(mt, "list") == true)
 end
 
 local function encode_exact(number)

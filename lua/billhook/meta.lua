@@ -8,6 +8,7 @@ local core = {}
 
 ---@class billhook.core.json
 ---@field null userdata null where JSON has it in a list; prints "null"
+---@field array table the metatable of a list that is empty
 local json = {}
 core.json = json
 
@@ -15,11 +16,15 @@ core.json = json
 local stream = {}
 
 ---Checks a whole text and gives its value. Members that are null are absent, integers are integers
----on 5.4, a number with more digits than a number keeps stays text.
+---on 5.4, a number with more digits than a number keeps stays text. "keep" gives tables that are to
+---be written as they were: `list` of their metatable says what is a list, `kept` what a number was
+---written as, and what was null. "answer" does so, too, and takes half an emoji and bytes that are
+---no UTF-8 as U+FFFD.
 ---@param text string
+---@param how? "keep"|"answer"
 ---@return any value
 ---@return string? message with the byte where it went wrong, never the content
-function json.decode(text) end
+function json.decode(text, how) end
 
 ---The same for reading what somebody has sent: half an emoji and bytes that are no UTF-8 become
 ---U+FFFD; of a member that comes twice the last counts; what is deeper than 64 levels stays text.
@@ -49,8 +54,9 @@ function json.stringify(text) end
 ---Cuts elements out of a text that comes in pieces.
 ---@param under? string the member that holds them; the top value without it
 ---@param limit? number most bytes of one element
+---@param answer? boolean half an emoji and bytes that are no UTF-8 become U+FFFD
 ---@return billhook.json.stream
-function json.stream(under, limit) end
+function json.stream(under, limit, answer) end
 
 ---@param chunk string
 ---@return true? ok
@@ -319,10 +325,10 @@ function ticket:head() end
 function ticket:read() end
 
 ---Feeds a stream of JSON with them: what its `feed` gives, or nothing yet.
----@param stream billhook.json.stream
+---@param into billhook.json.stream
 ---@return boolean? fed
 ---@return string? why
-function ticket:feed(stream) end
+function ticket:feed(into) end
 
 ---@return integer? status, or nil, a kind, a message, and whether it was sent
 ---@return table|string headers

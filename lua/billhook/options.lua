@@ -14,9 +14,7 @@ local function fits(value, want)
   return false
 end
 
-local function name_of(want)
-  return type(want) == "table" and table.concat(want, " or ") or want
-end
+local function name_of(want) return type(want) == "table" and table.concat(want, " or ") or want end
 
 local function got(value) return value == nil and "nothing" or type(value) end
 
@@ -117,9 +115,7 @@ end
 
 --- The same, for a value that stands between quotes in a header.
 function M.quotable(value)
-  if value:find('["\\]') then
-    return nil, "must not have quotes or backslashes in it"
-  end
+  if value:find('["\\]') then return nil, "must not have quotes or backslashes in it" end
   return M.header(value)
 end
 
@@ -157,9 +153,7 @@ function M.parse_url(url)
     return nil, "must not have a user name or password in it"
   end
   local host, port = authority:match("^(%[[%x:.]+%]):?(%d*)$")
-  if not host then
-    host, port = authority:match("^([%w%-._~]+):?(%d*)$")
-  end
+  if not host then host, port = authority:match("^([%w%-._~]+):?(%d*)$") end
   if not host or (port == "" and authority:sub(-1) == ":") or (tonumber(port) or 1) > 65535 then
     return nil, "must have a host in it"
   end
@@ -167,9 +161,7 @@ function M.parse_url(url)
   local number = tonumber(port) or ports[scheme]
   host = host:lower()
   local origin = scheme .. "://" .. host
-  if number ~= ports[scheme] then
-    origin = origin .. (":%d"):format(number)
-  end
+  if number ~= ports[scheme] then origin = origin .. (":%d"):format(number) end
   return { scheme = scheme, host = host, port = number, origin = origin, path = path, tail = tail }
 end
 

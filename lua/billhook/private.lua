@@ -15,9 +15,7 @@ local M = {}
 ---@return table object
 function M.give(object, class, value)
   local own = {}
-  for name, member in pairs(class) do
-    own[name] = member
-  end
+  for name, member in pairs(class) do own[name] = member end
   own[class] = function() return value end
   return setmetatable(object, own)
 end

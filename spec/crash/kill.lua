@@ -127,7 +127,7 @@ end
 
 local function act(show)
   local ports, lives = {}, {}
-  for i = 1, show.inbox_of.servers do ports[i] = (process.free_port()) end
+  for i = 1, show.inbox_of.servers do ports[i] = require("spec.support.port").free() end
   for i, port in ipairs(ports) do lives[i] = new_lives(show, port) end
   show.sender = stage.sender(show, show.seed, 16, "-", ports)
   local whole = kill_on(show, lives)

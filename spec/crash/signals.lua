@@ -6,6 +6,7 @@
 local process = require "billhook.process"
 local judge = require "spec.crash.judge"
 local stage = require "spec.crash.stage"
+local ports = require "spec.support.port"
 
 local M = {}
 
@@ -76,7 +77,7 @@ end
 local function scene(show, start, ends)
   show.start, show.ends = start, ends
   local away = setmetatable({}, Away)
-  local server = start(show, (process.free_port()))
+  local server = start(show, ports.free())
   server:await()
   show.sender = stage.sender(show, show.seed, 12, "ce", { server.port })
   server = play_on(show, away, server)

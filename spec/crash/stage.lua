@@ -200,7 +200,7 @@ end
 
 ---The API that is asked about invoices, and that rules call: starts it.
 function M.vendor(stage)
-  local program, port = stage.folder .. "/vendor", (process.free_port())
+  local program, port = stage.folder .. "/vendor", require("spec.support.port").free()
   build(program, "spec/crash/vendor.c")
   stage.made, stage.states = stage.folder .. "/made", stage.folder .. "/states"
   local file = assert(io.open(stage.states, "wb"))

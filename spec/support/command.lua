@@ -12,7 +12,7 @@ local Child = {}
 Child.__index = Child
 
 M.lua = rawget(_G, "jit") and "luajit" or "lua5.4"
-M.patience = 20
+M.patience = 60
 
 local function read(path)
   local file = io.open(path, "rb")
@@ -58,12 +58,10 @@ end
 ---The processes that a process has started, and theirs.
 function M.descendants(pid)
   local found = {}
-  local pipe = io.popen(("pgrep -P %d"):format(pid))
-  for line in pipe:lines() do
-    found[#found + 1] = tonumber(line)
-    for _, one in ipairs(M.descendants(tonumber(line))) do found[#found + 1] = one end
+  for child in read(("/proc/%d/task/%d/children"):format(pid, pid)):gmatch "%d+" do
+    found[#found + 1] = tonumber(child)
+    for _, one in ipairs(M.descendants(tonumber(child))) do found[#found + 1] = one end
   end
-  pipe:close()
   return found
 end
 

@@ -14,6 +14,7 @@
 --   vms      lua_worker_thread_vm_pool_size (10)  threads   false: no thread pool
 --   conf     a whole nginx.conf in place of all this, with $PREFIX, $ROOT and $PORT in it
 
+local ports = require "spec.support.port"
 local socket = require "socket"
 
 local M = {}
@@ -21,7 +22,7 @@ local Server = {}
 Server.__index = Server
 
 local modules = { "/usr/lib/nginx/modules", "/usr/share/nginx/modules", "/usr/lib64/nginx/modules" }
-local patience = 10
+local patience = 60
 
 local function shell(command)
   local pipe = assert(io.popen(command .. " 2>&1; echo $?"))
@@ -57,15 +58,7 @@ local function output(command)
   return trim(text)
 end
 
---- A port of 127.0.0.1 that nobody listens on.
-function M.free_port()
-  local server = assert(socket.bind("127.0.0.1", 0))
-  local _, port = server:getsockname()
-  server:close()
-  return math.floor(tonumber(port))
-end
-
---- Calls `check` until it gives something true; raises after `seconds` (10).
+--- Calls `check` until it gives something true; raises after `seconds` (60).
 function M.wait(what, check, seconds)
   local deadline = socket.gettime() + (seconds or patience)
   repeat
@@ -76,7 +69,19 @@ function M.wait(what, check, seconds)
   error("waited in vain for " .. what, 2)
 end
 
-local function binary()
+-- What is asked of the machine once, however many servers are started.
+local function once(ask)
+  local answer
+  return function()
+    answer = answer or ask()
+    return answer
+  end
+end
+
+local root = once(function() return output "pwd" end)
+local user = once(function() return output "id -u" == "0" and "user root;" or "" end)
+
+local binary = once(function()
   local name = os.getenv("NGINX")
   if name then return name end
   for _, path in ipairs { "openresty", "nginx", "/usr/sbin/nginx",
@@ -84,7 +89,7 @@ local function binary()
     if shell("command -v " .. path) then return path end
   end
   error("no nginx here: install nginx-light and libnginx-mod-http-lua", 0)
-end
+end)
 
 --- The lines that load nginx's Lua, where it is not built in.
 function M.load_modules()
@@ -128,14 +133,14 @@ http {
 local function configuration(server, options)
   local threads = options.threads ~= false
   local text = options.conf or template:format(
-    M.load_modules(), output("id -u") == "0" and "user root;" or "",
+    M.load_modules(), user(),
     options.level or "notice", options.workers or 1,
     (threads and "thread_pool billhook threads=10 max_queue=1000;\n" or "") .. (options.main or ""),
     threads and ("lua_worker_thread_vm_pool_size %d;"):format(options.vms or 10) or "",
     options.http or "", options.server or "")
   text = text:gsub("PORT(%d)", function(n)
     n = tonumber(n)
-    server.ports[n] = server.ports[n] or M.free_port()
+    server.ports[n] = server.ports[n] or ports.free()
     return tostring(server.ports[n])
   end)
   local values = { PREFIX = server.prefix, ROOT = server.root, PORT = tostring(server.port) }
@@ -146,29 +151,23 @@ end
 ---@param options table see the head of this file
 ---@return table server with port, ports, prefix, root and the methods below
 function M.start(options)
-  local said
-  for _ = 1, 5 do -- a port may be taken between being found and being used
-    local server = setmetatable({ ports = {}, port = M.free_port() }, Server)
-    server.root = output("pwd")
-    server.prefix = output("mktemp -d /tmp/nginx.XXXXXX")
-    write(server.prefix .. "/nginx.conf", configuration(server, options))
-    local ok
-    ok, said = shell(("cd '%s' && '%s' -p '%s' -e '%s/error.log' -c '%s/nginx.conf'"):format(
-      server.root, binary(), server.prefix, server.prefix, server.prefix))
-    if ok then
-      server.pid = M.wait("nginx's pid file", function()
-        return tonumber(trim(read(server.prefix .. "/nginx.pid")))
-      end)
-      M.wait("nginx to listen", function()
-        local peer = socket.connect("127.0.0.1", server.port)
-        return peer and peer:close()
-      end)
-      return server
-    end
+  local server = setmetatable({ ports = {}, port = ports.free(), root = root() }, Server)
+  server.prefix = output("mktemp -d /tmp/nginx.XXXXXX")
+  write(server.prefix .. "/nginx.conf", configuration(server, options))
+  local ok, said = shell(("cd '%s' && '%s' -p '%s' -e '%s/error.log' -c '%s/nginx.conf'"):format(
+    server.root, binary(), server.prefix, server.prefix, server.prefix))
+  if not ok then
     os.execute(("rm -rf '%s'"):format(server.prefix))
-    if not said:find("Address already in use", 1, true) then break end
+    error("nginx does not start:\n" .. said, 2)
   end
-  error("nginx does not start:\n" .. tostring(said), 2)
+  server.pid = M.wait("nginx's pid file", function()
+    return tonumber(trim(read(server.prefix .. "/nginx.pid")))
+  end)
+  M.wait("nginx to listen", function()
+    local peer = socket.connect("127.0.0.1", server.port)
+    return peer and peer:close()
+  end)
+  return server
 end
 
 function Server:log() return read(self.prefix .. "/error.log") end

@@ -10,6 +10,9 @@
 -- Options of start: tls (a certificate of peer.certificates), tls_max, alpn, address, host (in
 -- the URL: localhost with tls, else the address), before, instead (scripts; see peer.c).
 
+local ports = require "spec.support.port"
+local socket = require "socket"
+
 local M = {}
 local Server = {}
 Server.__index = Server
@@ -39,7 +42,8 @@ end
 --- Builds spec/support/NAME.c into a shared object for LD_PRELOAD. Gives its path.
 function M.compile_shared(name)
   local so = ("build/test/%s.so"):format(name)
-  run(("mkdir -p build/test && cc -shared -fPIC -o %s spec/support/%s.c -ldl"):format(so, name))
+  run(("mkdir -p build/test; [ %s -nt spec/support/%s.c ] || { cc -shared -fPIC -o %s.$$ "
+    .. "spec/support/%s.c -ldl && mv %s.$$ %s; }"):format(so, name, so, name, so, so))
   return line_of("pwd") .. "/" .. so
 end
 
@@ -169,10 +173,11 @@ end
 
 --- Waits until the log has n such lines.
 function Server:await(text, n)
-  for _ = 1, 1000 do
+  local deadline = socket.gettime() + 60
+  repeat
     if self:count(text) >= n then return end
-    run("sleep 0.01")
-  end
+    socket.sleep(0.005)
+  until socket.gettime() > deadline
   error("waited in vain for " .. text, 2)
 end
 
@@ -190,10 +195,6 @@ function Server:stop()
 end
 
 --- A port of 127.0.0.1 on which nobody listens.
-function M.refused_port()
-  local server = M.start()
-  server:stop()
-  return server.port
-end
+M.refused_port = ports.free
 
 return M

@@ -14,6 +14,7 @@
 -- there they are run by the user postgres, whom Debian's package has made. The server ends with
 -- the process that started it.
 
+local ports = require "spec.support.port"
 local process = require "billhook.process"
 
 local M = {}
@@ -49,10 +50,14 @@ function Server:spawn(arguments)
 end
 
 local function make(self)
-  local pid = self:spawn { self.bin .. "/initdb", "-D", self.folder .. "/data", "-U", "billhook",
-    "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync", "--no-instructions" }
+  local template = os.getenv "BILLHOOK_POSTGRES"
+  local pid = self:spawn(template and { "cp", "-a", template .. "/data", self.folder .. "/data" }
+    or { self.bin .. "/initdb", "-D", self.folder .. "/data", "-U", "billhook", "-A", "trust",
+      "-E", "UTF8", "--no-locale", "--no-sync", "--no-instructions" })
   local kind, status = process.wait(pid)
-  if kind ~= "exit" or status ~= 0 then error("initdb failed:\n" .. read(self.log), 0) end
+  if kind ~= "exit" or status ~= 0 then
+    error("no data directory for postgres:\n" .. read(self.log), 0)
+  end
 end
 
 -- Does it take connections? What it listens on is there before it is ready.
@@ -95,10 +100,10 @@ function Server:sql(text)
   return rows or error(("%s: %s"):format(code, message), 2)
 end
 
----A new server; no database in it but PostgreSQL's own.
-function M.start()
+-- A server that was never started.
+local function new()
   local folder = assert(process.mkdtemp "/tmp/billhook-postgres")
-  local port = process.free_port()
+  local port = ports.free()
   local self = setmetatable({
     bin = binaries(), folder = folder, port = port, log = folder .. "/log",
     url = ("postgresql://billhook@127.0.0.1:%d/postgres"):format(port),
@@ -110,8 +115,18 @@ function M.start()
     assert(process.chown(folder, user.uid, user.gid))
   end
   make(self)
+  return self
+end
+
+---A new server; no database in it but PostgreSQL's own.
+function M.start()
+  local self = new()
   self:start()
   return self
 end
+
+---A data directory for many servers: each copies that of the folder that BILLHOOK_POSTGRES names,
+---which takes a tenth of the time. Gives the folder.
+function M.template() return new().folder end
 
 return M

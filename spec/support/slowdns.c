@@ -1,4 +1,4 @@
-/* slowdns.c - preloaded, makes every look-up of a name take three seconds. */
+/* slowdns.c - preloaded, makes every look-up of a name take twenty seconds. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <netdb.h>
@@ -10,6 +10,6 @@ typedef int look_up(const char *, const char *, const struct addrinfo *,
 int getaddrinfo(const char *name, const char *service,
                 const struct addrinfo *hints, struct addrinfo **out) {
   look_up *real = (look_up *)dlsym(RTLD_NEXT, "getaddrinfo");
-  sleep(3);
+  sleep(20);
   return real(name, service, hints, out);
 }

@@ -84,8 +84,8 @@ return function(transport, can)
     it("ends where nothing comes for too long, with what came", function()
       for _, body in ipairs { "Content-Length: 10\r\n\r\nab",
         "Transfer-Encoding: chunked\r\n\r\n9\r\nab" } do
-        local got = drain({ stall = 0.2 }, nil, send("HTTP/1.1 200 OK\r\n" .. body), "wait=20000")
-        assert.are.same({ 2, "timeout", true, "nothing came for 200 milliseconds" },
+        local got = drain({ stall = 0.9 }, nil, send("HTTP/1.1 200 OK\r\n" .. body), "wait=20000")
+        assert.are.same({ 2, "timeout", true, "nothing came for 900 milliseconds" },
           { got.bytes, got.kind, got.sent, got.message })
       end
     end)
@@ -97,8 +97,8 @@ return function(transport, can)
     end)
 
     it("goes on where something comes now and then", function()
-      local got = drain({ stall = 0.5 }, nil, answer(200, {}, "", 5), send "a", "wait=200",
-        send "b", "wait=200", send "c", "wait=200", send "d", "wait=200", send "e")
+      local got = drain({ stall = 2 }, nil, answer(200, {}, "", 5), send "a", "wait=600",
+        send "b", "wait=600", send "c", "wait=600", send "d", "wait=600", send "e")
       assert.are.same({ 5 }, { got.bytes, got.kind })
     end)
 
@@ -111,7 +111,7 @@ return function(transport, can)
     end)
 
     it("waits for its reader, whose time is no silence", function()
-      local got = drain({ stall = 0.2, limit = 2 ^ 31 }, { pause = 0.3, pieces = 4 },
+      local got = drain({ stall = 1, limit = 2 ^ 31 }, { pause = 1.2, pieces = 4 },
         answer(200, {}, "", 40960000), times(40000, ("x"):rep(1024)), peer.note "all sent")
       assert.are.same({ 4 }, { got.pieces, got.kind })
     end)

@@ -4,12 +4,17 @@ local cli = require "billhook.cli"
 local clients = require "billhook.cli.client"
 local core = require "billhook.core"
 
+local unpack = table.unpack or unpack -- luacheck: ignore 113 143
+
 local M = {}
 
 M.summary = "Make any call to a vendor's API."
 
+local usage -- of argparse, which must leave --name value alone
+
 function M.configure(command)
   command:handle_options(false)
+  usage = command
   command:argument("vendor", "dreamapply, dreamclass or betterez."):args "?"
   command:argument("operation", "As docs/vendors.md names it: invoices.get."):args "?"
   command:argument("rest", "--name value: the call's parameters, and the options below."):args "*"
@@ -48,12 +53,9 @@ local function sort_out(rest, known)
       texts[name] = value
     elseif options[name] then
       local why
-      local convert = options[name]
-      args[name:gsub("-", "_")], why = value, nil
-      if convert ~= true then
-        args[name:gsub("-", "_")], why = convert(value)
-        if why then cli.usage(("--%s: %s"):format(name, why)) end
-      end
+      if options[name] ~= true then value, why = options[name](value) end
+      if why then cli.usage(("--%s: %s"):format(name, why)) end
+      args[(name:gsub("-", "_"))] = value
     else
       cli.usage(("--%s is neither an option nor a parameter of this call"):format(name))
     end
@@ -139,7 +141,14 @@ local function operations_of(vendor)
   return known, names
 end
 
+local function asks_for_help(given)
+  for _, word in ipairs { given.vendor or "", given.operation or "", unpack(given.rest or {}) } do
+    if word == "--help" or word == "-h" then return true end
+  end
+end
+
 function M.run(given)
+  if asks_for_help(given) then return write(usage:get_help() .. "\n") end
   if not given.vendor then cli.usage "whose API? dreamapply, dreamclass or betterez" end
   local known, names = operations_of(given.vendor)
   if not given.operation then return write(table.concat(names, "\n") .. "\n") end

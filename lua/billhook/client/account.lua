@@ -3,7 +3,7 @@
 -- The options stand in client/init.lua. All else in this folder works on such an account: { vendor,
 -- base, cannot = why it can't call, options, headers, secrets, id = a digest that names whose
 -- invoices they are, key = one that names the key, budget, quota, transport, now, wall, random,
--- shared() -> the inbox that an app's processes share }.
+-- once = see billhook.once; of an app's client, shared() -> the inbox that its processes share }.
 
 local core = require "billhook.core"
 local options = require "billhook.options"
@@ -130,7 +130,6 @@ local function quota_of(account, given, level)
   quota.limit = quota.limit or vendor.quota
   if not quota.limit then refuse(vendor, "quota", "must have a 'limit'", level) end
   quota.key, quota.clock = account.key, account.now
-  quota.shared = function() return account:shared() end
   return quotas.new(quota)
 end
 
@@ -152,8 +151,9 @@ end
 local lazily = {
   __index = function(account, name)
     if name ~= "transport" then return nil end
-    account.transport = transports.pick()
-    return account.transport
+    local transport = transports.pick()
+    setmetatable(account, nil).transport = transport
+    return transport
   end,
 }
 
@@ -168,11 +168,6 @@ local function use_transport(account, given, level)
   if not account.options.clock then
     account.now, account.wall = transport.now or account.now, transport.wall or account.wall
   end
-end
-
--- What the processes of an app share is in its inbox, unless that is in memory: see client.share.
-local function shared(account)
-  if account.open_shared then return account.open_shared() end
 end
 
 -- A name that gives nothing away. Whose invoices they are has nothing to do with the key, where
@@ -218,7 +213,6 @@ function M.new(vendor, given, level)
     now = settings.clock or core.text.monotonic,
     wall = settings.clock or core.text.now,
     random = settings.random or retry.chance,
-    shared = shared,
   }
   account.headers["User-Agent"] = "billhook/" .. version
   use_transport(account, settings.transport, level + 1)

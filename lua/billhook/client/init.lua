@@ -154,7 +154,9 @@ end
 ---@param open fun(): table?, table?
 function M.share(self, open)
   local account = account_of(self)
-  if account then account.open_shared = open end
+  if not account then return end
+  account.shared = open
+  if account.quota then account.quota.shared = open end
 end
 
 --- Has every attempt of a client told to fn(operation, result), with the status of its answer, or
@@ -172,7 +174,7 @@ end
 ---@return table? err
 function M.recover(self, report)
   local account = account_of(self)
-  if account and not account.cannot and account.open_shared then
+  if account and not account.cannot and account.shared then
     return account.once.recover(account, report, resource.doors)
   end
 end

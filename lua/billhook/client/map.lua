@@ -64,9 +64,7 @@ local shared
 -- for; and before what came of an item
 local WAITS, DONE = {}, {}
 
-local function is_ours()
-  return ours[coroutine.running() or false]
-end
+local function is_ours() return ours[coroutine.running() or false] end
 
 -- A pool that gives the others their turn while a coroutine of ours waits, and waits itself
 -- otherwise. What waits in the curl transport waits in these two functions of its pool.
@@ -80,15 +78,11 @@ local function sharing(pool)
     return pool:poll(seconds)
   end
   function proxy.run(_, request, seconds)
-    if is_ours() then
-      return pool:add(request)
-    end
+    if is_ours() then return pool:add(request) end
     return pool:run(request, seconds)
   end
   function proxy:sleep(seconds)
-    if not is_ours() then
-      return pool:sleep(seconds)
-    end
+    if not is_ours() then return pool:sleep(seconds) end
     local core = require "billhook.core"
     local over, left = core.text.monotonic() + seconds, seconds
     while left > 0 do -- one reading of the clock a turn: at a second one it may be over
@@ -152,14 +146,10 @@ end
 
 local function take_turns(run, transport)
   local running = {}
-  for i = 1, math.min(run.concurrency, run.results.n) do
-    running[i] = { item = next_item(run) }
-  end
+  for i = 1, math.min(run.concurrency, run.results.n) do running[i] = { item = next_item(run) } end
   while #running > 0 do
     local shortest = turns(run, running)
-    if #running > 0 and transport.pool then
-      transport.pool:poll(shortest)
-    end
+    if #running > 0 and transport.pool then transport.pool:poll(shortest) end
   end
 end
 
@@ -167,16 +157,12 @@ end
 local function in_coroutines(run)
   local transport = transports.pick()
   local pool = transport.pool
-  if not pool or rawequal(pool, shared) then
-    return take_turns(run, transport)
-  end
+  if not pool or rawequal(pool, shared) then return take_turns(run, transport) end
   shared = sharing(pool)
   transport.pool = shared
   local fine, why = pcall(take_turns, run, transport)
   transport.pool, shared = pool, nil
-  if not fine then
-    error(why, 0)
-  end
+  if not fine then error(why, 0) end
 end
 
 -- --- light threads -----------------------------------------------------------------------------
@@ -211,12 +197,8 @@ function M.map(list, fn, given)
   function run.cancel(why)
     run.cancelled = run.cancelled or why and tostring(why) or "cancelled by another item"
   end
-  if not in_threads(run) then
-    in_coroutines(run)
-  end
-  if run.cancelled then
-    cancelled(run)
-  end
+  if not in_threads(run) then in_coroutines(run) end
+  if run.cancelled then cancelled(run) end
   return run.results, run.errors
 end
 

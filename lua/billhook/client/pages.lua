@@ -12,7 +12,8 @@ local private = require "billhook.private"
 local requests = require "billhook.client.request"
 local responses = require "billhook.client.response"
 local sender = require "billhook.client.send"
-local substance = require "billhook.client.substance"
+
+local substance = responses.substance
 
 local M = {}
 
@@ -82,15 +83,10 @@ function M.pages(account, request, how)
   end
 end
 
---- All elements of a list, whatever form it has; nil and an error.
+--- All elements of a list in pages; nil and an error.
 ---@param how table see send.lua
 ---@param most integer? bytes
 function M.all(account, request, how, most)
-  if request.answer ~= "page" then
-    local response, outcome = sender.send(account, request, how)
-    if not response then return nil, outcome end
-    return responses.elements(account, request, response)
-  end
   local list, next_page = {}, M.pages(account, request, how)
   while true do
     local page, more = next_page()
@@ -130,7 +126,7 @@ local function open(walk)
   local reader, err = sender.send(walk.account, walk.request, walk.how)
   if not reader then give_up(walk, err) end
   walk.reader, walk.head = reader, ""
-  walk.stream = core.json.stream(nil, ELEMENT_LIMIT)
+  walk.stream = core.json.stream(nil, ELEMENT_LIMIT, true)
 end
 
 local function broken(walk, why)
@@ -142,9 +138,19 @@ local function broken(walk, why)
   give_up(walk, err)
 end
 
+-- The first piece, without the mark that some servers put in front of a text.
+local function after_mark(walk, chunk)
+  while sender.MARK:sub(1, #chunk) == chunk and #chunk < #sender.MARK do
+    local more = walk.reader:read()
+    if not more then break end
+    chunk = chunk .. more
+  end
+  return sender.unmarked(chunk)
+end
+
 -- Hands the stream what comes next, or the end.
 local function feed(walk)
-  local reader, chunk, err = walk.reader, nil, nil
+  local reader, chunk, err = walk.reader
   if reader.feed and walk.head ~= "" then -- without a string in between
     chunk, err = reader:feed(walk.stream)
     if chunk then return end
@@ -154,6 +160,7 @@ local function feed(walk)
   end
   if err then give_up(walk, err) end
   local fine, why
+  if chunk and walk.head == "" then chunk = after_mark(walk, chunk) end
   if chunk then
     walk.head = walk.head == "" and chunk:sub(1, HEAD) or walk.head
     fine, why = walk.stream:feed(chunk)
@@ -228,7 +235,8 @@ end
 function M.walk(account, request)
   local streamed = request.answer == "map"
   local object = private.give({}, mt, { account = account, request = request,
-    how = { stream = streamed }, advance = streamed and next_streamed or next_listed })
+    how = { stream = streamed, patient = true },
+    advance = streamed and next_streamed or next_listed })
   return object, nil, nil, object
 end
 

@@ -1,4 +1,4 @@
---- How many requests a key may still send: a client's view of a window of slots (window.lua).
+--- How many requests a key may still send: a window of slots, and a client's view of it.
 --
 -- The window is a text, changed by one at a time (shared/init.lua), so that all who use the key
 -- share it. Its name has a digest of the key, for stores may be read by others. Which store it is
@@ -10,9 +10,328 @@
 --   the memory of the process
 
 local share = require "billhook.shared"
-local window = require "billhook.client.window"
 
-local M = { window = 60 }
+-- --- the window --------------------------------------------------------------------------------
+
+-- A window of slots: what every store of a quota keeps for a key, and what may be asked of it.
+--
+-- Pure: a store brings the time and keeps the line between two questions, as text.
+-- A slot is taken before a request is sent and is free again one window after its *response*. The
+-- server counted the request at some moment between the two, so however it counts (by fixed
+-- minutes, or by the last sixty seconds), it never sees more than the limit in one window. A slot
+-- that nobody frees, for its process died, is free at the end of its `hold`.
+--
+-- Who finds no slot gets a ticket and the time to come back at. Tickets are served in their order,
+-- those of background calls after all others; one whose owner does not come back in time lapses.
+--
+-- After a 429 the line is parked. Then a single request goes first, to see whether the server takes
+-- requests again: if not, all who waited would have been refused once more.
+--
+-- Questions are plain tables, and so are the answers; times are seconds from now:
+--
+--   { ask = "take", need, limit, window, hold, patience, background, kept, ticket }
+--       -> { slots = { number, ... } }, or { wait, ticket }: come back then with the ticket, or
+--       { late }: none comes free within `patience`, but perhaps after so many seconds. `kept` are
+--       slots set aside, for requests that may never be sent.
+--   { ask = "spend", slot }              a kept one is used now -> {}, or { wait }: not yet
+--   { ask = "free", slots, after, accepted }   the answers are there; without `after` nothing was
+--       sent. `accepted`: it was no refusal. -> {}
+--   { ask = "park", seconds, window, random }  a 429; seconds may be absent -> { wait }
+--   { ask = "look", limit }              -> { left, wait }: wait until the next one comes free
+
+local lines = {}
+
+-- A clock that is behind by more than this was set back: all plans go back with it.
+local SKEW = 1
+-- Longer than so many windows nobody is kept waiting by a server's word alone: whatever it meant,
+-- then a single request goes to see. One absurd answer must not lock everybody out for a year.
+local PARKED = 60
+-- How often to look for slots that may come back at any moment, and how much later than it said a
+-- waiter may be: in parts of the window.
+local POLL, GRACE = 1 / 240, 1 / 20
+
+-- Used slots come back in order: their times, in milliseconds, and how many at each, in one text of
+-- entries that are all as long, for it is read and written with every request. Above so many
+-- entries what comes back within a 256th of the window does so at the end of that.
+local ENTRY, WIDTH, MOST, MANY, PART = "%014d%06d", 20, 999999, 512, 256
+
+--- A line of which nothing is in use.
+---@return table
+function lines.new()
+  -- away holds what is under way, by number: { till, kept }
+  return { seen = 0, parked = 0, refusals = 0, last = 0, free = "", free_count = 0, away = {},
+    away_count = 0, kept_count = 0, waits = {} }
+end
+
+-- Times are whole milliseconds as text; never earlier than they are, but for what multiplying adds.
+local function millis(seconds) return math.ceil(seconds * 1000 - 0.001) end
+
+-- The time and the number of the entry after `at` bytes; nil where there is none.
+local function entry(line, at)
+  local free = line.free
+  if at >= 0 and at < #free then
+    return tonumber(free:sub(at + 1, at + 14)) / 1000, tonumber(free:sub(at + 15, at + WIDTH))
+  end
+end
+
+-- A slot comes back then.
+local function come_back(line, at, window)
+  local size = #line.free
+  local last, count = entry(line, size - WIDTH)
+  at = millis(at)
+  if size >= MANY * WIDTH then
+    local part = window * 1000 / PART
+    at = math.ceil(math.ceil(at / part) * part)
+  end
+  at = last and math.max(at, millis(last)) or at
+  if last and at == millis(last) and count < MOST then
+    line.free = line.free:sub(1, size - WIDTH) .. ENTRY:format(at, count + 1)
+  else
+    line.free = line.free .. ENTRY:format(at, 1)
+  end
+  line.free_count = line.free_count + 1
+end
+
+-- --- time --------------------------------------------------------------------------------------
+
+local function shift(line, by)
+  line.parked = line.parked + by
+  local entries = {}
+  for at = 0, #line.free - WIDTH, WIDTH do
+    local time, count = entry(line, at)
+    entries[#entries + 1] = ENTRY:format(millis(time + by), count)
+  end
+  line.free = table.concat(entries)
+  for _, slot in pairs(line.away) do slot.till = slot.till + by end
+  for _, wait in ipairs(line.waits) do wait.till = wait.till + by end
+end
+
+-- The time as the line sees it: it never steps back.
+local function clock(line, now)
+  if now < line.seen - SKEW then
+    shift(line, now - line.seen)
+    line.seen = now
+  end
+  line.seen = math.max(line.seen, now)
+  return line.seen
+end
+
+local function remove(line, number)
+  local slot = line.away[number]
+  if slot then
+    line.away[number] = nil
+    line.away_count = line.away_count - 1
+    line.kept_count = line.kept_count - (slot.kept and 1 or 0)
+  end
+  return slot
+end
+
+-- What has come free meanwhile, and what was lost.
+local function drop(line, now)
+  local at = 0
+  local time, count = entry(line, at)
+  while time and time <= now do
+    line.free_count, at = line.free_count - count, at + WIDTH
+    time, count = entry(line, at)
+  end
+  line.free = at > 0 and line.free:sub(at + 1) or line.free
+  for number, slot in pairs(line.away) do
+    if slot.till <= now then remove(line, number) end
+  end
+  for i = #line.waits, 1, -1 do
+    if line.waits[i].till <= now then table.remove(line.waits, i) end
+  end
+end
+
+local function used(line) return line.free_count + line.away_count end
+
+-- --- waiting -----------------------------------------------------------------------------------
+
+local function leave(line, ticket)
+  for i, wait in ipairs(line.waits) do
+    if wait.ticket == ticket then
+      table.remove(line.waits, i)
+      return
+    end
+  end
+end
+
+-- How many slots those want who are served before this one.
+local function ahead_of(line, question)
+  local ahead, ticket = 0, question.ticket or math.huge
+  for _, wait in ipairs(line.waits) do
+    local earlier = wait.ticket < ticket
+    if wait.background then
+      earlier = earlier and question.background
+    elseif question.background then
+      earlier = true
+    end
+    if earlier then ahead = ahead + wait.need end
+  end
+  return ahead
+end
+
+-- When the k-th slot from now comes free, at the earliest.
+local function coming(line, now, k, window)
+  local seen = 0
+  for at = 0, #line.free - WIDTH, WIDTH do
+    local time, count = entry(line, at)
+    seen = seen + count
+    if seen >= k then return time - now end
+  end
+  local earliest = now + window -- what is under way comes back a window after its answer
+  for _, slot in pairs(line.away) do earliest = math.min(earliest, slot.till) end
+  return earliest - now
+end
+
+-- Not now: the answer, with a ticket where it is worth waiting.
+local function later(line, now, question, wait, uncertain)
+  local poll = question.window * POLL
+  local pause = uncertain and math.min(wait, poll) or wait
+  if pause >= question.patience then
+    leave(line, question.ticket)
+    return { late = wait }
+  end
+  leave(line, question.ticket)
+  local ticket = question.ticket
+  if not ticket then
+    line.last = line.last + 1
+    ticket = line.last
+  end
+  line.waits[#line.waits + 1] = { ticket = ticket, need = question.need,
+    background = question.background or nil, till = now + pause + question.window * GRACE }
+  return { wait = pause, ticket = ticket }
+end
+
+-- --- the questions -----------------------------------------------------------------------------
+
+local asked = {}
+
+local function probing(line) return line.refusals > 0 and line.probe and line.away[line.probe] end
+
+function asked.take(line, now, question)
+  if line.parked > now then
+    return later(line, now, question, line.parked - now)
+  elseif probing(line) then
+    return later(line, now, question, question.window * POLL, true)
+  end
+  local short = ahead_of(line, question) + question.need - (question.limit - used(line))
+  if short > 0 then
+    return later(line, now, question, coming(line, now, short, question.window),
+      line.kept_count > 0)
+  end
+  leave(line, question.ticket)
+  local slots = {}
+  for i = 1, question.need do
+    line.last = line.last + 1
+    line.away[line.last] = { till = now + question.hold, kept = question.kept or nil }
+    line.away_count = line.away_count + 1
+    line.kept_count = line.kept_count + (question.kept and 1 or 0)
+    slots[i] = line.last
+  end
+  if line.refusals > 0 and not question.kept then line.probe = slots[1] end
+  return { slots = slots }
+end
+
+function asked.spend(line, now, question)
+  local slot = line.away[question.slot]
+  if line.parked > now then
+    return { wait = line.parked - now }
+  elseif slot and slot.kept then
+    slot.kept = nil
+    line.kept_count = line.kept_count - 1
+  end
+  return {}
+end
+
+function asked.free(line, now, question)
+  for _, number in ipairs(question.slots) do
+    if remove(line, number) and question.after then
+      come_back(line, now + question.after, question.window)
+    end
+  end
+  if question.accepted then line.refusals = 0 end
+  return {}
+end
+
+-- Where the server does not say how long: 1 to 2 seconds at first and twice as long each time, for
+-- in a window that slides the next slot may come free at any moment, and in a fixed one it does so
+-- within a window. What comes back while the line is parked was under way and counts once.
+function asked.park(line, now, question)
+  local wait = question.seconds and math.min(question.seconds, PARKED * question.window)
+  if not wait then
+    local most = math.min(question.window, question.window / 30 * 2 ^ line.refusals)
+    wait = line.parked > now and line.parked - now or most * (0.5 + 0.5 * question.random)
+  end
+  if line.parked <= now then line.refusals = math.min(line.refusals + 1, 10) end
+  line.parked = math.max(line.parked, now + wait)
+  return { wait = wait }
+end
+
+function asked.look(line, now, question)
+  if line.parked > now then return { left = 0, wait = line.parked - now } end
+  local at = entry(line, 0)
+  return { left = math.max(0, question.limit - used(line)), wait = at and at - now }
+end
+
+--- Answers a question, and changes the line.
+---@param line table
+---@param now number
+---@param question table
+---@return table answer
+function lines.answer(line, now, question)
+  now = clock(line, now)
+  drop(line, now)
+  return asked[question.ask](line, now, question)
+end
+
+-- --- as text -----------------------------------------------------------------------------------
+
+local HEAD = "^(%S+) (%S+) (%d+) (%d+) (%d+) (%d+);([^;]*);([^;]*);()"
+
+--- The line as text: the numbers of its head; what is under way; who waits; what comes back.
+---@param line table
+---@return string
+function lines.text(line)
+  local away, waits = {}, {}
+  for number, slot in pairs(line.away) do
+    away[#away + 1] = ("%d,%d,%d "):format(number, millis(slot.till), slot.kept and 1 or 0)
+  end
+  for i, wait in ipairs(line.waits) do
+    waits[i] = ("%d,%d,%d,%d "):format(wait.ticket, millis(wait.till), wait.need,
+      wait.background and 1 or 0)
+  end
+  return ("%d %d %d %d %d %d;%s;%s;%s"):format(millis(line.seen), millis(line.parked),
+    line.refusals, line.probe or 0, line.last, line.free_count, table.concat(away),
+    table.concat(waits), line.free)
+end
+
+--- A line from its text; a new one where there is none.
+---@param text string?
+---@return table
+function lines.read(text)
+  local line = lines.new()
+  local seen, parked, refusals, probe, last, count, away, waits, free = (text or ""):match(HEAD)
+  if not seen then return line end
+  line.seen, line.parked = tonumber(seen) / 1000, tonumber(parked) / 1000
+  line.refusals, line.probe, line.last = tonumber(refusals), tonumber(probe), tonumber(last)
+  line.free, line.free_count = text:sub(free), tonumber(count)
+  for number, till, kept in away:gmatch "(%d+),(%S-),(%d) " do
+    line.away[tonumber(number)] = { till = tonumber(till) / 1000, kept = kept == "1" or nil }
+    line.away_count = line.away_count + 1
+    line.kept_count = line.kept_count + tonumber(kept)
+  end
+  for ticket, till, need, background in waits:gmatch "(%d+),(%S-),(%d+),(%d) " do
+    line.waits[#line.waits + 1] = { ticket = tonumber(ticket), till = tonumber(till) / 1000,
+      need = tonumber(need), background = background == "1" or nil }
+  end
+  return line
+end
+
+-- --- a client's view of it ---------------------------------------------------------------------
+
+-- `window` seconds, where nobody says otherwise
+local M = { window = 60, lines = lines }
 
 local KEEP = 86400 -- seconds after which a window that nobody asks for is dropped
 
@@ -37,35 +356,26 @@ end
 
 -- The store, or nil and an error.
 local function store_of(self)
-  if self.given then
-    return share.of(self.given)
-  end
+  if self.given then return share.of(self.given) end
   local store, err
-  if self.shared then
-    store, err = self.shared()
-  end
-  if store or err then
-    return store, err
-  end
-  return share.here(self.clock)
+  if self.shared then store, err = self.shared() end
+  if store or err then return store, err end
+  self.here = self.here or share.here(self.clock)
+  return self.here
 end
 
 local function ask(self, store, question)
   if not store then
     local why
     store, why = store_of(self)
-    if not store then
-      return nil, why
-    end
+    if not store then return nil, why end
   end
   question.limit, question.window = self.limit, self.window
   local answer, err = store:update("quota " .. self.key, function(text, now)
-    local line = window.read(text)
-    local answer = window.answer(line, now, question)
-    if question.ask == "look" then
-      return nil, answer
-    end
-    return window.text(line), answer
+    local line = lines.read(text)
+    local answer = lines.answer(line, now, question)
+    if question.ask == "look" then return nil, answer end
+    return lines.text(line), answer
   end, KEEP)
   return answer, err, store
 end
@@ -87,18 +397,14 @@ function quota:take(need, how)
     return nil, answer.wait, answer.late
   end
   local slots = {}
-  for i, number in ipairs(answer.slots) do
-    slots[i] = { number = number, store = store }
-  end
+  for i, number in ipairs(answer.slots) do slots[i] = { number = number, store = store } end
   return slots
 end
 
 --- A kept slot is about to be used: the seconds to wait with that (0: none), or nil and an error.
 function quota:spend(slot)
   local answer, err = ask(self, slot.store, { ask = "spend", slot = slot.number })
-  if not answer then
-    return nil, err
-  end
+  if not answer then return nil, err end
   return answer.wait or 0
 end
 
@@ -113,12 +419,8 @@ end
 --- Nothing was sent for these.
 function quota:give_back(slots)
   local numbers = {}
-  for i, slot in ipairs(slots) do
-    numbers[i] = slot.number
-  end
-  if numbers[1] then
-    ask(self, slots[1].store, { ask = "free", slots = numbers })
-  end
+  for i, slot in ipairs(slots) do numbers[i] = slot.number end
+  if numbers[1] then ask(self, slots[1].store, { ask = "free", slots = numbers }) end
 end
 
 --- The server said that it was too much, though we counted: somebody else uses the key. Everybody
@@ -135,9 +437,7 @@ end
 -- error.
 function quota:look()
   local answer, err = ask(self, nil, { ask = "look" })
-  if not answer then
-    return nil, err
-  end
+  if not answer then return nil, err end
   return answer.left, answer.wait
 end
 

@@ -13,12 +13,19 @@ local function says_html(response)
   return kind ~= nil and kind:find("html", 1, true) ~= nil
 end
 
+-- what only a page has
+local parts = { "<html", "<head", "<title", "<body" }
+
 --- Is it a page of HTML? What calls itself HTML and is none is what it looks like: many servers
 -- name no other type.
 function M.is_page(response)
   local body = response.body
-  return body:find("^\239?\187?\191?%s*<[!?%a]") ~= nil
-    or says_html(response) and body:lower():find("<title", 1, true) ~= nil
+  local tagged = body:find("^%s*<%a") ~= nil
+  local lower = (tagged or says_html(response)) and body:lower() or ""
+  for _, part in ipairs(parts) do
+    if lower:find(part, 1, true) then return true end
+  end
+  return body:find("^%s*<[!?]") ~= nil
 end
 
 --- A text as one short line.
@@ -32,7 +39,7 @@ end
 
 -- Errors come as JSON with both of `code` and `message`, one of them, or `error`, or as plain text.
 local function from_json(body)
-  local value = body:find("^\239?\187?\191?%s*{") and core.json.decode(body)
+  local value = body:find("^%s*{") and core.json.decode(body, "answer")
   if type(value) ~= "table" then return nil end
   local message, code = value.message or value.error, value.code
   if type(message) == "table" then message = message.message end
@@ -61,7 +68,8 @@ function M.describe(response, private)
     return from_page(response)
   elseif not message and body:find("%S") and not private then
     -- a reason may have marks of emphasis in it
-    message = says_html(response) and body:gsub("</?%a[^<>]*>", " ") or body
+    local tags = says_html(response) or body:find("^%s*<%a")
+    message = tags and body:gsub("</?%a[^<>]*>", " ") or body
   end
   return {
     message = message and M.one_line(message) or ("HTTP status %d"):format(response.status),
@@ -72,8 +80,8 @@ end
 
 -- --- what an error may quote -------------------------------------------------------------------
 
--- A call about a provider of Betterez is private (CALL_PRIVATE in src/call.h): its body holds secrets
--- of others, below `params` whatever their names.
+-- A call about a provider of Betterez is private (CALL_PRIVATE in src/call.h): its body holds
+-- secrets of others, below `params` whatever their names.
 local function collect(value, inside, list)
   for name, inner in pairs(type(value) == "table" and value or {}) do
     local below = inside or tostring(name):lower() == "params"

@@ -125,9 +125,7 @@ end
 -- --- the request -------------------------------------------------------------------------------
 
 -- an id as text, the same for 16, "16" and 16.0
-local function id_text(id)
-  return type(id) == "number" and ("%.0f"):format(id) or tostring(id)
-end
+local function id_text(id) return type(id) == "number" and ("%.0f"):format(id) or tostring(id) end
 
 -- What is asked for, as plain data that can be kept and compared.
 local function plain_of(request, params)
@@ -180,8 +178,9 @@ end
 ---@param given table? the options of this call
 ---@param level integer
 ---@param walk boolean? the answer is read bit by bit
+---@param settings table? the options of this call, where they need no check
 ---@return table
-function M.new(account, name, params, given, level, walk)
+function M.new(account, name, params, given, level, walk, settings)
   if account.cannot then error(account.cannot, level + 1) end
   local vendor = account.vendor
   local operation = M.operations(vendor.name)[name]
@@ -189,7 +188,7 @@ function M.new(account, name, params, given, level, walk)
     error(("unknown operation '%s' of %s"):format(tostring(name), vendor.name), level + 1)
   end
   params = params or {}
-  local settings = given or options.none
+  settings = settings or options.none
   if given ~= nil then
     settings = options.read(operation.idempotent and rules or unsafe_rules, given,
       name, level + 1)

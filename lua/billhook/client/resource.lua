@@ -47,8 +47,15 @@ M.doors = {
   reserve = sender.reserve,
   give_back = sender.give_back,
   look = function(account, name, params, settings, how)
-    local request = requests.new(account, name, params, settings, 2)
-    local list, err = pages.all(account, request, how)
+    local request = requests.new(account, name, params, nil, 2, false, settings)
+    local list, err
+    if request.answer == "page" then
+      list, err = pages.all(account, request, how)
+    else
+      local response, outcome = sender.send(account, request, how)
+      list, err = nil, outcome
+      if response then list, err = responses.elements(account, request, response) end
+    end
     if err then err.attempts = how.attempts end
     return list, err
   end,
@@ -73,10 +80,10 @@ function M.call(account, request)
   if not request.idempotent then
     value, err = account.once.call(account, request, M.doors)
   elseif request.answer == "page" then
-    value, err = pages.all(account, request, { deadline = account.now() + request.timeout },
-      request.limit)
+    value, err = pages.all(account, request,
+      { deadline = account.now() + request.timeout, patient = true }, request.limit)
   else
-    value, err = send(account, request, {})
+    value, err = send(account, request, { patient = true })
   end
   if value ~= nil then return value end
   return failed(account, request, err)

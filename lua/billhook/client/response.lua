@@ -4,9 +4,117 @@
 
 local core = require "billhook.core"
 local reason = require "billhook.client.reason"
-local substance = require "billhook.client.substance"
 
-local M = {}
+-- --- substance ---------------------------------------------------------------------------------
+
+-- What an object of an answer is known by: the mark that the tables in C give an operation,
+-- { member, type, same }.
+--
+-- Some servers call a failure a success: a page, {"success":false}, or another object than the one
+-- that was asked for. So a status alone proves nothing; what has the mark is an answer.
+
+local substance = {}
+
+-- The whole of what an id says, as text: 16, "16" and 16.0 are the same; nil for what is none.
+local id_texts = {}
+
+function id_texts.id(id)
+  if type(id) == "number" and id >= 1 and id < 2 ^ 63 and id % 1 == 0 then
+    return ("%d"):format(id)
+  end
+  return type(id) == "string" and #id <= 19 and id:match("^[1-9]%d*$") or nil
+end
+
+function id_texts.integer(number)
+  return type(number) == "number" and number >= 0 and number % 1 == 0 and ("%.0f"):format(number)
+    or nil
+end
+
+function id_texts.text(text)
+  return type(text) == "string" and text:find("%S") and text:lower() or nil
+end
+
+-- one choice: "OK"
+function id_texts.choice(text)
+  return type(text) == "string" and text:lower() == "ok" and "ok" or nil
+end
+
+--- A whole number from 0 up?
+function substance.is_count(value) return id_texts.integer(value) ~= nil end
+
+--- What the mark says in a value, as text; nil where it is none.
+function substance.id_of(mark, value)
+  local id = value[mark.member]
+  if id == nil and mark.member == "_id" then id = value.id end
+  return id_texts[mark.type](id)
+end
+
+-- words of a status that is none of success
+local failed = { error = true, fail = true, failed = true, failure = true }
+
+local function is_empty(value)
+  return not value or value == core.json.null or value == ""
+    or type(value) == "table" and next(value) == nil
+end
+
+--- Does it say that it is a failure? What has an error in it and no id does.
+function substance.is_failure(value)
+  return type(value) == "table" and (value.success == false
+    or value.id == nil and value._id == nil and (not is_empty(value.error)
+      or not is_empty(value.errors)
+      or type(value.status) == "string" and failed[value.status:lower()] or false))
+end
+
+local words = { number = "a number", string = "a text" }
+
+--- What came, where `mark` was looked for in it.
+function substance.name_of(mark, value)
+  if type(value) ~= "table" then
+    return words[type(value)] or tostring(value) -- true, false, null
+  elseif next(value) == nil then
+    return "an empty one"
+  elseif #value > 0 then
+    return "a list"
+  end
+  local id = mark and substance.id_of(mark, value)
+  if id then return ("one with the %s %s"):format(mark.member, id:gsub("%c", "?"):sub(1, 40)) end
+  return mark and ("one without a good '%s'"):format(mark.member) or "one without members"
+end
+
+--- Why a value is not the object that is known by the mark, or nil.
+function substance.unlike(mark, wanted, value)
+  local fine = type(value) == "table"
+  if fine and mark then
+    local id = substance.id_of(mark, value)
+    fine = id ~= nil and (wanted == nil or id == wanted)
+  elseif fine then
+    fine = next(value) ~= nil and #value == 0
+  end
+  if fine then return nil end
+  local which = not mark and "" or wanted and (" with the %s %s"):format(mark.member, wanted)
+    or (" with '%s'"):format(mark.member)
+  return ("an object%s was expected, and %s came"):format(which, substance.name_of(mark, value))
+end
+
+--- Why an element of a list is none, or nil. `name` is what it stands under in a map: its id.
+---@param mark table?
+function substance.unlike_element(mark, element, name)
+  if type(element) ~= "table" then
+    return ("a list of objects was expected, and %s is in it"):format(
+      substance.name_of(mark, element))
+  end
+  local why = substance.unlike(mark, nil, element)
+  if why then
+    return "in the list, " .. why
+  elseif not mark and name and not name:find("^%d+$") then
+    return ("an object by its id was expected, and '%s' came"):format(name:gsub("%c", "?"))
+  elseif mark and name and name ~= substance.id_of(mark, element) then
+    return ("in the list, the object under '%s' is %s"):format(name,
+      substance.name_of(mark, element))
+  end
+end
+
+local M = { substance = substance }
 
 local tag
 
@@ -52,7 +160,7 @@ end
 
 -- Any JSON that is no failure.
 local function decode_any(request, response)
-  local value, why = core.json.decode(response.body)
+  local value, why = core.json.decode(response.body, "answer")
   if value == nil then
     local page = M.page_error(response, "JSON")
     if page then return nil, page end
@@ -125,7 +233,7 @@ end
 -- The elements of a list or an object in their order, decoded as a walk does, so that nothing in it
 -- is left out unseen; nil and what is wrong.
 local function elements_in(body, mark, turn)
-  local stream, list, names = core.json.stream(nil, #body + 1), {}, {}
+  local stream, list, names = core.json.stream(nil, #body + 1, true), {}, {}
   for at = 1, #body, PIECE do
     if turn and #body > LONG then turn() end
     local fed, why = stream:feed(body:sub(at, at + PIECE - 1))
@@ -197,7 +305,7 @@ end
 function readers.list(account, request, response)
   local value, err = decode(request, response)
   if not value then return nil, err end
-  local list = response.body:find("^\239?\187?\191?%s*%[") and value
+  local list = response.body:find("^%s*%[") and value
   for name in (request.unwrap or ""):gmatch("%S+") do
     list = list or type(value[name]) == "table" and value[name]
   end
@@ -250,7 +358,7 @@ end
 -- is still a success, only without an id. An error would make callers create it again. What says
 -- something else leaves open what has happened.
 function readers.location(_, request, response, outcome)
-  local value = core.json.decode(response.body)
+  local value = core.json.decode(response.body, "answer")
   if substance.is_failure(value) then return false_success(request, response) end
   local id = made_id(request.operation.mark, value)
   if outcome.id and (not id or id == outcome.id) then
@@ -270,7 +378,7 @@ function readers.none(_, request, response, outcome)
   local page = M.page_error(response, "nothing")
   if page then return nil, page end
   if outcome.gone then return true end -- a second attempt; its body says that there is none
-  local value = core.json.decode(body)
+  local value = core.json.decode(body, "answer")
   if substance.is_failure(value) then return false_success(request, response) end
   if type(value) == "table" and (value.success == true or value.deleted == true
     or mark and not substance.unlike(mark, request.asked, value)) then

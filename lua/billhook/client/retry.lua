@@ -12,7 +12,7 @@
 
 local core = require "billhook.core"
 
-local M = { attempts = 3, base = 0.2, cap = 10, budget = 100, refill = 0.2 }
+local M = { attempts = 3, base = 0.2, cap = 10, budget = 100, refill = 0.2, patience = 0.75 }
 
 --- Chance, from 0 to 1. Not math.random, which on LuaJIT says the same in every process: a fleet
 -- would come back together after all.
@@ -24,9 +24,7 @@ end
 
 --- A budget, full.
 ---@return table
-function M.new_budget()
-  return { tokens = M.budget }
-end
+function M.new_budget() return { tokens = M.budget } end
 
 --- A call that succeeded pays into the budget.
 function M.succeeded(budget)
@@ -42,9 +40,7 @@ local passing = { network = true, timeout = true, tls = true, server = true, rat
 ---@param fault table { kind, sent, processed, retryable } of a failure or an outcome
 ---@return boolean
 function M.repeatable(idempotent, fault)
-  if fault.retryable == false or not passing[fault.kind] then
-    return false
-  end
+  if fault.retryable == false or not passing[fault.kind] then return false end
   return idempotent or fault.sent == false or fault.processed == false
 end
 
@@ -52,9 +48,7 @@ end
 ---@param n integer attempts made so far
 ---@param random fun(): number from 0 to 1
 ---@return number seconds
-function M.backoff(n, random)
-  return random() * math.min(M.cap, M.base * 2 ^ (n - 1))
-end
+function M.backoff(n, random) return random() * math.min(M.cap, M.base * 2 ^ (n - 1)) end
 
 -- How wrong a clock may be, in seconds: half a year.
 local ASTRAY = 15552000
@@ -68,15 +62,14 @@ local ASTRAY = 15552000
 function M.after(text, date, now)
   local clock = date and text:find("%a") and core.text.retry_after(date, now - ASTRAY)
   local till = clock and clock > 0 and core.text.retry_after(text, now - ASTRAY)
-  if till then
-    return math.max(0, till - clock)
-  end
+  if till then return math.max(0, till - clock) end
   return core.text.retry_after(text, now)
 end
 
 --- Decides after an attempt that failed.
 --
--- `state`: { attempt = made so far, attempts = most, idempotent, now, deadline, random, budget }.
+-- `state`: { attempt = made so far, attempts = most, idempotent, now, deadline, random, budget,
+-- window = seconds of the vendor's quota, where it is worth waiting for }.
 -- `fault`: as above, with `retry_after` in seconds where the server named it.
 -- Gives the seconds to wait, or nil and why not: "final", "attempts", "deadline" or "budget".
 ---@param state table
@@ -92,6 +85,11 @@ function M.decide(state, fault)
   if fault.retry_after then
     -- a little later than asked: clocks differ, and others were told the same second
     wait = fault.retry_after + state.random() * M.base
+  end
+  if fault.guessed and state.window and state.attempt == state.attempts - 1 then
+    -- a 429 that does not say how long: the last try comes once the quota's window is over, or as
+    -- late as leaves time for the answer
+    wait = math.max(wait, math.min(state.window, M.patience * (state.deadline - state.now)))
   end
   if state.now + wait >= state.deadline then
     return nil, "deadline"

@@ -29,7 +29,7 @@ function M.error(account, name, err, secrets)
   local fields = { vendor = account.vendor.name, operation = name,
     secrets = secrets or account.secrets }
   for field, value in pairs(err) do fields[field] = value end
-  fields.open = nil
+  fields.open, fields.guessed = nil, nil
   return errors.new(fields)
 end
 
@@ -95,6 +95,13 @@ function M.give_back(account, purse)
   if account.quota then account.quota:give_back(purse) end
 end
 
+--- The byte order mark that some servers put in front of a text, and a text without it.
+M.MARK = "\239\187\191"
+
+function M.unmarked(text)
+  return text:sub(1, 3) == M.MARK and text:sub(4) or text
+end
+
 -- --- one attempt -------------------------------------------------------------------------------
 
 -- What a hook is told. It may go into a log, so even an address is cleaned; and it must not be able
@@ -157,6 +164,7 @@ local function transmit(account, request, attempt, how)
   else
     err = { kind = "timeout", message = "the deadline has passed", sent = false }
   end
+  if response and not how.stream then response.body = M.unmarked(response.body) end
   if slot and left > 0 then
     account.quota:free(slot, response and response.status ~= TOO_MANY)
   elseif slot then
@@ -197,6 +205,7 @@ local function refusal(account, request, response, outcome)
     err.retry_after = retry.after(outcome.retry_after, response.headers.date, account.wall())
   end
   if err.kind == "rate_limited" and account.quota then
+    err.guessed = err.retry_after == nil
     err.retry_after = account.quota:refused(err.retry_after, account.random)
   end
   return err
@@ -221,7 +230,7 @@ end
 --
 -- how: { deadline, stream = a reader is wanted as the response, purse = slots that were set aside,
 -- again = a function that comes before another attempt, and ends the call where it gives an error;
--- attempts, which is counted here }.
+-- patient = the last attempt may wait for the vendor's window; attempts, which is counted here }.
 ---@return table? response, table outcome_or_err
 function M.send(account, request, how)
   how.deadline = how.deadline or account.now() + request.timeout
@@ -241,10 +250,11 @@ function M.send(account, request, how)
     local wait = retry.decide({
       attempt = attempt, attempts = request.attempts, idempotent = request.idempotent,
       now = account.now(), deadline = how.deadline, random = account.random,
-      budget = account.budget,
+      budget = account.budget, window = how.patient and account.quota and account.quota.window,
     }, err)
     if not wait then
-      err.retryable = retry.repeatable(request.idempotent, err)
+      err.retryable = err.kind == "decode" and request.idempotent
+        or retry.repeatable(request.idempotent, err)
     else
       account.transport:sleep(wait)
       err = how.again and how.again()

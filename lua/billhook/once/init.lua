@@ -39,6 +39,10 @@ local TURN, LONGEST_TURN = 0.02, 0.25
 -- So much longer than its call is a place held, and an intent its process's.
 local MARGIN = 5
 
+-- In nginx a handler may be killed: what it holds is renewed while it lives.
+local IN_NGINX = pulse.in_nginx()
+local function can_renew() return IN_NGINX and pulse.can() end
+
 -- --- one at a time -----------------------------------------------------------------------------
 
 -- For so many seconds is what a call holds its own, where nothing is heard of it.
@@ -79,7 +83,7 @@ end
 -- Calls fn(call, token) while nobody else is in this place. What it raises is raised, but the place
 -- is free.
 local function within(call, place, fn)
-  local signs = pulse.can() and call.claims.signs
+  local signs = can_renew() and call.claims.signs
   local token, err = enter(call, place, signs and signs.lease)
   if not token then return nil, err end
   local stop = signs and pulse.start(signs.every, lease_of(call), function()
@@ -158,13 +162,17 @@ local function set_aside(call)
   return err
 end
 
+-- One with a reference looks in any case: what has it already must not be billed again.
+local function looks_before(request)
+  return request.settle_timeout > 0 or request.reference ~= nil
+end
+
 -- What is there before the call: a value where that was made before, or nil and an error; nothing
 -- where it is to be sent.
 local function look_before(call, intent)
   local request = call.request
-  if request.settle_timeout == 0 then
-    -- without it, what was there before would be taken for the result; a reference tells them apart
-    intent.blind = not request.reference or nil
+  if not looks_before(request) then
+    intent.blind = true -- what was there before would be taken for the result
     return nil
   end
   local list, why = lookup.look(call, intent, call.deadline, { attempts = request.attempts,
@@ -181,7 +189,7 @@ end
 -- else's, however long the wait was. An error where the place was lost in it; or where there is
 -- something with the call's reference by now, which is what it gives then (`call.made`).
 local function look_again(call, intent, token)
-  local list = call.request.settle_timeout > 0
+  local list = looks_before(call.request)
     and lookup.look(call, intent, call.deadline, { attempts = 1 })
   if not list then return nil end
   local value, err = lookup.made(call, intent, list)
@@ -291,7 +299,8 @@ function M.call(account, request, doors)
   local value
   if looks and looks.place(request.plain) ~= nil then
     value, err = within(call, place, alone)
-  elseif claims.overlaps then -- the processes of an app know which of them are gone
+  elseif claims.durable and not can_renew() then
+    -- the processes of an app know which of them are gone; on the event loop the lease must end
     value, err = noted(call)
   else -- where it is torn, the same one waits for it
     value, err = within(call, place .. " " .. core.text.sha256(plain):sub(1, 16), noted)

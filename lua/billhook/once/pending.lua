@@ -31,6 +31,9 @@ local M = {}
 
 local DAY = 86400
 
+-- In nginx coroutines are used again for others, and a handler may be killed.
+local IN_NGINX = pulse.in_nginx()
+
 --- A request that was lost so many seconds ago comes to nothing any more.
 M.OPEN_FOR = 3600
 
@@ -68,8 +71,6 @@ Pending.__index = Pending
 function M.new(store, account, kind)
   local self = setmetatable({ store = store, account = account }, Pending)
   for name, value in pairs(KINDS[kind]) do self[name] = value end
-  -- in one process a call that was torn is known to be gone; on the event loop its lease must end
-  self.overlaps = self.durable and not pulse.can()
   return self
 end
 
@@ -77,12 +78,17 @@ end
 ---@param account table a client's
 ---@return table? pending, table? err
 function M.of(account)
-  local store, err = account:shared()
-  if err then return nil, err end
-  if store then return M.new(store, account.id, "inbox") end
-  store = dict.store()
-  if store then return M.new(store, account.id, "dict") end
-  return M.new(process.common(account.now), account.id, "process")
+  if account.shared then
+    local store, err = account.shared()
+    if err then return nil, err end
+    if store then return M.new(store, account.id, "inbox") end
+  end
+  if not account.claims then
+    local store = dict.store()
+    account.claims = store and M.new(store, account.id, "dict")
+      or M.new(process.common(account.now), account.id, "process")
+  end
+  return account.claims
 end
 
 -- --- who is still there ------------------------------------------------------------------------
@@ -92,7 +98,7 @@ local here, entered = {}, 0
 
 local function register(token, till)
   local running, is_main = coroutine.running()
-  local threaded = running ~= nil and not is_main and not pulse.in_nginx()
+  local threaded = running ~= nil and not is_main and not IN_NGINX
   here[token] = setmetatable({ till = till, threaded = threaded,
     thread = threaded and running or nil }, { __mode = "v" })
   entered = entered + 1
@@ -106,7 +112,7 @@ end
 local function is_gone(self, one)
   local mine = not self.store.who or one.owner == self.store:who()
   if not mine then return self.store:departed(one.owner) end
-  if not one.token or pulse.in_nginx() then return false end -- another worker's is not known here
+  if not one.token or IN_NGINX then return false end -- another worker's is not known here
   local call = here[one.token]
   return not call or call.threaded
     and (call.thread == nil or coroutine.status(call.thread) == "dead")

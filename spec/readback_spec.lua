@@ -230,6 +230,26 @@ describe("an account whose API fails", function()
   end)
 end)
 
+describe("an account that has one invoice", function()
+  it("tells of no deletion while its lists fail as well, and of one where they answer", function()
+    d:put(1)
+    d:settled()
+    assert(d.app:poll "apply")
+    d.answer = function() return { status = 404 } end
+    d:news(1)
+    d:pass(900, 10)
+    assert.are.equal("", d:took())
+    assert.are.equal(1, #d:logged "account_paused")
+    d.answer = nil
+    d.api.apply["1"] = nil
+    d:pass(120, 10)
+    assert(d.app:poll "apply") -- its lists show that it is well again
+    d:news(1)
+    d:pass(900, 10)
+    assert.are.equal("invoice.deleted 1@2", d:took())
+  end)
+end)
+
 describe("one invoice that cannot be read", function()
   local function ill(id)
     for n = 1, 3 do d:put(n) end

@@ -209,6 +209,33 @@ describe("what proves itself (Betterez)", function()
     assert.are.same({ "done", "done", "unchanged", "done" }, d:deliveries "tickets")
   end)
 
+  it("keeps its order where another worker has routed a part of it meanwhile", function()
+    local other = "616d7cf38fedff37e4492999"
+    d:tickets { id = 1, event = "invoices.updated", data = ('{"_id":"%s"}'):format(other) }
+    for number = 1, 3 do
+      d:tickets { id = 1 + number, event = "invoices.updated",
+        data = ('{"_id":"%s","number":"%d"}'):format(desk.TICKET, number) }
+    end
+    local store = d.app.store
+    local look, at_it = store.look, true
+    function store.look(self, account, ids)
+      local seen = look(self, account, ids)
+      if at_it then -- the first is routed by somebody else, once this one has begun
+        at_it = false
+        local first = assert(store:incoming("tickets", 1))[1]
+        local route = { { seq = first.seq, state = "done" } }
+        assert(store:apply { { account = "tickets", route = route } })
+      end
+      return seen
+    end
+    d:work()
+    store.look = look
+    d:work()
+    local numbers = {}
+    for i, event in ipairs(d.told) do numbers[i] = event.data.number end
+    assert.are.same({ "1", "2", "3" }, numbers)
+  end)
+
   it("of a moment that has not come yet does not make old what comes after it", function()
     send(1, "7", "2023-11-14T10:00:00Z")
     send(2, "8", "9999-12-31T23:59:59Z")

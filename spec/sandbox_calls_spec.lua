@@ -97,7 +97,7 @@ walks.dreamapply = {
     control("POST", "trigger", { vendor = "dreamapply", type = "applicant.deleted",
       applicant = 9 })
     return {}
-  end, function(v) return v[1].type == "Application" and v[2].type == "Applicant" end },
+  end, function(v) return v["1"].type == "Application" and v["2"].type == "Applicant" end },
   { "invoices.delete", function() return { id = 1 } end, ok, { id = 1 } },
 }
 

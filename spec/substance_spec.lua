@@ -145,7 +145,7 @@ end
 -- What a walk ends with: nil, and an error where it breaks.
 local function walk(client, operation)
   local resource = operation.name:match("^(.*)%.list$")
-  if not resource then return nil end
+  if not (resource and client[resource].each) then return nil end
   local arguments = {}
   for _, param in ipairs(operation.params) do
     if param.required and param.place == "path" then

@@ -238,8 +238,10 @@ static const call_op ops[] = {
      "What webhooks tell, for six months; limit is 1024 at most."},
     {"journal.count", CALL_COUNT, NULL, NULL, READ, NULL, journal_filter,
      journal_count, "How many entries the list has."},
-    {"purged_resources.list", CALL_MAP, NULL, NULL, READ, NULL, no_params,
-     purged_list, "The applications and applicants that were deleted."},
+    {"purged_resources.list", CALL_ANY, NULL, NULL, READ, NULL, no_params,
+     purged_list,
+     "The applications and applicants that were deleted, with what is said of "
+     "pages, as it comes."},
     {"ping", CALL_ONE, NULL, &pong, READ, NULL, no_params, ping,
      "Is the server there, and does it know the key?"},
     {NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL},

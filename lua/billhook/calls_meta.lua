@@ -238,16 +238,11 @@ function dreamapply_journal:count(params, options) end
 ---@class billhook.dreamapply.purged_resources
 local dreamapply_purged_resources = {}
 
----The applications and applicants that were deleted.
+---The applications and applicants that were deleted, with what is said of pages, as it comes.
 ---@param options billhook.CallOptions?
----@return billhook.Record[]? list
+---@return billhook.Record|true|nil answer
 ---@return billhook.Error? err
 function dreamapply_purged_resources:list(options) end
-
----Raises the billhook.Error where the walk breaks.
----@param options billhook.CallOptions?
----@return fun(): billhook.Record? iterator with :close()
-function dreamapply_purged_resources:each(options) end
 
 ---@class billhook.DreamClass: billhook.client
 ---@field invoices billhook.dreamclass.invoices

@@ -36,7 +36,7 @@ local receiver = [[
 
 --- A sandbox whose webhooks go to a receiver that answers 200.
 function M.start()
-  local port = nginx.free_port()
+  local port = require("spec.support.port").free()
   local self = setmetatable({ receiver = port }, Sandbox)
   self.server = nginx.start { http = sandbox.conf { listen = "127.0.0.1:PORT2" }
     .. ("server { listen 127.0.0.1:%d; %s }"):format(port, receiver) }

@@ -287,6 +287,7 @@ function M.run(seed, options)
     assert(db:exec(("VACUUM INTO '%s'"):format(spare)))
     db:close()
   end
+  local backed_up = {} -- versions, by id
   local function restore()
     app.store:close()
     for _, ending in ipairs { "", "-wal", "-shm" } do
@@ -295,6 +296,9 @@ function M.run(seed, options)
     assert(os.rename(spare, options.folder .. "/inbox.db"))
     told.restored = true
     new_app()
+    for id = 1, vendor.last do
+      backed_up[id] = app:open():look("admissions", { tostring(id) }).rows[1].version
+    end
   end
   local rounds = math.floor(span / step)
   for i = 1, rounds do
@@ -319,6 +323,8 @@ function M.run(seed, options)
         essence(here), truth)
     end
     local silent = (vendor.past[id][1] or {}).at < START and row.version <= 1
+    -- what changed after the backup and is as it was in it again is no change to the older inbox
+    silent = silent or row.version == backed_up[id]
     if not silent and truth ~= essence(state) then
       result.wrong[#result.wrong + 1] = ("%d: rules know %s, the vendor %s"):format(id,
         essence(state), truth)

@@ -5,6 +5,7 @@
 -- `mine` is an account (account.lua). Store failures are raised, and a list's failures, too.
 
 local check = require "billhook.app.check"
+local core = require "billhook.core"
 local err = require "billhook.error"
 local invoices = require "billhook.invoice"
 local json = require "billhook.json"
@@ -128,6 +129,17 @@ local function ask(mine, rows)
   return answers
 end
 
+-- No other known invoice can be asked for. Where lists have answered before, one of what was issued
+-- this very moment says at least whether this is the right address and key.
+local function nobody_else(mine, why)
+  if not why and mine.vendor.list_all and mine.memory.polled_at then
+    local since = core.text.iso(math.floor(mine.store:clock().now / 1000))
+    local _, failure = mine.client:call("invoices.list", { byIssuedSince = since }, BEHIND)
+    why = failure
+  end
+  return why and "failed" or "none", why
+end
+
 ---Another known invoice is read, to tell an invoice's fault from the account's: "ok", "none" (there
 ---is none) or "failed" and why. One that was deleted itself proves nothing: it is looked at again
 ---later, and the next one is asked.
@@ -138,7 +150,7 @@ function M.control(mine, besides)
   local why
   for _ = 1, CONTROLS do
     local id = mine.store:another(mine.name, besides)
-    if not id then return why and "failed" or "none", why end
+    if not id then return nobody_else(mine, why) end
     local answers = ask(mine, { { invoice = id } })
     local one = answers[1]
     if one.invoice then mine:answered(true) end

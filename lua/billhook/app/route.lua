@@ -122,6 +122,7 @@ local function take_first(list)
 end
 
 -- What the proof covers is the state: one delivery of an invoice after the other, in their order.
+-- Where one was not stored, for others route too, those behind it wait for the next round.
 local function take_states(mine, list)
   while #list > 0 do
     local ids, first, later = take_first(list)
@@ -132,8 +133,12 @@ local function take_states(mine, list)
     end
     local context = read.context(mine, seen.now)
     context.trust = "body"
-    read.take(mine, seen.rows, reads, context)
-    list = later
+    local changes, stored = read.take(mine, seen.rows, reads, context), {}
+    for i, one in ipairs(first) do stored[one.delivery.invoice] = changes[i] ~= nil end
+    list = {}
+    for _, one in ipairs(later) do
+      if stored[one.delivery.invoice] then list[#list + 1] = one end
+    end
   end
 end
 

@@ -3,7 +3,6 @@
 
 local accounts = require "billhook.app.account"
 local billhook = require "billhook"
-local client_of = require "billhook.client".new
 local json = require "billhook.json"
 local rules = require "billhook.app.rules"
 local vendors = require "billhook.vendor"
@@ -115,11 +114,11 @@ end
 local function elsewhere(given, path)
   local options = {}
   for name, value in pairs(given) do options[name] = value end
-  options.webhook = nil
+  options.webhook, options.attempts = nil, 1
   options.paths = {}
   for name, value in pairs(given.paths or {}) do options.paths[name] = value end
   options.paths["invoices.get"] = path
-  return client_of("dreamclass", options, 2)
+  return billhook.dreamclass(options)
 end
 
 local function find_path(report, given, id)
@@ -161,7 +160,7 @@ end
 
 -- --- what is known here --------------------------------------------------------------------------
 
-local function when(ms) return os.date("%Y-%m-%d %H:%M:%S", math.floor(ms / 1000)) end
+local function when(ms) return os.date("!%Y-%m-%dT%H:%M:%SZ", math.floor(ms / 1000)) end
 
 local function length_of(secret)
   local least

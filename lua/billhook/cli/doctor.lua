@@ -18,12 +18,13 @@ end
 
 -- What accounts are made of: the webhook's options by client, and DreamClass's own.
 local function load(path)
-  local billhook, clients = require "billhook", require "billhook.client"
+  local billhook = require "billhook"
   local hooks, given = {}, {}
   require("billhook.client.account").witness(function(webhook, hook) hooks[webhook] = hook end)
   local dreamclass = billhook.dreamclass
   billhook.dreamclass = function(options)
-    local client = clients.new("dreamclass", options, 2)
+    local fine, client = pcall(dreamclass, options)
+    if not fine then error((tostring(client):gsub("^[^:]+:%d+: ", "")), 2) end
     given[client] = options
     return client
   end

@@ -121,7 +121,8 @@ local function from_api(args)
   local cli, clients = require "billhook.cli", require "billhook.cli.client"
   local client, err = clients.of(args)
   if not client then return nil, err end
-  if not (client.invoices and client.invoices.each) then
+  local can, guessed = client:can "invoices.list"
+  if not can or guessed then
     return nil, ("%s has no list of invoices: export what an inbox knows of it, with --inbox")
       :format(client.vendor)
   end

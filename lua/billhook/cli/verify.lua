@@ -83,7 +83,7 @@ local function show(args, delivery)
     rows[i] = { event.id, event.native, event.invoice, when(event.occurred_at), yes_no(event.live),
       event.bad }
   end
-  term.table({ "!EVENT", "TYPE", "INVOICE", "OCCURRED", "LIVE", "FAULT" }, rows)
+  term.table({ "!EVENT", "TYPE", "???INVOICE", "??OCCURRED", "?LIVE", "FAULT" }, rows)
   return 0
 end
 

@@ -76,8 +76,8 @@ function Peek:texts(prefix)
 end
 
 function Peek:last(account)
-  return query(self, "SELECT invoice, last_at FROM deliveries WHERE account = $1 "
-    .. "ORDER BY last_at DESC LIMIT 1", account)[1]
+  return query(self, "SELECT invoice, COALESCE(last_at, received_at) AS last_at "
+    .. "FROM deliveries WHERE account = $1 ORDER BY 2 DESC LIMIT 1", account)[1]
 end
 
 function Peek:invoice(account)

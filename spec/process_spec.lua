@@ -30,7 +30,7 @@ end
 -- ended; also where whoever inherited it has not asked for it yet
 local function gone(pid)
   local file = io.open(("/proc/%d/stat"):format(pid))
-  local state = file and file:read("*a"):match "%) (%a)"
+  local state = file and (file:read "*a" or ""):match "%) (%a)" -- nil: it ended just now
   if file then file:close() end
   return state == nil or state == "Z"
 end

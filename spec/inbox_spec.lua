@@ -636,17 +636,20 @@ describe("inbox sqlite: on a disk", function()
     end)
   end)
 
-  it("admits 10,000 deliveries at once as quickly as 10 times 1,000", function()
-    local function took(n, name)
-      local list = {}
-      for i = 1, n do list[i] = delivery(name .. i, tostring(i)) end
-      local began = process.monotonic()
-      assert(store:admit(list))
-      return process.monotonic() - began
+  it("admits 10,000 deliveries at once for what 10 times 1,000 cost", function()
+    local function cost(n, name) -- the least processor time of three
+      local least = math.huge
+      for round = 1, 3 do
+        local list = {}
+        for i = 1, n do list[i] = delivery(name .. round .. "-" .. i, tostring(i)) end
+        local began = os.clock()
+        assert(store:admit(list))
+        least = math.min(least, os.clock() - began)
+      end
+      return least
     end
-    took(1000, "warm")
-    local small, large = math.huge, took(10000, "large")
-    for i = 1, 3 do small = math.min(small, took(1000, "small" .. i)) end
+    cost(1000, "warm")
+    local small, large = cost(1000, "small"), cost(10000, "large")
     assert.is_true(large < 60 * small, ("%.3f s for 10,000, %.3f s for 1,000"):format(large, small))
   end)
 

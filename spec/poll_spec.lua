@@ -1,6 +1,9 @@
 -- poll_spec.lua: what no webhook brought.
 
+local billhook = require "billhook"
 local desk = require "spec.support.inbox"
+local fake = require "billhook.transport.fake"
+local sandbox = require "billhook.sandbox"
 
 local d
 before_each(function() d = desk.new():listen() end)
@@ -35,6 +38,17 @@ describe("app:poll of DreamApply", function()
     assert(d.app:poll "apply")
     d:work()
     assert.are.equal("invoice.updated 3@2, payment.created 3@2, invoice.paid 3@2", d:took())
+  end)
+
+  it("tells of an invoice that was issued in the second in which the account starts", function()
+    d.now = d.now + 0.75 -- the vendor's times are whole seconds
+    d:work()
+    d:put(1)
+    d:put(2, { issued = "2023-11-14T22:13:19+00:00" })
+    assert.are.equal("2023-11-14T22:13:20+00:00", d.api.apply["1"].issued)
+    assert.are.equal(1, d.app:poll "apply")
+    d:work()
+    assert.are.equal("invoice.created 1@1", d:took())
   end)
 
   it("without news costs three requests", function()
@@ -199,7 +213,7 @@ describe("app:poll of Betterez", function()
     d.calls = 0
     assert(d.app:poll "tickets")
     d:work()
-    assert.are.equal(61, d.calls)
+    assert.are.equal(62, d.calls)
     local read = {}
     for _, url in ipairs(d.asked.tickets) do read[url:match "[^/]+$"] = true end
     d.asked.tickets, d.calls = {}, 0
@@ -210,6 +224,115 @@ describe("app:poll of Betterez", function()
     local all = 0
     for id in pairs(read) do all = all + (d.api.tickets[id] and 1 or 0) end
     assert.are.equal(70, all)
+  end)
+end)
+
+describe("app:poll of Betterez, with the vendor's list of undelivered webhooks", function()
+  local world, down
+
+  -- The sandbox's Betterez, whose webhooks come to the account while it is not `down`.
+  before_each(function()
+    down = true
+    local client = billhook.betterez { api_key = "sandbox-key", token = "sandbox-token",
+      attempts = 1, clock = function() return d.now end,
+      webhook = { secret = "sandbox-private-key" },
+      transport = fake.new(function(request)
+        local special = d.answer and d.answer(request)
+        if special then return special end
+        local headers = {}
+        for name, value in pairs(request.headers) do headers[name:lower()] = value end
+        local status, body, named = world:answer { method = request.method, headers = headers,
+          target = request.url:match "^%a+://[^/]+(.*)$", body = request.body }
+        return { status = status, headers = named, body = body }
+      end) }
+    d = desk.new { accounts = { tickets = client } }
+    d:listen():work() -- the account starts
+    world = sandbox.new { clock = function() return d.now end,
+      webhooks = { betterez = "http://localhost/webhooks/tickets" },
+      post = function(_, headers, body)
+        if down then return 503 end
+        local lower = {}
+        for name, value in pairs(headers) do lower[name:lower()] = value end
+        return (d.app:receive("tickets", lower, body))
+      end }
+  end)
+
+  local function happen(fields)
+    fields.vendor = "betterez"
+    local told = assert(world:order("trigger", fields))
+    world:run()
+    return told.invoice or fields.invoice
+  end
+
+  local function poll()
+    d.now = d.now + 300
+    local found = assert(d.app:poll "tickets")
+    d:work()
+    return found
+  end
+
+  it("finds what was issued and changed while nobody could take it, each once", function()
+    local id = happen { type = "invoices.created", amount = "20.00" }
+    poll()
+    assert.are.equal("invoice.created " .. id .. "@1", d:took())
+    assert.are.equal("api", d.told[1].trust)
+    assert.are.equal(id, d.told[1]:deliveries()[1].invoice)
+    happen { type = "invoices.updated", invoice = id, amount = "25.00" }
+    poll()
+    assert.are.equal("invoice.updated " .. id .. "@2", d:took())
+    d:pass(400, 10)
+    for _ = 1, 3 do poll() end -- they stay in the vendor's list
+    assert.are.equal("", d:took())
+    assert.are.equal(2, #d:deliveries "tickets")
+    assert.are.equal(1, assert(d.app:open():deliveries {})[1].seen)
+  end)
+
+  it("makes events of other news, with what the API says it was", function()
+    happen { type = "refund.created", amount = "5.00" }
+    poll()
+    assert.are.equal("payment.refunded -", d:took())
+    assert.are.equal("api", d.told[1].trust)
+    assert.are.equal("table", type(d.told[1].data))
+    assert.is_nil(d.told[1].claims)
+  end)
+
+  it("and when the vendor sends one again, that is a duplicate", function()
+    happen { type = "refund.created", amount = "5.00" }
+    poll()
+    d:took()
+    down = false
+    assert(d.app.accounts.tickets.undelivered:retry_all())
+    world:run()
+    d:work()
+    assert.are.equal("", d:took())
+    assert.are.same({ "done" }, d:deliveries "tickets")
+    assert.are.equal(2, assert(d.app:open():deliveries {})[1].seen)
+  end)
+
+  it("leaves alone what is older than the account, and says of how many it cannot tell", function()
+    local start = d:memory("tickets").start / 1000
+    d.answer = function(request)
+      return request.url:find "/undelivered" and json(200, ([[{"undelivered":[
+        {"id":"a-1","event":"refund.created","created":%d,"data":{"_id":"r1"}},
+        {"id":"a-2","event":"refund.created","created":%d,"data":{"_id":"r2"}},
+        {"_id":"u3"},{"id":"a 4","event":"refund.created","data":{}}],"next":""}]]):format(
+          start - 1, (start + 1) * 1000)) or nil
+    end
+    poll()
+    assert.are.equal("payment.refunded -", d:took())
+    assert.are.equal("tickets:a-2", d.told[1].id)
+    assert.is_truthy(d:logged("undelivered")[1].fields.message:find("^2 undelivered webhooks"))
+  end)
+
+  it("which a key may not be allowed to see: the rest of the poll goes on", function()
+    happen { type = "failure", transactionId = ("a"):rep(24) }
+    d.answer = function(request)
+      return request.url:find "/undelivered" and { status = 403 } or nil
+    end
+    assert.are.equal(1, poll())
+    assert.are.equal("invoice.failed -", d:took())
+    assert.are.equal("warn", d:logged("undelivered_failed")[1].level)
+    assert.is_nil(d:memory("tickets").fault)
   end)
 end)
 
@@ -232,7 +355,6 @@ describe("app:poll of DreamClass", function()
   end)
 
   it("is not possible where nothing can be read back, and says why", function()
-    local billhook = require "billhook"
     d = desk.new { accounts = { school = d.app.accounts.school,
       tickets = billhook.betterez { webhook = { secret = desk.SECRET } },
       apply = billhook.dreamapply { base_url = "https://apply.test",

@@ -231,6 +231,18 @@ describe("an account whose API fails", function()
 end)
 
 describe("an account that has one invoice", function()
+  it("is asked for it once a minute while its API denies all, not once for each try", function()
+    d:put(1)
+    d:settled()
+    d.answer = function() return { status = 404 } end
+    d:news(1)
+    d:pass(300, 10)
+    assert.is_string(d:memory().fault)
+    d.calls = 0
+    d:pass(600, 1)
+    assert.is_true(d.calls >= 9 and d.calls <= 11, d.calls)
+  end)
+
   it("tells of no deletion while its lists fail as well, and of one where they answer", function()
     d:put(1)
     d:settled()

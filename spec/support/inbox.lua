@@ -64,6 +64,7 @@ local function transport(self, account)
     local path = request.url:match "^[^?]*"
     if account == "apply" and path:find "/invoices$" then return list_of(self, request.url) end
     if path:find "/failures" then return answer(200, '{"invoicesFailures":[],"next":""}') end
+    if path:find "/undelivered" then return answer(200, '{"undelivered":[],"next":""}') end
     local invoice = self.api[account][path:match "([^/]+)$"]
     if not invoice then return answer(404, "") end
     return answer(200, account == "tickets" and { invoice = invoice } or invoice)

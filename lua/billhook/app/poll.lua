@@ -4,8 +4,8 @@
 --   DreamApply   issued since, not collected, collected since: three requests. The times are the
 --                vendor's own, 10 minutes of them asked for twice. A known open invoice in none of
 --                the lists is read singly
---   Betterez     failures, each an event invoice.failed; re-reads of open invoices, longest unread
---                first
+--   Betterez     failures, each an event invoice.failed; undelivered webhooks, each a delivery;
+--                re-reads of open invoices, longest unread first
 --   DreamClass   such re-reads
 --
 -- The first poll of an account reads the whole list where there is one; what was issued before the
@@ -15,6 +15,7 @@
 local core = require "billhook.core"
 local json = require "billhook.json"
 local read = require "billhook.app.read"
+local receive = require "billhook.app.receive"
 
 local M = {}
 
@@ -84,14 +85,14 @@ function vendors.dreamclass(mine)
   return 0
 end
 
-function vendors.betterez(mine)
-  local client, changes = mine.client, {}
-  if type(client.can) ~= "function" or not client:can "invoices.failures" then
-    error(mine:cannot "polling", 0)
-  end
-  local failures, why = client:call("invoices.failures", {}, { priority = "background" })
-  if not failures then error(why, 0) end
-  for _, failure in ipairs(failures) do
+local BEHIND = { priority = "background" }
+
+-- What the vendor could not issue. An event each; how many are new.
+local function failures(mine)
+  local list, why = mine.client:call("invoices.failures", {}, BEHIND)
+  if not list then error(why, 0) end
+  local changes = {}
+  for _, failure in ipairs(list) do
     local id = type(failure) == "table" and type(failure._id) == "string"
       and mine.name .. ":failure-" .. failure._id
     if id and not changes[id] and #mine.store:events { id = id, limit = 1 } == 0 then
@@ -103,7 +104,42 @@ function vendors.betterez(mine)
     end
   end
   if #changes > 0 then mine.store:apply(changes) end
-  return #changes + (mine.reads and vendors.dreamclass(mine) or 0)
+  return #changes
+end
+
+-- The webhooks that the vendor could not deliver stay in its list until a person erases them. Each
+-- is taken once, as if it had come: its invoice is read back by the next round of work. A key may
+-- not be allowed to see them: then the other ways of the poll find what they find.
+local function undelivered(mine)
+  local list, why = mine.client:call("undelivered.list", {}, BEHIND)
+  if not list then return mine:log("warn", "undelivered_failed", why) end
+  local rows, seen, strange = {}, {}, 0
+  for _, entry in ipairs(list) do
+    local found = mine.vendor.undelivered(entry)
+    if not found then
+      strange = strange + 1
+    elseif not seen[found.id] and (found.occurred_at or math.huge) * 1000 >= mine.memory.start
+      and #mine.store:deliveries { id = mine.name .. ":" .. found.id, limit = 1 } == 0 then
+      seen[found.id] = true
+      rows[#rows + 1] = receive.row(mine.name, mine.client, { vendor = "betterez", trust = "api" },
+        found, mine.vendor.redact(json.encode(entry), found.native))
+    end
+  end
+  if strange > 0 then
+    mine:log("warn", "undelivered", ("%d undelivered webhooks do not say what they are: have the"
+      .. " vendor send them again"):format(strange))
+  end
+  if #rows > 0 then mine.app:admitted(rows, mine.store:admit(rows)) end
+end
+
+function vendors.betterez(mine)
+  local client = mine.client
+  if type(client.can) ~= "function" or not client:can "invoices.failures" then
+    error(mine:cannot "polling", 0)
+  end
+  local events = failures(mine)
+  undelivered(mine)
+  return events + (mine.reads and vendors.dreamclass(mine) or 0)
 end
 
 ---Polls an account.

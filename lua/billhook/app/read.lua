@@ -147,10 +147,12 @@ end
 ---@param besides string the id of one that is not to be asked for
 ---@return "ok"|"none"|"failed" state, table|nil why
 function M.control(mine, besides)
-  local why
+  local asked, why = {}, nil
   for _ = 1, CONTROLS do
     local id = mine.store:another(mine.name, besides)
     if not id then return nobody_else(mine, why) end
+    if asked[id] then break end -- there are no more
+    asked[id] = true
     local answers = ask(mine, { { invoice = id } })
     local one = answers[1]
     if one.invoice then mine:answered(true) end

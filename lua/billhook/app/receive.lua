@@ -38,18 +38,26 @@ end
 ---The answer that every vendor counts as success.
 function M.success() return 200, '{"ok":true}', JSON end
 
--- What tells one delivery from another. Where the proof covers the body, the vendor's event id.
+-- What tells one delivery from another. Where the proof covers the body, or the API has it in a
+-- list, the vendor's event id.
 -- Where it covers less, whoever has seen one could send other news under its id: type and invoice
 -- belong to it; and where that cannot be read back, what is said of it.
 local function id_of(delivery, found, type, readable)
-  if delivery.trust == "body" then return found.id end
+  if delivery.trust == "body" or delivery.trust == "api" then return found.id end
   local parts = { found.id, type, found.invoice or "-" }
   if not (readable and found.invoice) then parts[4] = found.digest end
   return table.concat(parts, " ")
 end
 
--- One delivery for the inbox: an envelope, or one entry of a DreamApply body.
-local function row_of(account, client, delivery, found, body)
+---One delivery for the inbox: an envelope, or one entry of a DreamApply body or of a list of the
+---API's.
+---@param account string
+---@param client table
+---@param delivery { vendor: string, trust: string, tenant: string?, secret: integer? }
+---@param found table { id, native, invoice, live, occurred_at, digest, bad }
+---@param body string without credentials
+---@return table row
+function M.row(account, client, delivery, found, body)
   local vendor, readable = delivery.vendor, rules.readable(client) ~= false
   local type = found.native
     and vendors[vendor].type_of(found.native, found.invoice ~= nil) or "unknown"
@@ -58,14 +66,15 @@ local function row_of(account, client, delivery, found, body)
     native = found.native or "unknown", invoice = found.invoice, tenant = delivery.tenant,
     live = found.live, trust = delivery.trust, secret = delivery.secret,
     occurred_at = found.occurred_at, reason = found.bad, body = body,
-    again = readable and found.invoice ~= nil and delivery.trust ~= "body",
+    again = readable and found.invoice ~= nil and delivery.trust ~= "body"
+      and delivery.trust ~= "api",
   }
 end
 
 local function rows_of(account, client, delivery, body)
   local rows, whole = {}, delivery.vendor ~= "dreamapply"
   for i, found in ipairs(delivery.events) do
-    rows[i] = row_of(account, client, delivery, found,
+    rows[i] = M.row(account, client, delivery, found,
       vendors[delivery.vendor].redact(whole and body or found.data, found.native))
   end
   return rows

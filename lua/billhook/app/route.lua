@@ -49,7 +49,8 @@ local function event_of(mine, delivery, dead)
   end
   local payload, type_by = payload_of(delivery), vendors[delivery.vendor].type_by
   if type_by then event.type = type_by(event.type, core.json.read(payload or "")) end
-  event[delivery.trust == "body" and "data" or "claims"] = payload
+  local proven = delivery.trust == "body" or delivery.trust == "api"
+  event[proven and "data" or "claims"] = payload
   event.occurred_at = delivery.occurred_at and math.floor(delivery.occurred_at * 1000)
   event.rules = mine.app.rules:select(mine.name, event.type, delivery.native)
   return event

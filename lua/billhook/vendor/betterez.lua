@@ -162,6 +162,21 @@ for i, native in ipairs(M.natives) do
   M.events[i] = { native, M.type_of(native), remarks[native] or "" }
 end
 
+--- What an entry of the list of undelivered webhooks tells: what the webhook itself would have,
+--- where the entry has its members (`id`, `event`, `data`). Only that there is such a list is
+--- documented, so one without them tells nothing.
+---@param entry table
+---@return { id: string, native: string, invoice: string?, live: boolean, occurred_at: number? }?
+function M.undelivered(entry)
+  local id, native, data = entry.id, entry.event, entry.data
+  if type(id) ~= "string" or not id:find "^[%w_.-]+$" or #id > 128 or type(native) ~= "string"
+    or type(data) ~= "table" then return nil end
+  local at = type(entry.created) == "number" and entry.created or nil
+  return { id = id, native = native, live = entry.livemode ~= false,
+    invoice = native:find "^invoices%." and M.id_of(data) or nil,
+    occurred_at = at and at >= 1e11 and at / 1000 or at }
+end
+
 -- --- what is never stored ------------------------------------------------------------------------
 
 -- Names are of members, and of what a { name, value } calls so; one with a

@@ -139,6 +139,7 @@ build = {
     ["billhook.error"] = "lua/billhook/error.lua",
     ["billhook.inbox"] = "lua/billhook/inbox/init.lua",
     ["billhook.inbox.admin"] = "lua/billhook/inbox/admin.lua",
+    ["billhook.inbox.copy"] = "lua/billhook/inbox/copy.lua",
     ["billhook.inbox.deliveries"] = "lua/billhook/inbox/deliveries.lua",
     ["billhook.inbox.events"] = "lua/billhook/inbox/events.lua",
     ["billhook.inbox.invoices"] = "lua/billhook/inbox/invoices.lua",

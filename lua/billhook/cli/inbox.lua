@@ -5,7 +5,7 @@ local change = require "billhook.cli.change"
 
 local M = {}
 
-M.summary = "Look into the inbox; run events again; purge."
+M.summary = "Look into the inbox; run events again; purge; copy."
 
 local units = { s = 1, m = 60, h = 3600, d = 86400 }
 local oldest = 36500 * units.d
@@ -95,6 +95,13 @@ Only what is finished is purged. `billhook work` does the same by itself after t
   rebase:epilog [[
 Needed after an account's address, tenant or school was changed on purpose, and where more invoices
 were deleted in a day than billhook believes by itself. Wants --rules.]]
+  local copy = command:command("copy")
+    :summary "Copy all of an inbox into an empty one, SQLite to PostgreSQL or back."
+  copy:option("--from", "An inbox that nothing uses."):argname "<url>"
+  copy:option("--to", "One that nothing has ever used."):argname "<url>"
+  copy:flag("--json", "Print JSON.")
+  copy:epilog [[
+Stop receivers and workers first. A copy that ends early leaves the target empty.]]
   command:epilog [[
 Examples:
   billhook inbox dead --newer-than 2d
@@ -103,7 +110,8 @@ Examples:
   billhook inbox retry --all --state done --newer-than 2h --older-than 1h
   billhook inbox retry --all --state unhandled --rules rules.lua
   billhook inbox purge --older-than 30d
-  billhook inbox rebase admissions --rules rules.lua]]
+  billhook inbox rebase admissions --rules rules.lua
+  billhook inbox copy --from sqlite:billhook.db --to postgresql://billhook@db.example.edu/billhook]]
 end
 
 -- The inbox's URL, and the app where there is a rules file.
@@ -116,19 +124,25 @@ local function url_of(args)
   return app and app.inbox, app or err
 end
 
----The inbox that the options name. Looking must not make a new, empty one out of a mistyped name.
+-- Is there such an inbox? Looking must not make a new, empty one out of a mistyped name.
+local function exists(url)
+  local good, why = require("billhook.inbox").check(url)
+  if not good then require("billhook.cli").usage(why) end
+  local path = url:match "^sqlite:(.+)$"
+  if path and not require("billhook.process").stat(path) then return nil, "no inbox " .. path end
+  return true
+end
+
+---The inbox that the options name.
 ---@param args table
 ---@return table|nil store
 ---@return table|string|nil app the rules file's, where there is one; or an error
 function M.open(args)
   local url, app = url_of(args)
   if not url then return nil, app end
-  local inbox = require "billhook.inbox"
-  local good, why = inbox.check(url)
-  if not good then require("billhook.cli").usage(why) end
-  local path = url:match "^sqlite:(.+)$"
-  if path and not require("billhook.process").stat(path) then return nil, "no inbox " .. path end
-  local store, err = inbox.open(url)
+  local there, why = exists(url)
+  if not there then return nil, why end
+  local store, err = require("billhook.inbox").open(url)
   return store, store and app or err
 end
 
@@ -314,7 +328,37 @@ end
 
 for _, name in ipairs { "retry", "purge", "rebase" } do actions[name] = change[name] end
 
+local function copy(args)
+  local usage = require("billhook.cli").usage
+  for _, name in ipairs { "from", "to" } do
+    if not args[name] then usage(("copy: --%s is missing"):format(name)) end
+    if args[name]:find "^memory:" then usage "copy: an inbox in memory cannot be copied" end
+  end
+  if args.from == args.to then usage "copy: --from and --to are the same inbox" end
+  local good, wrong = require("billhook.inbox").check(args.to)
+  if not good then usage(wrong) end
+  local there, why = exists(args.from)
+  if not there then return nil, why end
+  local bar
+  local counts, err = require("billhook.inbox.copy").copy(args.from, args.to, function(_, total)
+    bar = bar or require("billhook.cli.progress").new("rows", total)
+    bar:step()
+  end)
+  if bar then bar:close() end
+  if not counts then return nil, tostring(err) end
+  if args.json then
+    require("billhook.cli.term").json(counts)
+    return 0
+  end
+  local rows = {}
+  for name, n in pairs(counts) do rows[#rows + 1] = { name, n } end
+  table.sort(rows, function(a, b) return a[1] < b[1] end)
+  print_table({ "WHAT", ">COPIED" }, rows)
+  return 0
+end
+
 function M.run(args)
+  if args.action == "copy" then return copy(args) end
   local store, app = M.open(args)
   if not store then return nil, tostring(app) end
   local result, show, fine, why = actions[args.action](store, args, app)

@@ -110,6 +110,14 @@ function Dialect.adrift(_, db) return db:lost() end
 -- Only of a process of this very machine can be said that it is gone.
 function Dialect.departed(name) return owner.departed(name, true) end
 
+-- Each connection holds this number in common with the others: "billhook" once more, and one.
+local OPEN = "x'62696c6c686f6f6c'::bigint"
+
+-- Those that come until the transaction ends wait.
+function Dialect.alone_in(_, query)
+  return query(("SELECT pg_try_advisory_xact_lock(%s) AS alone"):format(OPEN))[1].alone == 1
+end
+
 -- Are the tables there as they should be? Then nothing more is asked for, nor needs to be allowed.
 function Dialect.current(query, version)
   if not query("SELECT to_regclass('meta') AS meta")[1].meta then return false end
@@ -147,6 +155,8 @@ local function prepare(db, lock_timeout)
     if not rows and code ~= "PG_UNIQUE_VIOLATION" then return nil, code, message end
   end
   rows, code, message = db:query(SETTINGS, tostring(lock_timeout), tostring(STATEMENT_TIMEOUT))
+  if not rows then return nil, code, message end
+  rows, code, message = db:query(("SELECT pg_advisory_lock_shared(%s)"):format(OPEN))
   if not rows then return nil, code, message end
   return true
 end

@@ -8,6 +8,8 @@
 --                  token, a ticket
 --   locking(text, how)   a SELECT that locks its rows ("skip" locked ones; nil: waits)
 --   departed(owner)  is the process of this name known to be gone?
+--   alone_in(db, query)   does nobody else have it open? In a transaction; who comes until its end
+--                  cannot write
 --   begin, now     its word for it; a SELECT of the time, as `now`, and of the `noted` one
 --   bulk           true: deliveries are admitted by one statement, for it is a round trip away
 --   again(code), ended(code), broken(code)   after this error the transaction is run once more; on

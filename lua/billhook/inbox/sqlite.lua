@@ -57,10 +57,12 @@ end
 function Dialect.locking(text) return text end
 
 local NUMBER = [[
-INSERT INTO meta (name, value) VALUES ('number', '1') ON CONFLICT (name) DO UPDATE
-SET value = CAST(CAST(meta.value AS BIGINT) + 1 AS TEXT) RETURNING value]]
+INSERT INTO meta (name, value) VALUES ('number', CAST($1 + 1 AS TEXT)) ON CONFLICT (name) DO UPDATE
+SET value = CAST(MAX(CAST(meta.value AS BIGINT), $2) + 1 AS TEXT) RETURNING value]]
 
-function Dialect.number(query) return tonumber(query(NUMBER)[1].value) end
+function Dialect.number(query, above)
+  return tonumber(query(NUMBER, above or 0, above or 0)[1].value)
+end
 
 function Dialect.broken(code)
   return BROKEN[code] or BROKEN[code:match("^SQLITE_[A-Z]+")] or false
@@ -274,6 +276,8 @@ function Dialect:connect()
   end
   return nil, code, message
 end
+
+function Dialect.alone_in(db) return db:alone() end
 
 -- Only processes of this machine can open the file, so all owners can be looked at.
 function Dialect.departed(name) return owner.departed(name) end

@@ -10,6 +10,7 @@ local http = [[
     local ffi = require "ffi" -- no worker outlives its master
     ffi.cdef "int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long);"
     ffi.C.prctl(1, 9, 0, 0, 0)
+    collectgarbage("setpause", 400) -- as serve's own
     require("billhook.openresty").start(
       assert(require("billhook.cli.rules").load $RULES), { work = false })
   }

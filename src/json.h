@@ -73,7 +73,7 @@ int json_parse(json_doc *doc, const char *text, size_t len);
 ** stand before it; in strings halves of surrogate pairs, bytes that are no
 ** UTF-8 and control characters; a member may come twice; any depth. Where the
 ** text is no JSON even so, 0 and doc->error, and the tape has what was read
-** before (count says nothing then): for json_member and json_redact alone. */
+** before (count says nothing then): for json_member and json_hide alone. */
 int json_read(json_doc *doc, const char *text, size_t len);
 
 int json_starved(const json_doc *doc); /* is its error "out of memory"? */
@@ -134,13 +134,17 @@ typedef struct json_secrets {
   size_t nkept;      /* numbers and such included, and nulls */
 } json_secrets;
 
-/* The text with what is secret replaced by "***": the values of the members
-** named, those that a {name, value} or {key, value} calls so, and what stands
-** below; where there is such a place, also a text that is JSON itself. A name
-** that is too long to be looked at counts as secret. Behind the place where a
-** text is broken, all from the first of the names, or a "value", on. Gives the
-** length; out may be NULL. */
-size_t json_redact(json_doc *doc, const json_secrets *secrets, char *out);
+/* Marks what is secret: the values of the members named, those that a
+** {name, value} or {key, value} calls so, and what stands below; where there
+** is such a place, also a text that is JSON itself. A name that is too long to
+** be looked at counts as secret. 1, or 0 where all may be kept. */
+int json_hide(json_doc *doc, const json_secrets *secrets);
+
+/* After json_hide, the text with what is secret replaced by "***". Behind the
+** place where a text is broken that is all from the first of the names, or a
+** "value", on. Gives the length; out may be NULL. */
+size_t json_redact(const json_doc *doc, const json_secrets *secrets,
+                   char *out);
 
 /* What JavaScript's JSON.stringify would write for a text, with numbers and
 ** members as they stand; at most as many bytes. It needs no tape, so it costs

@@ -18,12 +18,25 @@ static void put(writer *w, const char *p, size_t n) {
   w->n += n;
 }
 
+/* letters and digits in lower case; 0 for all else */
+static const char letters[256] = {
+    ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',
+    ['5'] = '5', ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9',
+#define LETTER(upper, lower) [upper] = lower, [lower] = lower
+    LETTER('A', 'a'), LETTER('B', 'b'), LETTER('C', 'c'), LETTER('D', 'd'),
+    LETTER('E', 'e'), LETTER('F', 'f'), LETTER('G', 'g'), LETTER('H', 'h'),
+    LETTER('I', 'i'), LETTER('J', 'j'), LETTER('K', 'k'), LETTER('L', 'l'),
+    LETTER('M', 'm'), LETTER('N', 'n'), LETTER('O', 'o'), LETTER('P', 'p'),
+    LETTER('Q', 'q'), LETTER('R', 'r'), LETTER('S', 's'), LETTER('T', 't'),
+    LETTER('U', 'u'), LETTER('V', 'v'), LETTER('W', 'w'), LETTER('X', 'x'),
+    LETTER('Y', 'y'), LETTER('Z', 'z'),
+};
+
 /* the last letter or digit of a name, in lower case: -1 where none is left */
 static int last_letter(slice *s) {
   while (s->n > 0) {
-    char c = s->p[--s->n];
-    if (c >= 'A' && c <= 'Z') return c - 'A' + 'a';
-    if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9')) return c;
+    char c = letters[(unsigned char)s->p[--s->n]];
+    if (c != 0) return c;
   }
   return -1;
 }
@@ -100,10 +113,11 @@ static int broken_in(const json_doc *doc, uint32_t node) {
 static int labelled(const json_doc *doc, uint32_t object,
                     const json_secrets *s) {
   static const slice labels[] = {{"*name", 5}, {"*key", 4}};
+  const uint64_t ends = ends_of(labels, 2);
   const json_node *nodes = doc->nodes;
   uint32_t i, end = nodes[object].next;
   for (i = object + 1; i < end; i = nodes[i + 1].next)
-    if (nodes[i + 1].kind == JSON_STRING && called(doc, i, labels, 2, 0) &&
+    if (nodes[i + 1].kind == JSON_STRING && called(doc, i, labels, 2, ends) &&
         may_be(doc, i + 1, s->names, s->n, 0))
       return 1;
   return 0;
@@ -139,11 +153,11 @@ static int is_json(const json_doc *doc, uint32_t node) {
   return n > 0 && (*p == '{' || *p == '[' || *p == '\\');
 }
 
-/* marks what is secret */
-static void hide(json_doc *doc, const json_secrets *s) {
+int json_hide(json_doc *doc, const json_secrets *s) {
   json_node *nodes = doc->nodes;
   uint64_t ends = ends_of(s->names, s->n);
   uint32_t i, below = 0; /* up to that node we are below */
+  int found = doc->read < doc->len;
   for (i = 0; i < doc->used; i++)
     nodes[i].mark &= JSON_NAME;
   for (i = 0; i < doc->used; i++) {
@@ -158,6 +172,9 @@ static void hide(json_doc *doc, const json_secrets *s) {
     if (i < below && nodes[i].kind < JSON_ARRAY && !is_kept(doc, i, named, s))
       nodes[i].mark |= JSON_HIDDEN;
   }
+  for (i = 0; i < doc->used && !found; i++)
+    found = nodes[i].mark & JSON_HIDDEN;
+  return found != 0;
 }
 
 #define NEAR 64 /* bytes that a name is looked for in: it takes no n squared \
@@ -213,11 +230,10 @@ static void put_rest(writer *w, const json_doc *doc, slice rest,
   if (found) put(w, "***", 3);
 }
 
-size_t json_redact(json_doc *doc, const json_secrets *s, char *out) {
+size_t json_redact(const json_doc *doc, const json_secrets *s, char *out) {
   writer w = {out, 0};
   size_t from = 0; /* up to here it is dealt with */
   uint32_t i = 0;
-  hide(doc, s);
   while (i < doc->used) {
     const json_node *node = &doc->nodes[i++];
     if (!(node->mark & JSON_HIDDEN)) continue;

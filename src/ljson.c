@@ -377,6 +377,11 @@ static int l_redact(lua_State *L) {
   s = take(L); /* [text names below kept ... scratch] */
   if (!json_read(&s->doc, text.p, text.n) && json_starved(&s->doc))
     return luaL_error(L, "not enough memory");
+  if (!json_hide(&s->doc, &secrets)) { /* the same text */
+    give(s);
+    lua_pushvalue(L, 1);
+    return 1;
+  }
   size = json_redact(&s->doc, &secrets, NULL);
   room = room_for(L, s, size + 1);
   json_redact(&s->doc, &secrets, room);

@@ -96,6 +96,18 @@ static int fail(lua_State *L, database *d, int code) {
 
 /* --- open and close --------------------------------------------------- */
 
+/* This process's id: to ask for it is a system call, and every statement needs
+** it. */
+static pid_t self_id;
+static pthread_once_t self_known = PTHREAD_ONCE_INIT;
+
+static void forked(void) { self_id = getpid(); }
+
+static void know_self(void) {
+  forked();
+  (void)pthread_atfork(NULL, NULL, forked);
+}
+
 static database **check(lua_State *L) {
   return (database **)luaL_checkudata(L, 1, METANAME);
 }
@@ -103,9 +115,9 @@ static database **check(lua_State *L) {
 /* NULL where the connection cannot be used; then *why says so */
 static database *todb(lua_State *L, const char **why) {
   database *d = *check(L);
-  *why = d == NULL               ? "the database is closed"
-         : d->opener != getpid() ? "the database was opened before a fork"
-                                 : NULL;
+  *why = d == NULL              ? "the database is closed"
+         : d->opener != self_id ? "the database was opened before a fork"
+                                : NULL;
   return *why == NULL ? d : NULL;
 }
 
@@ -119,7 +131,7 @@ static database **push_box(lua_State *L, database *d) {
 /* what was opened before a fork belongs to the parent */
 static void close_database(database *d) {
   int i;
-  if (d == NULL || d->opener != getpid()) return;
+  if (d == NULL || d->opener != self_id) return;
   for (i = 0; i < SLOTS; i++) sqlite3_finalize(d->kept[i]);
   if (d->at.db != NULL) anchor_close(&d->at);
   free(d);
@@ -137,7 +149,7 @@ static database *take(const char *path, const struct stat *log) {
   database **at, *d = NULL;
   pthread_mutex_lock(&guard);
   for (at = &parked; *at != NULL; at = &(*at)->next)
-    if ((*at)->opener == getpid() && strcmp((*at)->at.path, path) == 0 &&
+    if ((*at)->opener == self_id && strcmp((*at)->at.path, path) == 0 &&
         (log == NULL || place_same(&(*at)->at.noted.log, log))) {
       d = *at;
       *at = d->next;
@@ -234,7 +246,7 @@ static int l_open(lua_State *L) {
   *box = d = (database *)calloc(1, sizeof(*d));
   if (d == NULL) return refuse(L, "SQLITE_NOMEM", "out of memory");
   d->at.log = -1;
-  d->opener = getpid();
+  d->opener = self_id;
   if (create) private_file(path);
   absolute(path, d->at.path);
   code = sqlite3_open_v2(path, &d->at.db,
@@ -607,6 +619,7 @@ static void new_class(lua_State *L, const char *name, const luaL_Reg *with) {
 
 int luaopen_billhook_sqlite(lua_State *L) {
   stay_loaded();
+  pthread_once(&self_known, know_self);
   new_class(L, METANAME, methods);
   new_class(L, LOCKMETA, lock_methods);
   luaL_newlib(L, functions);

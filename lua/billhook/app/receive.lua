@@ -125,6 +125,20 @@ function M.early(app, account, headers, length, from)
   return M.refusal(status)
 end
 
+-- What core.verify.check is told of an account, in one table for all its deliveries.
+local function given_of(app, account, client)
+  app.given = app.given or {}
+  local hook, given = client.webhook or {}, app.given[account]
+  if not given then
+    -- digest, data: made only where something is done with them; see id_of and rows_of
+    given = { tenant = hook.tenant, tolerance = hook.tolerance,
+      digest = client.vendor ~= "betterez", data = client.vendor == "dreamapply" }
+    app.given[account] = given
+  end
+  given.now = app.clock and app.clock()
+  return given
+end
+
 ---Rows of a delivery; or a status, a reply and its headers.
 ---@param app table
 ---@param account any
@@ -143,11 +157,8 @@ function M.examine(app, account, headers, body, from)
   if type(body) ~= "string" then return refuse(400, "malformed", "the body must be a string") end
   local hook = client.webhook or {}
   if #body > (hook.limit or DEFAULT_LIMIT) then return refuse(413, "size") end
-  -- made only where something is done with them: see id_of and rows_of
-  local digest = client.vendor ~= "betterez"
   local delivery, code, message = core.verify.check(client.vendor, headers, body, hook.keys,
-    { tenant = hook.tenant, tolerance = hook.tolerance, now = app.clock and app.clock(),
-      digest = digest, data = client.vendor == "dreamapply" })
+    given_of(app, account, client))
   if not delivery then return refuse(STATUS[code] or 503, code, message) end
   return rows_of(account, client, delivery, body)
 end

@@ -20,6 +20,7 @@ $PROXIES  map $remote_addr $billhook_sender { # who is on this machine is a prox
     local ffi = require "ffi" -- no worker outlives a master that was killed with -9
     ffi.cdef "int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long);"
     ffi.C.prctl(1, 9, 0, 0, 0)
+    collectgarbage("setpause", 400) -- what stays is 1 MB: looked at half as often, for 3 MB more
     require("billhook.openresty").start(
       assert(require("billhook.cli.rules").load $RULES), {
         work = false, body_time = $PATIENCE$CAPTURE })

@@ -127,11 +127,7 @@ local known = {
   ["refund.created"] = "payment.refunded",
 }
 
---- The unified type: invoices.created is invoice.created. What else is told of an invoice is a
---- change of it: no document shows that one could be deleted.
----@param native string
----@return string
-function M.type_of(native)
+local function unified(native)
   local family, verb = native:match("^([%w_-]+)%.([%w_.-]+)$")
   if not family then
     return "unknown"
@@ -141,6 +137,14 @@ function M.type_of(native)
   family = family:lower()
   return (families[family] or family:gsub("-", "_")) .. "." .. verb:lower()
 end
+
+local types = {} -- of those that it is known to send
+
+--- The unified type: invoices.created is invoice.created. What else is told of an invoice is a
+--- change of it: no document shows that one could be deleted.
+---@param native string
+---@return string
+function M.type_of(native) return types[native] or unified(native) end
 
 --- What it is known to send; more may come.
 M.natives = { "invoices.created", "invoices.updated", "invoice_providers.created",
@@ -159,7 +163,8 @@ local remarks = {
 --- The table of events: the vendor's word, ours, and a remark. See docs/vendors.md.
 M.events = {}
 for i, native in ipairs(M.natives) do
-  M.events[i] = { native, M.type_of(native), remarks[native] or "" }
+  M.events[i] = { native, unified(native), remarks[native] or "" }
+  types[native] = M.events[i][2]
 end
 
 --- What an entry of the list of undelivered webhooks tells: what the webhook itself would have,

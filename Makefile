@@ -22,9 +22,10 @@ OBJECTS := core curl sqlite pq process
 SRC_core := core.c json.c json_out.c json_redact.c json_stream.c ljson.c decimal.c ldecimal.c \
   text.c date.c head.c sign.c verify.c scheme.c scheme_betterez.c \
   scheme_dreamapply.c scheme_dreamclass.c lverify.c ltext.c say.c call.c lcall.c lparam.c \
-  lbody.c dreamapply.c dreamclass.c betterez.c
+  lbody.c dreamapply.c dreamclass.c betterez.c request.c lrequest.c \
+  lcheck.c lmark.c
 LIB_core := -lcrypto
-SRC_curl := curl.c curl_head.c lcurl.c
+SRC_curl := curl.c curl_head.c lcurl.c request.c lrequest.c
 LIB_curl := -lcurl
 SRC_sqlite := sqlite.c sqlite_code.c rescue.c place.c
 LIB_sqlite := -lsqlite3

@@ -242,7 +242,7 @@ local weak_keys = {
   ["lua/billhook/caller.lua: running"] = "a name and counts",
   ["lua/billhook/client/map.lua: ours"] = "true",
   ["lua/billhook/webhook.lua: kept"] = "keys, and copies of lists of texts",
-  ["lua/billhook/shared/process.lua: by_clock"] = "numbers and texts",
+  ["lua/billhook/shared/init.lua: by_clock"] = "numbers and texts",
 }
 check("tables with weak keys whose values do not lead to them", function()
   local seen = {}

@@ -3,7 +3,7 @@
 
 local command = require "spec.support.command"
 local inbox = require "billhook.inbox"
-local memory = require "billhook.shared.process"
+local memory = require "billhook.shared"
 local owner = require "billhook.inbox.owner"
 local pending = require "billhook.once.pending"
 local postgres = require "spec.support.postgres"

@@ -7,7 +7,6 @@ local nginx = require "spec.support.nginx"
 local postgres = require "spec.support.postgres"
 local process = require "billhook.process"
 local shared = require "billhook.shared"
-local memory = require "billhook.shared.process"
 
 local environment = { LUA_PATH = "lua/?.lua;lua/?/init.lua;./?.lua;" .. package.path,
   LUA_CPATH = ("build/%s/?.so;"):format(rawget(_G, "jit") and "luajit" or "lua5.4")
@@ -16,7 +15,7 @@ local environment = { LUA_PATH = "lua/?.lua;lua/?/init.lua;./?.lua;" .. package.
 local server
 
 local stores = {
-  ["a process"] = { open = function(clock) return memory.new(clock) end },
+  ["a process"] = { open = function(clock) return shared.new(clock) end },
   ["memory:"] = { url = function() return "memory:" end },
   ["sqlite:"] = { several = true,
     url = function() return "sqlite:" .. command.folder() .. "/inbox.db" end },

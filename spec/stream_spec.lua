@@ -2,10 +2,10 @@
 -- they tear, and when silence ends them. What all transports' streams do by themselves is in
 -- support/streaming.lua.
 
+local core = require "billhook.core"
 local curl = require "billhook.transport.curl"
 local peer = require "spec.support.peer"
 local remote = require "spec.support.remote"
-local rules = require "billhook.transport.request"
 local streams = require "spec.support.streams"
 
 local answer, send, times = peer.answer, peer.send, peer.times
@@ -41,10 +41,11 @@ describe("A stream", function()
   end
 
   it("has a minute of silence where nobody says how much", function()
-    assert.equal(60, rules.STALL)
-    finally(function() rules.STALL = 60 end)
-    rules.STALL = 0.9
-    local n, failure = drain(assert(open({}, answer(200, {}, "ab", 10), "wait=20000")))
+    local function stall(...)
+      return core.request.check({ method = "GET", url = far:url() }, ...).stall
+    end
+    assert.same({ 60, nil }, { stall(true), stall() })
+    local n, failure = drain(assert(open({ stall = 0.9 }, answer(200, {}, "ab", 10), "wait=20000")))
     assert.same({ 2, "nothing came for 900 milliseconds" }, { n, failure.message })
     assert.equal("late", transport:request({ method = "GET",
       url = far:url("wait=1200", answer(200, {}, "late")) }).body)

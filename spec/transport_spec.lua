@@ -1,12 +1,13 @@
 -- Transports: what is common to them (spec/support/conformance.lua), what a request may be, which
 -- one is picked, and the fake.
 
+local core = require "billhook.core"
 local curl = require "billhook.transport.curl"
 local errors = require "billhook.error"
 local fake = require "billhook.transport.fake"
 local peer = require "spec.support.peer"
 local pick = require("billhook.transport").pick
-local rules = require "billhook.transport.request"
+local responses = require "billhook.client.response"
 local streams = require "spec.support.streams"
 
 local shared = curl.new()
@@ -31,21 +32,21 @@ describe("A request", function()
 
   it("has defaults", function()
     assert.are.same({ method = "GET", url = "https://example.com/", headers = {}, timeout = 30,
-      connect_timeout = 10, fresh = false, limit = 67108864 }, rules.check(request(), 1))
+      connect_timeout = 10, fresh = false, limit = 67108864 }, core.request.check(request()))
   end)
 
   it("goes on a connection of its own unless it is GET or HEAD", function()
     for method, fresh in pairs { GET = false, HEAD = false, POST = true, PUT = true, PATCH = true,
       DELETE = true } do
-      assert.are.equal(fresh, rules.check(request { method = method }, 1).fresh)
+      assert.are.equal(fresh, core.request.check(request { method = method }).fresh)
     end
-    assert.is_true(rules.check(request { fresh = true }, 1).fresh)
-    assert.is_true(rules.check(request { method = "POST", fresh = false }, 1).fresh)
+    assert.is_true(core.request.check(request { fresh = true }).fresh)
+    assert.is_true(core.request.check(request { method = "POST", fresh = false }).fresh)
   end)
 
   it("has no time to connect beyond its own", function()
-    assert.are.equal(2, rules.check(request { timeout = 2 }, 1).connect_timeout)
-    assert.are.equal(3, rules.check(request { connect_timeout = 3 }, 1).connect_timeout)
+    assert.are.equal(2, core.request.check(request { timeout = 2 }).connect_timeout)
+    assert.are.equal(3, core.request.check(request { connect_timeout = 3 }).connect_timeout)
   end)
 
   local bad = {
@@ -134,21 +135,10 @@ describe("A request", function()
       ["/login?back=1"] = "/login", ["http://a/\27[31m\195\164"] = "http://a/?[31m??",
       ["http://a/" .. ("x"):rep(300)] = "http://a/" .. ("x"):rep(191),
     } do
-      assert.are.equal(place, rules.target(location))
+      assert.are.equal(place, responses.place(location))
     end
-    for _, none in ipairs { "", "?a=b", "#x" } do assert.is_nil(rules.target(none)) end
-    assert.is_nil(rules.target(nil))
-  end)
-
-  it("comes apart", function()
-    for url, parts in pairs {
-      ["https://a.example/b?c=d#e"] = { "https", "a.example", 443, "/b?c=d" },
-      ["HTTP://a:8080"] = { "http", "a", 8080, "/" },
-      ["http://[::1]:81/x"] = { "http", "::1", 81, "/x" },
-      ["https://[::1]?q"] = { "https", "::1", 443, "/?q" },
-    } do
-      assert.are.same(parts, { rules.parts(url) })
-    end
+    for _, none in ipairs { "", "?a=b", "#x" } do assert.is_nil(responses.place(none)) end
+    assert.is_nil(responses.place(nil))
   end)
 end)
 

@@ -5,6 +5,8 @@
 #include "date.h"
 #include "decimal.h"
 #include "text.h"
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* --- finding ---------------------------------------------------------- */
@@ -263,6 +265,38 @@ int call_number(const call_param *param, slice written, int64_t *out) {
   return (param->type == CALL_INTEGER || param->type == CALL_ID ||
           param->type == CALL_NUMBERED || param->type == CALL_NUMBER) &&
          decimal_parse(written, &d, &malformed) && decimal_whole(d, out);
+}
+
+static int is_blank(slice s) {
+  size_t i;
+  for (i = 0; i < s.n; i++)
+    if (s.p[i] != ' ' && (s.p[i] < '\t' || s.p[i] > '\r')) return 0;
+  return 1;
+}
+
+/* as an answer has it: any that a 64-bit number can tell */
+static int is_answered_id(slice s) {
+  size_t i;
+  for (i = 0; i < s.n; i++)
+    if (s.p[i] < '0' || s.p[i] > '9') return 0;
+  return s.n > 0 && s.n <= 19 && s.p[0] != '0';
+}
+
+int call_says(const call_mark *mark, const call_value *value, char *room,
+              slice *out) {
+  int text = value->kind == CALL_IS_TEXT, good = 0;
+  if (value->kind == CALL_IS_INTEGER) {
+    *out = (slice){room, (size_t)snprintf(room, DECIMAL_ROOM, "%" PRId64,
+                                          value->integer)};
+    return (mark->type == CALL_ID && value->integer >= 1) ||
+           (mark->type == CALL_INTEGER && value->integer >= 0);
+  }
+  *out = value->text;
+  if (mark->type == CALL_ID) good = is_answered_id(value->text);
+  if (mark->type == CALL_TEXT) good = !is_blank(value->text);
+  if (mark->type == CALL_CHOICE)
+    good = slice_same(value->text, slice_of("ok"));
+  return text && good;
 }
 
 /* --- paths ------------------------------------------------------------ */

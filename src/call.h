@@ -175,6 +175,11 @@ const char *call_write(const call_param *param, const call_value *value,
 ** 0, it is text, or, as CALL_NUMBER, a number that only its text keeps. */
 int call_number(const call_param *param, slice written, int64_t *out);
 
+/* what the value of a mark's member says, as text: 1, or 0 where it is none.
+** It points into the value or into room, which has DECIMAL_ROOM bytes. */
+int call_says(const call_mark *mark, const call_value *value, char *room,
+              slice *out);
+
 /* --- paths ------------------------------------------------------------ */
 
 /* Cuts the next piece off a template: what stands before a {name}, and the

@@ -11,7 +11,8 @@ BILLHOOK_API int luaopen_billhook_core(lua_State *L);
 
 static const luaL_Reg parts[] = {
     {"json", open_json}, {"decimal", open_decimal}, {"verify", open_verify},
-    {"call", open_call}, {"text", open_text},       {NULL, NULL},
+    {"call", open_call}, {"request", open_request}, {"text", open_text},
+    {NULL, NULL},
 };
 
 int luaopen_billhook_core(lua_State *L) {

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "lbody.h"
+#include "lmark.h"
 #include "lparam.h"
 #include "text.h"
 
@@ -387,14 +388,24 @@ static int l_call_list(lua_State *L) {
   return 1;
 }
 
+/* mark(vendor, operation), or mark(): see lmark.c */
+static int l_call_mark(lua_State *L) {
+  const call_mark *mark = NULL;
+  if (!lua_isnoneornil(L, 1)) mark = checkop(L, checkvendor(L))->mark;
+  lmark_push(L, mark);
+  return 1;
+}
+
 static const luaL_Reg functions[] = {
     {"list", l_call_list},
+    {"mark", l_call_mark},
     {"prepare", l_call_prepare},
     {"conclude", l_call_conclude},
     {NULL, NULL},
 };
 
 int open_call(lua_State *L) {
+  lmark_open(L);
   luaL_newlib(L, functions);
   lbody_pushnumbers(L); /* [call numbers] */
   lua_setfield(L, -2, "number");

@@ -2,8 +2,7 @@
 ** lcurl.c - luaopen_billhook_curl: pools and tickets for Lua.
 **
 **   pool = curl.new()
-**   ticket = pool:add(request[, stall])   raises where it is unusable; with
-**                            request.stall's default it is a stream
+**   ticket = pool:add(request[, stream])   raises where it is unusable
 **   ticket = pool:run(request, seconds)   the same, and waits so long: gives
 **                            what result() does where that was long enough
 **   pool:poll(seconds)       true when something finished or moved
@@ -20,13 +19,10 @@
 #define _GNU_SOURCE /* dladdr */
 #include "compat.h"
 #include "curl.h"
-
-#include <math.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <string.h>
-
+#include "lrequest.h"
 #include "stay.h"
+
+#include <string.h>
 
 #define POOL   "billhook.curl"
 #define TICKET "billhook.curl.ticket"
@@ -44,233 +40,45 @@ typedef struct ticket {
   transfer *t; /* NULL: cancelled, or its result was taken */
 } ticket;
 
-/* Requests: the rules of lua/billhook/transport/request.lua once more, for
-** speed. Messages carry no position: the caller knows whom to blame. */
+/* requests */
 
-static int refuse(lua_State *L, const char *format, ...) {
-  va_list list;
-  va_start(list, format);
-  lua_pushvfstring(L, format, list);
-  va_end(list);
-  return lua_error(L);
-}
-
-typedef struct text {
-  const char *s; /* NULL: absent */
-  size_t n;
-} text;
-
-/* The strings are the request table's, which stays on the stack and which no
-** Lua code changes meanwhile. */
-typedef struct request {
-  text method, url, body, ca_file, proxy;
-  double timeout, connect_timeout, stall, limit;
-  int fresh;
-} request;
-
-#define FIELD(member, type)                                                  \
-  { #member, sizeof(#member) - 1, type, offsetof(request, member) }
-
-static const struct {
-  const char *name;
-  size_t n; /* its length */
-  int type;
-  size_t at;
-} fields[] = {
-    FIELD(method, LUA_TSTRING),  FIELD(url, LUA_TSTRING),
-    {"headers", 7, LUA_TTABLE, 0},
-    FIELD(body, LUA_TSTRING),    FIELD(timeout, LUA_TNUMBER),
-    FIELD(connect_timeout, LUA_TNUMBER),
-    FIELD(stall, LUA_TNUMBER),   FIELD(fresh, LUA_TBOOLEAN),
-    FIELD(limit, LUA_TNUMBER),   FIELD(ca_file, LUA_TSTRING),
-    FIELD(proxy, LUA_TSTRING),   {NULL, 0, 0, 0},
-};
-
-/* [name value] */
-static void read_field(lua_State *L, request *r) {
-  size_t n = 0, i = 0;
-  const char *name = lua_type(L, -2) == LUA_TSTRING
-                         ? lua_tolstring(L, -2, &n)
-                         : lua_typename(L, lua_type(L, -2));
-  char *to = (char *)r;
-  while (fields[i].name != NULL &&
-         (fields[i].n != n || memcmp(fields[i].name, name, n) != 0))
-    i++;
-  if (fields[i].name == NULL) refuse(L, "request.%s is not known", name);
-  if (lua_type(L, -1) != fields[i].type)
-    refuse(L, "request.%s must be a %s", name,
-           lua_typename(L, fields[i].type));
-  to += fields[i].at;
-  if (fields[i].type == LUA_TSTRING) {
-    text *t = (text *)(void *)to;
-    t->s = lua_tolstring(L, -1, &t->n);
-  } else if (fields[i].type == LUA_TNUMBER)
-    *(double *)(void *)to = lua_tonumber(L, -1);
-  else if (fields[i].type == LUA_TBOOLEAN)
-    r->fresh = lua_toboolean(L, -1);
-}
-
-static int is_one_of(text t, const char *const *names) {
-  for (; *names != NULL; names++)
-    if (strlen(*names) == t.n && curl_strnequal(*names, t.s, t.n)) return 1;
-  return 0;
-}
-
-static int is_safe(text method) {
-  return strcmp(method.s, "GET") == 0 || strcmp(method.s, "HEAD") == 0;
-}
-
-static void check_method(lua_State *L, const request *r) {
-  static const char *const names[] = {"GET",   "HEAD",   "POST", "PUT",
-                                      "PATCH", "DELETE", NULL};
-  size_t i;
-  for (i = 0; r->method.s != NULL && names[i] != NULL; i++)
-    if (strlen(names[i]) == r->method.n && strcmp(names[i], r->method.s) == 0)
-      break;
-  if (r->method.s == NULL || names[i] == NULL)
-    refuse(L, "request.method must be GET, HEAD, POST, PUT, PATCH or DELETE");
-  if (r->body.s != NULL && is_safe(r->method))
-    refuse(L, "request.body is not for %s", r->method.s);
-}
-
-static int is_printable(text t) {
-  size_t i;
-  for (i = 0; i < t.n; i++)
-    if (t.s[i] <= ' ' || t.s[i] > '~') return 0;
-  return 1;
-}
-
-/* after the scheme: the length of the authority; 0 without either */
-static size_t authority(const char *s, const char *const *schemes,
-                        const char **at) {
-  for (; *schemes != NULL; schemes++) {
-    size_t n = strlen(*schemes);
-    if (!curl_strnequal(s, *schemes, n)) continue;
-    *at = s + n;
-    return strcspn(s + n, "/?#");
-  }
-  return 0;
-}
-
-static void check_url(lua_State *L, text url) {
-  static const char *const schemes[] = {"http://", "https://", NULL};
-  const char *at;
-  size_t n;
-  if (url.s == NULL) refuse(L, "request.url is missing");
-  if (!is_printable(url) || memchr(url.s, '\\', url.n) != NULL)
-    refuse(L, "request.url has a character that must be percent-encoded");
-  if ((n = authority(url.s, schemes, &at)) == 0)
-    refuse(L, "request.url must begin with https:// or http:// and a host");
-  if (memchr(at, '@', n) != NULL)
-    refuse(L, "request.url must not carry a user name or password");
-}
-
-static void check_proxy(lua_State *L, text proxy) {
-  static const char *const schemes[] = {"http://", "https://", "socks5://",
-                                        "socks5h://", NULL};
-  const char *at;
-  size_t n;
-  if (proxy.s == NULL) return;
-  n = is_printable(proxy) ? authority(proxy.s, schemes, &at) : 0;
-  if (n == 0 || (at[n] != '\0' && strcmp(at + n, "/") != 0))
-    refuse(L, "request.proxy must be http://host:port, or https, socks5 or"
-              " socks5h");
-}
-
-static long milliseconds(lua_State *L, double s, const char *name) {
-  if (!(s > 0 && s < HUGE_VAL))
-    refuse(L, "request.%s must be more than 0 seconds", name);
+static long milliseconds(double s) {
   if (s > 2000000) s = 2000000;
   return s < 0.001 ? 1 : (long)(s * 1000); /* 0 would mean for ever */
 }
 
-static void to_order(lua_State *L, int i, double stall, order *o) {
-  request r = {
-      .timeout = 30, .connect_timeout = 10, .stall = stall, .limit = 64 << 20};
-  if (!lua_istable(L, i)) refuse(L, "request must be a table");
-  lua_pushnil(L);
-  while (lua_next(L, i)) { /* [name value] */
-    read_field(L, &r);
-    lua_pop(L, 1);
-  }
-  check_method(L, &r);
-  check_url(L, r.url);
-  check_proxy(L, r.proxy);
-  if (r.ca_file.s != NULL && strlen(r.ca_file.s) != r.ca_file.n)
-    refuse(L, "request.ca_file holds a NUL byte");
-  if (!(r.limit >= 0 && r.limit < 9007199254740992.0))
-    refuse(L, "request.limit must be a number of bytes");
+/* The strings are the request table's, which stays on the stack and which no
+** Lua code changes meanwhile. */
+static void to_order(lua_State *L, int i, int stream, order *o) {
+  request r;
+  lrequest_read(L, i, stream, &r);
   memset(o, 0, sizeof(*o));
-  o->timeout = milliseconds(L, r.timeout, "timeout");
-  o->connect_timeout = milliseconds(L, r.connect_timeout, "connect_timeout");
-  if (r.stall > -HUGE_VAL) o->stall = milliseconds(L, r.stall, "stall");
-  o->method = r.method.s;
-  o->url = r.url.s;
-  o->body = r.body.s;
+  o->timeout = milliseconds(r.timeout);
+  o->connect_timeout = milliseconds(r.connect_timeout);
+  if (r.stall != REQUEST_NO_STALL) o->stall = milliseconds(r.stall);
+  o->method = r.method.p;
+  o->url = r.url.p;
+  o->body = r.body.p;
   o->size = r.body.n;
-  o->ca_file = r.ca_file.s;
-  o->proxy = r.proxy.s;
+  o->ca_file = r.ca_file.p;
+  o->proxy = r.proxy.p;
   o->limit = (size_t)r.limit;
-  o->fresh = r.fresh || !is_safe(r.method);
-}
-
-/* headers */
-
-static const char *const own[] = {"host",
-                                  "content-length",
-                                  "transfer-encoding",
-                                  "te",
-                                  "connection",
-                                  "keep-alive",
-                                  "upgrade",
-                                  "trailer",
-                                  "expect",
-                                  "accept-encoding",
-                                  "proxy-authorization",
-                                  "proxy-connection",
-                                  NULL};
-
-static int is_token(text t) {
-  size_t i;
-  for (i = 0; i < t.n; i++) {
-    char c = t.s[i];
-    int letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                 (c >= '0' && c <= '9');
-    if (!letter && (c == '\0' || strchr("!#$%&'*+.^_`|~-", c) == NULL))
-      return 0;
-  }
-  return t.n > 0;
-}
-
-static int is_value(text t) {
-  size_t i;
-  for (i = 0; i < t.n; i++) {
-    unsigned char c = (unsigned char)t.s[i];
-    if (c == 127 || (c < ' ' && c != '\t')) return 0;
-  }
-  return 1;
+  o->fresh = r.fresh;
+  o->stream = stream;
 }
 
 /* [name value] */
 static void add_header(lua_State *L, transfer *t, int *typed) {
-  text name = {NULL, 0}, value = {NULL, 0};
-  if (lua_type(L, -2) == LUA_TSTRING) name.s = lua_tolstring(L, -2, &name.n);
-  if (lua_type(L, -1) == LUA_TSTRING)
-    value.s = lua_tolstring(L, -1, &value.n);
-  *typed |= name.n == 12 && curl_strequal(name.s, "content-type");
+  slice name, value;
+  lrequest_peek(L, &name, &value);
+  *typed |= slice_same(name, slice_of("content-type"));
   if (name.n > 0 && value.n > 0 &&
-      transfer_repeats(t, name.s, name.n, value.s, value.n))
+      transfer_repeats(t, name.p, name.n, value.p, value.n))
     return;
-  if (!is_token(name)) refuse(L, "request.headers has a malformed name");
-  if (is_one_of(name, own))
-    refuse(L, "request.headers: %s is the transport's own", name.s);
-  if (transfer_has(t, name.s))
-    refuse(L, "request.headers has %s twice", name.s);
-  if (value.s == NULL)
-    refuse(L, "request.headers: %s must be a string", name.s);
-  if (!is_value(value))
-    refuse(L, "request.headers: %s has a control character", name.s);
-  if (!transfer_header(t, name.s, value.s)) luaL_error(L, "not enough memory");
+  lrequest_header(L, name, value);
+  if (transfer_has(t, name.p))
+    lrequest_refuse(L, "request.headers has %s twice", name.p);
+  if (!transfer_header(t, name.p, value.p)) luaL_error(L, "not enough memory");
 }
 
 static void add_headers(lua_State *L, transfer *t, int i, const order *o) {
@@ -308,7 +116,7 @@ static void drop(holder *h) {
 
 static holder *to_holder(lua_State *L) {
   holder *h = luaL_checkudata(L, 1, POOL);
-  if (h->pool == NULL) luaL_error(L, "the transport is closed");
+  if (h->pool == NULL) lrequest_refuse(L, "the transport is closed");
   drop(h); /* an error left it */
   return h;
 }
@@ -345,16 +153,16 @@ static ticket *new_ticket(lua_State *L) {
 }
 
 /* starts the request at 2 in the holder */
-static transfer *start(lua_State *L, pool *p, double stall, int stream) {
+static transfer *start(lua_State *L, pool *p, int stream) {
   holder *h = lua_touserdata(L, 1);
   CURLcode code;
   order o;
-  to_order(L, 2, stall, &o);
-  o.stream = stream;
+  to_order(L, 2, stream, &o);
   if ((h->t = transfer_new(p)) == NULL) luaL_error(L, "not enough memory");
   add_headers(L, h->t, 2, &o);
   code = transfer_start(h->t, &o);
-  if (code != CURLE_OK) refuse(L, "libcurl: %s", curl_easy_strerror(code));
+  if (code != CURLE_OK)
+    lrequest_refuse(L, "libcurl: %s", curl_easy_strerror(code));
   return h->t;
 }
 
@@ -369,7 +177,7 @@ static int hand_over(lua_State *L, ticket *k) {
 static int l_add(lua_State *L) {
   pool *p = to_pool(L);
   lua_settop(L, 3);
-  start(L, p, luaL_optnumber(L, 3, -HUGE_VAL), !lua_isnil(L, 3));
+  start(L, p, lua_toboolean(L, 3));
   return hand_over(L, new_ticket(L));
 }
 
@@ -492,7 +300,7 @@ static int push_result(lua_State *L, transfer *t) {
 static int l_run(lua_State *L) {
   pool *p = to_pool(L);
   long ms = to_ms(L, 3);
-  transfer *t = start(L, p, -HUGE_VAL, 0);
+  transfer *t = start(L, p, 0);
   int n;
   if (!transfer_wait(t, ms)) return hand_over(L, new_ticket(L));
   n = push_result(L, t);

@@ -22,8 +22,7 @@ int lparam_given(lua_State *L, const char *name) {
   return 0;
 }
 
-/* room: of a decimal's text, which the value points into */
-static call_value tovalue(lua_State *L, int i, char *room) {
+call_value lparam_value(lua_State *L, int i, char *room) {
   call_value value = {CALL_IS_OTHER, 0, {NULL, 0}};
   decimal d;
   if (lua_isnil(L, i)) {
@@ -64,7 +63,7 @@ void lparam_bad(lua_State *L, const call_op *op, const char *name,
 void lparam_put(lua_State *L, const call_op *op, const call_param *param,
                 const char *name, int i, int encoded, call_out *out) {
   char room[DECIMAL_ROOM];
-  call_value value = tovalue(L, i, room);
+  call_value value = lparam_value(L, i, room);
   const char *expected = call_write(param, &value, encoded, out);
   decimal d;
   if (expected == NULL) return;

@@ -26,6 +26,9 @@ BH_RAISES void lparam_bad(lua_State *L, const call_op *op, const char *name,
 ** push */
 const char *lparam_describe(lua_State *L, int i);
 
+/* the value at i; a decimal's text goes into room, DECIMAL_ROOM bytes */
+call_value lparam_value(lua_State *L, int i, char *room);
+
 /* checks and writes the value at i */
 void lparam_put(lua_State *L, const call_op *op, const call_param *param,
                 const char *name, int i, int encoded, call_out *out);

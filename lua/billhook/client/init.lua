@@ -31,17 +31,175 @@
 --   priority         "background" waits for the quota behind all others ("person")
 --   settle_timeout, reference = { field, value }   of a call that must not happen twice
 --
+-- Behind client.invoices, client.transactions, ... there is a method for each operation. It takes
+-- what stands in the path first, in the path's order, then a table with the other parameters where
+-- the operation has any, then the options of this call:
+--
+--   apply.invoices:get(123, { timeout = 5 })
+--   apply.invoices:create(123, { currency = "EUR", items = { ... } }, { attempts = 1 })
+--
 -- The vendors' own options stand in billhook.vendor.*. Credentials are kept where no iteration
 -- finds them. A client without credentials but with `webhook` can only receive.
 
 local accounts = require "billhook.client.account"
+local core = require "billhook.core"
 local options = require "billhook.options"
+local pages = require "billhook.client.pages"
 local private = require "billhook.private"
 local requests = require "billhook.client.request"
-local resource = require "billhook.client.resource"
+local responses = require "billhook.client.response"
 local sender = require "billhook.client.send"
 
 local M = {}
+
+-- --- carrying a call out -----------------------------------------------------------------------
+
+local lists = { map = true, list = true, page = true }
+
+local function failed(account, request, err)
+  -- what the caller can do about an answer that is too large depends on what was asked
+  if err.kind == "too_large" and not err.status and lists[request.answer] then
+    err.message = ("the list is larger than the limit of %.0f bytes: walk it with each"):format(
+      request.limit)
+  end
+  return nil, sender.error(account, request.name, err, responses.secrets(account, request))
+end
+
+-- A request is sent and its answer read: a value, or nil and an error.
+local function send(account, request, how)
+  local response, outcome = sender.send(account, request, how)
+  if not response then return nil, outcome end
+  local value, err = responses.read(account, request, response, outcome)
+  if value == nil then -- a success that can't be read is one all the same
+    err.attempts, err.open, err.retryable = how.attempts, true, request.idempotent
+  end
+  return value, err
+end
+
+-- What the calls that must not happen twice need of this room (see billhook.once).
+local doors = {
+  send = send,
+  reserve = sender.reserve,
+  give_back = sender.give_back,
+  look = function(account, name, params, settings, how)
+    local request = requests.new(account, name, params, nil, 2, false, settings)
+    local list, err
+    if request.answer == "page" then
+      list, err = pages.all(account, request, how)
+    else
+      local response, outcome = sender.send(account, request, how)
+      list, err = nil, outcome
+      if response then list, err = responses.elements(account, request, response) end
+    end
+    if err then err.attempts = how.attempts end
+    return list, err
+  end,
+  path = function(account, name, params)
+    return core.call.prepare(account.vendor.name, name, params, account.options.paths).path
+  end,
+  tag = function(account, value, request)
+    if request and not request.invoices then return value end
+    return responses.tag(account, value)
+  end,
+}
+
+-- What the caller came for, or nil and an error object.
+local function call(account, request)
+  local unable = sender.unable(account)
+  if unable then return failed(account, request, unable) end
+  local value, err
+  if not request.idempotent then
+    value, err = account.once.call(account, request, doors)
+  elseif request.answer == "page" then
+    value, err = pages.all(account, request,
+      { deadline = account.now() + request.timeout, patient = true }, request.limit)
+  else
+    value, err = send(account, request, { patient = true })
+  end
+  if value ~= nil then return value end
+  return failed(account, request, err)
+end
+
+-- --- the methods of resources ------------------------------------------------------------------
+
+local function expect_table(name, what, value, level)
+  if value ~= nil and type(value) ~= "table" then
+    error(options.wrong(name, what, "must be a table", value), level + 1)
+  end
+end
+
+-- Where the body is the caller's own table, what else there is stands among the options of the
+-- call.
+local function split(operation, params, given)
+  local settings = {}
+  for name, value in pairs(given or {}) do
+    if name == "validate_only" and operation.dry then
+      params[operation.dry] = value
+    else
+      (operation.more[name] and params or settings)[name] = value
+    end
+  end
+  return settings
+end
+
+-- (operation, level, arguments...) -> parameters, options
+local function arrange(operation, level, ...)
+  local arguments, params, at, name = { ... }, {}, #operation.ids, operation.name
+  for i, id in ipairs(operation.ids) do
+    if arguments[i] == nil then error(("%s: '%s' is missing"):format(name, id), level + 1) end
+    params[id] = arguments[i]
+  end
+  local takes = operation.body or next(operation.more)
+  local settings = arguments[at + (takes and 2 or 1)]
+  expect_table(name, "options", settings, level + 1)
+  if takes then
+    local given = arguments[at + 1]
+    if operation.body then
+      settings = split(operation, params, settings)
+      params[operation.body] = given
+    else
+      expect_table(name, "parameters", given, level + 1)
+      for key, value in pairs(given or {}) do -- those of the path stay as they are
+        if params[key] == nil then params[key] = value end
+      end
+    end
+  end
+  if select("#", ...) > at + (takes and 2 or 1) then
+    error(("%s: too many arguments"):format(name), level + 1)
+  end
+  return params, settings
+end
+
+-- A method of the object that stands for a resource; the account is nowhere else in it.
+local function method(account, object, operation, walk)
+  return function(self, ...)
+    if self ~= object then error(options.no_method(operation.name), 2) end
+    local params, settings = arrange(operation, 2, ...)
+    local request = requests.new(account, operation.name, params, settings, 2, walk)
+    return (walk and pages.walk or call)(account, request)
+  end
+end
+
+-- The resource objects of a client, by name.
+local function resources(account)
+  local all = {}
+  for name, operation in pairs(requests.operations(account.vendor.name)) do
+    local resource, verb = name:match("^([%w_]+)%.([%w_]+)$")
+    if resource then
+      local object = all[resource]
+        or setmetatable({}, { __index = {}, __name = "billhook." .. resource })
+      local methods = getmetatable(object).__index
+      all[resource] = object
+      methods[verb] = method(account, object, operation)
+      if verb == "list" and lists[operation.answer] then
+        methods.each = method(account, object, operation, true)
+      end
+    end
+  end
+  return all
+end
+
+-- --- the client --------------------------------------------------------------------------------
 
 ---@class billhook.client
 local client = {}
@@ -76,7 +234,7 @@ function client:call(name, params, settings)
   local copy = {}
   for key, value in pairs(params or {}) do copy[key] = value end
   local request = requests.new(account, name, copy, settings, 2)
-  return resource.call(account, request)
+  return call(account, request)
 end
 
 --- Is the vendor there, and does it know the key? DreamApply alone has a call for it.
@@ -89,7 +247,7 @@ function client:ping(settings)
     error(("%s has no ping"):format(account.vendor.title), 2)
   end
   local request = requests.new(account, "ping", nil, settings, 2)
-  return resource.call(account, request)
+  return call(account, request)
 end
 
 --- What is left of the quota: { limit, left, next_at }, with next_at in epoch seconds where a slot
@@ -125,7 +283,7 @@ function client:settle(intent, settings)
   local given = options.read(settle_rules, settings, "settle", 2)
   local seconds = settings and given.settle_timeout or account.options.settle_timeout
   local value, err = nil, sender.unable(account)
-  if not err then value, err = account.once.settle(account, intent, seconds, resource.doors) end
+  if not err then value, err = account.once.settle(account, intent, seconds, doors) end
   if value ~= nil then return value end
   return nil, sender.error(account, intent.operation, err)
 end
@@ -175,7 +333,7 @@ end
 function M.recover(self, report)
   local account = account_of(self)
   if account and not account.cannot and account.shared then
-    return account.once.recover(account, report, resource.doors)
+    return account.once.recover(account, report, doors)
   end
 end
 
@@ -192,7 +350,7 @@ local shown = { "timeout", "connect_timeout", "settle_timeout", "attempts", "lim
 function M.new(vendor, given, once, level)
   local account, webhook = accounts.new(vendor, given, level + 1)
   account.once = once
-  local self = resource.all(account)
+  local self = resources(account)
   self.vendor, self.webhook = vendor.name, webhook
   self.test_events = account.options.test_events
   self.read_back, self.watch = account.options.read_back, account.options.watch

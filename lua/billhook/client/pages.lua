@@ -8,12 +8,9 @@
 
 local core = require "billhook.core"
 local options = require "billhook.options"
-local private = require "billhook.private"
 local requests = require "billhook.client.request"
 local responses = require "billhook.client.response"
 local sender = require "billhook.client.send"
-
-local substance = responses.substance
 
 local M = {}
 
@@ -48,10 +45,10 @@ end
 
 -- What of a page was not on an earlier one: where something new comes in front meanwhile, the last
 -- element of one page is the first of the next.
-local function fresh(operation, list, given)
+local function fresh(mark, list, given)
   local new = {}
   for _, element in ipairs(list) do
-    local id = operation.mark and substance.id_of(operation.mark, element)
+    local id = mark:id(element)
     if id == nil or not given[id] then new[#new + 1] = element end
     if id then given[id] = true end
   end
@@ -79,7 +76,7 @@ function M.pages(account, request, how)
       if not url then return nil, { kind = "decode", message = err, status = response.status } end
       seen[#seen + 1], seen[url] = url, true
     end
-    return fresh(request.operation, page.list, given), bytes
+    return fresh(request.mark, page.list, given), bytes
   end
 end
 
@@ -101,11 +98,7 @@ end
 
 -- --- a walk ------------------------------------------------------------------------------------
 
-local iterator = {}
-local mt = { __index = iterator, __name = "billhook.each" }
-
--- The walk of an object: it knows the client's credentials.
-local function walk_of(object) return private.of(object, mt) end
+-- Walks whose answer is read bit by bit, and others, by what they do next.
 
 local function close(walk)
   walk.done = true
@@ -119,29 +112,20 @@ local function give_up(walk, err)
   error(sender.error(walk.account, walk.request.name, err), 0)
 end
 
-local function open(walk)
-  if walk.request.invoices then -- what the first one needs is not to be loaded when it is there
-    require "billhook.invoice"
-  end
-  local reader, err = sender.send(walk.account, walk.request, walk.how)
-  if not reader then give_up(walk, err) end
-  walk.reader, walk.head = reader, ""
-  walk.stream = core.json.stream(nil, ELEMENT_LIMIT, true)
-end
-
 local function broken(walk, why)
-  local err = responses.page_error({ body = walk.head, headers = walk.reader.headers,
-    status = walk.reader.status }, "JSON")
-  err = err or { kind = why:find("^element larger") and "too_large" or "decode", message = why,
-    status = walk.reader.status }
+  local reader = walk.reader
+  local err = responses.page_error({ body = walk.head, headers = reader.headers,
+    status = reader.status }, "JSON")
+    or { kind = why:find("^element larger") and "too_large" or "decode", message = why,
+      status = reader.status }
   err.attempts = walk.how.attempts
   give_up(walk, err)
 end
 
 -- The first piece, without the mark that some servers put in front of a text.
-local function after_mark(walk, chunk)
+local function after_mark(reader, chunk)
   while sender.MARK:sub(1, #chunk) == chunk and #chunk < #sender.MARK do
-    local more = walk.reader:read()
+    local more = reader:read()
     if not more then break end
     chunk = chunk .. more
   end
@@ -160,9 +144,11 @@ local function feed(walk)
   end
   if err then give_up(walk, err) end
   local fine, why
-  if chunk and walk.head == "" then chunk = after_mark(walk, chunk) end
   if chunk then
-    walk.head = walk.head == "" and chunk:sub(1, HEAD) or walk.head
+    if walk.head == "" then
+      chunk = after_mark(reader, chunk)
+      walk.head = chunk:sub(1, HEAD)
+    end
     fine, why = walk.stream:feed(chunk)
   else
     walk.ended = true
@@ -172,18 +158,28 @@ local function feed(walk)
 end
 
 local function next_streamed(walk)
-  if not walk.reader then open(walk) end
-  local mark = walk.request.operation.mark
+  local mark, stream = walk.request.mark, walk.stream
   while true do
-    local value, why, name = walk.stream:value()
+    local value, why, name = stream:value()
     if value ~= nil and not why then
-      why = substance.unlike_element(mark, value, name)
-      if not why then return responses.tagged(walk.account, walk.request, value) end
+      why = mark:unlike_element(value, name)
+      if not why then return walk.tag and walk.tag(walk.vendor, value) or value end
     end
     if why then broken(walk, why) end
     if walk.ended then return nil end
     feed(walk)
   end
+end
+
+local function open(walk)
+  if walk.request.invoices then -- what the first one needs is not to be loaded when it is there
+    walk.tag, walk.vendor = require("billhook.invoice").tag, walk.account.vendor.name
+  end
+  local reader, err = sender.send(walk.account, walk.request, walk.how)
+  if not reader then give_up(walk, err) end
+  walk.reader, walk.head, walk.next = reader, "", next_streamed
+  walk.stream = core.json.stream(nil, ELEMENT_LIMIT, true)
+  return next_streamed(walk)
 end
 
 -- A list that may be wrapped is read as a whole: none of the vendors' are long.
@@ -199,11 +195,11 @@ end
 local function next_listed(walk)
   if not walk.next_page then
     walk.next_page = walk.request.answer == "page"
-      and M.pages(walk.account, walk.request, walk.how) or function() return next_whole(walk) end
+      and M.pages(walk.account, walk.request, walk.how) or next_whole
   end
   while not walk.page or walk.at > #walk.page do
     walk.how.deadline = nil -- a page at a time; the consumer may be slow
-    local page, err = walk.next_page()
+    local page, err = walk:next_page()
     if not page and err then give_up(walk, err) end
     if not page then return nil end
     walk.page, walk.at = page, 1
@@ -212,32 +208,27 @@ local function next_listed(walk)
   return walk.page[walk.at - 1]
 end
 
-function mt.__call(object)
-  local walk = walk_of(object)
-  if walk.done then return nil end
-  local value = walk.advance(walk)
-  if value == nil then close(walk) end
-  return value
-end
-
---- Ends the walk; calling it again gives nil. Closing twice does nothing.
-function iterator:close() close(walk_of(self)) end
-
-mt.__close = iterator.close
-
-function mt.__tostring(object)
-  local walk = walk_of(object)
-  return ("billhook.each (%s %s)"):format(walk.account.vendor.name, walk.request.name)
-end
-
 --- Begins a walk; nothing is sent before its first step. Gives what generic `for` takes: the object
--- as function and, for 5.4, as closing value.
+-- as function and, for 5.4, as closing value. It knows the client's credentials, so the walk itself
+-- is in its functions, and no member of it.
 function M.walk(account, request)
   local streamed = request.answer == "map"
-  local object = private.give({}, mt, { account = account, request = request,
-    how = { stream = streamed, patient = true },
-    advance = streamed and next_streamed or next_listed })
-  return object, nil, nil, object
+  local walk = { account = account, request = request, next = streamed and open or next_listed,
+    how = { stream = streamed, patient = true } }
+  local object, mt = {}, { __name = "billhook.each", __index = {} }
+  function mt.__call()
+    if walk.done then return nil end
+    local value = walk:next()
+    if value == nil then close(walk) end
+    return value
+  end
+  --- Ends the walk; calling it again gives nil. Closing twice does nothing.
+  function mt.__index.close() close(walk) end
+  mt.__close = mt.__index.close
+  function mt.__tostring()
+    return ("billhook.each (%s %s)"):format(account.vendor.name, request.name)
+  end
+  return setmetatable(object, mt), nil, nil, object
 end
 
 return M

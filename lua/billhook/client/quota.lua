@@ -384,28 +384,29 @@ end
 --
 -- `how`: { patience = seconds until the request is given up, beyond = seconds that its answer may
 -- take after that, background, kept }; it is kept between the tries of one call, for its ticket.
--- Gives a list of slots; or nil and the seconds to wait before the next try, or nil, nil and the
--- seconds after which it might do, where that is too late; or nil, nil, nil and an error.
+-- Gives a list of slots; or nil and the seconds to wait before the next try, `patience` or more
+-- where that is too late; or nil, nil and an error.
 function quota:take(need, how)
   local answer, err, store = ask(self, nil, { ask = "take", need = math.min(need, self.limit),
     hold = how.patience + (how.beyond or 0) + self.window, patience = how.patience,
     background = how.background, kept = how.kept, ticket = how.ticket })
   if not answer then
-    return nil, nil, nil, err
+    return nil, nil, err
   elseif not answer.slots then
     how.ticket = answer.ticket
-    return nil, answer.wait, answer.late
+    return nil, answer.wait or answer.late
   end
   local slots = {}
   for i, number in ipairs(answer.slots) do slots[i] = { number = number, store = store } end
   return slots
 end
 
---- A kept slot is about to be used: the seconds to wait with that (0: none), or nil and an error.
+--- A kept slot is about to be used: true; nil and the seconds to wait with that; or nil, nil and an
+-- error.
 function quota:spend(slot)
   local answer, err = ask(self, slot.store, { ask = "spend", slot = slot.number })
-  if not answer then return nil, err end
-  return answer.wait or 0
+  if not answer then return nil, nil, err end
+  return answer.wait == nil or nil, answer.wait
 end
 
 --- The answer is there, or will not come: the slot is free one window from now. A store that fails

@@ -9,7 +9,7 @@
 --
 --   name, operation   the operation, and what the core's tables say of it
 --   url, headers      body is text
---   asked             what the answer must repeat, as text
+--   mark, asked       what an object of the answer is known by; what it must be, as text
 --   timeout, connect_timeout, settle_timeout, attempts, limit, traceparent, background, reference
 --   follow            of a list in pages: all of them are wanted
 --   plain             of one that must not run twice: what is asked for, to keep and compare
@@ -24,9 +24,11 @@ local M = {}
 -- --- operations --------------------------------------------------------------------------------
 
 local known = {}
+local no_mark = core.call.mark()
 
 --- The operations of a vendor by name: { name, method, path, params, safe, idempotent, answer,
--- mark, ids, body, more }. `ids` are the names of the parameters that must stand in the path, in
+-- mark = what its objects are known by (src/lmark.c), same = the parameter that this repeats, ids,
+-- body, more }. `ids` are the names of the parameters that must stand in the path, in
 -- order: a method's positional arguments. `body` is the one that is the whole body, `more` are the
 -- others, `dry` the one that asks for a dry run.
 ---@param vendor string
@@ -46,6 +48,8 @@ function M.operations(vendor)
         operation.dry = param.dry and param.name or operation.dry
       end
     end
+    operation.same = operation.mark and operation.mark.same
+    operation.mark = core.call.mark(vendor, operation.name)
     by_name[operation.name] = operation
   end
   known[vendor] = by_name
@@ -207,9 +211,8 @@ function M.new(account, name, params, given, level, walk, settings)
     request.credentials = { params.password, request.authorization:sub(7), params.totpToken }
   end
   request.invoices, request.private = operation.invoices, operation.private
-  local asked = operation.mark and operation.mark.same and params[operation.mark.same]
-  request.asked = asked and (type(asked) == "number" and ("%d"):format(asked)
-    or tostring(asked):lower())
+  request.asked = operation.same and params[operation.same] and id_text(params[operation.same])
+  request.mark = request.dry and no_mark or operation.mark -- what a dry run answers is its own
   set(request, settings, account.options, walk)
   request.headers = headers_of(account, request)
   if not request.idempotent then request.plain = plain_of(request, params) end

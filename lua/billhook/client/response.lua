@@ -1,53 +1,132 @@
---- From a successful response to what the caller gets: the decoded answer, or what is wrong.
+--- What an answer says: of a success what the caller came for, of anything else why it is none, and
+-- what of it an error may quote.
 --
--- Pure but for billhook.core. A reader gives a value, or nil and an error (see send.lua).
+-- Pure but for billhook.core. A reader gives a value, or nil and an error (see send.lua). What the
+-- objects of an answer are known by stands in the tables in C (src/lmark.c).
 
 local core = require "billhook.core"
-local reason = require "billhook.client.reason"
 
--- --- substance ---------------------------------------------------------------------------------
+local M = {}
 
--- What an object of an answer is known by: the mark that the tables in C give an operation,
--- { member, type, same }.
---
--- Some servers call a failure a success: a page, {"success":false}, or another object than the one
--- that was asked for. So a status alone proves nothing; what has the mark is an answer.
+-- --- what a server says ------------------------------------------------------------------------
 
-local substance = {}
+-- enough for a line in a log
+local MESSAGE_LIMIT = 300
 
--- The whole of what an id says, as text: 16, "16" and 16.0 are the same; nil for what is none.
-local id_texts = {}
+local function says_html(response)
+  return (response.headers["content-type"] or ""):find("html", 1, true) ~= nil
+end
 
-function id_texts.id(id)
-  if type(id) == "number" and id >= 1 and id < 2 ^ 63 and id % 1 == 0 then
-    return ("%d"):format(id)
+-- what only a page has
+local parts = { "<html", "<head", "<title", "<body" }
+
+-- Is it a page of HTML? What calls itself HTML and is none is what it looks like: many servers name
+-- no other type.
+local function is_page(response)
+  local body = response.body
+  local lower = (says_html(response) or body:find("^%s*<%a")) and body:lower() or ""
+  for _, part in ipairs(parts) do
+    if lower:find(part, 1, true) then return true end
   end
-  return type(id) == "string" and #id <= 19 and id:match("^[1-9]%d*$") or nil
+  return body:find("^%s*<[!?]") ~= nil
 end
 
-function id_texts.integer(number)
-  return type(number) == "number" and number >= 0 and number % 1 == 0 and ("%.0f"):format(number)
-    or nil
+-- A text as one short line.
+local function one_line(text)
+  text = text:gsub("[%c%s]+", " "):gsub("^ ", ""):gsub(" $", "")
+  if #text > MESSAGE_LIMIT then
+    text = text:sub(1, MESSAGE_LIMIT):gsub("[\128-\255]+$", "") .. "..."
+  end
+  return text
 end
 
-function id_texts.text(text)
-  return type(text) == "string" and text:find("%S") and text:lower() or nil
+-- Errors come as JSON with both of `code` and `message`, one of them, or `error`, or as plain text.
+local function from_json(body)
+  local value = body:find("^%s*{") and core.json.decode(body, "answer")
+  if type(value) ~= "table" then return nil end
+  local message, code = value.message or value.error, value.code
+  if type(message) == "table" then message = message.message end
+  if type(code) == "number" then code = tostring(code) end
+  code = type(code) == "string" and code or nil
+  return type(message) == "string" and message or code, code
 end
 
--- one choice: "OK"
-function id_texts.choice(text)
-  return type(text) == "string" and text:lower() == "ok" and "ok" or nil
+--- What a response that is no success says: { message, code, body }. What is private and no JSON is
+--- no message.
+---@param response table
+---@param private? boolean
+---@return table
+function M.describe(response, private)
+  local body = response.body or ""
+  local message, code = from_json(body)
+  if not message and is_page { headers = response.headers, body = body } then
+    local title = one_line(body:match("<[tT][iI][tT][lL][eE][^>]*>([^<]*)<") or "")
+    local page = title ~= "" and ('HTML page "%s"'):format(title) or "HTML page"
+    return { message = "the server answered with an " .. page,
+      body = ("%s, %d bytes"):format(page, #body) }
+  elseif not message and body:find("%S") and not private then
+    -- a reason may have marks of emphasis in it
+    local tags = says_html(response) or body:find("^%s*<%a")
+    message = tags and body:gsub("</?%a[^<>]*>", " ") or body
+  end
+  return { message = message and one_line(message) or ("HTTP status %d"):format(response.status),
+    code = code, body = body ~= "" and body or nil }
 end
 
---- A whole number from 0 up?
-function substance.is_count(value) return id_texts.integer(value) ~= nil end
+local LONGEST_PLACE = 200
 
---- What the mark says in a value, as text; nil where it is none.
-function substance.id_of(mark, value)
-  local id = value[mark.member]
-  if id == nil and mark.member == "_id" then id = value.id end
-  return id_texts[mark.type](id)
+--- Where a redirect leads, for a message: its Location without what may be a secret (a user name, a
+--- query); nil where it names no place.
+---@param location string?
+---@return string?
+function M.place(location)
+  local place = (location or ""):match("^[^?#]*"):gsub("//[^/]*@", "//"):gsub("[^!-~]", "?")
+  return place ~= "" and place:sub(1, LONGEST_PLACE) or nil
 end
+
+-- --- what an error may quote -------------------------------------------------------------------
+
+-- A call about a provider of Betterez is private (CALL_PRIVATE in src/call.h): its body holds
+-- secrets of others, below `params` whatever their names.
+local function collect(value, inside, list)
+  for name, inner in pairs(type(value) == "table" and value or {}) do
+    local below = inside or tostring(name):lower() == "params"
+    if type(inner) == "table" then
+      collect(inner, below, list)
+    elseif below and type(inner) ~= "boolean" then
+      list[#list + 1] = tostring(inner)
+    end
+  end
+end
+
+--- What a message about a request must not quote: our credentials; and of a provider, what was sent
+-- as its own.
+---@return string[]?
+function M.secrets(account, request)
+  if not request.private then return account.secrets end
+  local list = {}
+  for i, secret in ipairs(account.secrets) do list[i] = secret end
+  for _, secret in ipairs(request.credentials or {}) do list[#list + 1] = secret end
+  collect(request.body and core.json.read(request.body), false, list)
+  return list
+end
+
+-- What others call a credential, also where a { name, value } calls it so.
+local CREDENTIALS = { "*apiKey", "*token", "*password", "*passwd", "*passphrase", "*secret",
+  "*signerKey", "*signingKey", "*privateKey", "authorization" }
+
+--- What an error may quote of a body: nothing of what is private, no credential of what is JSON.
+--- (Of other texts error.lua takes out what may be one.)
+---@param request table
+---@param body string?
+---@return string?
+function M.quoted(request, body)
+  if request.private then return nil end
+  if body and core.json.read(body) ~= nil then return core.json.redact(body, CREDENTIALS) end
+  return body
+end
+
+-- --- what is wrong with a success --------------------------------------------------------------
 
 -- words of a status that is none of success
 local failed = { error = true, fail = true, failed = true, failure = true }
@@ -57,94 +136,40 @@ local function is_empty(value)
     or type(value) == "table" and next(value) == nil
 end
 
---- Does it say that it is a failure? What has an error in it and no id does.
-function substance.is_failure(value)
+-- Does it say that it is a failure? What has an error in it and no id does.
+local function is_failure(value)
   return type(value) == "table" and (value.success == false
     or value.id == nil and value._id == nil and (not is_empty(value.error)
       or not is_empty(value.errors)
       or type(value.status) == "string" and failed[value.status:lower()] or false))
 end
 
-local words = { number = "a number", string = "a text" }
-
---- What came, where `mark` was looked for in it.
-function substance.name_of(mark, value)
-  if type(value) ~= "table" then
-    return words[type(value)] or tostring(value) -- true, false, null
-  elseif next(value) == nil then
-    return "an empty one"
-  elseif #value > 0 then
-    return "a list"
-  end
-  local id = mark and substance.id_of(mark, value)
-  if id then return ("one with the %s %s"):format(mark.member, id:gsub("%c", "?"):sub(1, 40)) end
-  return mark and ("one without a good '%s'"):format(mark.member) or "one without members"
-end
-
---- Why a value is not the object that is known by the mark, or nil.
-function substance.unlike(mark, wanted, value)
-  local fine = type(value) == "table"
-  if fine and mark then
-    local id = substance.id_of(mark, value)
-    fine = id ~= nil and (wanted == nil or id == wanted)
-  elseif fine then
-    fine = next(value) ~= nil and #value == 0
-  end
-  if fine then return nil end
-  local which = not mark and "" or wanted and (" with the %s %s"):format(mark.member, wanted)
-    or (" with '%s'"):format(mark.member)
-  return ("an object%s was expected, and %s came"):format(which, substance.name_of(mark, value))
-end
-
---- Why an element of a list is none, or nil. `name` is what it stands under in a map: its id.
----@param mark table?
-function substance.unlike_element(mark, element, name)
-  if type(element) ~= "table" then
-    return ("a list of objects was expected, and %s is in it"):format(
-      substance.name_of(mark, element))
-  end
-  local why = substance.unlike(mark, nil, element)
-  if why then
-    return "in the list, " .. why
-  elseif not mark and name and not name:find("^%d+$") then
-    return ("an object by its id was expected, and '%s' came"):format(name:gsub("%c", "?"))
-  elseif mark and name and name ~= substance.id_of(mark, element) then
-    return ("in the list, the object under '%s' is %s"):format(name,
-      substance.name_of(mark, element))
-  end
-end
-
-local M = { substance = substance }
-
 local tag
 
---- Remembers the vendor with what is an invoice.
+--- Remembers the vendor with what is an invoice, and leaves alone what is none.
 function M.tag(account, value)
   tag = tag or require("billhook.invoice").tag
-  return tag(account.vendor.name, value)
+  return type(value) == "table" and tag(account.vendor.name, value) or value
 end
 
---- The same, if the request asks for invoices.
-function M.tagged(account, request, value)
-  return request.invoices and type(value) == "table" and M.tag(account, value) or value
+local function tagged(account, request, value)
+  return request.invoices and M.tag(account, value) or value
 end
-
--- --- what is wrong -----------------------------------------------------------------------------
 
 local function undecodable(request, response, why)
   return nil, { kind = "decode", message = why, status = response.status,
-    body = reason.quoted(request, response.body) }
+    body = M.quoted(request, response.body) }
 end
 
 local function false_success(request, response)
   return undecodable(request, response, "an error came as a success: "
-    .. reason.describe(response, request.private).message)
+    .. M.describe(response, request.private).message)
 end
 
 --- The error of an answer that is a page where something else was `wanted`, or nil.
 function M.page_error(response, wanted)
-  if not reason.is_page(response) then return nil end
-  local about = reason.describe(response)
+  if not is_page(response) then return nil end
+  local about = M.describe(response)
   return { kind = "decode", message = ("%s where %s was expected"):format(about.message, wanted),
     status = response.status, body = about.body }
 end
@@ -156,8 +181,6 @@ local function other(request, response, wanted, came)
   return undecodable(request, response, ("%s was expected, and %s came"):format(wanted, came))
 end
 
--- --- JSON --------------------------------------------------------------------------------------
-
 -- Any JSON that is no failure.
 local function decode_any(request, response)
   local value, why = core.json.decode(response.body, "answer")
@@ -166,7 +189,7 @@ local function decode_any(request, response)
     if page then return nil, page end
     return undecodable(request, response, response.body:find("%S") and why
       or "the answer is empty where JSON was expected")
-  elseif substance.is_failure(value) then
+  elseif is_failure(value) then
     return false_success(request, response)
   end
   return value
@@ -175,9 +198,10 @@ end
 local function decode(request, response)
   local value, err = decode_any(request, response)
   if value == nil or type(value) == "table" then return value, err end
-  return undecodable(request, response,
-    substance.unlike(request.operation.mark, request.asked, value))
+  return undecodable(request, response, request.mark:unlike(value, request.asked))
 end
+
+-- --- one object --------------------------------------------------------------------------------
 
 local readers = {}
 
@@ -190,22 +214,33 @@ function readers.one(account, request, response)
   elseif request.unwrap and inner == nil then
     bare = (", not under '%s'"):format(request.unwrap)
   end
-  -- what a dry run answers is its own
-  local mark = not request.dry and request.operation.mark or nil
-  local why = substance.unlike(mark, request.asked, value)
+  local why = request.mark:unlike(value, request.asked)
   if why then return undecodable(request, response, why .. bare) end
   local looks = account.vendor.looks[request.name]
   if looks and looks.contradicts and looks.contradicts(request.plain or {}, value) then
     return undecodable(request, response, "the answer is about another one than was asked for")
   end
-  return M.tagged(account, request, value)
+  return tagged(account, request, value)
 end
 
 function readers.number(_, request, response)
   local value, err = decode_any(request, response)
-  if value == nil or substance.is_count(value) then return value, err end
+  if value == nil then return nil, err end
+  local number = type(value) == "number"
+  if number and value >= 0 and value % 1 == 0 then return value end
   return undecodable(request, response, ("a whole number was expected, and %s came"):format(
-    type(value) == "number" and "another one" or substance.name_of(nil, value)))
+    number and "another one" or request.mark:name(value)))
+end
+
+-- No document shows it: an object, or nothing.
+function readers.any(account, request, response)
+  if not response.body:find("%S") then return true end
+  local value, err = decode(request, response)
+  if not value then return nil, err end
+  if response.body:find("^%s*{") and next(value) == nil then return true end -- it says nothing
+  local why = request.mark:unlike(value)
+  if why then return undecodable(request, response, why) end
+  return tagged(account, request, value)
 end
 
 -- --- lists -------------------------------------------------------------------------------------
@@ -224,7 +259,7 @@ local function take(stream, list, names, mark)
       if names[name] then return ("a member comes twice: '%s'"):format(name) end
       names[name] = true
     end
-    why = substance.unlike_element(mark, value, name)
+    why = mark:unlike_element(value, name)
     if why then return why end
     list[#list + 1] = value
   end
@@ -259,28 +294,28 @@ end
 
 -- A map's keys are its elements' ids; an array is a list; an empty map may come as an empty array.
 function readers.map(account, request, response)
-  local list, why = elements_in(response.body, request.operation.mark, account.transport.turn)
+  local list, why = elements_in(response.body, request.mark, account.transport.turn)
   if not list then -- as a whole it may say more
     local value, err = decode(request, response)
     if value == nil then return nil, err end
     return undecodable(request, response, why)
   end
-  for _, element in ipairs(list) do M.tagged(account, request, element) end
+  for _, element in ipairs(list) do tagged(account, request, element) end
   return sorted(list)
 end
 
 -- The elements of a list, tagged: an object in its place would read as an empty one.
 local function elements_of(account, request, response, list)
-  local count, why = 0, nil
+  local count = 0
   for _ in pairs(type(list) == "table" and list or {}) do count = count + 1 end
   if type(list) ~= "table" or count ~= #list then
-    why = "a list was expected, and an object came"
+    return undecodable(request, response, "a list was expected, and an object came")
   end
-  for _, element in ipairs(why and {} or list) do
-    why = why or substance.unlike_element(request.operation.mark, element)
-    M.tagged(account, request, element)
+  for _, element in ipairs(list) do
+    local why = request.mark:unlike_element(element)
+    if why then return undecodable(request, response, why) end
+    tagged(account, request, element)
   end
-  if why then return undecodable(request, response, why) end
   return list
 end
 
@@ -319,25 +354,14 @@ function M.elements(account, request, response)
   return value and sorted(value), err
 end
 
--- --- other answers -----------------------------------------------------------------------------
+-- --- answers whose body says little ------------------------------------------------------------
 
 function readers.count(_, _, response, outcome)
   if outcome.count then return outcome.count end
   local header = response.headers["x-count"]
   return nil, { kind = "decode", status = response.status, message = "the count is unknown: "
     .. (header == nil and "the answer has no X-Count"
-      or ("X-Count is '%s'"):format(reason.one_line(header):sub(1, 40))) }
-end
-
--- No document shows it: an object, or nothing.
-function readers.any(account, request, response)
-  if not response.body:find("%S") then return true end
-  local value, err = decode(request, response)
-  if not value then return nil, err end
-  if response.body:find("^%s*{") and next(value) == nil then return true end -- it says nothing
-  local why = substance.unlike(nil, nil, value)
-  if why then return undecodable(request, response, why) end
-  return M.tagged(account, request, value)
+      or ("X-Count is '%s'"):format(one_line(header):sub(1, 40))) }
 end
 
 --- The status says it: HEAD has no body. A page is none of what was asked for.
@@ -347,20 +371,15 @@ function readers.exists(_, _, response, outcome)
   return not outcome.gone
 end
 
--- The id in the body of what was created, as a number where that keeps it.
-local function made_id(mark, value)
-  local text = mark and type(value) == "table" and substance.id_of(mark, value)
-  local number = text and tonumber(text)
-  return number and ("%.0f"):format(number) == text and number or text
-end
-
 --- What was created. A server that says 201 has created something: an answer that says nothing more
 -- is still a success, only without an id. An error would make callers create it again. What says
 -- something else leaves open what has happened.
 function readers.location(_, request, response, outcome)
   local value = core.json.decode(response.body, "answer")
-  if substance.is_failure(value) then return false_success(request, response) end
-  local id = made_id(request.operation.mark, value)
+  if is_failure(value) then return false_success(request, response) end
+  local id = request.mark:id(value)
+  local number = id and tonumber(id) -- where that keeps it
+  id = number and ("%.0f"):format(number) == id and number or id
   if outcome.id and (not id or id == outcome.id) then
     return { id = outcome.id, location = outcome.location, how = "created" }
   elseif id and not outcome.location then
@@ -373,19 +392,19 @@ end
 
 --- Nothing: an empty body. What has another one says that it was done, or it was not.
 function readers.none(_, request, response, outcome)
-  local body, mark = response.body, request.operation.mark
+  local body = response.body
   if not body:find("%S") then return true end
   local page = M.page_error(response, "nothing")
   if page then return nil, page end
   if outcome.gone then return true end -- a second attempt; its body says that there is none
   local value = core.json.decode(body, "answer")
-  if substance.is_failure(value) then return false_success(request, response) end
+  if is_failure(value) then return false_success(request, response) end
   if type(value) == "table" and (value.success == true or value.deleted == true
-    or mark and not substance.unlike(mark, request.asked, value)) then
+    or request.mark:id(value) and not request.mark:unlike(value, request.asked)) then
     return true
   end
   return undecodable(request, response, ("an empty answer was expected, and %s came"):format(
-    value == nil and "a text" or substance.name_of(mark, value)))
+    value == nil and "a text" or request.mark:name(value)))
 end
 
 function readers.file(_, request, response)

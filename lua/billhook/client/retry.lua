@@ -22,14 +22,9 @@ function M.chance()
   return (((a * 256 + b) * 256 + c) * 256 + d) / 2 ^ 32
 end
 
---- A budget, full.
+--- A budget, full. Calls that succeed pay into it: they are counted in `succeeded`.
 ---@return table
-function M.new_budget() return { tokens = M.budget } end
-
---- A call that succeeded pays into the budget.
-function M.succeeded(budget)
-  budget.tokens = math.min(M.budget, budget.tokens + M.refill)
-end
+function M.new_budget() return { tokens = M.budget, succeeded = 0 } end
 
 -- what may work the next time
 local passing = { network = true, timeout = true, tls = true, server = true, rate_limited = true,
@@ -91,12 +86,12 @@ function M.decide(state, fault)
     -- late as leaves time for the answer
     wait = math.max(wait, math.min(state.window, M.patience * (state.deadline - state.now)))
   end
-  if state.now + wait >= state.deadline then
-    return nil, "deadline"
-  elseif state.budget.tokens < 1 then
-    return nil, "budget"
-  end
-  state.budget.tokens = state.budget.tokens - 1
+  if state.now + wait >= state.deadline then return nil, "deadline" end
+  local budget = state.budget
+  budget.tokens = math.min(M.budget, budget.tokens + M.refill * budget.succeeded)
+  budget.succeeded = 0
+  if budget.tokens < 1 then return nil, "budget" end
+  budget.tokens = budget.tokens - 1
   return wait
 end
 

@@ -8,9 +8,8 @@
 
 local core = require "billhook.core"
 local errors = require "billhook.error"
-local reason = require "billhook.client.reason"
+local responses = require "billhook.client.response"
 local retry = require "billhook.client.retry"
-local rules = require "billhook.transport.request"
 
 local M = {}
 
@@ -42,19 +41,17 @@ end
 
 -- --- the quota ---------------------------------------------------------------------------------
 
--- Takes slots, waiting for them while the deadline allows, and no longer even where the clock
--- stands still: a list, or nil and an error.
-local function take(account, request, need, deadline, how)
-  how.background = request.background
+-- What ask(patience) gives, asked again after the seconds that it says, while the deadline allows,
+-- and no longer even where the clock stands still; or nil and an error.
+local function wait_for(account, deadline, message, ask)
   local rest = deadline - account.now()
   while true do
-    how.patience = math.min(rest, deadline - account.now())
-    local slots, wait, late, err = account.quota:take(need, how)
-    if slots then return slots end
+    rest = math.min(rest, deadline - account.now())
+    local value, wait, err = ask(rest)
+    if value then return value end
     if err then return nil, errors.unsent(err) end
-    if not wait then
-      return nil, { kind = "rate_limited", sent = false, retry_after = late,
-        message = "no request of this key's quota comes free before the deadline" }
+    if wait >= rest then
+      return nil, { kind = "rate_limited", sent = false, retry_after = wait, message = message }
     end
     wait = math.max(wait, 0.001) -- never too short for a clock to see
     rest = rest - wait
@@ -62,22 +59,22 @@ local function take(account, request, need, deadline, how)
   end
 end
 
+local function take(account, request, need, deadline, how)
+  how.background = request.background
+  return wait_for(account, deadline,
+    "no request of this key's quota comes free before the deadline", function(patience)
+      how.patience = patience
+      return account.quota:take(need, how)
+    end)
+end
+
 -- One of those that were set aside; it waits like all others while the key is parked.
 local function spend(account, purse, deadline)
-  local slot = table.remove(purse)
-  local rest = deadline - account.now()
-  while true do
-    local wait, err = account.quota:spend(slot)
-    if wait == 0 then return slot end
-    if not wait or wait >= math.min(rest, deadline - account.now()) then
-      table.insert(purse, slot)
-      return nil, err and errors.unsent(err) or { kind = "rate_limited", sent = false,
-        retry_after = wait, message = "the key is parked until after the deadline" }
-    end
-    wait = math.max(wait, 0.001)
-    rest = rest - wait
-    account.transport:sleep(wait)
-  end
+  local slot = purse[#purse]
+  local spent, err = wait_for(account, deadline, "the key is parked until after the deadline",
+    function() return account.quota:spend(slot) end)
+  if spent then table.remove(purse) end
+  return spent and slot, err
 end
 
 --- Sets slots aside for a call and what may follow it within `beyond` seconds of its deadline: all
@@ -95,14 +92,25 @@ function M.give_back(account, purse)
   if account.quota then account.quota:give_back(purse) end
 end
 
+-- The slot for one attempt: false without a quota, or nil and an error. What was set aside is for
+-- first attempts: repeating must not spend what looking afterwards will need.
+local function slot_for(account, request, attempt, how)
+  if not account.quota then return false end
+  if attempt == 1 and how.purse and #how.purse > 0 then
+    return spend(account, how.purse, how.deadline)
+  end
+  local slots, err = take(account, request, 1, how.deadline, {})
+  return slots and slots[1], err
+end
+
+-- --- one attempt -------------------------------------------------------------------------------
+
 --- The byte order mark that some servers put in front of a text, and a text without it.
 M.MARK = "\239\187\191"
 
 function M.unmarked(text)
   return text:sub(1, 3) == M.MARK and text:sub(4) or text
 end
-
--- --- one attempt -------------------------------------------------------------------------------
 
 -- What a hook is told. It may go into a log, so even an address is cleaned; and it must not be able
 -- to lose the answer of a call: what it raises is dropped.
@@ -129,27 +137,6 @@ local function tell_response(account, request, attempt, seconds, response, err)
   end
 end
 
--- What the transport is to carry.
-local function message_of(account, request, seconds)
-  return {
-    method = request.method, url = request.url, headers = request.headers, body = request.body,
-    timeout = seconds, connect_timeout = math.min(request.connect_timeout, seconds),
-    fresh = not request.idempotent, limit = request.limit, ca_file = account.options.ca_file,
-    proxy = account.options.proxy,
-  }
-end
-
--- The slot for one attempt: false without a quota, or nil and an error. What was set aside is for
--- first attempts: repeating must not spend what looking afterwards will need.
-local function slot_for(account, request, attempt, how)
-  if not account.quota then return false end
-  if attempt == 1 and how.purse and #how.purse > 0 then
-    return spend(account, how.purse, how.deadline)
-  end
-  local slots, err = take(account, request, 1, how.deadline, {})
-  return slots and slots[1], err
-end
-
 -- A response (or a reader of one), or nil and an error.
 local function transmit(account, request, attempt, how)
   local slot, err = slot_for(account, request, attempt, how)
@@ -160,7 +147,12 @@ local function transmit(account, request, attempt, how)
   local left = how.deadline - began
   if left > 0 then
     local verb = how.stream and transport.stream or transport.request
-    response, err = verb(transport, message_of(account, request, left))
+    response, err = verb(transport, {
+      method = request.method, url = request.url, headers = request.headers, body = request.body,
+      timeout = left, connect_timeout = math.min(request.connect_timeout, left),
+      fresh = not request.idempotent, limit = request.limit, ca_file = account.options.ca_file,
+      proxy = account.options.proxy,
+    })
   else
     err = { kind = "timeout", message = "the deadline has passed", sent = false }
   end
@@ -173,6 +165,8 @@ local function transmit(account, request, attempt, how)
   tell_response(account, request, attempt, account.now() - began, response, err)
   return response, err
 end
+
+-- --- what came of it ---------------------------------------------------------------------------
 
 -- The body of a reader's response, as far as an error needs it.
 local function read_some(reader)
@@ -187,20 +181,18 @@ local function read_some(reader)
   return table.concat(parts)
 end
 
--- --- what came of it ---------------------------------------------------------------------------
-
 local function refusal(account, request, response, outcome)
   if response.read then
     response = { status = response.status, headers = response.headers, body = read_some(response) }
   end
-  local err = reason.describe(response, request.private)
+  local err = responses.describe(response, request.private)
   if outcome.message then -- of a redirect, say: its page tells less
-    local target = response.status < 400 and rules.target(response.headers.location)
+    local target = response.status < 400 and responses.place(response.headers.location)
     err.message = outcome.message .. (target and " to " .. target or "")
   end
   err.kind, err.status = outcome.kind, response.status
   err.retryable, err.processed, err.open = outcome.retryable, outcome.processed, outcome.open
-  err.body = reason.quoted(request, err.body)
+  err.body = responses.quoted(request, err.body)
   if outcome.retry_after then
     err.retry_after = retry.after(outcome.retry_after, response.headers.date, account.wall())
   end
@@ -209,21 +201,6 @@ local function refusal(account, request, response, outcome)
     err.retry_after = account.quota:refused(err.retry_after, account.random)
   end
   return err
-end
-
--- The outcome of a success, or nil and an error.
-local function judge(account, request, response, unsure)
-  local outcome = core.call.conclude(account.vendor.name, request.name, response.status,
-    response.headers, unsure and 2 or 1, account.base.url, request.path)
-  if not outcome.ok then return nil, refusal(account, request, response, outcome) end
-  retry.succeeded(account.budget)
-  return outcome
-end
-
--- May an attempt that ended so have had its effect? Of an answer its status says it (src/call.c).
-local function is_open(err)
-  if err.open ~= nil then return err.open end
-  return err.sent ~= false
 end
 
 --- Sends until there is an answer or no sense in another attempt.
@@ -236,21 +213,28 @@ function M.send(account, request, how)
   how.deadline = how.deadline or account.now() + request.timeout
   local unsure, none = false, M.unable(account)
   if none then return nil, none end
-  local attempt = 0
+  local attempt, budget = 0, account.budget
   while true do
     attempt = attempt + 1
     how.attempts = attempt
     local response, err = transmit(account, request, attempt, how)
-    local outcome
     if response then
-      outcome, err = judge(account, request, response, unsure)
-      if outcome then return response, outcome end
+      local outcome = core.call.conclude(account.vendor.name, request.name, response.status,
+        response.headers, unsure and 2 or 1, account.base.url, request.path)
+      if outcome.ok then
+        budget.succeeded = budget.succeeded + 1
+        return response, outcome
+      end
+      err = refusal(account, request, response, outcome)
     end
-    unsure = unsure or is_open(err)
+    -- may it have had its effect? Of an answer its status says it (src/call.c)
+    local open = err.open
+    if open == nil then open = err.sent ~= false end
+    unsure = unsure or open
     local wait = retry.decide({
       attempt = attempt, attempts = request.attempts, idempotent = request.idempotent,
       now = account.now(), deadline = how.deadline, random = account.random,
-      budget = account.budget, window = how.patient and account.quota and account.quota.window,
+      budget = budget, window = how.patient and account.quota and account.quota.window,
     }, err)
     if not wait then
       err.retryable = err.kind == "decode" and request.idempotent

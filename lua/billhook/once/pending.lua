@@ -22,10 +22,9 @@
 -- An id that a call has made is that call's: "claim ACCOUNT PLACE ID" holds the intent's id.
 
 local core = require "billhook.core"
-local dict = require "billhook.shared.dict"
 local json = require "billhook.json"
-local process = require "billhook.shared.process"
 local pulse = require "billhook.shared.pulse"
+local share = require "billhook.shared"
 
 local M = {}
 
@@ -84,9 +83,9 @@ function M.of(account)
     if store then return M.new(store, account.id, "inbox") end
   end
   if not account.claims then
-    local store = dict.store()
+    local store = share.workers()
     account.claims = store and M.new(store, account.id, "dict")
-      or M.new(process.common(account.now), account.id, "process")
+      or M.new(share.common(account.now), account.id, "process")
   end
   return account.claims
 end

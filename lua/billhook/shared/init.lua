@@ -12,7 +12,7 @@
 --
 -- There are three, held to this by spec/shared_spec.lua:
 --
---   process.lua   the memory of this process
+--   this one      the memory of this process
 --   dict.lua      lua_shared_dict billhook, for the workers of one nginx
 --   inbox.lua     an inbox: several processes or machines, and what was there before a crash
 --
@@ -24,9 +24,65 @@
 
 local dict = require "billhook.shared.dict"
 local inbox = require "billhook.shared.inbox"
-local process = require "billhook.shared.process"
 
 local M = {}
+
+-- --- the memory of this process ----------------------------------------------------------------
+
+local SWEEP = 1000 -- changes between two looks for texts that have had their time
+
+local Process = {}
+Process.__index = Process
+
+--- A store in memory: of its own, or another view of the texts of one, by another clock.
+---@param clock fun(): number
+---@param of table? the store
+function M.new(clock, of)
+  local all = of and of.all or { texts = {}, changes = 0 }
+  return setmetatable({ clock = clock, all = all }, Process)
+end
+
+local function sweep(all, now)
+  all.changes = all.changes + 1
+  if all.changes % SWEEP ~= 0 then return end
+  for name, one in pairs(all.texts) do
+    if one.till <= now then all.texts[name] = nil end
+  end
+end
+
+function Process:update(name, fn, keep)
+  local now, texts = self.clock(), self.all.texts
+  local old = texts[name]
+  local new, value = fn(old and old.till > now and old.text or nil, now)
+  if new then
+    texts[name] = { text = new, till = keep and now + keep or math.huge }
+    sweep(self.all, now)
+  elseif new == false then
+    texts[name] = nil
+  end
+  if value == nil then return true end
+  return value
+end
+
+-- Times of two clocks can't be compared, so who has another one (tests) has other texts. Only the
+-- texts are kept here: a store knows its clock, and so LuaJIT would keep both for ever.
+local by_clock = setmetatable({}, { __mode = "k" })
+
+--- The store of all who have this clock.
+---@param clock fun(): number
+function M.by(clock)
+  local store = M.new(clock, { all = by_clock[clock] })
+  by_clock[clock] = store.all
+  return store
+end
+
+local common = M.new(function() end)
+
+--- The store of everybody in this process, whose times are by the clock of whoever asks.
+---@param clock fun(): number
+function M.common(clock) return M.new(clock, common) end
+
+-- --- which one is meant ------------------------------------------------------------------------
 
 --- What a user may pass as a store: a table with the method, or the URL of an inbox. Gives it, or
 -- nil and what is wrong.
@@ -50,12 +106,14 @@ function M.of(given)
   return given
 end
 
+--- The dictionary that the workers of this nginx share, or nil.
+---@return table? store
+function M.workers() return rawget(_G, "ngx") and dict.store() or nil end
+
 --- What everybody here shares who has no inbox: the dictionary of nginx, where there is one; else
 -- the memory of the process.
 ---@param clock fun(): number for the latter
 ---@return table store
-function M.here(clock)
-  return dict.store() or process.of(clock)
-end
+function M.here(clock) return M.workers() or M.by(clock) end
 
 return M

@@ -4,15 +4,14 @@
 --   local response, err = curl.shared():request { method = "GET", url = "https://..." }
 --
 -- `idle`, where it is set, is called at least ten times a second while a stream waits, and may
--- raise. What a request may hold stands in request.lua. All waiting is in `poll` and `sleep` of the
--- pool, where other transfers of the same object go on (map.lua builds on that). Connections, TLS
--- sessions and names are kept between calls. A request is sent at most once; an error's `sent` is
--- false only where nothing of it left.
+-- raise. What a request may hold stands in src/request.h. All waiting is in `poll` and `sleep` of
+-- the pool, where other transfers of the same object go on (map.lua builds on that). Connections,
+-- TLS sessions and names are kept between calls. A request is sent at most once; an error's `sent`
+-- is false only where nothing of it left.
 
 local core = require "billhook.core"
 local errors = require "billhook.error"
 local native = require "billhook.curl"
-local rules = require "billhook.transport.request"
 
 local M = {}
 
@@ -30,20 +29,13 @@ local function error_of(kind, message, sent)
   return errors.new { kind = kind, message = message, sent = sent }
 end
 
--- The native module checks a request by the same rules as request.lua.
-local function begin(method, ...)
-  local ok, first, second, third, fourth = pcall(method, ...)
-  if not ok then error(first, 3) end
-  return first, second, third, fourth
-end
-
 --- Sends a request and waits for the whole answer.
 ---@param request table
 ---@return table|nil response { status, headers, body }
 ---@return table|nil err
 function Curl:request(request)
   local pool = self.pool
-  local status, headers, body, sent = begin(pool.run, pool, request, SLICE)
+  local status, headers, body, sent = pool:run(request, SLICE)
   if type(status) == "userdata" then
     local ticket = status
     while not ticket:done() do pool:poll(SLICE, ticket) end
@@ -64,7 +56,7 @@ end
 ---@return table|nil reader { status, headers, read, close }
 ---@return table|nil err
 function Curl:stream(request)
-  local ticket = begin(self.pool.add, self.pool, request, rules.STALL)
+  local ticket = self.pool:add(request, true)
   local status, headers = ticket:head()
   while not status and not ticket:done() do
     wait(self)

@@ -17,7 +17,8 @@
 
 local core = require "billhook.core"
 local errors = require "billhook.error"
-local checked = require("billhook.transport.request").check
+
+local check = core.request.check
 
 local M = {}
 
@@ -62,14 +63,14 @@ local function answer(self, request)
 end
 
 function Fake:request(request)
-  local response, failure = answer(self, checked(request, 2))
+  local response, failure = answer(self, check(request))
   if failure then return nil, failure end
   return response
 end
 
 --- The body comes in pieces of `chunk` bytes (1 by default, the hardest for a parser).
 function Fake:stream(request)
-  local response, failure = answer(self, checked(request, 2))
+  local response, failure = answer(self, check(request))
   if not response then return nil, failure end
   return setmetatable({
     status = response.status, headers = response.headers, body = response.body, at = 1,

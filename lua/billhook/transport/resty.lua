@@ -16,9 +16,9 @@
 local http = require "resty.http"
 local core = require "billhook.core"
 local errors = require "billhook.error"
+local options = require "billhook.options"
 local timed = require "billhook.transport.timed"
 local turns = require "billhook.shared.turns"
-local rules = require "billhook.transport.request"
 
 local M = { name = "resty", now = core.text.monotonic, wall = core.text.now, turn = turns.turn,
   unable = turns.unable }
@@ -118,11 +118,11 @@ local function proxy_of(proxy)
 end
 
 local function connect(httpc, request)
-  local scheme, host, port = rules.parts(request.url)
-  local bracketed = host:find(":", 1, true) and "[" .. host .. "]" or host
+  local url = assert(options.parse_url(request.url))
   if request.fresh then fresh = fresh + 1 end
   return httpc:connect {
-    scheme = scheme, host = bracketed, port = port, ssl_verify = true, ssl_server_name = host,
+    scheme = url.scheme, host = url.host, port = url.port, ssl_verify = true,
+    ssl_server_name = url.host,
     pool = request.fresh and "billhook fresh " .. fresh or nil,
     proxy_opts = proxy_of(request.proxy),
   }
@@ -153,7 +153,8 @@ end
 local function params_of(request)
   local headers = { ["Accept-Encoding"] = "identity" }
   for name, value in pairs(request.headers) do headers[name] = value end
-  local _, _, _, path = rules.parts(request.url)
+  local url = assert(options.parse_url(request.url))
+  local path = (url.path == "" and "/" or url.path) .. url.tail:gsub("#.*", "")
   local body = request.body
   if not body and request.fresh and request.method ~= "DELETE" then body = "" end
   return { version = 1.1, method = request.method, path = path, headers = headers, body = body }
@@ -278,20 +279,20 @@ end
 -- the transport
 
 local function for_worker(request)
-  local scheme, host = rules.parts(request.url)
+  local url = assert(options.parse_url(request.url))
   return request.ca_file or (request.proxy and not request.proxy:find("^http://"))
-    or (scheme == "https" and (host:find(":", 1, true) or host:find("^[%d.]+$")))
+    or (url.scheme == "https" and (url.host:find(":", 1, true) or url.host:find("^[%d.]+$")))
 end
 
 --- Sends a request and waits for the head of the answer.
----@param request table see request.lua
+---@param request table see src/request.h
 ---@return table|nil reader { status, headers, read, close }
 ---@return table|nil err
 function M.stream(_, request)
-  local copy = rules.check(request, 2)
+  local copy = core.request.check(request, true)
   if for_worker(copy) then return require("billhook.transport.worker"):stream(copy) end
-  copy.stall = copy.stall or rules.STALL
-  return begin(copy)
+  local reader, err = begin(copy)
+  return reader, err
 end
 
 --- Sends a request and waits for the whole answer.
@@ -299,7 +300,7 @@ end
 ---@return table|nil response { status, headers, body }
 ---@return table|nil err
 function M.request(_, request)
-  local copy = rules.check(request, 2)
+  local copy = core.request.check(request)
   if for_worker(copy) then return require("billhook.transport.worker"):request(copy) end
   local reader, err = begin(copy)
   if not reader then return nil, err end

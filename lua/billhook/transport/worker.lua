@@ -9,7 +9,6 @@
 
 local core = require "billhook.core"
 local errors = require "billhook.error"
-local checked = require("billhook.transport.request").check
 local gate = require "billhook.shared.gate"
 local spool = require "billhook.transport.spool"
 local turns = require "billhook.shared.turns"
@@ -21,6 +20,8 @@ local M = { name = "worker", now = core.text.monotonic, wall = core.text.now, tu
 M.MOST = 1024 * 1024 * 1024
 
 local THREAD = "billhook.transport.thread"
+
+local check = core.request.check
 
 local PIECE = 65536
 local SHORTEST, LONGEST = 0.001, 0.02 -- pauses between two looks into the spool, in seconds
@@ -48,11 +49,11 @@ local function unable()
 end
 
 --- Sends a request and waits for the whole answer.
----@param request table see request.lua
+---@param request table see src/request.h
 ---@return table|nil response { status, headers, body }
 ---@return table|nil err
 function M.request(_, request)
-  local copy = checked(request, 2)
+  local copy = check(request)
   local none = unable()
   if none then return nil, none end
   return result(gate.run("call", copy.timeout, THREAD, "request", copy, ngx.now()))
@@ -111,7 +112,7 @@ end
 ---@return table|nil reader { status, headers, read, close }
 ---@return table|nil err
 function M.stream(_, request)
-  local copy = checked(request, 2)
+  local copy = check(request, true)
   local none = unable()
   if none then return nil, none end
   copy.limit = math.min(copy.limit, M.MOST)

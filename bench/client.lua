@@ -27,7 +27,9 @@ local UNDICI = os.getenv "UNDICI"
 
 -- --- who is measured ---------------------------------------------------------------------------
 
-local paths = "env LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='build/%s/?.so;;' %s %s"
+-- what the environment says of the Lua that runs this file is none of the others' business
+local paths = "env -u LUA_INIT -u LUA_PATH_5_4 -u LUA_CPATH_5_4"
+  .. " LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='build/%s/?.so;;' %s %s"
 local function lua(name) return paths:format(name, name, "bench/peers/billhook.lua") end
 local python = "/usr/bin/python3 bench/peers/python.py "
 local node = "env NODE_NO_WARNINGS=1 NODE_EXTRA_CA_CERTS=$CA node bench/peers/node.mjs "

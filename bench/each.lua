@@ -5,19 +5,18 @@
 --   make && bench/each.lua
 --
 -- The list is DreamApply's map of invoices by id, which nginx sends from a file. Each side is a
--- process of its own: from memory, 500 elements at a time are in a table as strings and are decoded
--- one by one; nothing else is timed. (With all of them in memory it is much slower: memory that was
--- never used before has to be fetched for all that is decoded, as the collector waits until there
--- is as much garbage.) Rounds alternate, and the best one of each counts; memory is the worst of
--- all. BENCH_COUNT (100000) is how many invoices, a multiple of 500; BENCH_ROUNDS (3) how many
--- rounds.
+-- process of its own: from memory, the same 500 elements are decoded again and again, each a string
+-- in a table; the collector works on both sides as it likes, and is timed. Rounds alternate. Given
+-- are the best one of each side and, in brackets, the median of each round's ratio, by the clock and
+-- by processor time; memory is the worst of all. BENCH_COUNT (100000) is how many invoices, a
+-- multiple of 500; BENCH_ROUNDS (5) how many rounds.
 
 package.path = "lua/?.lua;lua/?/init.lua;./?.lua;" .. package.path
 package.cpath = ("build/%s/?.so;"):format(rawget(_G, "jit") and "luajit" or "lua5.4")
   .. package.cpath
 
 local COUNT = tonumber(os.getenv "BENCH_COUNT" or 100000)
-local ROUNDS = tonumber(os.getenv "BENCH_ROUNDS" or 3)
+local ROUNDS = tonumber(os.getenv "BENCH_ROUNDS" or 5)
 local BLOCK = 500
 
 -- The n-th invoice: 1.5 KB of JSON.
@@ -71,16 +70,14 @@ function sides.each(url)
 end
 
 function sides.memory(url)
-  local client, took, cpu = idle_client(url), 0, 0
-  for first = 1, COUNT, BLOCK do
-    local texts = {}
-    for i = 1, BLOCK do texts[i] = invoice(first + i - 1) end
-    collectgarbage()
-    local cpu_before, start = os.clock(), core.text.monotonic()
+  local client, texts = idle_client(url), {}
+  for i = 1, BLOCK do texts[i] = invoice(COUNT - i) end
+  collectgarbage()
+  local cpu, start = os.clock(), core.text.monotonic()
+  for _ = 1, COUNT, BLOCK do
     for i = 1, BLOCK do assert(core.json.decode(texts[i]).id) end
-    took, cpu = took + core.text.monotonic() - start, cpu + os.clock() - cpu_before
   end
-  print(COUNT / took, cpu, 0, client)
+  print(COUNT / (core.text.monotonic() - start), os.clock() - cpu, 0, client)
 end
 
 if arg[1] then
@@ -146,7 +143,9 @@ local function serve(folder)
 end
 
 local function measure(lua, side, url)
-  local pipe = io.popen(("%s bench/each.lua %s %s"):format(lua, side, url))
+  -- what the environment says of the Lua that runs this is none of the other's business
+  local pipe = io.popen(("env -u LUA_INIT -u LUA_PATH -u LUA_CPATH -u LUA_PATH_5_4"
+    .. " -u LUA_CPATH_5_4 %s bench/each.lua %s %s"):format(lua, side, url))
   local rate, cpu, megabytes = pipe:read("n", "n", "n")
   pipe:close()
   assert(rate, lua .. " failed")
@@ -155,15 +154,24 @@ end
 
 local function compare(lua, url)
   local best, cpus, most = { each = 0, memory = 0 }, {}, 0
-  for _ = 1, ROUNDS do
+  local rates, times = {}, {} -- of each round
+  for round = 1, ROUNDS do
+    local now = {}
     for side in pairs(best) do
       local rate, cpu, megabytes = measure(lua, side, url)
+      now[side] = { rate = rate, cpu = cpu }
       best[side], most = math.max(best[side], rate), math.max(most, megabytes)
       cpus[side] = math.min(cpus[side] or math.huge, cpu)
     end
+    rates[round] = now.each.rate / now.memory.rate
+    times[round] = now.memory.cpu / now.each.cpu
   end
-  print(("%-8s each %6.0f/s, from memory %6.0f/s: %.2f (0.8); processor time %.2f; %.1f MB (32)")
-    :format(lua, best.each, best.memory, best.each / best.memory, cpus.memory / cpus.each, most))
+  table.sort(rates)
+  table.sort(times)
+  local middle = math.ceil(ROUNDS / 2)
+  print(("%-8s each %6.0f/s, from memory %6.0f/s: %.2f [%.2f] (0.95); processor time %.2f [%.2f];"
+    .. " %.1f MB (32)"):format(lua, best.each, best.memory, best.each / best.memory, rates[middle],
+    cpus.memory / cpus.each, times[middle], most))
 end
 
 local folder = assert(process.mkdtemp "/tmp/billhook-bench")

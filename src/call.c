@@ -5,8 +5,6 @@
 #include "date.h"
 #include "decimal.h"
 #include "text.h"
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 /* --- finding ---------------------------------------------------------- */
@@ -282,14 +280,22 @@ static int is_answered_id(slice s) {
   return s.n > 0 && s.n <= 19 && s.p[0] != '0';
 }
 
+/* once for each element of a list, so not by snprintf */
+static slice digits_of(int64_t n, char *room) {
+  char *p = room + DECIMAL_ROOM;
+  do
+    *--p = (char)('0' + n % 10);
+  while ((n /= 10) > 0);
+  return (slice){p, (size_t)(room + DECIMAL_ROOM - p)};
+}
+
 int call_says(const call_mark *mark, const call_value *value, char *room,
               slice *out) {
   int text = value->kind == CALL_IS_TEXT, good = 0;
   if (value->kind == CALL_IS_INTEGER) {
-    *out = (slice){room, (size_t)snprintf(room, DECIMAL_ROOM, "%" PRId64,
-                                          value->integer)};
-    return (mark->type == CALL_ID && value->integer >= 1) ||
-           (mark->type == CALL_INTEGER && value->integer >= 0);
+    if (value->integer < (mark->type == CALL_ID)) return 0;
+    *out = digits_of(value->integer, room);
+    return mark->type == CALL_ID || mark->type == CALL_INTEGER;
   }
   *out = value->text;
   if (mark->type == CALL_ID) good = is_answered_id(value->text);

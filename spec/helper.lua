@@ -6,3 +6,14 @@ local build = os.getenv("BILLHOOK_BUILD")
 
 package.path = "lua/?.lua;lua/?/init.lua;./?.lua;" .. package.path
 package.cpath = build .. "/?.so;" .. package.cpath
+
+-- spec/long/collector and spec/long/locale run specs so: a collector that never rests, and
+-- C's idea of numbers with a decimal comma.
+if os.getenv "BILLHOOK_COLLECTOR" == "generational" then
+  collectgarbage("generational", 1, 1)
+elseif os.getenv "BILLHOOK_COLLECTOR" then
+  collectgarbage("setpause", 1)
+  collectgarbage("setstepmul", 1000)
+end
+local locale = os.getenv "BILLHOOK_LOCALE"
+if locale then assert(os.setlocale(locale, "numeric"), "no such locale: " .. locale) end

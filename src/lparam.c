@@ -47,6 +47,9 @@ const char *lparam_describe(lua_State *L, int i) {
   size_t n;
   if (lua_type(L, i) == LUA_TNUMBER) {
     lua_pushvalue(L, i);
+    lua_tostring(L, -1);
+    luaL_gsub(L, lua_tostring(L, -1), ",", "."); /* some locales write one */
+    lua_remove(L, -2);
     return lua_tostring(L, -1);
   }
   if (lua_type(L, i) != LUA_TSTRING) return luaL_typename(L, i);

@@ -88,8 +88,9 @@ local function family(page, name, kind, help, samples, sorted)
     for i = 1, #(one[2] or {}), 2 do
       labels[#labels + 1] = ('%s="%s"'):format(one[2][i], escape(one[2][i + 1]))
     end
-    page[#page + 1] = ("billhook_%s%s%s %.15g"):format(name, one[3] or "",
-      labels[1] and "{" .. table.concat(labels, ",") .. "}" or "", one[1])
+    local value = ("%.15g"):format(one[1]):gsub(",", ".") -- some locales write a comma
+    page[#page + 1] = ("billhook_%s%s%s %s"):format(name, one[3] or "",
+      labels[1] and "{" .. table.concat(labels, ",") .. "}" or "", value)
   end
 end
 

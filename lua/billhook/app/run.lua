@@ -28,6 +28,9 @@ function M.lease(app) return math.max(app.rules.budget, app.budget) + MARGIN end
 
 -- --- one run ------------------------------------------------------------------------
 
+-- For the log; some locales write a comma.
+local function in_seconds(format, took) return (format:format(took):gsub(",", ".")) end
+
 local function tell_dead(app, event, reason)
   for _, handler in ipairs(app.dead_handlers) do
     local failed = events.try("the handler", handler, event, reason)
@@ -91,7 +94,7 @@ local function run(self, row, step)
   local took = self.clock() - began
   self.ran = self.ran + 1
   if took > rule.budget then
-    app.log("warn", "overrun", { id = event.id, rule = name, seconds = ("%.1f"):format(took) })
+    app.log("warn", "overrun", { id = event.id, rule = name, seconds = in_seconds("%.1f", took) })
   end
   local dead = failed and attempts >= most
   metrics.run(app, name, dead and "dead" or failed and "failed" or "done", took)
@@ -102,7 +105,7 @@ local function run(self, row, step)
     return outcome("waiting", failed)
   end
   app.log("info", "ran", { id = event.id, rule = name, attempt = attempts,
-    seconds = ("%.3f"):format(took) })
+    seconds = in_seconds("%.3f", took) })
   return outcome "done"
 end
 

@@ -20,7 +20,7 @@ function M.link(kind, id) return id and ("/api/v9/%s/%d"):format(kind, id) or nu
 --- A decimal as the API writes it, of two places; nil where it is none.
 function M.decimal(value)
   local number = values.number(value)
-  return number and ("%.2f"):format(number)
+  return number and (("%.2f"):format(number):gsub(",", ".")) -- some locales write a comma
 end
 
 --- A decimal in hundredths.

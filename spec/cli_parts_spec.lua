@@ -78,7 +78,8 @@ describe("in a terminal", function()
     local folder = command.folder()
     local pid = assert(process.spawn({ command.lua, "-e", pretend, "bin/billhook", "verify",
       "dreamclass", "--secret", "123" },
-      { stdout = folder .. "/out", stdin = "spec/support/delivery.json", env = env }))
+      { stdout = folder .. "/out", stdin = "spec/support/delivery.json",
+        env = command.paths(env) }))
     process.wait(pid)
     return command.read(folder .. "/out")
   end

@@ -152,7 +152,7 @@ describe("billhook invoices create", function()
     for _, word in ipairs(client("invoices", "create", "application=5", "--body",
       command.write(folder .. "/body", invoice))) do words[#words + 1] = word end
     local pid = assert(process.spawn(words, { stdout = folder .. "/out", stderr = folder .. "/err",
-      stdin = "/dev/null", env = { NO_COLOR = "1" } }))
+      stdin = "/dev/null", env = command.paths { NO_COLOR = "1" } }))
     process.wait(pid)
     local text = "looking for what may have been created, for up to 0.2 s"
     assert.equal("\r\27[K" .. text .. "\r\27[K", command.read(folder .. "/err"))

@@ -5,7 +5,8 @@ local command = require "spec.support.command"
 
 -- what the finaliser's uses gave, a line each; the process must end well
 local function closing(name, argument)
-  local result = command.run({ name, argument }, { script = "spec/support/closing.lua" })
+  local result = command.run({ name, argument }, { script = "spec/support/closing.lua",
+    env = command.paths() })
   assert.are.equal(0, result.code)
   return result.err
 end

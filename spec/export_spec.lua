@@ -199,7 +199,7 @@ describe("billhook export", function()
     local words = { command.lua, "-e", pretend, "bin/billhook" }
     for _, word in ipairs(argv("invoices", "application=5")) do words[#words + 1] = word end
     local pid = assert(process.spawn(words, { stdout = folder .. "/out", stderr = folder .. "/err",
-      env = { NO_COLOR = "1" } }))
+      env = command.paths { NO_COLOR = "1" } }))
     local _, code = process.wait(pid)
     assert.equal(0, code)
     local err = command.read(folder .. "/err")

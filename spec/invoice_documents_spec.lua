@@ -204,7 +204,7 @@ describe("where the locale has a decimal comma", function()
     assert.is_truthy(made == true or made == 0, "localedef: is Debian's package locales there?")
     local out = folder .. "/said"
     local pid = assert(process.spawn({ command.lua, "-e", script }, { stdout = out, stderr = out,
-      env = { LOCPATH = folder } }))
+      env = command.paths { LOCPATH = folder } }))
     process.wait(pid)
     -- 29.85 + 19.90 + 100.00 + 12.50, less 0.05; 300.5 less 0.125
     assert.equal("162.25\t162.20\t300.375\ttrue\tpart_paid\n", command.read(out))

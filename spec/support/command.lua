@@ -30,6 +30,14 @@ function M.write(path, text)
   return path
 end
 
+---An environment in which another Lua finds the modules that this one finds.
+---@param more table|nil what else is to be in it
+function M.paths(more)
+  local env = { LUA_PATH = package.path, LUA_CPATH = package.cpath }
+  for name, value in pairs(more or {}) do env[name] = value end
+  return env
+end
+
 ---A folder that finish_all removes.
 local folders, children = {}, {}
 function M.folder()

@@ -27,7 +27,7 @@ end
 describe("billhook", function()
   after_each(command.finish)
 
-  it("prints its version", function()
+  it("prints its version #both", function()
     local result = command.run { "--version" }
     assert.equal(0, result.code)
     assert.truthy(result.out:match("^billhook %d+%.%d+%.%d+ %(.-Lua.-%)\n$"))
@@ -83,7 +83,7 @@ describe("billhook", function()
   end)
 end)
 
-describe("billhook verify", function()
+describe("billhook verify #both", function()
   after_each(command.finish)
 
   it("shows what was proven", function()
@@ -157,7 +157,7 @@ end)
 describe("billhook trigger", function()
   after_each(command.finish)
 
-  it("signs what verifies, for each vendor", function()
+  it("signs what verifies, for each vendor #both", function()
     for vendor, option in pairs { dreamclass = "--secret", betterez = "--secret",
       dreamapply = "--authorization" } do
       local id = vendor == "dreamapply" and "77" or "b3e6fa78-8672-4e8b-8431-7eebdabd25a2"
@@ -274,7 +274,7 @@ describe("billhook sandbox and invoices", function()
     assert.equal("sandbox-private-key", offer.betterez.settings.secret)
   end)
 
-  it("creates, lists, gets, counts and deletes", function()
+  it("creates, lists, gets, counts and deletes #both", function()
     local body = command.write(command.folder() .. "/invoice",
       '{"currency":"EUR","items":[{"item":"Fee","price":"12.50","qty":2}]}')
     local made = invoices("create", "application=3", "--body", body, "--json")
@@ -460,7 +460,7 @@ describe("billhook inbox", function()
     assert.truthy(more({ "stats" }).out:find "dead%s+1\n")
   end)
 
-  it("runs again, and purges", function()
+  it("runs again, and purges #both", function()
     refused(more { "retry" }, "an id, or --all")
     assert.equal("1 to run again\n", more({ "retry", "--all" }).out)
     assert.equal(1, json.decode(more({ "stats", "--json" }).out).pending)
@@ -514,7 +514,7 @@ describe("billhook demo", function()
     return text
   end
 
-  it("shows it all, and leaves nothing behind", function()
+  it("shows it all, and leaves nothing behind #both", function()
     local folder = command.folder()
     local result = command.run({ "demo" }, { env = { TMPDIR = folder } })
     assert.equal(0, result.code, result.out .. result.err)

@@ -157,7 +157,7 @@ describe("a crash", function()
     return again
   end
 
-  it("of any process loses nothing, and keeps the order and the peace of an invoice", function()
+  it("of any process loses nothing, keeps the order and the peace of an invoice #both", function()
     local deadline = process.monotonic() + 4
     local kinds = { RECEIVER, WORKER, WORKER }
     local pids, kills = {}, 0

@@ -57,7 +57,7 @@ local function names_for(folder)
   return shown
 end
 
-describe("the page", function()
+describe("the page #both", function()
   setup(function()
     vendors = nginx.start { http = sandbox.conf { listen = "127.0.0.1:PORT2" } }
     base = ("http://127.0.0.1:%d"):format(vendors.ports[2])

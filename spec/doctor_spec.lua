@@ -60,7 +60,7 @@ describe("billhook doctor", function()
     return by_check(json.decode(result.out)[account]), result.code
   end
 
-  it("says of each account what works, and exits 1 where something is wrong", function()
+  it("says of each account what works, and exits 1 where something is wrong #both", function()
     local said, code = report_of "admissions"
     assert.equal(0, code)
     assert.equal("ok its API answers", said.reachable)
@@ -168,7 +168,7 @@ describe("billhook doctor", function()
   end)
 end)
 
-describe("a diagnosis", function()
+describe("a diagnosis #both", function()
   local function school(answers, more)
     local asked = {}
     local options = { base_url = "https://class.example/v1", api_key = "k", tenant = "t",

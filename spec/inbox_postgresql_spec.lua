@@ -10,25 +10,16 @@ local process = require "billhook.process"
 local environment = rawget(_G, "getfenv") and getfenv(1) or _ENV
 local contract = assert(loadfile("spec/inbox_contract.lua", "t", environment))()
 
-local server, cleaner
+local server
 setup(function()
   server = postgres.start()
   inbox.open(server.url):close()
 end)
-teardown(function()
-  if cleaner then cleaner:close() end
-  server:remove()
-end)
-
--- A connection that stays: to make one takes longer than all the rest here.
-local function clean(text)
-  if not cleaner or cleaner:lost() then cleaner = assert(pq.open(server.url)) end
-  assert(cleaner:query(text))
-end
+teardown(function() server:remove() end)
 
 -- a new, empty one: emptying is quicker than making
 local function open(options)
-  clean [[DO $$ DECLARE one TEXT; BEGIN
+  server:sql [[DO $$ DECLARE one TEXT; BEGIN
     FOR one IN SELECT tablename FROM pg_tables WHERE schemaname = 'billhook' LOOP
       EXECUTE 'DELETE FROM billhook.' || one
         || CASE one WHEN 'meta' THEN ' WHERE name <> ''version''' ELSE '' END;
@@ -36,7 +27,7 @@ local function open(options)
   return inbox.open(server.url, options)
 end
 
-describe("inbox postgresql:", function()
+describe("inbox postgresql: #both", function()
   -- To make a connection, and to fill its caches, takes the server longer than most of these tests:
   -- here they have one, the other describes their own.
   local real, kept = pq.open, nil
@@ -129,20 +120,23 @@ local function mark(store, row, seq)
 end
 
 describe("inbox postgresql: with others beside it", function()
-  local folder, store, db
+  local folder, store
+  local db -- one connection for all of them, but those that look at what sessions leave
 
   before_each(function()
     folder = assert(process.mkdtemp "/tmp/billhook-inbox")
     store = assert(open {})
-    db = assert(pq.open(server.url))
-    assert(db:exec "SET search_path = billhook")
+    if not db or db:lost() then db = assert(pq.open(server.url)) end
+    assert(db:exec "RESET ALL; SET search_path = billhook")
   end)
 
   after_each(function()
     store:close()
-    db:close()
+    db:exec "ROLLBACK"
     process.remove_tree(folder)
   end)
+
+  teardown(function() if db then db:close() end end)
 
   -- waits until somebody waits for a lock (seen from outside: a transaction sees it only once)
   local function blocked()
@@ -175,6 +169,9 @@ describe("inbox postgresql: with others beside it", function()
     local function writes()
       -- statistics of a session come when it ends
       store:close()
+      db:close()
+      server.db:close()
+      server.db = nil
       local rows = {}
       eventually(function()
         rows = server:sql [[SELECT relname, n_tup_ins + n_tup_upd + n_tup_del AS n
@@ -184,6 +181,7 @@ describe("inbox postgresql: with others beside it", function()
           AND query LIKE '%deliveries%']])[1].n == 0
       end)
       store = assert(inbox.open(server.url))
+      db = assert(pq.open(server.url))
       local out = {}
       for _, row in ipairs(rows) do out[row.relname] = row.n end
       return out
@@ -730,7 +728,7 @@ describe("inbox postgresql: on a server", function()
     assert.are.same({ "duplicate", "new" }, store:admit { delivery("a", "1"), delivery("b", "1") })
   end)
 
-  it("that was restarted meanwhile, works on without a word", function()
+  it("that was restarted meanwhile, works on without a word #both", function()
     for _, signal in ipairs { "INT", "QUIT" } do
       server:stop(signal)
       server:start()

@@ -103,7 +103,7 @@ describe("billhook work, killed", function()
     if server then server:stop() end
   end)
 
-  it("between a create and its answer, finds it at the next start", function()
+  it("between a create and its answer, finds it at the next start #both", function()
     start({ fates = { POST = { { at = "request", how = "stall" } } } }, item(1, 5))
     work()
     command.wait("the create", function() return select(2, requests()) == 1 end)

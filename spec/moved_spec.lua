@@ -238,7 +238,7 @@ describe("an inbox file", function()
       end)
 
     if not way.log then -- who is killed before he looks has lost a log that nobody else has
-      it(("that was %s is sound after all are killed at once"):format(name), function()
+      it(("that was %s is sound after all are killed at once #both"):format(name), function()
         lose()
         local except = taken()
         stop "kill"

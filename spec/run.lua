@@ -6,9 +6,9 @@
 --
 -- A suite is a spec file on one Lua ("json_spec lua5.4"), a C test ("C json_test"), a fuzz target
 -- over its corpus ("fuzz json") or a script of spec/suite or, with `long`, of spec/long. It is a
--- process of its own; what all have said stays in build/test where one has failed. One more of them
--- than there are processors run at once (JOBS=n: n); the longest come first, by what they took the
--- last time.
+-- process of its own; what all have said stays in build/test where one has failed. Twice as many of
+-- them as there are processors run at once (JOBS=n: n); the longest come first, by what they took
+-- the last time.
 --
 -- Closes with what suites have to note (lines that begin with "note: ", such as what they ran
 -- without), the ten slowest, and one line "N passed, N failed"; exits 1 when anything failed, was
@@ -24,11 +24,13 @@ local FOLDER = "build/test"
 local PROGRAMS = "build/sanitized" -- where make puts C tests and fuzz targets
 local PATIENCE = { short = 1800, long = 3600 } -- seconds until a suite is ended by force
 
--- Specs that only drive nginx, which runs LuaJIT whoever runs busted.
+-- Specs that only drive nginx, which runs LuaJIT whoever runs busted. What other specs start of
+-- processes takes most of the time: where some of their tests are #both, LuaJIT runs these alone
+-- (spec/long/luajit: all of them).
 local ONCE = {
   dictionary_spec = true, gate_spec = true, nginx_calls_spec = true, openresty_spec = true,
-  resty_spec = true, sandbox_spec = true, shared_claims_spec = true, torn_spec = true,
-  wire_spec = true, worker_spec = true,
+  resty_spec = true, sandbox_spec = true, shared_claims_spec = true, slow_spec = true,
+  torn_spec = true, wire_spec = true, worker_spec = true,
 }
 
 -- Seconds that suites take where nothing is known of an earlier run; any other takes one.
@@ -70,12 +72,13 @@ local function short_suites()
     end
   end
   for _, path in ipairs(list("spec/*_spec.lua")) do
-    local name = path:match "([%w_]+)%.lua$"
+    local name, text = path:match "([%w_]+)%.lua$", read(path)
+    local some = text:find("#both", 1, true) and "--tags=both " or ""
     for _, lua in ipairs(ONCE[name] and { "luajit" } or { "lua5.4", "luajit" }) do
       -- what a spec starts finds the same modules
       add(name .. " " .. lua, ("LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='build/%s/?.so;;' "
-        .. "%s /usr/bin/busted -o TAP %s"):format(lua, lua, path))
-      all[#all].postgres = read(path):find("spec.support.postgres", 1, true) ~= nil
+        .. "%s /usr/bin/busted -o TAP %s%s"):format(lua, lua, lua == "luajit" and some or "", path))
+      all[#all].postgres = text:find("spec.support.postgres", 1, true) ~= nil
     end
   end
   for _, path in ipairs(list("spec/suite/*")) do add(path:match "[^/]+$", "sh " .. path) end
@@ -277,9 +280,9 @@ local function close(suites)
   say(("%d passed, %d failed"):format(sum.passed, sum.failed))
 end
 
--- one more than there are processors, because suites wait, too
+-- more than there are processors, because half of what suites do is to wait
 local function jobs()
-  return tonumber(os.getenv "JOBS") or (tonumber((io.popen "nproc":read "l")) or 1) + 1
+  return tonumber(os.getenv "JOBS") or 2 * (tonumber((io.popen "nproc":read "l")) or 1)
 end
 
 local long = arg[1] == "long"

@@ -106,7 +106,7 @@ end
 describe("billhook serve", function()
   after_each(command.finish)
 
-  it("receives, and runs rules beside", function()
+  it("receives, and runs rules beside #both", function()
     local server = new()
     assert.truthy(server.child:errors():find(server.url .. "/webhooks/school", 1, true))
     local status, body = server:post("INVOICE_CREATED", 7)
@@ -448,7 +448,7 @@ describe("billhook serve", function()
   end)
 
   for _, whom in ipairs { "it", "all of it" } do
-    it("leaves no orphan when " .. whom .. " is killed, and goes on where it was", function()
+    it("leaves no orphan when " .. whom .. " is killed, and goes on where it was #both", function()
       local server = new [[app:on("invoice.updated", function(event)
         say("began " .. event.attempt)
         if not io.open("$FOLDER/go") then require("billhook.process").sleep(1000, true) end
@@ -479,7 +479,7 @@ describe("billhook serve", function()
     assert.equal("", server:leftovers())
   end)
 
-  it("goes on receiving while a rule crashes its process", function()
+  it("goes on receiving while a rule crashes its process #both", function()
     local server = new [[app:on("invoice.updated", function(event)
       say "crashing"
       if not io.open("$FOLDER/fixed") then os.execute "kill -SEGV $PPID" end
@@ -526,7 +526,7 @@ describe("billhook serve", function()
     assert.equal(0, server.child:wait())
   end)
 
-  it("reads the rules again on HUP, unless they are broken", function()
+  it("reads the rules again on HUP, unless they are broken #both", function()
     local server = new()
     assert.equal(200, (server:post("INVOICE_CREATED", 0)))
     server:saying "created 0\n"
@@ -1025,7 +1025,7 @@ describe("billhook work", function()
     assert.is_nil(process.stat(server.folder .. "/inbox.db"))
   end)
 
-  it("runs until it is told to stop", function()
+  it("runs until it is told to stop #both", function()
     local server = prepared()
     server.child = command.start { "work", server.rules }
     local app = assert(require("billhook.cli.rules").load(server.rules))

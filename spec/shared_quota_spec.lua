@@ -54,7 +54,7 @@ describe("a quota", function()
       quota = { limit = 12, window = 0.6 } }
   end
 
-  it("is enough for calls side by side that each set aside half of it", function()
+  it("is enough for calls side by side that each set aside half of it #both", function()
     local world = server:world { latency = 0.01, quota = { limit = 12, window = 0.6 } }
     local school = client(world, "side by side")
     local list = {}

@@ -94,6 +94,7 @@ local public = {
   ["lua/billhook/error.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/client/map.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/webhook.lua"] = "^function M%.([%w_]+)%((.-)%)",
+  ["lua/billhook/http.lua"] = "^function Http:([%w_]+)%((.-)%)",
   ["lua/billhook/transport/fake.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/nginx/receive.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/calls_meta.lua"] = "^function [%l_]+:([%w_]+)%((.-)%)",
@@ -109,6 +110,7 @@ local wanted = {
     .. " issued payer status is_overdue statement tag",
   ["lua/billhook/client/map.lua"] = "map",
   ["lua/billhook/webhook.lua"] = "verify sign",
+  ["lua/billhook/http.lua"] = "request post put get delete",
   ["lua/billhook/nginx/receive.lua"] = "receive healthz metrics start",
 }
 

@@ -11,6 +11,7 @@
 ---@field app fun(options: billhook.AppOptions): billhook.App accounts, rules, an inbox
 ---@field verify function one delivery checked: see billhook.webhook
 ---@field sign function and one made, for tests
+---@field http fun(options: table): billhook.Http requests to servers of your own, for rules
 ---@field map function calls side by side: see billhook.client.map
 ---@field invoice table pure functions on invoices: see billhook.invoice
 ---@field decimal fun(value: billhook.Amount): billhook.decimal raises for what is none
@@ -40,6 +41,8 @@ local behind = {
   --- Checks one delivery, and signs one for tests: see billhook.webhook.
   verify = function() return require("billhook.webhook").verify end,
   sign = function() return require("billhook.webhook").sign end,
+  --- Requests of rules to servers of your own: see billhook.http.
+  http = function() return require("billhook.http").new end,
   --- Calls side by side: see billhook.map.
   map = function() return require("billhook.client.map").map end,
   --- Pure functions on invoices: see billhook.invoice.

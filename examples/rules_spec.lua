@@ -1,131 +1,147 @@
--- rules_spec.lua: tests of rules of your own (here ledger.lua), with busted:
+-- rules_spec.lua: tests of rules of your own (here ledger.lua and rules.lua), with busted:
 --
 --   busted rules_spec.lua
 --
--- No network, no file and no waiting: the inbox is in memory, the API is a function (the `fake`
--- transport), and the clock is ours. Deliveries are signed as the vendor signs them.
+-- No network, no waiting: the vendors are imitated in this process, and the clock is the world's.
+-- What happens there comes as a signed delivery, or is found by a poll, as it would be.
 
 -- luacheck: std +busted
 
 local billhook = require "billhook"
-local fake = require "billhook.transport.fake"
-local json = billhook.json
+local testing = require "billhook.testing"
 
 local here = debug.getinfo(1, "S").source:match "^@(.*)/" or "."
 local ledger = dofile(here .. "/ledger.lua")
 
-local written, api, app, now, trouble
-
--- DreamApply's journal entry about an invoice, as its webhook sends it
-local function deliver(id, invoice)
-  local body = json.encode { id = id, logged = "2027-01-15T08:00:00+00:00",
-    event = "Invoice was edited: ?", invoice = "/api/v9/invoices/" .. invoice }
-  local headers, signed = billhook.sign("dreamapply", body, { authorization = "Bearer hook" })
-  return app:receive("admissions", headers, signed)
-end
-
--- what the API says of invoice 16
-local function invoice(price)
-  return { status = 200, body = json.encode { id = 16, nr = "AF-16", currency = "EUR",
-    issued = "2027-01-15T08:00:00+00:00",
-    items = { { item = "Tuition", price = price or "19.90", qty = "2.00" } } } }
-end
-
--- as long as it takes, without waiting: what waits, waits until the clock says so
-local function work(seconds)
-  now = now + (seconds or 0)
-  while assert(app:work()) > 0 do end -- luacheck: ignore 542
-end
-
 describe("the ledger", function()
+  local written, trouble, world
+
   before_each(function()
-    written, api, now = {}, function() return invoice() end, 1800000000 -- 2027-01-15T08:00:00Z
-    trouble = nil
-    local function clock() return now end
-    app = billhook.app {
-      inbox = "memory:", clock = clock, log = function() end,
-      accounts = { admissions = billhook.dreamapply {
-        base_url = "https://apply.example.edu", api_key = "test-key", clock = clock,
-        transport = fake.new(function(request) return api(request) end),
-        webhook = { authorization = "Bearer hook" },
-      } },
-    }
-    ledger(app, function(entry)
-      if trouble then return nil, trouble end
-      written[#written + 1] = entry
-      return true
-    end)
-    work() -- the account's first start: what is issued from now on is new
+    written, trouble = {}, nil
+    world = testing.world { accounts = { admissions = "dreamapply" }, rules = function(app)
+      ledger(app, function(entry)
+        if trouble then return nil, trouble end
+        written[#written + 1] = entry
+        return true
+      end)
+    end }
   end)
 
   it("has the amount that the API says", function()
-    assert.equal(200, (deliver(1, 16)))
-    work()
+    local id = world:issue { amount = "39.80" }
+    local runs = world:run()
+    assert.same({ "ledger", "invoice.created", "done" },
+      { runs[1].rule, runs[1].type, runs[1].state })
     assert.equal(1, #written)
-    assert.matches("^admissions:16@1%.%x+%.created$", written[1].key)
+    assert.matches("^admissions:" .. id .. "@1%.%x+%.created$", written[1].key)
     assert.equal("39.80", written[1].amount)
-    assert.equal("AF-16", written[1].number)
   end)
 
   it("has it once, however often it is sent", function()
-    deliver(1, 16)
-    deliver(1, 16)
-    deliver(2, 16)
-    work()
-    deliver(3, 16)
-    work(300)
+    world:issue()
+    world:run()
+    world:at("admissions").sandbox:order("redeliver", { vendor = "dreamapply" })
+    world:run(600)
     assert.equal(1, #written)
   end)
 
   it("has it where the webhook was lost, by the next poll", function()
-    api = function(request)
-      if request.url:find("/invoices/16", 1, true) then return invoice() end
-      return { status = 200, body = '{ "16": ' .. invoice().body .. " }" }
-    end
-    assert.equal(1, app:poll "admissions")
-    work()
+    world:lose()
+    world:issue()
+    world:run()
+    assert.equal(0, #written)
+    world:run(300)
     assert.equal(1, #written)
   end)
 
   it("has it later where the API is down", function()
-    api = function() return { status = 503 } end
-    deliver(1, 16)
-    work()
+    world:fail("admissions", 503)
+    world:issue()
+    world:run()
     assert.equal(0, #written)
-    api = function() return invoice() end
-    work(3600)
+    world:fail("admissions", nil)
+    world:run(3600)
     assert.equal(1, #written)
   end)
 
   it("has it later, and once, where the bookkeeping is down", function()
     trouble = "no space left on device"
-    deliver(1, 16)
-    work()
-    work(3600)
-    assert.same({}, written)
+    world:issue()
+    local runs = world:run()
+    assert.same({ 1, "failed" }, { #runs, runs[1].state })
+    assert.matches(trouble, runs[1].message, 1, true)
     trouble = nil
-    work(3600)
-    work(3600)
+    world:run(3600)
     assert.equal(1, #written)
   end)
 
   it("has nothing of a forged delivery", function()
-    local status = app:receive("admissions", { Authorization = "Bearer guessed" }, "{}")
-    assert.equal(401, status)
-    work()
-    assert.equal(0, #written)
+    assert.equal(401, world:forge { invoice = 16 })
+    assert.equal(0, #world:run())
   end)
 
   it("is voided when the invoice is gone", function()
-    deliver(1, 16)
-    work()
-    api = function() return { status = 404, body = "Invoice not found" } end
-    deliver(2, 16)
-    work()
-    assert.equal(1, #written) -- once may be a mistake
-    work(61)
-    assert.equal(2, #written)
-    assert.equal("16", written[2].void)
-    assert.equal("AF-16", written[2].number)
+    local id = world:issue()
+    world:run()
+    world:delete(id)
+    world:run()
+    assert.equal(id, written[2].void)
+    assert.equal(written[1].number, written[2].number)
+  end)
+end)
+
+describe("the rules file", function()
+  -- which rules ran, in order
+  local function names(runs)
+    local list = {}
+    for i, run in ipairs(runs) do list[i] = run.rule end
+    return table.concat(list, " ")
+  end
+
+  local world
+  before_each(function() world = testing.world { rules = here .. "/rules.lua" } end)
+
+  for _, account in ipairs { "admissions", "school" } do
+    it("books, corrects and closes an invoice of " .. account, function()
+      local there = world:at(account)
+      local id = there:issue { amount = "300.00" }
+      assert.equal("ledger large", names(world:run(60)))
+      there:update(id, { amount = "600.00" })
+      assert.equal("correct", names(world:run(60)))
+      there:pay(id)
+      assert.equal("correct paid", names(world:run()))
+    end)
+  end
+
+  it("books an invoice of tickets, whose signature proves it", function()
+    world:at("tickets"):issue { amount = "300.00" }
+    local runs = world:run()
+    assert.equal("ledger large", names(runs))
+    assert.equal("body", runs[1].event.trust)
+  end)
+end)
+
+describe("a rule's function", function()
+  local invoices = billhook.invoice
+
+  local function remind(event)
+    local left, why = invoices.balance(event.data)
+    if not left then return nil, why end
+    return event:once("mail", function()
+      return { to = event.invoice_id, left = tostring(left) }
+    end)
+  end
+
+  it("can be called with an event alone", function()
+    local sent = remind(testing.event("invoice.overdue", { invoice_id = "16" }))
+    assert.same({ to = "16", left = "300.00" }, sent)
+  end)
+
+  it("fails where the app would say so", function()
+    local event = testing.event("invoice.overdue", { data = { id = 16, currency = "EUR",
+      items = { { price = "?", qty = 1 } } } })
+    local done, why = testing.call(remind, event)
+    assert.is_nil(done)
+    assert.is_string(why)
   end)
 end)

@@ -95,6 +95,8 @@ local public = {
   ["lua/billhook/client/map.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/webhook.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/http.lua"] = "^function Http:([%w_]+)%((.-)%)",
+  ["lua/billhook/testing/init.lua"] = "^function M%.([%w_]+)%((.-)%)",
+  ["lua/billhook/testing/school.lua"] = "^function School:([%w_]+)%((.-)%)",
   ["lua/billhook/transport/fake.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/nginx/receive.lua"] = "^function M%.([%w_]+)%((.-)%)",
   ["lua/billhook/calls_meta.lua"] = "^function [%l_]+:([%w_]+)%((.-)%)",
@@ -111,6 +113,9 @@ local wanted = {
   ["lua/billhook/client/map.lua"] = "map",
   ["lua/billhook/webhook.lua"] = "verify sign",
   ["lua/billhook/http.lua"] = "request post put get delete",
+  ["lua/billhook/testing/init.lua"] = "event call time",
+  ["lua/billhook/testing/school.lua"] = "happen issue update pay unpay delete overdue forge lose"
+    .. " fail invoice",
   ["lua/billhook/nginx/receive.lua"] = "receive healthz metrics start",
 }
 

@@ -2,6 +2,7 @@
 -- account's API says from now on. Each gives what it has done as JSON shows it, a function that
 -- prints it, and true; or nil and why some of it was not done.
 
+local ids = require "billhook.cli.ids"
 local term = require "billhook.cli.term"
 
 local M = {}
@@ -84,6 +85,9 @@ function M.retry(store, args, app)
     require("billhook.cli").usage "retry: unhandled ones are run by the rules of --rules"
   end
   if #args.id == 0 then args.state = args.state or "dead" end
+  local named, what = ids.events(store, args.id)
+  if not named then return nil, what end
+  args.id = named
   local n, err = each_id(args, function(filter)
     local names, why
     if app and (filter.state or "unhandled") == "unhandled" then

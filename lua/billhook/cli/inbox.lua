@@ -2,6 +2,7 @@
 -- have run on, and what may be done about it.
 
 local change = require "billhook.cli.change"
+local ids = require "billhook.cli.ids"
 
 local M = {}
 
@@ -59,6 +60,7 @@ end
 
 local function listing(command, of)
   limit(command, "100")
+  command:flag("--follow", "Go on with what is new, until Ctrl-C; JSON is one object a line.")
   return state_of(filters(command), of)
 end
 
@@ -75,7 +77,7 @@ function M.configure(command)
     :argument "id"
   where(command:command("stats"):summary "Counts.")
   local retry = state_of(filters(command:command("retry"):summary "Run events again."), "events")
-  retry:argument("id"):args "*"
+  retry:argument("id", "An id, or its beginning."):args "*"
   retry:flag("--all", "All that the other options match; without --state, the dead ones.")
   limit(retry):description "How many at most, the oldest first."
   retry:epilog [[
@@ -190,10 +192,24 @@ local function listed(store, of, args)
   return found, err
 end
 
+-- Some of them, and then what comes.
+local function follow(store, of, args, found)
+  local term, line_of = require "billhook.cli.term", lines[of]
+  return require("billhook.cli.follow").run(store, of, function() return change.filter(args) end,
+    found, function(list, first)
+      local rows = {}
+      for i, one in ipairs(list) do
+        if args.json then term.json(one) else rows[i] = line_of(one) end
+      end
+      if not args.json then term.rows(heads[of], rows, first) end
+    end)
+end
+
 for of, line_of in pairs(lines) do
   actions[of] = function(store, args)
     local found, err = listed(store, of, args)
     if not found then return nil, err end
+    if args.follow then return follow(store, of, args, found) end
     return found, function()
       local rows = {}
       for i, one in ipairs(found) do rows[i] = line_of(one) end
@@ -271,22 +287,6 @@ local function show_invoice(invoice)
     "deleted_at", "check_due", "run_due" }, { "data" })
 end
 
-local SEARCHED = 1000 -- events, then deliveries, the newest of an account
-
--- The one event, else the one delivery, whose id begins so; false where there is none.
-local function by_beginning(store, of, id)
-  local account = id:match "^([^:]+):."
-  if not account then return false end
-  local list, err = store[of](store, { account = account, limit = SEARCHED })
-  if not list then return nil, err end
-  local found, other
-  for _, one in ipairs(list) do
-    if one.id:sub(1, #id) == id then found, other = one, found end
-  end
-  if other then return nil, ("there are %s, %s, and maybe more"):format(found.id, other.id) end
-  return found or false
-end
-
 -- An event by its id, else a delivery, else an invoice, else the beginning of the former two's.
 function actions.show(store, args)
   local id = args.id:gsub("~$", "") -- as a narrow terminal shows it
@@ -301,14 +301,14 @@ function actions.show(store, args)
   found, err = store:invoices { account = account or "", invoice = invoice or "", limit = 1 }
   if not found then return nil, err end
   if found[1] then return found[1], function() show_invoice(found[1]) end end
-  found, err = by_beginning(store, "events", id)
+  found, err = ids.find(store, "events", id)
   if found == nil then return nil, err end
   if found then
     event, err = store:show(found.id)
     if not event then return nil, err or "no event " .. found.id end
     return event, function() show_event(event) end
   end
-  found, err = by_beginning(store, "deliveries", id)
+  found, err = ids.find(store, "deliveries", id)
   if found == nil then return nil, err end
   if found then return found, function() show_delivery(found) end end
   return nil, "no event, delivery or invoice " .. id

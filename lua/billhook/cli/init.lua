@@ -16,8 +16,8 @@ local version = require "billhook.version"
 local M = {}
 
 local commands = {
-  "serve", "work", "demo", "sandbox", "trigger", "verify", "invoices", "call", "settle", "inbox",
-  "reconcile", "export", "doctor",
+  "serve", "work", "demo", "sandbox", "trigger", "verify", "invoices", "call", "settle", "quota",
+  "inbox", "replay", "reconcile", "export", "doctor",
 }
 
 local function stop(code, text) error({ code = code, text = text }, 0) end

@@ -176,6 +176,15 @@ function M.table(head, list)
   M.print(table.concat(lines, "\n"))
 end
 
+---Prints rows of a table whose titles were printed with the first of them.
+---@param head string[]
+---@param list any[][]
+---@param first boolean the titles, too
+function M.rows(head, list, first)
+  if first then return M.table(head, list) end
+  M.print(table.concat(M.lines(head, list, process().columns(1)), "\n", 2))
+end
+
 ---Prints a value as one line of JSON on stdout.
 ---@param value any
 ---@param list boolean|nil it is a list, also where it is empty

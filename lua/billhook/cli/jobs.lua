@@ -6,6 +6,7 @@ local children = require "billhook.cli.children"
 local owner = require "billhook.inbox.owner"
 local paths = require "billhook.cli.paths"
 local process = require "billhook.process"
+local reloads = require "billhook.cli.reload"
 local term = require "billhook.cli.term"
 local watches = require "billhook.app.watch"
 
@@ -53,6 +54,10 @@ local function ended(self, job, how)
   local ran = job.child.ran
   job.child = nil
   if self.stopping then return end
+  if job.renewed then
+    job.renewed, job.due = nil, process.monotonic()
+    return
+  end
   job.pause = (ran > pauses.steady or in_a_run(self, job)) and pauses.first
     or math.min((job.pause or pauses.first / 2) * 2, pauses.longest)
   term.say(("work ended (%s); it starts again in %g s"):format(how, job.pause))
@@ -87,12 +92,26 @@ function Jobs:obey()
   end
 end
 
+-- Has changed rules run, by processes that begin anew once their present rule has ended.
+function Jobs:renew()
+  local needs, err = reloads.examine(self.rules)
+  if not needs then return term.say("the old rules go on: " .. err) end
+  self.watched:took(needs)
+  for _, job in ipairs(self.list) do
+    if job.child then
+      job.renewed = true
+      job.child:signal "TERM"
+    end
+  end
+end
+
 -- Starts what is due; gives the seconds to the next look.
 function Jobs:tick(watch)
   local now = process.monotonic()
   for _, job in ipairs(self.list) do
     if job.due and now >= job.due and not self.stopping then start(self, job) end
   end
+  if self.watched and not self.stopping and self.watched:changed(now) then self:renew() end
   if now >= self.look then
     watch:round() -- where the inbox fails, those who work say so
     self.look = process.monotonic() + LOOK
@@ -106,11 +125,13 @@ end
 ---@param app table
 ---@param rules string the file that it is from
 ---@param count integer how many processes
+---@param watched boolean|nil changed rules are taken at once
 ---@return integer exit_code
-function M.run(app, rules, count)
+function M.run(app, rules, count, watched)
   process.signals "CHLD"
   local self = setmetatable({ app = app, list = {}, rules = rules, look = 0 }, Jobs)
   for i = 1, count do self.list[i] = { due = 0 } end
+  self.watched = watched and reloads.of(app, rules) or nil
   require("billhook.app.warnings").tell(app)
   local watch = watches.new(app, mine(self))
   repeat

@@ -1,6 +1,7 @@
 -- cli/rules.lua: loads a rules file, once a Lua state (each nginx worker, the
 -- work process), and says clearly what is wrong with it.
 
+local core = require "billhook.core"
 local log = require "billhook.log"
 
 local M = {}
@@ -61,6 +62,57 @@ function M.load(path)
   local app, err = run(path)
   loaded[path] = app
   return app, err
+end
+
+---The file of rules that are loaded, and those that it has loaded from beside it.
+---@param path string
+---@return string[]
+function M.files(path)
+  local folder, files = path:match "^(.*)/[^/]*$" or ".", {}
+  for name in pairs(package.loaded) do
+    local theirs = type(name) == "string" and not name:find "^billhook"
+    for _, tail in ipairs(theirs and { ".lua", "/init.lua" } or {}) do
+      local beside_it = folder .. "/" .. name:gsub("%.", "/") .. tail
+      local file = io.open(beside_it)
+      if file then
+        file:close()
+        files[#files + 1] = beside_it
+      end
+    end
+  end
+  table.sort(files)
+  table.insert(files, 1, path)
+  return files
+end
+
+-- The lines of a file from one to another.
+local function lines_of(path, first, last)
+  local kept, number = {}, 0
+  local file = io.open(path)
+  for line in file and file:lines() or function() end do
+    number = number + 1
+    if number >= first and number <= last then kept[#kept + 1] = line end
+  end
+  if file then file:close() end
+  return table.concat(kept, "\n")
+end
+
+---The rules of an app, and of each a digest of all that makes it what it is: its pattern, options
+---and the lines of its function.
+---@param app table
+---@return { name: string, pattern: string, at: string, digest: string }[]
+function M.describe(app)
+  local list = {}
+  for i, rule in ipairs(app.rules.list) do
+    local where = debug.getinfo(rule.handler, "S")
+    local text = where.source:sub(1, 1) == "@"
+      and lines_of(where.source:sub(2), where.linedefined, where.lastlinedefined) or where.source
+    list[i] = { name = rule.name, pattern = rule.pattern.text,
+      at = ("%s:%d"):format(where.short_src, where.linedefined),
+      digest = core.text.sha256(table.concat({ rule.pattern.text, tostring(rule.trust),
+        tostring(rule.attempts), tostring(rule.budget), text }, "\n")) }
+  end
+  return list
 end
 
 return M

@@ -16,6 +16,7 @@ local folder = require "billhook.cli.folder"
 local nginx = require "billhook.cli.nginx"
 local paths = require "billhook.cli.paths"
 local process = require "billhook.process"
+local reloads = require "billhook.cli.reload"
 local server = require "billhook.cli.server"
 local term = require "billhook.cli.term"
 local trust = require "billhook.cli.trust"
@@ -47,6 +48,8 @@ function M.configure(command)
     .. " counted in its place. May be repeated."):count "*":argname "<address>"
   command:option("--capture-refused", "Folder for deliveries that are refused, for `billhook"
     .. " verify`: at most 100 files, 10 MiB, credentials left out."):argname "<dir>"
+  command:flag("--watch", "For development: take changed rules at once, and say what changed."
+    .. " Where they do not load, the old ones go on.")
   command:epilog [[
 Each account of the rules file receives at /webhooks/<account>; there are also
 /healthz and /metrics. TERM, INT and QUIT end it when what is under way is
@@ -72,7 +75,7 @@ end
 local function examine(self)
   local ok, err = find_author(self)
   if not ok then return nil, err end
-  local how, text = children.output(paths.again("work", self.rules, "--check"), {
+  local how, text = children.output(paths.again("work", self.rules, "--check", "--quiet"), {
     name = "rules", folder = self.run, user = self.author and self.author.name,
   })
   if how ~= "exit 0" then return nil, ("%s does not load (%s)"):format(self.rules, how or text) end
@@ -157,6 +160,7 @@ local function reload(self)
   end
   start_work(self)
   term.say "reloaded"
+  if self.watched then self.watched:took(needs) end
 end
 
 local function reap(self)
@@ -197,7 +201,9 @@ local function tick(self)
   local now = process.monotonic()
   if self.work_due and not self.stopping and now >= self.work_due then start_work(self) end
   if self.stopping and now >= self.deadline then by_force(self) end
-  local till = self.stopping and self.deadline or self.work_due or now + 60
+  if self.watched and not self.stopping and self.watched:changed(now) then reload(self) end
+  local till = self.stopping and self.deadline or self.work_due
+    or now + (self.watched and reloads.EVERY or 60)
   return math.max(0, math.min(till - now, 60))
 end
 
@@ -299,6 +305,7 @@ local function serve(self, args)
   if not self.stopping then
     start_work(self)
     announce(self, needs)
+    self.watched = args.watch and reloads.new(needs) or nil
   end
   return watch(self)
 end

@@ -12,7 +12,12 @@ local again = 60 -- seconds after which the same complaint is heard once more
 
 function M.configure(command)
   command:argument("rules", "The rules file.")
-  command:flag("--check", "Load the rules, say what they need as JSON, and exit.")
+  command:flag("--check", "Load the rules, say what is doubtful in them and, as JSON, what they"
+    .. " need, and exit.")
+  command:flag("--strict", "With --check: exit code 1 where something is doubtful.")
+  command:flag "--quiet":hidden(true)
+  command:flag("--watch", "For development: take changed rules at once, and say what changed."
+    .. " Where they do not load, the old ones go on.")
   command:flag("--once", "Run what is due now, and exit.")
   command:option("--jobs", "How many rules at once, in a process each.", "1")
     :convert(require("billhook.cli").whole(1, 64)):argname "<n>"
@@ -22,8 +27,9 @@ TERM, INT and QUIT end it after the rules that are running; a second one ends it
 at once. A rule that takes longer than its budget is told of while it runs.]]
 end
 
--- what serve has to know, without running the rules file in its own process
-local function check(app)
+-- What serve has to know, without running the rules file in its own process; and, for people, what
+-- is doubtful.
+local function check(app, args, given)
   local accounts, limit, names = {}, 0, {}
   for name, client in pairs(app.accounts) do
     accounts[name] = client.vendor and (client.vendor.name or client.vendor) or true
@@ -32,9 +38,14 @@ local function check(app)
   end
   table.sort(names)
   local shown = require("billhook.inbox").shown(app.inbox) -- logs of a start are kept
-  require("billhook.cli.term").json { inbox = shown, accounts = accounts, names = names,
-    limit = limit }
-  return 0
+  local rules, term = require "billhook.cli.rules", require "billhook.cli.term"
+  local files, json = rules.files(args.rules), require "billhook.json"
+  local found = args.quiet and {} or require("billhook.cli.lint").of(app, files, given)
+  term.json { inbox = shown, accounts = accounts, names = names, limit = limit, files = files,
+    rules = json.array(rules.describe(app)), findings = json.array(found) }
+  term.flush()
+  for _, one in ipairs(found) do term.say(one.where .. ": " .. one.message) end
+  return args.strict and #found > 0 and 1 or 0
 end
 
 -- A signal noted by the process is kept here until the loop looks.
@@ -93,9 +104,10 @@ function M.run(args)
   local process = require "billhook.process"
   process.signals("TERM", "INT", "QUIT", "HUP")
   process.unblock_stderr() -- no rule waits for who reads the log
+  local given = args.check and require("billhook.cli.lint").witness()
   local app, err = require("billhook.cli.rules").load(args.rules)
   if not app then return nil, err end
-  if args.check then return check(app) end
+  if args.check then return check(app, args, given) end
   io.stdout:setvbuf "line" -- what a rule prints is seen at once, also in a log
   local trust = require "billhook.cli.trust"
   local file
@@ -104,7 +116,7 @@ function M.run(args)
   local stranger = not args.job and trust.stranger(app.inbox)
   if stranger then require("billhook.cli.term").say(stranger) end
   if not (args.once or args.job) then
-    return require("billhook.cli.jobs").run(app, args.rules, args.jobs)
+    return require("billhook.cli.jobs").run(app, args.rules, args.jobs, args.watch)
   end
   local code = loop(app, watcher(process), process, args.once)
   require("billhook.app.metrics").flush(app)

@@ -1,6 +1,10 @@
 -- `billhook call`: any operation from the shell. The account's transport is a fake one, which tells
 -- on stderr what it was asked to send.
 
+local command = require "spec.support.command"
+
+local unpack = table.unpack or rawget(_G, "unpack")
+
 local folder, rules
 
 local RULES = [[
@@ -148,5 +152,38 @@ describe("billhook call", function()
     local out = pipe:read "*a"
     pipe:close()
     assert.matches("\nusers.login\n", out, 1, true)
+  end)
+end)
+
+describe("what would change something", function()
+  after_each(command.finish)
+
+  local function bill(...)
+    return command.run({ ... }, { env = { BILLHOOK_API_KEY = "secret-of-ours",
+      LUA_PATH = "lua/?.lua;lua/?/init.lua;;", LUA_CPATH = os.getenv "LUA_CPATH" } })
+  end
+
+  -- nobody is there: a call that were made would fail
+  local there = { "--vendor", "dreamapply", "--base-url", "http://127.0.0.1:9" }
+
+  it("is only printed with --dry-run", function()
+    local result = bill("invoices", "delete", "7", "--dry-run", unpack(there))
+    assert.same({ 0, "DELETE http://127.0.0.1:9/api/v9/invoices/7\n" },
+      { result.code, result.out }, result.err)
+    result = bill("call", "betterez", "undelivered.delete", "--base-url",
+      "http://127.0.0.1:9/invoices", "--id", "5f0000000000000000000001", "--dry-run")
+    assert.equal(0, result.code, result.err)
+    assert.matches("^DELETE http://127.0.0.1:9/[^\n]*5f0000000000000000000001\n$", result.out)
+    result = bill("call", "dreamapply", "invoices.create", "--base-url", "http://127.0.0.1:9",
+      "--application", "7", "--json",
+      '{"currency":"EUR","items":[{"item":"Fee","price":"5.00","qty":1}]}', "--dry-run")
+    assert.equal(0, result.code, result.err)
+    assert.matches('^POST [^\n]*/applications/7/invoices {"currency":"EUR"', result.out)
+  end)
+
+  it("is made where nobody can be asked", function()
+    local result = bill("invoices", "delete", "7", unpack(there))
+    assert.equal(1, result.code)
+    assert.matches("network", result.err, 1, true)
   end)
 end)

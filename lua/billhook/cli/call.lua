@@ -21,7 +21,8 @@ function M.configure(command)
   command:epilog [[
 Options: --base-url, --api-key (or BILLHOOK_API_KEY), --token (or BILLHOOK_TOKEN), --tenant,
 --school-code, --timeout, --settle-timeout, --rules with --account; --json with the body, as JSON,
-@file or - for stdin; --show-secrets prints credentials of an answer, which are blotted otherwise.
+@file or - for stdin; --show-secrets prints credentials of an answer, which are blotted otherwise;
+--dry-run only prints what would be sent, --yes does not ask before something is deleted.
 A password is better left to BILLHOOK_PASSWORD. Without an operation: lists a vendor's.
 Examples:
   billhook call dreamapply invoices.exists --base-url https://apply.example.edu --id 321
@@ -34,6 +35,9 @@ local options = { ["base-url"] = true, ["api-key"] = true, token = true, tenant 
   ["school-code"] = true, timeout = cli.number, ["settle-timeout"] = cli.number, rules = true,
   account = true, json = true }
 
+-- Options without a value.
+local flags = { ["show-secrets"] = true, ["dry-run"] = true, yes = true }
+
 -- The words after the operation: the command's own options, and the call's parameters as texts.
 local function sort_out(rest, known)
   local args, texts, i = {}, {}, 1
@@ -44,8 +48,8 @@ local function sort_out(rest, known)
       i = i - 1
     end
     if not name then cli.usage("not --name value: " .. rest[i + 1]) end
-    if name == "show-secrets" then
-      args.show_secrets = true
+    if flags[name] and not known[name] then
+      args[(name:gsub("-", "_"))] = true
       i = i - 1
     elseif value == nil then
       cli.usage(("--%s has no value"):format(name))
@@ -168,14 +172,21 @@ function M.run(given)
   if client.vendor ~= given.vendor then
     cli.usage(("account '%s' is one of %s"):format(args.account, client.vendor))
   end
+  if args.dry_run then clients.rehearse() end
+  local question = operation.name .. ": delete it, for good?"
+  if operation.method == "DELETE" and not args.dry_run
+    and not require("billhook.cli.term").agreed(question, args.yes) then
+    return nil, "nothing was deleted"
+  end
   local settings
-  if not operation.idempotent then
+  if not operation.idempotent and not args.dry_run then
     settings = { settle_timeout = args.settle_timeout }
     clients.tell_of_looking(client, operation.name, args.settle_timeout)
   end
   local result, failure = cli.try(client.call, client, operation.name, params, settings)
   require("billhook.cli.term").progress ""
   if result == nil then return clients.failed(args, failure) end
+  if args.dry_run and operation.method ~= "GET" and operation.method ~= "HEAD" then return 0 end
   return show(result, operation, args)
 end
 

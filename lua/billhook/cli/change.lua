@@ -124,14 +124,6 @@ local function matching(store, args)
     count "deliveries", count "kept")
 end
 
--- Asked on a terminal, where somebody may answer.
-local function agreed(args, what)
-  local columns = require("billhook.process").columns
-  if args.yes or not (columns(0) and columns(2)) then return true end
-  io.stderr:write("delete what was said by ", what, ", for good? [y/N] ")
-  return (io.read "*l" or ""):lower():find "^y" ~= nil
-end
-
 function M.purge(store, args)
   if #args.id == 0 and not (args.older_than or args.invoice) then
     require("billhook.cli").usage "purge: an id, --older-than or --invoice"
@@ -139,7 +131,9 @@ function M.purge(store, args)
   local found, what = matching(store, args)
   if not found then return nil, what end
   if args.dry_run then return found, function() term.print(what) end, unknown(store, args) end
-  if not agreed(args, what) then return nil, "nothing was purged" end
+  if not term.agreed(("delete what was said by %s, for good?"):format(what), args.yes) then
+    return nil, "nothing was purged"
+  end
   local n, err = each_id(args, function(filter) return store:purge(filter) end)
   if not n then return nil, err end
   return { purged = n, kept = found.kept }, function()

@@ -82,10 +82,18 @@ function M.tell_of_looking(client, operation, seconds)
   end)
 end
 
+---From here on a call that would change something is only printed.
+function M.rehearse()
+  local term = require "billhook.cli.term"
+  require("billhook.rehearsal").begin(function(call)
+    term.print(("%s %s%s"):format(call.method, call.url, call.body and " " .. call.body or ""))
+  end)
+end
+
 ---Prints what a create gave.
 ---@param made table
 function M.show_made(made)
-  require("billhook.cli.term").table({ "ID", "LOCATION", "HOW" },
+  require("billhook.cli.term").table({ "!ID", "!LOCATION", "!HOW" },
     { { made.id or made._id, made.location, made.how or "found" } })
 end
 

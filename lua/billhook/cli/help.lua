@@ -35,10 +35,22 @@ function M.known(parser)
   return #names > 0 and "; there are " .. table.concat(names, ", ") or ""
 end
 
+-- One source for --help and the manual page.
+local statuses = {
+  { 0, "Done." },
+  { 1, "It failed; reconcile: something differed; replay: a rule would fail." },
+  { 2, "Called wrongly." },
+  { 3, "Nobody knows whether it was done." },
+  { 130, "Interrupted." },
+}
+
 ---Adds `help` and `completion`, and a --help to each command that fails where it can't be written.
 ---@param root table argparse's
 ---@param stop fun(code: integer)
 function M.configure(root, stop)
+  local lines = { "Exit codes:" }
+  for i, status in ipairs(statuses) do lines[i + 1] = ("  %-4d %s"):format(status[1], status[2]) end
+  root:epilog(table.concat(lines, "\n"))
   local help = root:command "help":summary "Show what a command does and takes."
   help:argument "topic":args "*":argname "<command>"
   help:flag("--man", "Print the manual page of all commands, for man(1).")
@@ -69,24 +81,10 @@ local function manual(root)
     for _, inner in ipairs(commands_of(parser)) do add(inner) end
   end
   for _, command in ipairs(commands_of(root)) do add(command) end
-  parts[#parts + 1] = [[
-.SH EXIT STATUS
-.TP
-0
-Done.
-.TP
-1
-It failed; of reconcile also: something differed.
-.TP
-2
-Called wrongly.
-.TP
-3
-Nobody knows whether it was done.
-.TP
-130
-Interrupted.
-]]
+  parts[#parts + 1] = ".SH EXIT STATUS\n"
+  for _, status in ipairs(statuses) do
+    parts[#parts + 1] = (".TP\n%d\n%s\n"):format(status[1], status[2])
+  end
   return table.concat(parts)
 end
 

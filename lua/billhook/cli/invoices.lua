@@ -17,11 +17,17 @@ function M.configure(command)
       :args "*"
   end
   for _, action in ipairs { "get", "delete" } do
-    common(command:command(action)):argument("id", "The invoice's id.")
+    local one = common(command:command(action))
+    one:argument("id", "The invoice's id.")
+    if action == "delete" then
+      one:flag("--yes", "Do not ask, also on a terminal.")
+      one:flag("--dry-run", "Only print what would be sent.")
+    end
   end
   local create = common(command:command "create")
   create:argument("params", "name=value, beside what the body has."):args "*"
   create:option("--body", "A JSON file with the fields; - is stdin."):argname "<file>"
+  create:flag("--dry-run", "Only print what would be sent.")
   create:option("--reference", "Your own reference, in one of the invoice's fields: what has it "
     .. "already is found, not created again."):argname "<field>=<value>"
   require("billhook.cli.client").settle_timeout(create)
@@ -72,7 +78,7 @@ local function show_list(list)
   local rows = {}
   for i, invoice in ipairs(list) do rows[i] = row(invoice) end
   require("billhook.cli.term").table(
-    { "ID", "NUMBER", ">TOTAL", ">BALANCE", "CURRENCY", "DUE", "PAYER" }, rows)
+    { "!ID", "!NUMBER", ">!TOTAL", ">!BALANCE", "!CURRENCY", "?!DUE", "PAYER" }, rows)
 end
 
 local show = {
@@ -80,7 +86,7 @@ local show = {
   get = function(invoice) show_list { invoice } end,
   count = function(n) term.print(("%d"):format(n)) end,
   create = function(made) require("billhook.cli.client").show_made(made) end,
-  delete = function() print "deleted" end,
+  delete = function() term.print "deleted" end,
 }
 
 -- The options of a create's own call.
@@ -104,13 +110,18 @@ function M.run(args)
   params, err = params_of(args, client, operation)
   if not params then return nil, err end
   local settings = settings_of(args)
-  if args.action == "create" then
+  if args.dry_run then clients.rehearse() end
+  if args.action == "delete" and not args.dry_run
+    and not term.agreed(("delete invoice %s, for good?"):format(tostring(params.id)), args.yes) then
+    return nil, "nothing was deleted"
+  elseif args.action == "create" and not args.dry_run then
     clients.tell_of_looking(client, operation, args.settle_timeout)
   end
   local result, failure = require("billhook.cli").try(client.call, client, operation, params,
     settings)
   require("billhook.cli.term").progress ""
   if result == nil then return clients.failed(args, failure) end
+  if args.dry_run then return 0 end
   if args.json then
     require("billhook.cli.term").json(result, args.action == "list")
   else

@@ -31,7 +31,9 @@ function M.run(args)
   end
   local term, code, reports, rows = require "billhook.cli.term", 0, {}, {}
   for _, name in ipairs(names_of(app, args.account)) do
+    term.progress(("reads all of %s"):format(name))
     local report, why = app:reconcile(name, { dry_run = args.dry_run or false })
+    term.progress ""
     if report then
       reports[name] = report
       rows[#rows + 1] = { name, report.same, report.changed, report.missing_here,

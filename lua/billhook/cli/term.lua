@@ -199,6 +199,17 @@ function M.say(text)
   io.stderr:write("billhook: " .. text .. "\n") -- in one piece: others write there too
 end
 
+---Asks before something is destroyed, on a terminal, where somebody may answer; elsewhere it is
+---agreed.
+---@param question string
+---@param yes boolean|nil nobody is to be asked
+---@return boolean
+function M.agreed(question, yes)
+  if yes or not (process().columns(0) and process().columns(2)) then return true end
+  io.stderr:write(question .. " [y/N] ")
+  return (io.read "*l" or ""):lower():find "^y" ~= nil
+end
+
 ---What is going on, on stderr, only where somebody watches.
 ---@param text string
 function M.progress(text)

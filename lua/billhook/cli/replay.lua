@@ -93,9 +93,17 @@ local function rules_for(app, row, only)
   return names
 end
 
+-- What rules print is no result of the command.
+local function print_aside(...)
+  local words = { ... }
+  for i = 1, select("#", ...) do words[i] = tostring((select(i, ...))) end
+  io.stderr:write(table.concat(words, "\t"), "\n")
+end
+
 local function dry_run(args)
   local term, calls = require "billhook.cli.term", {}
   require("billhook.rehearsal").begin(function(call) calls[#calls + 1] = call end)
+  rawset(_G, "print", print_aside) -- before the rules can keep it in a local
   local app, err = require("billhook.cli.rules").load(args.dry_run)
   if not app then return nil, err end
   keep_apart(app)
@@ -106,11 +114,6 @@ local function dry_run(args)
   local results, code = {}, 0
   local ids, unclear = require("billhook.cli.ids").events(store, args.id)
   if not ids then return nil, tostring(unclear) end
-  rawset(_G, "print", function(...)
-    local words = { ... }
-    for i = 1, select("#", ...) do words[i] = tostring((select(i, ...))) end
-    io.stderr:write(table.concat(words, "\t"), "\n")
-  end)
   for _, id in ipairs(ids) do
     local row, why = store:show(id)
     local names

@@ -361,38 +361,48 @@ describe("what is authentic and cannot be acted on", function()
 end)
 
 describe("a forger", function()
+  -- How many rounds of work, a second apart, until true news has been told, of an invoice that he
+  -- names and of one that he does not; it comes amid so many deliveries within half an hour.
+  local function rounds_to_find(forged)
+    d = desk.new()
+    d:listen()
+    for id = 1, 100 do d:put(id) end
+    d:settled()
+    local sent = 0
+    local function forge(many)
+      for _ = 1, many do
+        sent = sent + 1
+        d:apply(desk.item(100000 + sent, "Invoice was deleted: ?", sent % 100 + 1))
+      end
+    end
+    for _ = 1, forged / 50 do
+      forge(50)
+      d.now = d.now + 9
+      d.app:work()
+    end
+    assert.are.equal("", d:took())
+    assert.is_true(d.calls <= 100 * 40, d.calls) -- half an hour, at most each minute, and some
+    d:put(101)
+    d:news(101)
+    d.api.apply["7"].items[1].price = "1.00"
+    d:news(7)
+    local found, rounds = {}, 0
+    repeat
+      rounds = rounds + 1
+      if forged > 0 then forge(5) end
+      d.app:work()
+      d.now = d.now + 1
+      for _, one in ipairs(d.seen) do found[one] = found[one] or rounds end
+    until #d.seen == 2 or rounds == 600
+    return found["invoice.created 101@1"], found["invoice.updated 7@2"]
+  end
+
   it("makes no event and costs some reads an invoice; true news is found as fast as without",
     function()
-      local function rounds_to_find(forged)
-        d = desk.new()
-        d:listen()
-        for id = 1, 100 do d:put(id) end
-        d:settled()
-        for n = 1, forged do -- 10,000 deliveries within half an hour
-          d:apply(desk.item(100000 + n, "Invoice was deleted: ?", n % 100 + 1))
-          if n % 50 == 0 then
-            d.now = d.now + 9
-            d.app:work()
-          end
-        end
-        assert.are.equal("", d:took())
-        assert.is_true(d.calls <= 100 * 40, d.calls) -- half an hour, at most each minute, and some
-        d.calls = 0
-        d:put(101)
-        d:news(101)
-        d.api.apply["7"].items[1].price = "1.00"
-        d:news(7)
-        local rounds = 0
-        repeat
-          rounds = rounds + 1
-          d.app:work()
-          d.now = d.now + 1
-        until #d.seen == 2 or rounds == 600
-        return rounds
-      end
-      local without = rounds_to_find(0)
-      assert.are.equal(1, without)
-      assert.is_true(rounds_to_find(10000) <= 60) -- one minute of the clock
+      assert.are.same({ 1, 1 }, { rounds_to_find(0) })
+      local other, named = rounds_to_find(10000)
+      assert.are.equal(1, other)
+      assert.is_true(named <= 60, named) -- what he names is read each minute, not each second
     end)
 
   it("costs reads by schedule: 1,000 deliveries about 100 changed invoices, 100 reads", function()

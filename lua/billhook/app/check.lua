@@ -22,9 +22,6 @@ local M = {}
 --- The value of a column that becomes NULL.
 M.NULL = inbox.NULL
 
---- Does an invoice reach a day past due: see changes.overdue_step.
-M.overdue_step = changes.overdue_step
-
 -- The API may lag behind its own webhook: news is looked at again so long after it came.
 local SCHEDULE = { 2000, 10000, 60000, 300000 }
 

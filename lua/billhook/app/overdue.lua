@@ -1,7 +1,7 @@
 -- app/overdue.lua: has invoices that reach one of the days past due read on that day; check.lua
 -- makes the event of what is then still to be paid. Days are this process's local days.
 
-local check = require "billhook.app.check"
+local changes = require "billhook.app.changes"
 local read = require "billhook.app.read"
 
 local M = {}
@@ -14,7 +14,7 @@ local function reached(mine, today, count_only)
   read.pages(mine, function(after, limit)
     return mine.store:past_due(mine.name, today, after, limit)
   end, function(row, now, marks)
-    if not check.overdue_step(row, context) then return end
+    if not changes.overdue_step(row, context) then return end
     count = count + 1
     if not count_only then marks[#marks + 1] = read.look(row, now) end
   end)

@@ -38,12 +38,16 @@ end
 ---The answer that every vendor counts as success.
 function M.success() return 200, '{"ok":true}', JSON end
 
--- What tells one delivery from another. Where the proof covers the body, or the API has it in a
--- list, the vendor's event id.
+---Is what a delivery says proven: by a proof that covers it, or since the API has it in a list?
+---@param trust string of a delivery
+---@return boolean
+function M.proven(trust) return trust == "body" or trust == "api" end
+
+-- What tells one delivery from another. Where it is proven, the vendor's event id.
 -- Where it covers less, whoever has seen one could send other news under its id: type and invoice
 -- belong to it; and where that cannot be read back, what is said of it.
 local function id_of(delivery, found, type, readable)
-  if delivery.trust == "body" or delivery.trust == "api" then return found.id end
+  if M.proven(delivery.trust) then return found.id end
   local parts = { found.id, type, found.invoice or "-" }
   if not (readable and found.invoice) then parts[4] = found.digest end
   return table.concat(parts, " ")
@@ -66,8 +70,7 @@ function M.row(account, client, delivery, found, body)
     native = found.native or "unknown", invoice = found.invoice, tenant = delivery.tenant,
     live = found.live, trust = delivery.trust, secret = delivery.secret,
     occurred_at = found.occurred_at, reason = found.bad, body = body,
-    again = readable and found.invoice ~= nil and delivery.trust ~= "body"
-      and delivery.trust ~= "api",
+    again = readable and found.invoice ~= nil and not M.proven(delivery.trust),
   }
 end
 

@@ -15,6 +15,7 @@ local core = require "billhook.core"
 local invoices = require "billhook.invoice"
 local metrics = require "billhook.app.metrics"
 local read = require "billhook.app.read"
+local receive = require "billhook.app.receive"
 local vendors = require "billhook.vendor"
 
 local M = {}
@@ -49,8 +50,7 @@ local function event_of(mine, delivery, dead)
   end
   local payload, type_by = payload_of(delivery), vendors[delivery.vendor].type_by
   if type_by then event.type = type_by(event.type, core.json.read(payload or "")) end
-  local proven = delivery.trust == "body" or delivery.trust == "api"
-  event[proven and "data" or "claims"] = payload
+  event[receive.proven(delivery.trust) and "data" or "claims"] = payload
   event.occurred_at = delivery.occurred_at and math.floor(delivery.occurred_at * 1000)
   event.rules = mine.app.rules:select(mine.name, event.type, delivery.native)
   return event
@@ -95,7 +95,7 @@ local function decide(mine, delivery)
     end
     return "unhandled", "further content under an event id that came eight times already"
   end
-  if not reason and (mine.reads or delivery.trust == "body") and unlinked then
+  if not reason and (mine.reads or receive.proven(delivery.trust)) and unlinked then
     reason = "it does not say which invoice"
   end
   if reason then return "dead", reason, event_of(mine, delivery, reason) end

@@ -23,9 +23,9 @@
 --                             is none. See check.lua for what its columns mean
 --   ticket()               -> { ticket, now }: larger than all before; drawn before every read
 --   clock()                -> { now }
---   apply(changes [, texts])  -> true or false for each, and texts written, in one transaction.
---       A change is { account, invoice, expect = stamp, set = { column = value or inbox.NULL },
---       events, settle = state, began, reason, route = { { seq, state, reason } } }:
+--   apply(changes)         -> true or false for each, in one transaction. A change is { account,
+--       invoice, expect = stamp, set = { column = value or inbox.NULL }, events, settle = state,
+--       began, reason, route = { { seq, state, reason } } }:
 --         set      refused (false, and nothing of this change is done) where the row's stamp is
 --                  another one by now
 --         route    deliveries that were not routed yet. Where one has been routed meanwhile,
@@ -37,15 +37,15 @@
 --                  can be made of it, a person is told }
 --   another(account, id)   -> the id of another invoice that is there, or false
 --   of_account(account, { which, after, limit, ticket_before, unread })  -> { rows, now } in pages,
---       after the row (lane) named `after`. which: "known", "there" or "open"; unread: longest
+--       after the row (lane) named `after`. which: "there" or "open"; unread: longest
 --       unread first
 --   past_due(account, day, after, n)  -> the same, of open invoices due on that day or before
 --   how_many(account)      -> number of known invoices, up to 100,000
 --   is_latest(account, id, version)
 --
 -- The queue. An account's row is claimed for checks or for runs, with a lease and a token.
---   due{ owner, fresh, most }  -> { now, lost, incoming = { account = true },
---       accounts = { account = { checks = number up to `most`, runs = boolean } } }. `fresh`: the
+--   due{ owner, fresh }    -> { now, lost, incoming = { account = true },
+--       accounts = { account = { checks = number up to 101, runs = boolean } } }. `fresh`: the
 --       owner holds nothing; what is in its name is left from an answer that was lost. `lost`:
 --       recover() has something to do
 --   recover{ owner, fresh, backoff = { base, cap } }  -> true: what dead owners held is due again;

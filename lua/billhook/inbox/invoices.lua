@@ -63,11 +63,10 @@ end
 local FOREVER = 4503599627370496 -- ms: no time is later
 
 -- in the words of the indexes
-local SELECTIONS = { known = "", there = " AND deleted_at IS NULL",
-  open = " AND closed_at IS NULL" }
+local SELECTIONS = { there = " AND deleted_at IS NULL", open = " AND closed_at IS NULL" }
 
 function Store:of_account(account, want)
-  return rows(self, "account = $1 AND known = 1" .. SELECTIONS[want.which or "known"]
+  return rows(self, "account = $1 AND known = 1" .. SELECTIONS[want.which]
     .. " AND lane > $2 AND ticket < $3 ORDER BY " .. (want.unread and "read_at, " or "")
     .. "lane LIMIT $4", account, want.after or 0, want.ticket_before or FOREVER, want.limit)
 end
@@ -157,14 +156,10 @@ local function apply(query, now, change)
   return true
 end
 
-function Store:apply(changes, texts)
+function Store:apply(changes)
   local results, why = self:transaction(function(query, now)
     local results = {}
     for i, change in ipairs(changes) do results[i] = apply(query, now, change) end
-    for name, text in pairs(texts or {}) do
-      query("INSERT INTO texts (name, value) VALUES ($1, $2) "
-        .. "ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, text)
-    end
     return results
   end)
   if results or why.code ~= "ROUTED" then return results, why end

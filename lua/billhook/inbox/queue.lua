@@ -25,6 +25,8 @@ local RUN = "run_due IS NOT NULL AND owner IS NULL"
 local NEW = accounts_in("deliveries", "state = 'new'")
 local BUSY = { accounts_in("invoices", CHECK), accounts_in("invoices", RUN) }
 
+local COUNTED = 101 -- due checks of an account: no further
+
 local DUE_CHECKS = "SELECT COUNT(*) AS n FROM (SELECT 1 FROM invoices WHERE account = $1 "
   .. "AND known IN (0, 1) AND check_due <= $2 AND " .. CHECK .. " LIMIT $3) AS few"
 local NEXT_RUN = "SELECT MIN(run_due) AS due FROM invoices WHERE account = $1 AND " .. RUN
@@ -51,7 +53,7 @@ function Store:due(want)
       for _, row in ipairs(query(text)) do
         local run = query(NEXT_RUN, row.account)[1].due
         due.accounts[row.account] = due.accounts[row.account] or {
-          checks = query(DUE_CHECKS, row.account, now, want.most or 101)[1].n,
+          checks = query(DUE_CHECKS, row.account, now, COUNTED)[1].n,
           runs = run ~= nil and run <= now,
         }
       end

@@ -231,11 +231,11 @@ describe("app:poll of Betterez, with the vendor's list of undelivered webhooks",
   local world, down
 
   -- The sandbox's Betterez, whose webhooks come to the account while it is not `down`.
-  before_each(function()
+  local function begin(read_back)
     down = true
     local client = billhook.betterez { api_key = "sandbox-key", token = "sandbox-token",
       attempts = 1, clock = function() return d.now end,
-      webhook = { secret = "sandbox-private-key" },
+      webhook = { secret = "sandbox-private-key" }, read_back = read_back,
       transport = fake.new(function(request)
         local special = d.answer and d.answer(request)
         if special then return special end
@@ -255,7 +255,8 @@ describe("app:poll of Betterez, with the vendor's list of undelivered webhooks",
         for name, value in pairs(headers) do lower[name:lower()] = value end
         return (d.app:receive("tickets", lower, body))
       end }
-  end)
+  end
+  before_each(function() begin() end)
 
   local function happen(fields)
     fields.vendor = "betterez"
@@ -285,6 +286,16 @@ describe("app:poll of Betterez, with the vendor's list of undelivered webhooks",
     assert.are.equal("", d:took())
     assert.are.equal(2, #d:deliveries "tickets")
     assert.are.equal(1, assert(d.app:open():deliveries {})[1].seen)
+  end)
+
+  it("takes an invoice as it stands there where it cannot be read back", function()
+    begin(false)
+    local id = happen { type = "invoices.created", amount = "20.00" }
+    happen { type = "invoices.updated", invoice = id, amount = "25.00" }
+    poll()
+    assert.are.equal(("invoice.created %s@1, invoice.updated %s@2"):format(id, id), d:took())
+    assert.are.same({ "done", "done" }, d:deliveries "tickets")
+    assert.are.equal("25.00", d:row(id, "tickets").total)
   end)
 
   it("makes events of other news, with what the API says it was", function()

@@ -73,15 +73,19 @@ function vendors.dreamapply(mine)
   return events
 end
 
--- Open invoices, longest unread first.
-function vendors.dreamclass(mine)
-  if not mine.reads then error(mine:cannot "polling", 0) end
+-- Has open invoices read again, longest unread first.
+local function reread(mine)
   local page = mine.store:of_account(mine.name, { which = "open", unread = true, limit = REREADS })
   local marks = {}
   for _, row in ipairs(page.rows) do
     if not row.check_due then marks[#marks + 1] = read.look(row, page.now) end
   end
   if #marks > 0 then mine.store:apply(marks) end
+end
+
+function vendors.dreamclass(mine)
+  if not mine.reads then error(mine:cannot "polling", 0) end
+  reread(mine)
   return 0
 end
 
@@ -139,7 +143,8 @@ function vendors.betterez(mine)
   end
   local events = failures(mine)
   undelivered(mine)
-  return events + (mine.reads and vendors.dreamclass(mine) or 0)
+  if mine.reads then reread(mine) end
+  return events
 end
 
 ---Polls an account.

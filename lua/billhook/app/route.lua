@@ -58,9 +58,11 @@ end
 
 -- --- decisions -------------------------------------------------------------------
 
--- Does its proof cover an invoice as the API would give it?
-local function is_state(delivery)
-  return delivery.vendor == "betterez" and delivery.trust == "body" and delivery.invoice
+-- Is an invoice in it, proven, as the API would give it? What a list of the API's says of it may be
+-- less than all: it is only taken where the invoice itself cannot be asked for.
+local function is_state(mine, delivery)
+  return delivery.vendor == "betterez" and delivery.invoice
+    and (delivery.trust == "body" or delivery.trust == "api" and not mine.reads)
     and (delivery.native == "invoices.created" or delivery.native == "invoices.updated")
 end
 
@@ -77,7 +79,7 @@ local function decide(mine, delivery)
     return "unhandled", "a test event: the account's option 'test_events' is not set"
   end
   if not reason and delivery.live then
-    if is_state(delivery) then
+    if is_state(mine, delivery) then
       local invoice = core.json.read(payload_of(delivery) or "")
       if type(invoice) == "table" then return "state", invoice end
       reason = "its data is no object"

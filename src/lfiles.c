@@ -81,12 +81,23 @@ static int l_user(lua_State *L) {
 
 static const char *type_of(mode_t mode) {
   if (S_ISLNK(mode)) return "link";
-  return S_ISDIR(mode) ? "directory" : "file";
+  if (S_ISFIFO(mode)) return "pipe";
+  if (S_ISDIR(mode)) return "directory";
+  return S_ISREG(mode) ? "file" : "device";
+}
+
+/* where the link leads, as it says */
+static void set_target(lua_State *L, const char *path) {
+  char room[PATH_MAX];
+  ssize_t n = readlink(path, room, sizeof(room));
+  if (n < 0) return; /* it has gone */
+  lua_pushlstring(L, room, (size_t)n);
+  lua_setfield(L, -2, "target");
 }
 
 /*
 ** stat(path[, itself]) -> { type, uid, gid, mode, size } | nil, message. Of a
-** link, what it leads to, unless the link itself is meant.
+** link, what it leads to, unless the link itself is meant: then with `target`.
 */
 static int l_stat(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
@@ -101,6 +112,7 @@ static int l_stat(lua_State *L) {
   set_integer(L, "gid", (lua_Integer)s.st_gid);
   set_integer(L, "mode", (lua_Integer)(s.st_mode & 07777));
   set_integer(L, "size", (lua_Integer)s.st_size);
+  if (S_ISLNK(s.st_mode)) set_target(L, path);
   return 1;
 }
 
@@ -182,11 +194,12 @@ static int l_chmod(lua_State *L) {
   return lprocess_done(L, path, chmod(path, (mode_t)luaL_checkinteger(L, 2)));
 }
 
+/* chown(path, uid, gid) -> true | nil, message; of a link, the link itself */
 static int l_chown(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   uid_t uid = (uid_t)luaL_checkinteger(L, 2);
   return lprocess_done(L, path,
-                       chown(path, uid, (gid_t)luaL_checkinteger(L, 3)));
+                       lchown(path, uid, (gid_t)luaL_checkinteger(L, 3)));
 }
 
 /* remove_tree(path) -> true | nil, message; follows no link */

@@ -6,6 +6,7 @@
 local process = require "billhook.process"
 local paths = require "billhook.cli.paths"
 local term = require "billhook.cli.term"
+local trust = require "billhook.cli.trust"
 
 local M = {}
 
@@ -43,6 +44,11 @@ local function module_folder(built)
   end
 end
 
+-- Root starts nothing that somebody else may replace.
+local function replaceable(path)
+  return process.uid() == 0 and trust.refusal(path, "root would start what lies there") or nil
+end
+
 ---Finds the server program.
 ---@return table|nil nginx `binary`, `modules`: a list of what load_module needs
 ---@return string|nil message
@@ -51,6 +57,8 @@ function M.find()
   local binary = chosen and which(chosen)
   for _, name in ipairs(chosen and {} or binaries) do binary = binary or which(name) end
   if not binary then return nil, chosen and "cannot run BILLHOOK_NGINX " .. chosen or no_nginx end
+  local why = replaceable(binary)
+  if why then return nil, why end
   local built = built_with(binary)
   if not built:find("--with-threads", 1, true) then return nil, no_threads:format(binary) end
   if built:find("openresty", 1, true) or built:find("lua%-nginx%-module") then
@@ -58,6 +66,8 @@ function M.find()
   end
   local folder = module_folder(built)
   if not folder then return nil, no_lua:format(binary) end
+  why = replaceable(folder)
+  if why then return nil, why end
   return { binary = binary, modules = {
     folder .. "/ndk_http_module.so", folder .. "/ngx_http_lua_module.so",
   } }
@@ -309,6 +319,13 @@ function M.address(text)
     require("billhook.cli").usage("not an address and port: " .. text)
   end
   return host, port
+end
+
+---Is that an address of this machine alone?
+---@param host string
+---@return boolean
+function M.is_local(host)
+  return host == "localhost" or host == "[::1]" or host:find "^127%.%d+%.%d+%.%d+$" ~= nil
 end
 
 ---Where this machine reaches a server that listens there.

@@ -35,6 +35,10 @@ function M.configure(command)
   command:option("--listen", "Address and port.", "127.0.0.1:8080"):argname "<host:port>"
   command:option("--run", "Folder for nginx's files, which nobody else may change; a temporary one"
     .. " by default."):argname "<dir>"
+  command:option("--user", "Started by root: who receives and runs the rules. The owner of the"
+    .. " inbox by default."):argname "<name>"
+  command:option("--admin", "Address and port for /metrics and a detailed /healthz, for your"
+    .. " monitoring alone; a port alone is one of this machine."):argname "<host:port>"
   command:option("--workers", "How many nginx workers.", "1"):convert(whole(1, 256)):argname "<n>"
   command:option("--jobs", "How many rules at once, in a process each.", "1")
     :convert(whole(1, 64)):argname "<n>"
@@ -51,17 +55,20 @@ function M.configure(command)
   command:flag("--watch", "For development: take changed rules at once, and say what changed."
     .. " Where they do not load, the old ones go on.")
   command:epilog [[
-Each account of the rules file receives at /webhooks/<account>; there are also
-/healthz and /metrics. TERM, INT and QUIT end it when what is under way is
-done; a second one ends it at once; HUP reads the rules again.
+Each account of the rules file receives at /webhooks/<account>; /healthz says
+whether the inbox takes something. /metrics is at --admin; without it, at
+--listen, for this machine alone. TERM, INT and QUIT end it when what is under
+way is done; a second one ends it at once; HUP reads the rules again.
 
-Example: billhook serve rules.lua --listen 127.0.0.1:8080]]
+Examples:
+  billhook serve rules.lua --listen 127.0.0.1:8080
+  billhook serve rules.lua --listen 0.0.0.0:8080 --admin 127.0.0.1:9090]]
 end
 
 -- Who else than root may change what the rules consist of: root does not run it, that user does.
 local function find_author(self)
   if process.uid() ~= 0 then return true end
-  local author, path = trust.author(self.rules)
+  local author, path = trust.author(self.given)
   if author == nil then return nil, path end
   if author and not self.author then
     term.say(("the rules are loaded as %s, who may change %s"):format(author.name, path))
@@ -84,13 +91,22 @@ local function examine(self)
   return needs
 end
 
+local not_theirs_either = "%s may change the rules: %s does not run them"
 local not_theirs = "%s may change the rules, and the inbox is not %s's: root runs them as neither"
 
--- Who receives and runs the rules: the inbox's owner. false: whoever we are.
+-- Who receives and runs the rules: who is named, or the inbox's owner. false: whoever we are.
 local function user_of(self, inbox)
-  local user, err = trust.owner(inbox)
+  local user, err
+  if self.named then
+    user, err = trust.named(self.named, inbox)
+  else
+    user, err = trust.owner(inbox)
+  end
   if user == nil then return nil, err end
   local author = self.author
+  if author and self.named and not (user and user.uid == author.uid) then
+    return nil, not_theirs_either:format(author.name, self.named)
+  end
   if author and not inbox:find "^sqlite:" then return author end
   if author and not (user and user.uid == author.uid) then
     return nil, not_theirs:format(author.name, author.name)
@@ -234,8 +250,8 @@ local function configuration(self, needs, args)
     if more then lua_path = lua_path .. ";" .. more:gsub(";;+", ";") end
     http_paths = { lua_path = lua_path, lua_cpath = lua_cpath }
   end
-  conf.http = server.http(self.rules, { host = self.host, port = self.port,
-    workers = args.workers, connections = args.connections, patience = args.patience,
+  conf.http = server.http(self.rules, { listeners = self.listeners, workers = args.workers,
+    connections = args.connections, patience = args.patience,
     per_address = args.per_address, proxies = args.proxy, capture = self.capture }, http_paths)
   return conf
 end
@@ -244,7 +260,10 @@ end
 local function prepare_capture(self, path)
   if not path then return true end
   local ok, err
-  if not process.stat(path) then
+  if not process.stat(path, true) then
+    local above = process.uid() == 0 and path:gsub("/*$", ""):gsub("[^/]+$", ".")
+    local why = above and trust.refusal(above, "root would make a folder there: make it yourself")
+    if why then return nil, why end
     ok, err = process.mkdir(path, 448) -- 0700
     if not ok then return nil, err end
     if self.user then process.chown(path, self.user.uid, self.user.gid) end
@@ -261,16 +280,29 @@ local function prepare_capture(self, path)
 end
 
 local walled = "%s: %s cannot get through %s"
+local as_root = "nobody is told to receive: root would, and would run the rules; say --user NAME,"
+  .. " or chown the inbox and its folder"
+
+-- Root itself receives only from this machine, and not without a word.
+local function admit_root(self)
+  if process.uid() ~= 0 or self.user or self.named then return true end
+  if not self.listeners.main.near then return nil, as_root end
+  term.say "runs as root, rules and all: --user NAME, or an inbox of that user's, is safer"
+  return true
+end
 
 local function launch(self, needs, args)
   local err, status
   self.user, err = user_of(self, needs.inbox)
   if self.user == nil then return nil, err end
+  status, err = admit_root(self)
+  if not status then return nil, err end
   if self.user then
     folder.open(self.run)
     local wall = trust.wall(self.user, self.run)
     if wall then return nil, walled:format(self.run, self.user.name, wall) end
-    term.say(("runs as %s, whose inbox it is"):format(self.user.name))
+    term.say(("runs as %s, %s"):format(self.user.name,
+      self.named and "as told" or "whose inbox it is"))
   end
   status, err = prepare_capture(self, args.capture_refused)
   if not status then return nil, err end
@@ -288,7 +320,12 @@ local function launch(self, needs, args)
   return err == nil, err
 end
 
+local no_metrics = "nobody reads /metrics: --admin 127.0.0.1:9090 gives it a listener of its own"
+
 local function announce(self, needs)
+  local main, admin = self.listeners.main, self.listeners.admin
+  if not admin and not main.near then term.say(no_metrics) end
+  if admin then term.say("metrics and health at " .. admin.url) end
   term.say("listening on " .. self.url)
   for _, name in ipairs(needs.names) do term.say("  " .. self.url .. "/webhooks/" .. name) end
 end
@@ -310,20 +347,39 @@ local function serve(self, args)
   return watch(self)
 end
 
+-- The addresses to listen on, by what they are for: { host, port, url, near }, near: none but this
+-- machine gets there.
+local function listeners_of(args)
+  local found, used = {}, {}
+  for _, name in ipairs { "listen", "admin" } do
+    if args[name] then
+      local host, port = nginx.address(args[name])
+      if used[port] then
+        require("billhook.cli").usage(("--%s and --%s have the same port"):format(used[port], name))
+      end
+      local ok, err = nginx.vacant(host, port)
+      if not ok then return nil, err end
+      used[port] = name
+      found[name == "listen" and "main" or name] = { host = host, port = port,
+        url = nginx.url(host, port), near = nginx.is_local(host) }
+    end
+  end
+  return found
+end
+
 function M.run(args)
-  local host, port = nginx.address(args.listen)
-  local found, err = process.stat(args.rules)
-  if not found then return nil, err end
+  local listeners, err = listeners_of(args)
+  if not listeners then return nil, err end
   local ok
-  ok, err = nginx.vacant(host, port)
+  ok, err = trust.regular(args.rules)
   if not ok then return nil, err end
   process.signals("TERM", "INT", "QUIT", "HUP", "CHLD")
   local run
   run, err = folder.make(args.run)
   if not run then return nil, err end
   local rules = process.uid() == 0 and process.realpath(args.rules) or args.rules
-  local self = { rules = rules, run = run, host = host, port = port, leaving = {},
-    jobs = ("%d"):format(args.jobs), url = nginx.url(host, port) }
+  local self = { rules = rules, given = args.rules, run = run, listeners = listeners, leaving = {},
+    named = args.user, jobs = ("%d"):format(args.jobs), url = listeners.main.url }
   process.unblock_stderr()
   local code, message
   ok, code, message = pcall(serve, self, args)

@@ -25,8 +25,10 @@ $PROXIES  map $remote_addr $billhook_sender { # who is on this machine is a prox
       assert(require("billhook.cli.rules").load $RULES), {
         work = false, body_time = $PATIENCE$CAPTURE })
   }
-  server {
+$ADMIN  server {
     listen $LISTEN;
+    # What nginx says of requests is what strangers make it say, a line each; billhook counts them.
+    error_log stderr crit;
     error_page 413 @large;
     error_page 503 @busy;
     log_by_lua_block {
@@ -50,12 +52,7 @@ $PER_ADDRESS      content_by_lua_block {
         require("billhook.openresty").healthz(assert(require("billhook.cli.rules").load $RULES))
       }
     }
-    location = /metrics {
-      content_by_lua_block {
-        require("billhook.openresty").metrics(assert(require("billhook.cli.rules").load $RULES))
-      }
-    }
-    location / { return 404 '{"error":"not found"}'; }
+$METRICS    location / { return 404 '{"error":"not found"}'; }
     location @busy {
       reset_timedout_connection off;
       add_header Retry-After 5 always;
@@ -72,16 +69,53 @@ $PER_ADDRESS      content_by_lua_block {
   }
 ]]
 
+-- For whoever looks after this.
+local admin = [[
+  server {
+    listen $ADDRESS;
+    client_max_body_size 1k;
+    location = /healthz {
+      content_by_lua_block {
+        require("billhook.openresty").healthz(
+          assert(require("billhook.cli.rules").load $RULES), true)
+      }
+    }
+    location = /metrics {
+      content_by_lua_block {
+        require("billhook.openresty").metrics(assert(require("billhook.cli.rules").load $RULES))
+      }
+    }
+    location / { return 404 '{"error":"not found"}'; }
+  }
+]]
+
+-- Where there is no listener for it: for this machine, and not through a proxy on it.
+local metrics = [[
+    location = /metrics {
+      content_by_lua_block {
+        require("billhook.openresty").metrics(
+          assert(require("billhook.cli.rules").load $RULES), nil, true)
+      }
+    }
+]]
+
+local function filled(template, values) return (template:gsub("%$([%u_]+)", values)) end
+
+local function text_of(listener) return listener.host .. ":" .. listener.port end
+
 ---The http block.
----@param options table `host`, `port`; `workers`, `connections`, `patience`: as nginx.conf takes
+---@param rules string path of the rules file
+---@param options table `listeners`: { host, port, near } by name: main, and where wanted admin;
+---  `workers`, `connections`, `patience`: as nginx.conf takes
 ---  them; `per_address`: connections that one address may have (0: any); `proxies`: addresses whose
 ---  X-Forwarded-For is believed; `capture`: folder for what is refused
 ---@param paths table|nil `lua_path` and `lua_cpath`, where only the workers may have them
 ---@return string
 function M.http(rules, options, paths)
+  local main, own = options.listeners.main, options.listeners.admin
   local all = (options.workers or 1) * math.floor(nginx.room(options.connections) * 3 / 4)
   local values = { RULES = "(" .. nginx.lua_quote(rules) .. ")",
-    LISTEN = options.host .. ":" .. options.port, PATHS = "", PROXIES = "", PER_ADDRESS = "",
+    LISTEN = text_of(main), PATHS = "", PROXIES = "", PER_ADDRESS = "", ADMIN = "", METRICS = "",
     CAPTURE = options.capture and ", capture = " .. nginx.lua_quote(options.capture) or "",
     MOST = ("%d"):format(all), PATIENCE = ("%d"):format(options.patience) }
   for _, address in ipairs(options.proxies) do
@@ -94,11 +128,16 @@ function M.http(rules, options, paths)
   if options.per_address > 0 then
     values.PER_ADDRESS = ("      limit_conn billhook_senders %d;\n"):format(options.per_address)
   end
+  if own then
+    values.ADMIN = filled(admin, { ADDRESS = text_of(own), RULES = values.RULES })
+  elseif main.near then
+    values.METRICS = filled(metrics, values)
+  end
   if paths then
     values.PATHS = ("package.path, package.cpath = %s .. package.path, %s .. package.cpath")
       :format(nginx.lua_quote(paths.lua_path .. ";"), nginx.lua_quote(paths.lua_cpath .. ";"))
   end
-  return (text:gsub("%$([%u_]+)", values))
+  return filled(text, values)
 end
 
 return M

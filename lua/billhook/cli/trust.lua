@@ -25,31 +25,58 @@ local function name_of(uid)
   return found and found.name or ("user %d"):format(uid)
 end
 
--- Where nothing is yet, who may make it may also choose what.
-local function nearest(path)
-  local real = process.realpath(path)
-  while not real and path:find "/" do
-    path = path:gsub("/*[^/]*$", "")
-    real = process.realpath(path == "" and "/" or path)
+local LINKS = 40 -- on one way, as the kernel takes them
+
+-- The path as a list of names, from the root on.
+local function names_of(path, into)
+  local at = 0
+  for name in path:gmatch "[^/]+" do
+    if name ~= "." then
+      at = at + 1
+      table.insert(into, at, name)
+    end
   end
-  return real or process.realpath "."
+  return into
 end
 
----Adds who may change what is at a path, and everything on the way to it.
+---Adds who may change what is at a path, and everything on the way to it: its folders, and where
+---links lead. Where nothing is yet, who may make it may also choose what.
 ---@param path string
 ---@param into table|nil what this gave for another path
 ---@return table { users = uid -> path for each but root, anybody = path|nil }
 function M.changers(path, into)
-  local found, real = into or { users = {} }, nearest(path)
-  local function look(at)
-    local here = process.stat(at, true)
-    if not here then return end
-    if here.uid ~= 0 then found.users[here.uid] = found.users[here.uid] or at end
-    local sticky = at ~= real and has(here.mode, 512)
-    if by_others(here) and not sticky then found.anybody = found.anybody or at end
+  local found = into or { users = {} }
+  if path:sub(1, 1) ~= "/" then path = (process.realpath "." or "") .. "/" .. path end
+  local names, at, links = names_of(path, {}), "", 0
+  local here = process.stat "/"
+  local function look(last)
+    local shown = at == "" and "/" or at
+    if here.uid ~= 0 then found.users[here.uid] = found.users[here.uid] or shown end
+    if here.type == "link" then return end -- its mode says nothing
+    local sticky = not last and has(here.mode, 512)
+    if by_others(here) and not sticky then found.anybody = found.anybody or shown end
   end
-  look "/"
-  for ends in real:gmatch "[^/]+()" do look(real:sub(1, ends - 1)) end
+  while names[1] and links <= LINKS do
+    local name = table.remove(names, 1)
+    if name == ".." then
+      at = at:gsub("/[^/]*$", "")
+      here = process.stat(at == "" and "/" or at)
+    else
+      local further = process.stat(at .. "/" .. name, true)
+      look(not further) -- the folder that it is in
+      if not further then return found end
+      here, at = further, at .. "/" .. name
+      if here.type == "link" then
+        look()
+        links = links + 1
+        names = names_of(here.target or "", names)
+        at = (here.target or ""):find "^/" and "" or at:gsub("/[^/]*$", "")
+        here = process.stat(at == "" and "/" or at)
+      end
+    end
+    if not here then return found end
+  end
+  look(true)
   return found
 end
 
@@ -66,21 +93,33 @@ function M.wall(user, path)
   end
 end
 
----Why a folder is none in which only we write; nil: it is one.
----@param folder string
+local started_by = "nginx is started by what lies there"
+
+---Why a path is none that only we may change; nil: it is one.
+---@param path string
+---@param use string|nil what it is for, as an end of the sentence
 ---@return string|nil
-function M.refusal(folder)
-  local found = M.changers(folder)
+function M.refusal(path, use)
+  local found = M.changers(path)
   if found.anybody then
-    return ("%s: others may change %s, and nginx is started by what lies there"):format(folder,
-      found.anybody)
+    return ("%s: others may change %s, and %s"):format(path, found.anybody, use or started_by)
   end
-  for uid, path in pairs(found.users) do
+  for uid, at in pairs(found.users) do
     if uid ~= process.uid() then
-      return ("%s: %s may change %s, and nginx is started by what lies there"):format(folder,
-        name_of(uid), path)
+      return ("%s: %s may change %s, and %s"):format(path, name_of(uid), at, use or started_by)
     end
   end
+end
+
+---A rules file is read more than once, by several processes: a pipe or a folder is none.
+---@param path string
+---@return boolean|nil
+---@return string|nil message
+function M.regular(path)
+  local found, err = process.stat(path)
+  if not found then return nil, err end
+  if found.type == "file" then return true end
+  return nil, ("%s is no file but a %s"):format(path, found.type)
 end
 
 local mixed = "root does not load %s: %s may change %s; make it root's alone, or start serve as a"
@@ -127,7 +166,7 @@ local function foreign(file, path)
   end
 end
 
----Refuses an inbox that anybody may write.
+---Refuses an inbox that anybody may write, and what is no file.
 ---@param inbox string
 ---@return table|nil file what process.stat gives, false where there is no such file yet
 ---@return string|nil message
@@ -135,11 +174,21 @@ function M.inbox(inbox)
   local path = path_of(inbox)
   local file = path and process.stat(path)
   if not file then return false end
+  if file.type ~= "file" then
+    return nil, ("the inbox %s is no file but a %s"):format(path, file.type)
+  end
   if has(file.mode, 2) then
     return nil, ("anybody may write the inbox %s: chmod 600 it, if what is in it is to be believed")
       :format(path)
   end
   return file
+end
+
+-- Root reads and writes an inbox only where nobody else can put another thing in its place.
+local function of_root(path)
+  local why = M.refusal(path, "root writes there; --user says who receives and runs the rules")
+  if why then return nil, "the inbox " .. why end
+  return false
 end
 
 ---Who owns the inbox of a serve that root has started, or will: the folder's owner.
@@ -152,13 +201,44 @@ function M.owner(inbox)
   if file == nil then return nil, err end
   if not path or process.uid() ~= 0 then return false end
   local found = file or process.stat(folder_of(path))
-  if not found or found.uid == 0 then return false end
+  if not found or found.uid == 0 then return of_root(path) end
   local user = process.user(found.uid)
   local why = file and foreign(file, path)
   if why or not user then
     local name = name_of(found.uid)
     return nil, takes:format(path, (why or "belongs to %s"):format(name), name)
   end
+  return user
+end
+
+local not_his = "the inbox %s belongs to %s: serve cannot become %s for it"
+
+---The user of that name, to receive and run rules, where the inbox can be his.
+---@param name string
+---@param inbox string
+---@return table|false|nil user false: we are that user; nil: it cannot be
+---@return string|nil message
+function M.named(name, inbox)
+  local user = process.user(name)
+  if not user then return nil, "there is no user " .. name end
+  local path = path_of(inbox)
+  local file, err = M.inbox(inbox)
+  if file == nil then return nil, err end
+  if process.uid() ~= 0 then
+    if user.uid == process.uid() then return false end
+    return nil, "only root can become " .. name
+  end
+  if user.uid == 0 then
+    if path then return of_root(path) end
+    return false
+  end
+  local found = path and (file or process.stat(folder_of(path)))
+  if path and not found then return nil, "there is no folder " .. folder_of(path) end
+  if found and found.uid ~= user.uid then
+    return nil, not_his:format(file and path or folder_of(path), name_of(found.uid), name)
+  end
+  local why = file and foreign(file, path)
+  if why then return nil, takes:format(path, why:format(name), name) end
   return user
 end
 

@@ -10,14 +10,17 @@
 -- The commits and the API calls of one nginx worker share its worker VMs (shared/gate.lua). Stop
 -- nginx with QUIT: TERM does not wait for what is under way.
 
+local accounts = require "billhook.app.account"
 local capture = require "billhook.nginx.capture"
 local commit = require "billhook.nginx.commit"
 local complaint = require "billhook.complain"
 local gate = require "billhook.shared.gate"
 local intake = require "billhook.app.receive"
+local json = require "billhook.json"
 local metrics = require "billhook.app.metrics"
 local owner = require "billhook.inbox.owner"
 local remote = require "billhook.shared.inbox"
+local rounds = require "billhook.app.round"
 local warnings = require "billhook.app.warnings"
 local watches = require "billhook.app.watch"
 
@@ -66,7 +69,7 @@ local function adopt(app)
 end
 
 -- The raw body, from memory or from the file that nginx has written it to; or nil, a status.
-local function read_body(limit)
+local function read_body(app, limit)
   -- nginx's time-out is between two reads: who sends a byte now and then would never meet it. What
   -- exits while the body is being read ends the connection, too.
   local guard = ngx.thread.spawn(function()
@@ -82,7 +85,7 @@ local function read_body(limit)
     body = file and file:read(limit + 1)
     if file then file:close() end
     if not body then
-      log(ngx.ERR, "body file: ", err or "cannot be read")
+      complaint.once(app, "internal", { message = "body file: " .. (err or "cannot be read") })
       return nil, 503
     end
   end
@@ -107,7 +110,7 @@ local function handle(app, account)
     sender)
   if status then return told(status, answer, fields) end
   local hook = app.accounts[account].webhook
-  local body, code = read_body(hook and hook.limit or default_limit)
+  local body, code = read_body(app, hook and hook.limit or default_limit)
   if not body then return say(intake.refusal(code)) end
   local rows, reply, headers = app:examine(account, given, body, sender)
   if type(rows) == "number" then return told(rows, reply, headers) end
@@ -123,24 +126,71 @@ end
 function M.receive(app, account)
   local ok, err = pcall(handle, app, account)
   if ok then return end
-  log(ngx.ERR, "receive: ", tostring(err))
+  complaint.once(app, "internal", { message = "receive: " .. tostring(err) })
   if not ngx.headers_sent then say(intake.refusal(503)) end
+end
+
+-- What a person looks for first when something is wrong.
+local function details(app)
+  local mine, stats
+  local ok, why = rounds.run(app, function(store)
+    mine, stats = accounts.load(app, store), store:stats()
+    return true
+  end)
+  if not ok then return { ok = false, error = tostring(why) } end
+  local named = {}
+  for name, account in pairs(mine) do
+    named[name] = { paused = account.memory.fault ~= nil, fault = account.memory.fault,
+      moved = account:moved() or nil, polled_at = account.memory.polled_at }
+  end
+  return { ok = true, accounts = named, incoming = stats.incoming, pending = stats.pending,
+    dead = stats.dead, oldest = stats.oldest or 0 }
 end
 
 --- Content handler: 200 while the inbox takes something, else 503.
 ---@param app table
-function M.healthz(app)
+---@param detailed boolean|nil true: says what is there, and what is wrong; for your own monitoring
+function M.healthz(app, detailed)
   adopt(app)
   local well, err = app:health()
+  if not well then complaint.once(app, "unhealthy", { message = tostring(err) }) end
+  if detailed then
+    local found = well and details(app) or { ok = false, error = tostring(err) }
+    return say(found.ok and 200 or 503, json.encode(found))
+  end
   if well then return say(200, '{"ok":true}') end
-  complaint.once(app, "unhealthy", { message = tostring(err) })
   return told(intake.refusal(503))
+end
+
+local LOCAL = { "^127%.%d+%.%d+%.%d+$", "^::1$", "^%[::1%]$", "^localhost$", "^unix:$" }
+
+local function is_local(host)
+  for _, pattern in ipairs(LOCAL) do
+    if host:lower():find(pattern) then return true end
+  end
+  return false
+end
+
+-- Has somebody on this machine asked, for himself? What a proxy hands on names another host, or
+-- says for whom.
+local function is_near()
+  if not is_local(ngx.var.remote_addr or "") then return false end
+  if not is_local((ngx.var.http_host or "localhost"):gsub(":%d+$", "")) then return false end
+  for name in pairs(ngx.req.get_headers(0)) do
+    if name:find "^x%-forwarded" or name == "forwarded" or name == "via" or name == "x-real-ip" then
+      return false
+    end
+  end
+  return true
 end
 
 --- Content handler: what app/metrics.lua tells, as Prometheus text.
 ---@param app table
 ---@param extra string|nil more of such text
-function M.metrics(app, extra)
+---@param near boolean|nil true: only for who asks from this machine, through no proxy; 404 for
+---  others
+function M.metrics(app, extra, near)
+  if near and not is_near() then return say(404, '{"error":"not found"}') end
   adopt(app)
   local text, err = metrics.text(app, extra)
   if err then complaint.once(app, "no_metrics", { message = tostring(err) }) end

@@ -140,8 +140,8 @@ end)
 -- The rooms of the house, from the top down; what is in none of them is for all. A module requires
 -- what is below its own room, or in it. `once` is given what it needs of `client`, and only the
 -- public door knows both.
-local FLOORS = { { "cli", "sandbox" }, { "nginx", "openresty" }, { "init" }, { "app" }, { "once" },
-  { "client" }, { "transport" }, { "shared", "inbox" } }
+local FLOORS = { { "cli", "sandbox" }, { "nginx", "openresty" }, { "init" }, { "page" }, { "app" },
+  { "once" }, { "client" }, { "transport" }, { "shared", "inbox" } }
 local floor_of = {}
 for i, rooms in ipairs(FLOORS) do
   for _, room in ipairs(rooms) do floor_of[room] = #FLOORS - i + 1 end
@@ -157,7 +157,7 @@ local LATE = { ["lua/billhook/shared/thread.lua"] = true, ["lua/billhook/inbox/i
   ["lua/billhook/client/response.lua"] = true, ["lua/billhook/client/pages.lua"] = true,
   ["lua/billhook/client/map.lua"] = true }
 -- rooms whose requires are looked at
-local HELD = { app = true, inbox = true, nginx = true, shared = true, client = true, once = true,
+local HELD = { page = true, app = true, inbox = true, nginx = true, shared = true, client = true, once = true,
   transport = true }
 
 local function room_of(module) return module:match("^billhook%.([%w_]+)") or "init" end

@@ -82,7 +82,7 @@ end)
 describe("billhook serve and what is no file", function()
   after_each(command.finish)
 
-  it("refuses pipes, folders and devices as rules and as an inbox", function()
+  it("refuses pipes, folders and devices as rules, and pipes and devices as an inbox", function()
     local server = given()
     local good = server.rules
     os.execute(("mkfifo %s/pipe"):format(server.folder))
@@ -94,9 +94,8 @@ describe("billhook serve and what is no file", function()
     server.rules = good
     os.execute("mkfifo " .. server.inbox)
     refused(server, ("the inbox %s is no file but a pipe"):format(server.inbox))
-    os.remove(server.inbox)
-    process.mkdir(server.inbox)
-    refused(server, ("the inbox %s is no file but a directory"):format(server.inbox))
+    server.rules = command.write(server.folder .. "/other.lua", (rules:gsub("%$INBOX", "/dev/zero")))
+    refused(server, "the inbox /dev/zero is no file but a device")
   end)
 end)
 

@@ -101,10 +101,11 @@ local function resolver(path)
 end
 
 -- nginx empties its workers' environment but for what is named; rules files may read theirs.
-local function environment(path)
+local function environment(path, more)
   local file = io.open(path, "rb")
   local text, lines = file and file:read "*a" or "", {}
   if file then file:close() end
+  for name in pairs(more or {}) do text = ("%s=\0%s"):format(name, text) end
   for name in ("\0" .. text):gmatch "%z([%a_][%w_]*)=" do
     lines[#lines + 1] = "env " .. name .. ";\n"
   end
@@ -183,9 +184,9 @@ local slow = 10 -- seconds that a sender may be silent, or take for its header
 ---The text of an nginx.conf.
 ---@param options table `nginx` (what find gave), `run` (folder), `http` (text), `lua_path`,
 ---  `lua_cpath`, and optionally `user` (name), `group`, `workers`, `body_limit` (bytes),
----  `level` (of the error log), `resolv` (path of a resolv.conf), `environ` (path of an environment
----  as the kernel shows it), `connections` (8192, a worker), `patience` (seconds for a request, of
----  which 10 may be silent), `cwd`: where the workers go; then the master stays in the run folder
+---  `env` (variables for the workers, by name), `level` (of the error log), `resolv` (path of
+---  a resolv.conf), `environ` (path of an environment as the kernel shows it), `connections`
+---  (8192, a worker), `patience` (seconds for a request, of which 10 may be silent), `cwd`: where the workers go; then the master stays in the run folder
 ---  and looks for Lua in the system's folders alone, the workers' paths being the http block's
 ---@return string
 function M.conf(options)
@@ -201,7 +202,8 @@ function M.conf(options)
   local count, files = M.room(options.connections)
   local silence = math.min(options.patience or slow, slow)
   return frame:format(
-    loaded(options.nginx.modules), environment(options.environ or "/proc/self/environ"), user,
+    loaded(options.nginx.modules),
+    environment(options.environ or "/proc/self/environ", options.env), user,
     M.quote(run .. "/nginx.pid"), options.level or "warn", options.workers or 1,
     files, M.grace, M.threads, count, silence, silence, silence,
     temporary(run), options.body_limit or "8m",
@@ -225,6 +227,7 @@ end
 local function environment_of(options)
   local env = { NGINX = false, LUA_PATH = not options.cwd and nil }
   if _VERSION ~= "Lua 5.1" or options.cwd then env.LUA_CPATH = false end
+  for name, value in pairs(options.env or {}) do env[name] = value end
   return env
 end
 

@@ -39,6 +39,12 @@ function M.configure(command)
     .. " inbox by default."):argname "<name>"
   command:option("--admin", "Address and port for /metrics and a detailed /healthz, for your"
     .. " monitoring alone; a port alone is one of this machine."):argname "<host:port>"
+  command:option("--page", "Address and port for the operator's page; a port alone is one of this"
+    .. " machine."):argname "<host:port>"
+  command:option("--page-password-file", "Its password, alone in a file that nobody else reads (or"
+    .. " BILLHOOK_PAGE_PASSWORD)."):argname "<file>"
+  command:option("--page-url", "Where a TLS proxy shows the page, such as"
+    .. " https://billhook.example.edu."):argname "<url>"
   command:option("--workers", "How many nginx workers.", "1"):convert(whole(1, 256)):argname "<n>"
   command:option("--jobs", "How many rules at once, in a process each.", "1")
     :convert(whole(1, 64)):argname "<n>"
@@ -119,6 +125,7 @@ local function start_work(self)
   local err
   self.work, err = children.start(paths.again("work", self.rules, "--jobs", self.jobs), {
     name = "work", user = self.user and self.user.name or nil,
+    env = { BILLHOOK_PAGE_PASSWORD = false },
   })
   if not self.work then term.say(err) end
   self.work_due = nil
@@ -239,7 +246,8 @@ end
 -- user, find the rest.
 local function configuration(self, needs, args)
   local user = self.user or process.user(process.uid())
-  local conf = { run = self.run, workers = args.workers, body_limit = body_limit(needs),
+  local conf = { run = self.run, env = { BILLHOOK_PAGE_PASSWORD = self.password },
+    workers = args.workers, body_limit = body_limit(needs),
     connections = args.connections, patience = args.patience }
   local http_paths
   if process.uid() == 0 then
@@ -250,7 +258,8 @@ local function configuration(self, needs, args)
     if more then lua_path = lua_path .. ";" .. more:gsub(";;+", ";") end
     http_paths = { lua_path = lua_path, lua_cpath = lua_cpath }
   end
-  conf.http = server.http(self.rules, { listeners = self.listeners, workers = args.workers,
+  conf.http = server.http(self.rules, { listeners = self.listeners, page_url = args.page_url,
+    workers = args.workers,
     connections = args.connections, patience = args.patience,
     per_address = args.per_address, proxies = args.proxy, capture = self.capture }, http_paths)
   return conf
@@ -283,20 +292,14 @@ local walled = "%s: %s cannot get through %s"
 local as_root = "nobody is told to receive: root would, and would run the rules; say --user NAME,"
   .. " or chown the inbox and its folder"
 
--- Root itself receives only from this machine, and not without a word.
-local function admit_root(self)
-  if process.uid() ~= 0 or self.user or self.named then return true end
-  if not self.listeners.main.near then return nil, as_root end
-  term.say "runs as root, rules and all: --user NAME, or an inbox of that user's, is safer"
-  return true
-end
+-- Nobody has said that root itself receives; then only from this machine, and not without a word.
+local function is_root(self) return process.uid() == 0 and not (self.user or self.named) end
 
 local function launch(self, needs, args)
   local err, status
   self.user, err = user_of(self, needs.inbox)
   if self.user == nil then return nil, err end
-  status, err = admit_root(self)
-  if not status then return nil, err end
+  if is_root(self) and not self.listeners.main.near then return nil, as_root end
   if self.user then
     folder.open(self.run)
     local wall = trust.wall(self.user, self.run)
@@ -320,12 +323,15 @@ local function launch(self, needs, args)
   return err == nil, err
 end
 
+local root_runs = "runs as root, rules and all: --user NAME, or an inbox of that user's, is safer"
 local no_metrics = "nobody reads /metrics: --admin 127.0.0.1:9090 gives it a listener of its own"
 
 local function announce(self, needs)
   local main, admin = self.listeners.main, self.listeners.admin
+  if is_root(self) then term.say(root_runs) end
   if not admin and not main.near then term.say(no_metrics) end
   if admin then term.say("metrics and health at " .. admin.url) end
+  if self.listeners.page then term.say("the page is at " .. self.page_url) end
   term.say("listening on " .. self.url)
   for _, name in ipairs(needs.names) do term.say("  " .. self.url .. "/webhooks/" .. name) end
 end
@@ -351,7 +357,7 @@ end
 -- machine gets there.
 local function listeners_of(args)
   local found, used = {}, {}
-  for _, name in ipairs { "listen", "admin" } do
+  for _, name in ipairs { "listen", "admin", "page" } do
     if args[name] then
       local host, port = nginx.address(args[name])
       if used[port] then
@@ -367,10 +373,64 @@ local function listeners_of(args)
   return found
 end
 
+local SHORTEST, LONGEST = 12, 1024 -- bytes of the page's password
+
+-- The first line of a file that is ours alone.
+local function first_line_of(path)
+  local ok, err = trust.regular(path)
+  if not ok then return nil, err end
+  if process.stat(path).mode % 64 ~= 0 then
+    return nil, path .. " is for others, too: chmod 600"
+  end
+  local why = process.uid() == 0 and trust.refusal(path, "root reads the password there")
+  if why then return nil, why end
+  local file
+  file, err = io.open(path)
+  if not file then return nil, err end
+  local line = (file:read "*l" or ""):gsub("\r$", "")
+  file:close()
+  return line
+end
+
+local no_password = "--page: no password: --page-password-file, or BILLHOOK_PAGE_PASSWORD"
+local in_clear = "--page %s can be reached from other machines, in clear text: put a TLS proxy"
+  .. " before it, and say --page-url https://NAME"
+
+-- The page's password; nil: there is no page, or with a message.
+local function password_of(args, page)
+  local usage = require("billhook.cli").usage
+  if not page then
+    local file, url = args.page_password_file, args.page_url
+    if file then usage "--page-password-file: where is --page?" end
+    if url then usage "--page-url: where is --page?" end
+    return nil
+  end
+  local url = args.page_url
+  if url and not (url:find "^https://[%w%.%-]+$" or url:find "^https://[%w%.%-]+:%d+$") then
+    usage("--page-url: not https://NAME or https://NAME:PORT, without a path: " .. url)
+  end
+  if not page.near and not url then usage(in_clear:format(args.page)) end
+  local password, err
+  if args.page_password_file then
+    password, err = first_line_of(args.page_password_file)
+    if not password then return nil, err end
+  else
+    password = require("billhook.cli").secret(nil, "BILLHOOK_PAGE_PASSWORD")
+    if not password then usage(no_password) end
+  end
+  if #password < SHORTEST or #password > LONGEST or password:find "%z" then
+    return nil, ("the page's password must have %d to %d bytes: openssl rand -hex 16"):format(
+      SHORTEST, LONGEST)
+  end
+  return password
+end
+
 function M.run(args)
   local listeners, err = listeners_of(args)
   if not listeners then return nil, err end
-  local ok
+  local password, ok
+  password, err = password_of(args, listeners.page)
+  if err then return nil, err end
   ok, err = trust.regular(args.rules)
   if not ok then return nil, err end
   process.signals("TERM", "INT", "QUIT", "HUP", "CHLD")
@@ -378,8 +438,10 @@ function M.run(args)
   run, err = folder.make(args.run)
   if not run then return nil, err end
   local rules = process.uid() == 0 and process.realpath(args.rules) or args.rules
-  local self = { rules = rules, given = args.rules, run = run, listeners = listeners, leaving = {},
-    named = args.user, jobs = ("%d"):format(args.jobs), url = listeners.main.url }
+  local self = { rules = rules, given = args.rules, run = run, leaving = {},
+    listeners = listeners,
+    named = args.user, password = password, jobs = ("%d"):format(args.jobs),
+    url = listeners.main.url, page_url = args.page_url or listeners.page and listeners.page.url }
   process.unblock_stderr()
   local code, message
   ok, code, message = pcall(serve, self, args)

@@ -25,7 +25,7 @@ $PROXIES  map $remote_addr $billhook_sender { # who is on this machine is a prox
       assert(require("billhook.cli.rules").load $RULES), {
         work = false, body_time = $PATIENCE$CAPTURE })
   }
-$ADMIN  server {
+$ADMIN$PAGE  server {
     listen $LISTEN;
     # What nginx says of requests is what strangers make it say, a line each; billhook counts them.
     error_log stderr crit;
@@ -99,23 +99,40 @@ local metrics = [[
     }
 ]]
 
+-- For whoever has the password.
+local page = [[
+  server {
+    listen $ADDRESS;
+    error_log stderr crit;
+    client_max_body_size 16k;
+    client_body_buffer_size 16k;
+    location / {
+      content_by_lua_block {
+        require("billhook.nginx.page").page(
+          assert(require("billhook.cli.rules").load $RULES), $ORIGIN)
+      }
+    }
+  }
+]]
+
 local function filled(template, values) return (template:gsub("%$([%u_]+)", values)) end
 
 local function text_of(listener) return listener.host .. ":" .. listener.port end
 
 ---The http block.
 ---@param rules string path of the rules file
----@param options table `listeners`: { host, port, near } by name: main, and where wanted admin;
----  `workers`, `connections`, `patience`: as nginx.conf takes
----  them; `per_address`: connections that one address may have (0: any); `proxies`: addresses whose
----  X-Forwarded-For is believed; `capture`: folder for what is refused
+---@param options table `listeners`: { host, port, near } by name: main, and where wanted admin
+---  and page; `page_url`: where a TLS proxy shows the latter; `workers`, `connections`, `patience`:
+---  as nginx.conf takes them; `per_address`: connections that one address may have (0: any);
+---  `proxies`: addresses whose X-Forwarded-For is believed; `capture`: folder for what is refused
 ---@param paths table|nil `lua_path` and `lua_cpath`, where only the workers may have them
 ---@return string
 function M.http(rules, options, paths)
-  local main, own = options.listeners.main, options.listeners.admin
+  local main, own, paged = options.listeners.main, options.listeners.admin, options.listeners.page
   local all = (options.workers or 1) * math.floor(nginx.room(options.connections) * 3 / 4)
   local values = { RULES = "(" .. nginx.lua_quote(rules) .. ")",
     LISTEN = text_of(main), PATHS = "", PROXIES = "", PER_ADDRESS = "", ADMIN = "", METRICS = "",
+    PAGE = "",
     CAPTURE = options.capture and ", capture = " .. nginx.lua_quote(options.capture) or "",
     MOST = ("%d"):format(all), PATIENCE = ("%d"):format(options.patience) }
   for _, address in ipairs(options.proxies) do
@@ -132,6 +149,10 @@ function M.http(rules, options, paths)
     values.ADMIN = filled(admin, { ADDRESS = text_of(own), RULES = values.RULES })
   elseif main.near then
     values.METRICS = filled(metrics, values)
+  end
+  if paged then
+    values.PAGE = filled(page, { ADDRESS = text_of(paged), RULES = values.RULES,
+      ORIGIN = options.page_url and nginx.lua_quote(options.page_url) or "nil" })
   end
   if paths then
     values.PATHS = ("package.path, package.cpath = %s .. package.path, %s .. package.cpath")

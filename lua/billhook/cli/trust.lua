@@ -166,7 +166,7 @@ local function foreign(file, path)
   end
 end
 
----Refuses an inbox that anybody may write, and what is no file.
+---Refuses an inbox that anybody may write, and what SQLite would wait for.
 ---@param inbox string
 ---@return table|nil file what process.stat gives, false where there is no such file yet
 ---@return string|nil message
@@ -174,7 +174,7 @@ function M.inbox(inbox)
   local path = path_of(inbox)
   local file = path and process.stat(path)
   if not file then return false end
-  if file.type ~= "file" then
+  if file.type == "pipe" or file.type == "device" then -- which would be waited for, for ever
     return nil, ("the inbox %s is no file but a %s"):format(path, file.type)
   end
   if has(file.mode, 2) then

@@ -28,7 +28,21 @@ end, "seconds, up to 1e10" }
 local FIELDS = {
   account = TEXT, type = TEXT, id = TEXT, invoice = TEXT, state = TEXT, limit = COUNT,
   older_than = AGE, newer_than = AGE, before = NUMBER, after = NUMBER,
-  seqs = { is "table", "a list of numbers" },
+  seqs = { is "table", "a list of numbers" }, brief = { is "boolean", "a boolean" },
+}
+
+-- What a list shows: not the long texts, which may be megabytes; of an invoice what it says, where
+-- that is short, for the payer's name is in it.
+local SHORT = 65536
+local BRIEF = {
+  deliveries = "seq, account, id, state, seen, vendor, type, native, invoice, tenant, live, trust, "
+    .. "secret, occurred_at, received_at, last_at, routed_at, reason",
+  events = "seq, account, id, lane, open, state, left_over, vendor, type, native, invoice, tenant, "
+    .. "version, trust, live, occurred_at, received_at, created_at, finished_at, rules, note, "
+    .. "deliveries",
+  invoices = ("lane, account, invoice, version, known, number, reference, currency, total, paid, "
+    .. "balance, due_date, status, issued_at, deleted_at, closed_at, changed_at, read_at, "
+    .. "check_due, run_due, CASE WHEN LENGTH(data) <= %d THEN data END AS data"):format(SHORT),
 }
 
 -- Each table in the words of its indexes.
@@ -131,7 +145,7 @@ for of, tab in pairs(TABLES) do
     -- through all rows from the newest, looking for them
     local few = filter.id or filter.invoice or filter.state == "dead" or filter.seqs
     return self:read(function(query, now)
-      local text, values = select_from(of, filter, now, "*")
+      local text, values = select_from(of, filter, now, filter.brief and BRIEF[of] or "*")
       local rows = query(text .. (few and " + 0" or "") .. (filter.after and "" or " DESC")
         .. " LIMIT " .. ("%d"):format(filter.limit or LIMIT), unpack(values))
       for i, row in ipairs(rows) do rows[i] = tab.read(row) end
@@ -317,6 +331,44 @@ function Store:stats()
       oldest = oldest and math.max(0, now - oldest.at) / 1000,
       log_bytes = self.dialect.log_bytes and self.dialect:log_bytes(),
     }
+  end)
+end
+
+-- The last day by the hour, of no more than the newest rows, so that it takes as long however much
+-- is stored.
+local NEWEST = 50000
+local HOUR = 3600000
+local CAME = ("FROM (SELECT account, last_at, received_at FROM deliveries ORDER BY seq DESC "
+  .. "LIMIT %d) AS newest"):format(NEWEST)
+local BY_HOUR = "SELECT received_at / 3600000 AS hour, COUNT(*) AS n " .. CAME
+  .. " WHERE received_at >= $1 GROUP BY received_at / 3600000"
+local LAST = "SELECT account, MAX(COALESCE(last_at, received_at)) AS at " .. CAME
+  .. " GROUP BY account"
+local FAILED = {}
+for of, at in pairs { events = "COALESCE(finished_at, created_at)", deliveries = "received_at" } do
+  FAILED[#FAILED + 1] = ("SELECT at / 3600000 AS hour, COUNT(*) AS n FROM (SELECT %s AS at FROM %s "
+    .. "WHERE state = 'dead' ORDER BY seq DESC LIMIT %d) AS newest WHERE at >= $1 "
+    .. "GROUP BY at / 3600000"):format(at, of, MOST)
+end
+
+function Store:day()
+  return self:read(function(query, now)
+    local hours, by, first = {}, {}, math.floor(now / HOUR) - 23
+    for i = 1, 24 do
+      hours[i] = { at = (first + i - 1) * HOUR / 1000, deliveries = 0, failures = 0 }
+      by[first + i - 1] = hours[i]
+    end
+    local function add(name, text)
+      for _, row in ipairs(query(text, first * HOUR)) do
+        local hour = by[row.hour] -- none: its clock is before ours
+        if hour then hour[name] = hour[name] + row.n end
+      end
+    end
+    add("deliveries", BY_HOUR)
+    for _, text in ipairs(FAILED) do add("failures", text) end
+    local last = {}
+    for _, row in ipairs(query(LAST)) do last[row.account] = row.at / 1000 end
+    return { now = now / 1000, hours = hours, last = last }
   end)
 end
 

@@ -78,7 +78,8 @@
 -- Operators
 --   deliveries(filter), events(filter), invoices(filter)   newest first, 100 by default. A filter
 --       has account, id ("account:id"), type, invoice, state, older_than and newer_than (seconds),
---       limit, before, after (a number, for the next page), seqs
+--       limit, before, after (a number, for the next page), seqs, brief (true: without bodies and
+--       data; of an invoice its data where that is short)
 --   show(id)               -> an event with its marks, or false
 --   replay(filter [, names])  -> how many events are to run again: of a dead one the dead rules, of
 --       another all its rules; of a pending one what waits, now. `names` gives unhandled ones the
@@ -88,6 +89,9 @@
 --       whatever. Rows of ids that nobody knows go with it, a day after their last news
 --   stats()                -> { incoming, checking, pending, dead, unhandled, leased, due, checks,
 --                              each up to 10,000; oldest (seconds); log_bytes (of SQLite's log) }
+--   day()                  -> { now, hours = { { at, deliveries, failures } }, last }: the last 24
+--                          hours, the present one last, and by account when the last delivery
+--                          came; of the newest 50,000 deliveries. failures: what gave up
 --   counters(), count(list of { name, n, total })   what has happened, for metrics
 --   who(), departed(name)  a name for this process; is another one known to be gone?
 --   rest()                 of a thread that takes turns with others: leaves them the connection

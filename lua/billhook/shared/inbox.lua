@@ -33,7 +33,7 @@ end
 -- Any method of the interface; which these are, the inbox knows.
 function Remote:__index(name)
   local function method(_, ...)
-    return answer(self, gate.run("store", WAIT, THREAD, "call", self.url, name, ...))
+    return answer(self, gate.run(self.class, WAIT, THREAD, "call", self.url, name, ...))
   end
   rawset(self, name, method)
   return method
@@ -42,9 +42,11 @@ end
 --- An inbox with all its methods, none of which blocks the event loop.
 ---@param url string no inbox in memory
 ---@param logger? function as an app's: is told what the inbox has to tell
+---@param class? string which threads it runs in ("store"): see shared/gate.lua
 ---@return table store
-function M.remote(url, logger)
-  local self = { url = url, log = logger or log.default, complaints = false, update = inbox.update }
+function M.remote(url, logger, class)
+  local self = { url = url, log = logger or log.default, complaints = false, update = inbox.update,
+    class = class or "store" }
   function self.who() return owner.name() end
   function self.departed(_, name) return owner.departed(name, url:find "^postgres" ~= nil) end
   function self.close() return true end

@@ -1,0 +1,77 @@
+-- page.lua - the operator's page (billhook.page) in nginx: a content handler for a server block of
+-- its own.
+--
+-- What it reads of the inbox it reads in worker threads, beside the ones that deliveries are
+-- committed in. Sessions are good for all workers, until serve ends: their key, and how many
+-- passwords were wrong of late, are in lua_shared_dict billhook.
+
+local complaint = require "billhook.complain"
+local core = require "billhook.core"
+local pages = require "billhook.page"
+local remote = require "billhook.shared.inbox"
+
+-- luacheck: globals ngx.status ngx.header
+
+local M = {}
+
+local ARGUMENTS = 20 -- of an address or a form
+
+local memory = {}
+function memory.get(name) return (ngx.shared.billhook:get(name)) end
+function memory.set(name, seconds) ngx.shared.billhook:set(name, true, seconds) end
+function memory.count(name, seconds) return ngx.shared.billhook:incr(name, 1, 0, seconds) end
+
+-- Random, and the same for all workers of this run.
+local function run_key()
+  local shared = ngx.shared.billhook
+  shared:safe_add("page key", core.text.random(32))
+  return shared:get "page key"
+end
+
+local page
+
+local function made(app, origin)
+  page = page or { app = app, log = app.log, origin = origin,
+    store = remote.remote(app.inbox, app.log, "call"), session = pages.session {
+      key = assert(run_key(), "lua_shared_dict billhook is full"),
+      password = assert(os.getenv "BILLHOOK_PAGE_PASSWORD", "no BILLHOOK_PAGE_PASSWORD"),
+      now = core.text.now, memory = memory } }
+  return page
+end
+
+-- The first of each, as text.
+local function texts(arguments)
+  local found = {}
+  for name, value in pairs(arguments or {}) do
+    if type(value) == "table" then value = value[1] end
+    found[name] = type(value) == "string" and value or nil
+  end
+  return found
+end
+
+local function form()
+  if ngx.req.get_method() ~= "POST" then return {} end
+  ngx.req.read_body()
+  return texts(ngx.req.get_post_args(ARGUMENTS))
+end
+
+--- Content handler: the page. Never raises.
+---@param app table what billhook.app gave
+---@param origin string|nil where a TLS proxy shows it, such as "https://billhook.example.edu"
+function M.page(app, origin)
+  local ok, status, headers, body = pcall(function()
+    return pages.answer(made(app, origin), { method = ngx.req.get_method(), path = ngx.var.uri,
+      query = texts(ngx.req.get_uri_args(ARGUMENTS)), form = form(),
+      headers = texts(ngx.req.get_headers()), remote = ngx.var.remote_addr })
+  end)
+  if not ok then
+    complaint.once(app, "internal", { message = "page: " .. tostring(status) })
+    status, headers, body = 500, { ["Content-Type"] = "text/plain" }, "it failed: see the log\n"
+  end
+  ngx.status = status
+  for name, value in pairs(headers) do ngx.header[name] = value end
+  ngx.header["Content-Length"] = #body
+  ngx.print(body)
+end
+
+return M

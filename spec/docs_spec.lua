@@ -309,7 +309,7 @@ describe("docs/inbox.md", function()
       for name in row:gmatch "`([%l_]+)`" do told[name] = true end
     end
     for _, path in ipairs(list("lua/billhook/app/*.lua lua/billhook/nginx/*.lua "
-      .. "lua/billhook/inbox/*.lua lua/billhook/once/*.lua")) do
+      .. "lua/billhook/inbox/*.lua lua/billhook/once/*.lua lua/billhook/page/*.lua")) do
       local source = command.read(path)
       for _, pattern in ipairs { 'log%("%l+", "([%l_]+)"', 'report, "%l+", "([%l_]+)"',
         'report%("%l+", "([%l_]+)"',

@@ -1558,6 +1558,56 @@ return function(open)
     end)
   end)
 
+  describe("the last day", function()
+    it("is counted by the hour, and what gave up beside", function()
+      local hour = math.floor(now / 3600) * 3600
+      now = hour + 60
+      admit(delivery("a"), delivery("b"), delivery("c", { account = "other" }))
+      local seqs = store:incoming("school", 2)
+      now = now + 7200
+      admit(delivery "d", delivery "a") -- the latter again: it came when it came
+      apply { account = "school", route = {
+        { seq = seqs[1].seq, state = "dead", reason = "r" } } }
+      add(event "a", event("b", { invoice = "17" }))
+      finish(run_one { limit = 1 }, "dead")
+      local day = assert(store:day())
+      assert.are.equal(24, #day.hours)
+      assert.are.same({ at = hour + 7200, deliveries = 1, failures = 1 }, day.hours[24])
+      assert.are.same({ at = hour + 3600, deliveries = 0, failures = 0 }, day.hours[23])
+      assert.are.same({ at = hour, deliveries = 3, failures = 1 }, day.hours[22])
+      assert.are.equal(hour - 21 * 3600, day.hours[1].at)
+      assert.are.same({ school = now, other = hour + 60 }, day.last)
+      assert.are.equal(now, day.now)
+      now = now + 22 * 3600
+      day = assert(store:day())
+      assert.are.same({ at = hour + 7200, deliveries = 1, failures = 1 }, day.hours[2])
+      for i = 3, 24 do assert.are.equal(0, day.hours[i].deliveries + day.hours[i].failures) end
+    end)
+  end)
+
+  describe("a brief list", function()
+    it("leaves out what may be long", function()
+      admit(delivery("a", { body = "{}" }))
+      add(event("a", { claims = "{}" }))
+      local long = ('{"a":"%s"}'):format(("x"):rep(70000))
+      apply(change("17", { set = { known = true, data = "{}", number = "N" } }),
+        change("18", { set = { known = true, data = long } }))
+      local one = only(assert(store:deliveries { brief = true }))
+      assert.are.same({ "school:a", "a", "pending", 2 }, { one.id, one.key, one.state, one.secret })
+      assert.is_nil(one.body)
+      one = only(assert(store:events { brief = true }))
+      assert.are.same({ "school:a", "pending", { "r" }, true }, { one.id, one.state, one.rules,
+        one.live })
+      assert.is_nil(one.data or one.previous or one.claims)
+      local rows = assert(store:invoices { brief = true })
+      assert.are.same({ "18", "17" }, { rows[1].invoice, rows[2].invoice })
+      assert.are.same({ "N", "{}", true }, { rows[2].number, rows[2].data, rows[2].known })
+      assert.is_nil(rows[1].data)
+      assert.has_error(function() store:events { brief = 1 } end,
+        "field 'brief' of a filter must be a boolean")
+    end)
+  end)
+
   describe("counters", function()
     local function counted()
       local out = {}

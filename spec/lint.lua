@@ -157,7 +157,8 @@ local LATE = { ["lua/billhook/shared/thread.lua"] = true, ["lua/billhook/inbox/i
   ["lua/billhook/client/response.lua"] = true, ["lua/billhook/client/pages.lua"] = true,
   ["lua/billhook/client/map.lua"] = true }
 -- rooms whose requires are looked at
-local HELD = { page = true, app = true, inbox = true, nginx = true, shared = true, client = true, once = true,
+local HELD = { page = true, app = true, inbox = true, nginx = true, shared = true, client = true,
+  once = true,
   transport = true }
 
 local function room_of(module) return module:match("^billhook%.([%w_]+)") or "init" end

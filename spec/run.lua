@@ -31,6 +31,8 @@ local ONCE = {
   dictionary_spec = true, gate_spec = true, nginx_calls_spec = true, openresty_spec = true,
   resty_spec = true, sandbox_spec = true, shared_claims_spec = true, slow_spec = true,
   torn_spec = true, wire_spec = true, worker_spec = true,
+  -- the command's own side of these is serve_spec's and page_spec's, on both
+  page_serve_spec = true, serve_listen_spec = true,
 }
 
 -- Seconds that suites take where nothing is known of an earlier run; any other takes one.
@@ -41,7 +43,7 @@ local SECONDS = {
   memory_spec = 12, cli_spec = 10, inbox_spec = 10, shared_spec = 10, dictionary_spec = 10,
   pending_spec = 9, curl_spec = 8, fault_spec = 7, crash_spec = 7, wire_spec = 7, pq_spec = 6,
   substance_spec = 6, cli_inbox_spec = 5, cli_settle_spec = 5, inbox_postgresql_crash_spec = 5,
-  curl_test = 5,
+  curl_test = 5, serve_root_spec = 10, page_serve_spec = 12, serve_listen_spec = 6,
 }
 
 local function read(path)

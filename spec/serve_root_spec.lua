@@ -94,7 +94,8 @@ describe("billhook serve and what is no file", function()
     server.rules = good
     os.execute("mkfifo " .. server.inbox)
     refused(server, ("the inbox %s is no file but a pipe"):format(server.inbox))
-    server.rules = command.write(server.folder .. "/other.lua", (rules:gsub("%$INBOX", "/dev/zero")))
+    server.rules = command.write(server.folder .. "/other.lua",
+      (rules:gsub("%$INBOX", "/dev/zero")))
     refused(server, "the inbox /dev/zero is no file but a device")
   end)
 end)

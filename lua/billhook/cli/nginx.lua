@@ -186,8 +186,9 @@ local slow = 10 -- seconds that a sender may be silent, or take for its header
 ---  `lua_cpath`, and optionally `user` (name), `group`, `workers`, `body_limit` (bytes),
 ---  `env` (variables for the workers, by name), `level` (of the error log), `resolv` (path of
 ---  a resolv.conf), `environ` (path of an environment as the kernel shows it), `connections`
----  (8192, a worker), `patience` (seconds for a request, of which 10 may be silent), `cwd`: where the workers go; then the master stays in the run folder
----  and looks for Lua in the system's folders alone, the workers' paths being the http block's
+---  (8192, a worker), `patience` (seconds for a request, of which 10 may be silent), `cwd`:
+---  where the workers go; then the master stays in the run folder and looks for Lua in the
+---  system's folders alone, the workers' paths being the http block's
 ---@return string
 function M.conf(options)
   local run, user = options.run, ""

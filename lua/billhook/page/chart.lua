@@ -6,7 +6,7 @@ local e = html.elements
 
 local M = {}
 
-local WIDTH, HEIGHT, LEFT, FOOT, TOP = 720, 160, 40, 20, 14
+local WIDTH, HEIGHT, LEFT, FOOT, TOP = 720, 170, 58, 26, 18
 
 local function hour(epoch) return os.date("!%H:00", epoch) end
 
@@ -43,12 +43,13 @@ function M.day(hours)
     bar("bar", x + step * 0.1, step * 0.45, one.deliveries, one.at)
     bar("fail", x + step * 0.58, step * 0.3, one.failures, one.at)
     if (i - 1) % 6 == 0 then
-      parts[#parts + 1] = e.text { x = number(x), y = HEIGHT - 4, hour(one.at) }
+      parts[#parts + 1] = e.text { x = number(x), y = HEIGHT - 5, hour(one.at) }
     end
   end
   local base = HEIGHT - FOOT
   return e.svg { class = "chart", viewBox = ("0 0 %d %d"):format(WIDTH, HEIGHT), role = "img",
-    ["aria-label"] = ("%d deliveries and %d failures in 24 hours, by the hour"):format(all, failed),
+    ["aria-label"] = ("The last 24 hours by the hour. Deliveries: %d, failures: %d.")
+      :format(all, failed),
     e.line { x1 = LEFT, x2 = WIDTH, y1 = base, y2 = base },
     e.line { x1 = LEFT, x2 = WIDTH, y1 = TOP, y2 = TOP },
     e.text { x = LEFT - 6, y = TOP + 4, ["text-anchor"] = "end", number(top) },

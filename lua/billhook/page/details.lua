@@ -13,7 +13,9 @@ local NEAR = 50 -- events or deliveries beside
 
 local function id_list(path, ids)
   local links = {}
-  for i, id in ipairs(ids) do links[i] = e.li { parts.link(path, { id = id }, id) } end
+  for i, id in ipairs(ids) do
+    links[i] = e.li { parts.link(path, { id = id }, id:match "^%S*") }
+  end
   return e.ul { links }
 end
 
@@ -28,8 +30,9 @@ function M.delivery(context, query)
   if not found then return nil, err end
   local one = found[1]
   if not one then return nil end
-  return parts.page("Delivery " .. one.id, "/deliveries", context.token, parts.fields {
-    { "State", parts.state(one.state) }, { "Reason", one.reason }, { "Account", one.account },
+  return parts.page("Delivery " .. lists.news_id(one), "/deliveries", context.token, parts.fields {
+    { "ID", e.span { class = "id", one.id } }, { "State", parts.state(one.state) },
+    { "Reason", one.reason }, { "Account", one.account },
     { "Vendor", one.vendor }, { "Type", one.type }, { "In the vendor's words", one.native },
     { "Invoice", invoice_link(one) }, { "Tenant", one.tenant }, { "Trust", one.trust },
     { "Secret", one.secret }, { "Live", one.live and "yes" or "no: a test" }, { "Seen", one.seen },
@@ -46,9 +49,11 @@ local function marks_of(event)
   local function add(rule, mark)
     seen[rule] = true
     local wait = mark and mark.state == "waiting" and mark.wait
-    rows[#rows + 1] = { rule, mark and parts.state(mark.state) or e.span { class = "soft",
-      "not begun" }, mark and mark.attempts or 0, wait and parts.span(wait / 1000),
-      mark and mark.held and parts.span(mark.held / 1000), mark and mark.message or false }
+    rows[#rows + 1] = { rule == "" and "(none)" or rule,
+      mark and parts.state(mark.state) or e.span { class = "soft", "not begun" },
+      mark and mark.attempts or 0, wait and parts.span(wait / 1000),
+      mark and mark.held and parts.span(mark.held / 1000) .. " ago", mark and mark.message
+      and e.span { class = "message", mark.message } }
   end
   for _, rule in ipairs(event.rules) do add(rule, event.marks[rule]) end
   for rule, mark in pairs(event.marks) do
@@ -80,7 +85,7 @@ local function actions(context, event)
       action(context, event, "Try now") }
   elseif not kept then
     return e.p { class = "soft", "What it says has been purged: it cannot run again." }
-  elseif event.bad then
+  elseif #event.rules == 0 and event.state == "dead" then
     return e.p { class = "soft", "Nothing can be made of it, so no rule can run on it." }
   elseif event.state == "dead" then
     return { e.p { "The rules that gave up run again; those that are done do not." },
@@ -169,13 +174,13 @@ function M.invoice(context, query)
   if events == nil then return nil, err end
   deliveries, err = related(context, one, "deliveries")
   if deliveries == nil then return nil, err end
-  local function amount(value) return value and value .. " " .. (one.currency or "") end
   return parts.page("Invoice " .. one.account .. ":" .. one.invoice, "/invoices", context.token,
     parts.fields { { "State", parts.state(one.deleted_at and "deleted" or one.status) },
       { "Number", one.number }, { "Reference", one.reference },
       { "Payer", lists.payer_of(one, context.app.accounts[one.account]) },
-      { "Total", amount(one.total) }, { "Paid", amount(one.paid) },
-      { "Balance", amount(one.balance) }, { "Due", one.due_date }, { "Version", one.version },
+      { "Total", lists.amount(one, "total") }, { "Paid", lists.amount(one, "paid") },
+      { "Balance", lists.amount(one, "balance") }, { "Due", one.due_date },
+      { "Version", one.version },
       { "Changed", parts.time(one.changed_at) }, { "Read last", parts.time(one.read_at) },
       { "Closed", parts.time(one.closed_at) }, { "Deleted", parts.time(one.deleted_at) },
       { "Next check", parts.time(one.check_due) }, { "Rules run", parts.time(one.run_due) } },

@@ -14,8 +14,7 @@ local M = {}
 
 local Node = {}
 
-local VOID = { br = true, hr = true, input = true, link = true, meta = true, rect = true,
-  line = true }
+local VOID = { br = true, hr = true, input = true, link = true, meta = true }
 
 local MARKS = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;",
   ["'"] = "&#39;" }
@@ -67,11 +66,7 @@ local function element(name)
   return function(of)
     local parts = { "<" .. name .. attributes(of) .. ">" }
     for i = 1, #of do add(parts, of[i]) end
-    if not VOID[name] then
-      parts[#parts + 1] = "</" .. name .. ">"
-    elseif name == "rect" or name == "line" then -- in SVG
-      parts[1] = parts[1]:gsub(">$", "/>")
-    end
+    if not VOID[name] then parts[#parts + 1] = "</" .. name .. ">" end
     return setmetatable({ text = table.concat(parts) }, Node)
   end
 end

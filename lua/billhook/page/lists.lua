@@ -25,22 +25,33 @@ local function payer_of(row, client)
 end
 M.payer_of = payer_of
 
+---The vendor's own id of a delivery, as its people know it; further words tell one from another.
+function M.news_id(one) return one.id:match "^%S*" end
+
+---An amount of an invoice, with its currency.
+function M.amount(one, name)
+  return one[name] and one[name] .. (one.currency and " " .. one.currency or "") or false
+end
+
 local LISTS = {
   deliveries = {
     title = "Deliveries", key = "seq",
     states = { "pending", "done", "unchanged", "gone", "unhandled", "dead" },
     texts = { "id", "invoice", "type", "native", "reason" },
-    columns = { { "Received", "whole" }, { "Delivery" }, { "Type" }, { "Invoice" }, { "Trust" },
+    columns = { { "Received", "whole" }, { "Delivery" }, { "Type", "whole" }, { "Invoice" },
+      { "Trust", "whole" },
       { "Seen", "number" }, { "State" }, { "Reason" } },
     row = function(one)
-      return { parts.time(one.received_at), parts.link("/delivery", { id = one.id }, one.id),
+      return { parts.time(one.received_at), parts.link("/delivery", { id = one.id },
+        M.news_id(one)),
         one.type, one.invoice, one.trust, one.seen, parts.state(one.state), one.reason or false }
     end,
   },
   events = {
     title = "Events", key = "seq", states = { "pending", "done", "unhandled", "dead" },
     texts = { "id", "invoice", "type", "native", "note" },
-    columns = { { "Made", "whole" }, { "Event" }, { "Type" }, { "Invoice" }, { "Trust" },
+    columns = { { "Made", "whole" }, { "Event" }, { "Type", "whole" }, { "Invoice" },
+      { "Trust", "whole" },
       { "State" }, { "Rules" }, { "Note" } },
     row = function(one)
       return { parts.time(one.created_at), parts.link("/event", { id = one.id }, one.id), one.type,
@@ -52,12 +63,11 @@ local LISTS = {
     title = "Invoices", key = "lane", states = { "open", "closed", "deleted" },
     texts = { "account", "invoice", "number", "reference", "payer" },
     columns = { { "Changed", "whole" }, { "Invoice" }, { "Number" }, { "Payer" },
-      { "Total", "number" }, { "Balance", "number" }, { "", "whole" }, { "Due", "whole" },
-      { "State" } },
+      { "Total", "number" }, { "Balance", "number" }, { "Due", "whole" }, { "State" } },
     row = function(one)
       return { parts.time(one.changed_at), parts.link("/invoice", { account = one.account,
         invoice = one.invoice }, one.account .. ":" .. one.invoice), one.number or false,
-        one.payer or false, one.total or false, one.balance or false, one.currency or false,
+        one.payer or false, M.amount(one, "total"), M.amount(one, "balance"),
         one.due_date or false, parts.state(one.deleted_at and "deleted" or one.status) }
     end,
   },

@@ -22,6 +22,7 @@ local function api_of(mine)
   end
   local memory = mine.memory
   if memory.fault then return { word("bad", "paused"), " ", memory.fault } end
+  if (memory.failures or 0) > 0 then return word("warn", "fails") end
   return memory.worked and word("good", "answers") or word("soft", "not asked yet")
 end
 
@@ -53,7 +54,7 @@ end
 local function tiles(stats)
   return e.ul { class = "tiles",
     tile(stats.incoming, "deliveries not looked at"),
-    tile(stats.checking, "invoices being checked"),
+    tile(stats.checking, "deliveries whose invoice is being checked"),
     tile(stats.pending, "events with rules to run", "/events?state=pending"),
     tile(stats.oldest and parts.span(stats.oldest) or "-", "age of the oldest"),
     tile(stats.unhandled, "events that no rule wants", "/events?state=unhandled"),

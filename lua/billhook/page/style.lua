@@ -43,14 +43,16 @@ footer { margin-top: 2.5rem; padding-top: .75rem; padding-bottom: 2rem; color: v
   font-size: .875rem; }
 table { width: 100%; border-collapse: collapse; background: var(--card); }
 th, td { padding: .45rem .75rem .45rem 0; text-align: left; vertical-align: top;
-  border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+  border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
 th:first-child, td:first-child { padding-left: .75rem; }
 th { font-size: .8125rem; color: var(--soft); font-weight: 600; white-space: nowrap; }
-caption { text-align: left; color: var(--soft); font-size: .875rem; padding-bottom: .4rem; }
+caption { text-align: left; color: var(--soft); font-size: .875rem; padding: .5rem .75rem .1rem; }
+.frame { background: var(--card); }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 time, .whole { white-space: nowrap; }
 .id, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
-  font-size: .8125rem; }
+  font-size: .8125rem; overflow-wrap: anywhere; }
+.message { overflow-wrap: anywhere; }
 .frame { border: 1px solid var(--line); border-radius: 6px; overflow-x: auto; }
 .frame table tr:last-child td { border-bottom: 0; }
 .state { font-weight: 600; white-space: nowrap; }
@@ -85,16 +87,17 @@ td button { min-height: 2rem; padding: .15rem .6rem; }
 .pages { display: flex; gap: .75rem; margin: 1rem 0; }
 details > summary { cursor: pointer; padding: .35rem 0; }
 .login { max-width: 24rem; } .login input { margin-bottom: 1rem; }
-.chart { width: 100%; max-width: 60rem; height: auto; display: block; }
+.chart { width: 100%; height: auto; display: block; }
 .chart .bar { fill: var(--accent); } .chart .fail { fill: var(--bad); }
-.chart line { stroke: var(--line); } .chart text { fill: var(--soft); font-size: 11px; }
+.chart line { stroke: var(--line); } .chart text { fill: var(--soft); font-size: 9px; }
 .key { display: inline-block; width: .8rem; height: .8rem; margin-right: .35rem;
   background: var(--accent); }
 .key.fail { background: var(--bad); margin-left: 1rem; }
 @media (max-width: 44rem) {
   body > header, main, footer { padding-left: .9rem; padding-right: .9rem; }
   header form { margin-left: 0; }
-  .frame { border: 0; overflow: visible; }
+  .frame { border: 0; overflow: visible; background: none; }
+  .cards caption { display: block; padding: 0 0 .4rem; }
   .cards, .cards tbody, .cards tr, .cards td { display: block; }
   .cards, .frame .cards { background: none; }
   .cards thead { position: absolute; width: 1px; height: 1px; overflow: hidden;
@@ -106,7 +109,8 @@ details > summary { cursor: pointer; padding: .35rem 0; }
     white-space: normal; }
   .cards td::before { content: attr(data-label); color: var(--soft); font-size: .8125rem; }
   .cards td.none { display: none; }
-  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
-  .chart text { font-size: 16px; }
+  dl { grid-template-columns: 6.5rem minmax(0, 1fr); gap: .3rem .5rem; }
+  dt { font-size: .875rem; }
+  .chart text { font-size: 22px; }
 }
 ]]

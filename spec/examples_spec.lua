@@ -316,6 +316,7 @@ describe("examples/billhook.service", function()
     local words, line = {}, directives().ExecStart
     line = line:gsub("/etc/billhook/rules.lua", rules):gsub("127.0.0.1:8080", "127.0.0.1:" .. port)
       :gsub("/run/billhook", folder .. "/run")
+      :gsub("127.0.0.1:9090", ("127.0.0.1:%d"):format(ports.free()))
     for word in line:gmatch "%S+" do words[#words + 1] = word end
     assert.equal("/usr/local/bin/billhook", table.remove(words, 1))
     local child = command.start(words)

@@ -13,14 +13,16 @@ local unpack = table.unpack or rawget(_G, "unpack")
 local rules = [[
 local billhook = require "billhook"
 return billhook.app { inbox = "sqlite:$FOLDER/inbox.db", accounts = {
-  school = billhook.dreamclass { webhook = { secret = "123" } } } }
+  school = billhook.dreamclass { webhook = { secret = "123" } }, $MORE } }
 ]]
+
+local extra -- accounts
 
 local function serve(host, ...)
   local server = { folder = command.folder(), port = ("%d"):format(ports.free()) }
   server.url = "http://127.0.0.1:" .. server.port
   local path = command.write(server.folder .. "/rules.lua",
-    (rules:gsub("%$FOLDER", server.folder)))
+    (rules:gsub("%$FOLDER", server.folder):gsub("%$MORE", extra or "")))
   server.child = command.start({ "serve", path, "--listen", host .. server.port, ... })
   wait("serve to listen", function()
     if process.wait(server.child.pid, "look") then error(server.child:errors(), 0) end
@@ -45,7 +47,34 @@ local function raw(server, text)
 end
 
 describe("billhook serve, listening", function()
-  after_each(command.finish)
+  after_each(function()
+    extra = nil
+    command.finish()
+  end)
+
+  it("answers what a header decides to who never sends his body", function()
+    extra = [[
+      basic = billhook.dreamclass { webhook = { secret = "1", basic = { "user", "password" } } },
+      admissions = billhook.dreamapply { webhook = { authorization = "Bearer long-and-random" } },
+      tickets = billhook.betterez { webhook = { secret = "123" } } ]]
+    local server = serve ""
+    local function said(method, account, headers, length)
+      return raw(server, ("%s /webhooks/%s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n%s"
+        .. "\r\n"):format(method, account, length or 1000, headers or ""))
+    end
+    for account, right in pairs {
+      basic = "Authorization: Basic dXNlcjpwYXNzd29yZA==\r\n",
+      admissions = "Authorization: Bearer long-and-random\r\n",
+      tickets = ("x-btrz-signature: t=%d,s2=%s\r\n"):format(os.time() * 1000, ("0"):rep(64)),
+    } do
+      assert.equal("HTTP/1.1 401 Unauthorized", said("POST", account))
+      assert.equal("HTTP/1.1 401 Unauthorized",
+        said("POST", account, "Authorization: Basic eA==\r\n"))
+      assert.truthy(said("POST", account, right, 8388609):find " 413 ")
+    end
+    assert.equal("HTTP/1.1 404 Not Found", said("POST", "none"))
+    assert.truthy(said("PUT", "school"):find " 405 ")
+  end)
 
   it("tells metrics to this machine alone, and to no proxy on it", function()
     local server = serve ""

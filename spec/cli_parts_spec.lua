@@ -259,7 +259,8 @@ describe("a copy that was installed", function()
   if not rawget(_G, "jit") then
     it("says how to add what nginx's LuaJIT needs", function()
       local top = install(false)
-      local result = command.run({ "sandbox" }, { script = top .. "/bin/billhook", cwd = "/",
+      local result = command.run({ "sandbox", "--listen", ("%d"):format(require("spec.support.port")
+        .free()) }, { script = top .. "/bin/billhook", cwd = "/",
         env = bare })
       assert.equal(1, result.code)
       assert.truthy(result.err:find(top .. "/lib/lua/5.1/billhook/core.so", 1, true), result.err)

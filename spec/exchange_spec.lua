@@ -461,3 +461,22 @@ describe("a fake transport without a clock", function()
     assert.equal(3, #transport.requests)
   end)
 end)
+
+describe("the way of a create", function()
+  -- to be read in one sitting; without C, and without nginx's own
+  it("crosses twelve files", function()
+    local client = support.new("dreamapply", function(request)
+      if request.method == "GET" then return { body = "[]" } end
+      return { status = 201, headers = { Location = "/api/v9/applications/123/invoices/7" } }
+    end)
+    local seen, files = {}, {}
+    debug.sethook(function()
+      local name = debug.getinfo(2, "S").source:match("lua/(billhook/.*)$")
+      if name and not seen[name] then seen[name], files[#files + 1] = true, name end
+    end, "c")
+    local made = client.invoices:create(123, { currency = "EUR", items = items })
+    debug.sethook()
+    assert.equal(7, made.id)
+    assert.is_true(#files <= 12 and seen["billhook/client/send.lua"], table.concat(files, ", "))
+  end)
+end)

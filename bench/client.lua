@@ -111,15 +111,18 @@ local function serve(folder)
     USER = process.uid() == 0 and "user root root;" or "" })))
   server.pid = assert(process.spawn({ "nginx", "-e", folder .. "/errors", "-c",
     folder .. "/nginx.conf" }, { stdin = "/dev/null", stderr = folder .. "/errors", die = "TERM" }))
-  while not process.stat(folder .. "/nginx.pid") do process.sleep(0.01, true) end
+  repeat
+    process.sleep(0.01, true)
+    local children = assert(io.open(("/proc/%d/task/%d/children"):format(server.pid, server.pid)))
+    server.worker = children:read "n"
+    children:close()
+  until server.worker and process.stat(folder .. "/nginx.pid")
   return server
 end
 
 -- seconds of processor time of its one process
 local function spent(server)
-  local children = assert(io.open(("/proc/%d/task/%d/children"):format(server.pid, server.pid)))
-  local file = io.open(("/proc/%d/stat"):format(children:read "n"))
-  children:close()
+  local file = io.open(("/proc/%d/stat"):format(server.worker))
   local user, system = file:read("a"):match("%) " .. ("%S+ "):rep(11) .. "(%d+) (%d+)")
   file:close()
   return (user + system) / 100

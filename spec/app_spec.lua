@@ -364,8 +364,8 @@ describe("billhook.app", function()
   it("raises at the caller's line", function()
     local accounts = { school = client }
     raises("billhook.app: 'options' must be a table", 7)
-    raises("option 'inbox' of billhook.app is missing", { accounts = accounts })
-    raises("option 'accounts' of billhook.app is missing", { inbox = "memory:" })
+    raises("billhook.app: 'inbox' is missing", { accounts = accounts })
+    raises("billhook.app: 'accounts' is missing", { inbox = "memory:" })
     raises("billhook.app: 'inbox' is none", { inbox = "mysql:x", accounts = accounts })
     raises("billhook.app: 'inbx' is not known", { inbx = "memory:" })
     raises("billhook.app: 'accounts' must have an account",

@@ -242,7 +242,8 @@ describe("The curl transport", function()
     transport:sleep(0)
     transport:sleep(0.05)
     assert.is_true(os.clock() - before < 0.05) -- it waits, it does not spin
-    assert.has_error(function() transport:sleep(-1) end, "seconds must be a number of at least 0")
+    assert.has_error(function() transport:sleep(-1) end,
+      "sleep: 'seconds' must be a number of at least 0")
     assert.has_error(function() transport:sleep(0 / 0) end)
     assert.has_error(function() transport:sleep("1") end)
   end)

@@ -563,7 +563,7 @@ describe("event:try_once", function()
     local ok, why = with(school, {}, function(event)
       for message, arguments in pairs {
         ["try_once: 'name' must be a string"] = { "", print },
-        ["try_once: 'fn' must be a function"] = { "x", 7 },
+        ["try_once: 'fn' must be a function, got number"] = { "x", 7 },
         ["once: the result of 'y'"] = { "y", function() return print end },
       } do
         local fine, text = pcall(function() event:try_once(arguments[1], arguments[2]) end)
@@ -658,7 +658,7 @@ describe("event:once", function()
     local ok, why = with(school, {}, function(event)
       for message, arguments in pairs {
         ["once: 'name' must be a string"] = { "", print },
-        ["once: 'fn' must be a function"] = { "x", 7 },
+        ["once: 'fn' must be a function, got number"] = { "x", 7 },
         ["once: the result of 'y'"] = { "y", function() return print end },
       } do
         local fine, text = pcall(function() event:once(arguments[1], arguments[2]) end)

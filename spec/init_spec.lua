@@ -92,7 +92,8 @@ describe("billhook", function()
     end
     local fine, why = pcall(billhook.calls, "stripe")
     assert.is_false(fine)
-    assert.matches("unknown vendor 'stripe'", why)
+    assert.matches(
+      "billhook.calls: 'vendor' must be dreamapply, dreamclass or betterez, got 'stripe'", why)
   end)
 
   it("gives the clients their resources", function()

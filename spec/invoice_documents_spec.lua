@@ -427,10 +427,10 @@ describe("a statement", function()
       assert.is_false(fine)
       assert.is_truthy(err:find(message, 1, true), err)
     end
-    raises("bad argument #1 to 'statement' (list of invoices expected, got nil)", nil,
+    raises("billhook.invoice.statement: 'list' must be a list of invoices, got nothing", nil,
       "2026-01-01")
-    raises("bad argument #1 to 'statement' (invoice expected, got number)", { 5 }, "2026-01-01")
-    raises("bad argument #2 to 'statement' (date YYYY-MM-DD expected)", {}, "2026-02-30")
-    raises("bad argument #2 to 'statement' (date YYYY-MM-DD expected)", {})
+    raises("statement: 'invoice' must be an invoice, got number", { 5 }, "2026-01-01")
+    raises("statement: 'day' must be a date YYYY-MM-DD, got string", {}, "2026-02-30")
+    raises("statement: 'day' must be a date YYYY-MM-DD, got nothing", {})
   end)
 end)

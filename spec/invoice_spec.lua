@@ -341,20 +341,23 @@ describe("invoice", function()
         assert.is_false(fine)
         assert.is_truthy(err:find(message, 1, true), err)
       end
-      raises("bad argument #1 to 'tag' (unknown vendor 'stripe')", invoices.tag, "stripe", {})
-      raises("bad argument #2 to 'tag' (table expected, got string)", invoices.tag, "betterez", "x")
-      raises("bad argument #1 to 'total' (invoice expected, got a table that no client gave:"
-        .. " event:invoice() asks the API; invoices.tag(vendor, table) is for tables of your own)",
+      raises("billhook.invoice.tag: 'vendor' must be dreamapply, dreamclass or betterez, got",
+        invoices.tag, "stripe", {})
+      raises("tag: 'invoice' must be a table, got string", invoices.tag, "betterez", "x")
+      raises("billhook.invoice.total: 'invoice' must be an invoice, got table that no client gave:"
+        .. " event:invoice() asks the API; invoices.tag(vendor, table) is for tables of your own",
         invoices.total, {})
-      raises("bad argument #1 to 'payer' (invoice expected, got nil)", invoices.payer, nil)
-      raises("got a table that no client gave", invoices.total, setmetatable({},
+      raises("billhook.invoice.payer: 'invoice' must be an invoice, got nothing",
+        invoices.payer, nil)
+      raises("got table that no client gave", invoices.total, setmetatable({},
         { vendor = "betterez" }))
       for _, today in ipairs { "x", "2026-1-1", "2026-01-01T00:00:00Z", "2026-02-30",
         20260101 } do
-        raises("bad argument #2 to 'is_overdue' (date YYYY-MM-DD expected)", invoices.is_overdue,
+        raises("is_overdue: 'day' must be a date YYYY-MM-DD", invoices.is_overdue,
           apply(), today)
       end
-      raises("bad argument #2 to 'is_overdue'", invoices.is_overdue, apply())
+      raises("is_overdue: 'day' must be a date YYYY-MM-DD, got nothing",
+        invoices.is_overdue, apply())
       local line = debug.getinfo(1, "l").currentline + 2
       local _, err = pcall(function()
         local total = invoices.total({})

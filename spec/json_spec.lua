@@ -524,7 +524,8 @@ describe("encode", function()
   end)
 
   it("raises where array gets no plain table", function()
-    assert.error_matches(function() json.array "x" end, "list must be a table")
-    assert.error_matches(function() json.array(setmetatable({}, {})) end, "list has a metatable")
+    assert.error_matches(function() json.array "x" end,
+      "json.array: 'list' must be a table, got string")
+    assert.error_matches(function() json.array(setmetatable({}, {})) end, "'list' has a metatable")
   end)
 end)

@@ -99,9 +99,10 @@ describe("billhook.map", function()
     local real = transport.pool
     local pool = { poll = function() error("interrupted", 0) end }
     transport.pool = pool
-    local fine, why = pcall(billhook.map, { 1, 2 }, function() transport.pool:poll(1) end)
-    local after = transport.pool
+    local fine, why = pcall(billhook.map, { 1, 2 }, function() transport:wait(1) end)
+    local after, aside = transport.pool, transport.aside
     transport.pool = real
+    assert.is_nil(aside)
     assert.is_false(fine)
     assert.equal("interrupted", why)
     assert.equal(pool, after)

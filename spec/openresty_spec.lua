@@ -615,6 +615,7 @@ describe("nginx", function()
       } }
     ]] }
     local _, _, body = server:request { path = "/bad" }
-    assert.matches("start: bad option: nonsense\n.*start: bad option: work", body)
+    assert.matches("start: 'nonsense' is not known: .*\n.*start: 'work' must be a boolean, got",
+      body)
   end)
 end)

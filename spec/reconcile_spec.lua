@@ -157,8 +157,8 @@ describe("app:reconcile", function()
     for message, arguments in pairs {
       ["there is no account 'nobody'"] = { "nobody" },
       ["there is no account 'nil'"] = {},
-      ["reconcile: option 'x' is unknown or no boolean"] = { "apply", { x = true } },
-      ["reconcile: option 'dry_run' is unknown or no boolean"] = { "apply", { dry_run = 1 } },
+      ["reconcile: 'x' is not known: there are dry_run"] = { "apply", { x = true } },
+      ["reconcile: 'dry_run' must be a boolean, got number"] = { "apply", { dry_run = 1 } },
     } do
       local ok, why = pcall(function() d.app:reconcile(arguments[1], arguments[2]) end)
       assert.is_false(ok)

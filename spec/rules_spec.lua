@@ -177,7 +177,7 @@ describe("app:on", function()
   it("has on_dead take functions only", function()
     local ok, why = pcall(d.app.on_dead, d.app, "x")
     assert.is_false(ok)
-    assert.is_truthy(why:find("on_dead: the handler must be a function, got string", 1, true))
+    assert.is_truthy(why:find("on_dead: 'handler' must be a function, got string", 1, true))
   end)
 
   it("can be chained", function()

@@ -78,10 +78,10 @@ describe("sign", function()
     for _, case in ipairs {
       { { "stripe", "{}", { secret = "s" } }, "'vendor' must be" },
       { { "betterez", {}, { secret = "s" } }, "'raw_body' must be" },
-      { { "betterez", "{}" }, "option 'secret' is missing" },
-      { { "dreamapply", "{}", { secret = "s" } }, "option 'authorization' is missing" },
+      { { "betterez", "{}" }, "billhook.sign: 'secret' is missing" },
+      { { "dreamapply", "{}", { secret = "s" } }, "'authorization' is missing" },
       { { "betterez", "{}", { secret = "s " } }, "secret has white space" },
-      { { "betterez", "{}", { secret = "s", t = 1 } }, "unknown option 't'" },
+      { { "betterez", "{}", { secret = "s", t = 1 } }, "'t' is not known" },
     } do
       local ok, message = pcall(function()
         local headers = webhook.sign(case[1][1], case[1][2], case[1][3])

@@ -313,7 +313,8 @@ describe("The fake transport", function()
   end)
 
   it("raises where the handler is no good", function()
-    assert.has_error(function() fake.new() end, "handler must be a function")
+    assert.has_error(function() fake.new() end,
+      "billhook.transport.fake: 'handler' must be a function, got nothing")
     for _, bad in ipairs { {}, { nil, {} }, { nil, { kind = "bad" } }, { "text" } } do
       local transport = fake.new(function() return bad[1], bad[2] end)
       local ok, err = pcall(transport.request, transport, request())

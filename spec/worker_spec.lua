@@ -273,7 +273,7 @@ describe("the worker transport", function()
     local bad = server:ask("/bad", {})
     assert.matches("request.url is missing", bad[1])
     assert.matches("request.url is missing", bad[2])
-    assert.matches("seconds must be a number of at least 0", bad[3])
+    assert.matches("sleep: 'seconds' must be a number of at least 0", bad[3])
     assert.same({ "network", false, "nginx cannot wait for an answer in init_worker" },
       { bad[4], bad[5], bad[6] })
   end)

@@ -117,7 +117,8 @@ end
 ---@return { name: string, method: string, path: string, params: table[], safe: boolean }[]
 function M.calls(vendor)
   if not require("billhook.vendor")[vendor] then
-    error(("unknown vendor '%s'"):format(tostring(vendor)), 2)
+    error(("billhook.calls: 'vendor' must be dreamapply, dreamclass or betterez, got '%s'"):format(
+      tostring(vendor)), 2)
   end
   return require("billhook.core").call.list(vendor)
 end

@@ -14,6 +14,7 @@
 
 local cjson = require("cjson").new()
 local core = require "billhook.core"
+local options = require "billhook.options"
 
 local MAXDEPTH = 64
 
@@ -39,9 +40,11 @@ function number_mt.__tostring(number) return number[1] end
 ---@param list table
 ---@return table list the same table
 function M.array(list)
-  if type(list) ~= "table" then error("json.array: list must be a table", 2) end
+  if type(list) ~= "table" then
+    error(options.wrong("json.array", "list", "must be a table", list), 2)
+  end
   local mt = getmetatable(list)
-  if mt ~= nil and not mt.list then error("json.array: list has a metatable", 2) end
+  if mt ~= nil and not mt.list then error("json.array: 'list' has a metatable", 2) end
   return mt and list or setmetatable(list, array_mt)
 end
 

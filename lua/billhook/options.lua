@@ -29,18 +29,21 @@ function M.wrong(owner, name, must, value)
   return ("%s: '%s' %s, got %s"):format(owner, name, must, got(value))
 end
 
+--- What is said of a name that there is none of.
+---@param rules table of those that there are
+function M.unknown(owner, name, rules)
+  local names = {}
+  for known in pairs(rules) do names[#names + 1] = known end
+  table.sort(names)
+  return ("%s: '%s' is not known: there are %s"):format(owner, tostring(name),
+    table.concat(names, ", "))
+end
+
 --- What is said of a method that was called with a point.
 function M.no_method(name) return ("%s is a method: call it with a colon"):format(name) end
 
 --- No options at all.
 M.none = {}
-
-local function names_of(rules)
-  local names = {}
-  for name in pairs(rules) do names[#names + 1] = name end
-  table.sort(names)
-  return table.concat(names, ", ")
-end
 
 -- A value to keep, or nil and what is wrong with it.
 local function checked(rule, value, owner, name)
@@ -67,10 +70,7 @@ function M.read(rules, given, owner, level)
   local out = {}
   for name, value in pairs(given or M.none) do
     local rule = rules[name]
-    if not rule then
-      error(("%s: '%s' is not known: there are %s"):format(owner, tostring(name), names_of(rules)),
-        level + 1)
-    end
+    if not rule then error(M.unknown(owner, name, rules), level + 1) end
     local kept, why = checked(rule, value, owner, name)
     if why then error(why, level + 1) end
     out[name] = kept

@@ -16,6 +16,7 @@
 
 local core = require "billhook.core"
 local errors = require "billhook.error"
+local usage = require "billhook.options"
 
 local M = {}
 
@@ -28,29 +29,26 @@ local types = {
 local credentials = { "secret", "basic", "authorization" }
 for _, name in ipairs(credentials) do types[name] = "any" end
 
-local function check_options(options, level)
-  for name, value in pairs(options) do
+local function check_arguments(owner, vendor, raw_body, options, level)
+  local why
+  if not vendors[vendor] then
+    why = usage.wrong(owner, "vendor", "must be dreamapply, dreamclass or betterez", vendor)
+  elseif type(raw_body) ~= "string" then
+    why = usage.wrong(owner, "raw_body", "must be the bytes as they came", raw_body)
+  elseif type(options) ~= "table" then
+    why = usage.wrong(owner, "options", "must be a table", options)
+  end
+  for name, value in pairs(why and {} or options) do
     local wanted = types[name]
     if not wanted then
-      error("unknown option '" .. tostring(name) .. "'", level + 1)
+      why = usage.unknown(owner, name, types)
     elseif wanted ~= "any" and type(value) ~= wanted then
-      error(("option '%s' must be a %s, not a %s"):format(name, wanted, type(value)), level + 1)
+      why = usage.wrong(owner, name, "must be a " .. wanted, value)
     elseif wanted == "number" and (value ~= value or value < 0) then
-      error("option '" .. name .. "' must not be negative", level + 1)
+      why = ("%s: '%s' must not be below 0"):format(owner, name)
     end
   end
-end
-
-local function check_arguments(vendor, raw_body, options, level)
-  if not vendors[vendor] then
-    local given = tostring(vendor)
-    error("'vendor' must be dreamapply, dreamclass or betterez, not " .. given, level + 1)
-  elseif type(raw_body) ~= "string" then
-    error("'raw_body' must be the bytes as they came, not a " .. type(raw_body), level + 1)
-  elseif type(options) ~= "table" then
-    error("'options' must be a table, not a " .. type(options), level + 1)
-  end
-  check_options(options, level + 1)
+  if why then error(why, level + 1) end
 end
 
 local function copy(value)
@@ -72,7 +70,7 @@ end
 -- of, and made again where those have changed.
 local kept = setmetatable({}, { __mode = "k" })
 
-local function keys_of(options, level)
+local function keys_of(owner, options, level)
   local known = kept[options]
   if known and same(known.secret, options.secret) and same(known.basic, options.basic)
     and same(known.authorization, options.authorization) then
@@ -83,7 +81,7 @@ local function keys_of(options, level)
     chosen[name], made[name] = options[name], copy(options[name])
   end
   local ok, keys = pcall(core.verify.keys, chosen)
-  if not ok then error("option " .. tostring(keys), level + 1) end
+  if not ok then error(owner .. ": " .. tostring(keys), level + 1) end
   made.keys = keys
   kept[options] = made
   return keys
@@ -106,11 +104,11 @@ end
 --- tenant, unconfigured, header, malformed or encoding
 function M.verify(vendor, headers, raw_body, options)
   options = options or {}
-  check_arguments(vendor, raw_body, options, 2)
+  check_arguments("billhook.verify", vendor, raw_body, options, 2)
   if type(headers) ~= "table" then
-    error("'headers' must be a table, not a " .. type(headers), 2)
+    error(usage.wrong("billhook.verify", "headers", "must be a table", headers), 2)
   end
-  local keys = keys_of(options, 2)
+  local keys = keys_of("billhook.verify", options, 2)
   local delivery, code, message = core.verify.check(vendor, headers, raw_body, keys, options)
   if delivery then return delivery end
   return nil, refusal(vendor, code, message)
@@ -161,10 +159,10 @@ end
 ---@return string|table body the body to send with them; or the error
 function M.sign(vendor, raw_body, options)
   options = options or {}
-  check_arguments(vendor, raw_body, options, 2)
+  check_arguments("billhook.sign", vendor, raw_body, options, 2)
   local needed = vendor == "dreamapply" and "authorization" or "secret"
-  if not first(options[needed]) then error("option '" .. needed .. "' is missing", 2) end
-  keys_of(options, 2) -- raises what verify would raise
+  if not first(options[needed]) then error(("billhook.sign: '%s' is missing"):format(needed), 2) end
+  keys_of("billhook.sign", options, 2) -- raises what verify would raise
   return signers[vendor]({ ["Content-Type"] = "application/json" }, raw_body, options)
 end
 

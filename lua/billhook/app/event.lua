@@ -25,6 +25,7 @@ local err = require "billhook.error"
 local invoices = require "billhook.invoice"
 local json = require "billhook.json"
 local log = require "billhook.log"
+local options = require "billhook.options"
 local private = require "billhook.private"
 local read = require "billhook.app.read"
 local rules = require "billhook.app.rules"
@@ -99,7 +100,7 @@ function M.new(row, context)
 end
 
 local function own(self, name)
-  return inner(self) or error(name .. " is a method: call it with a colon", 3)
+  return inner(self) or error(options.no_method(name), 3)
 end
 
 ---The invoice as the vendor's API gives it now; read once a run.
@@ -132,7 +133,7 @@ end
 function Event:retry_after(seconds)
   local my = own(self, "retry_after")
   if type(seconds) ~= "number" or not (seconds >= 0 and seconds <= 30 * 86400) then
-    error("retry_after: 'seconds' must be a number from 0 to 2592000", 2)
+    error(options.wrong("retry_after", "seconds", "must be a number from 0 to 2592000", seconds), 2)
   end
   my.delay = seconds
   return nil, ("asked to run again in %g s"):format(seconds)
@@ -202,8 +203,11 @@ end
 -- What the step gives; or nil and how it has failed. `theirs`: a failure of the step itself is the
 -- rule's to look at.
 local function run_step(my, method, name, fn, theirs)
-  if type(name) ~= "string" or name == "" then error(method .. ": 'name' must be a string", 3) end
-  if type(fn) ~= "function" then error(method .. ": 'fn' must be a function", 3) end
+  if type(name) ~= "string" or name == "" then
+    error(options.wrong(method, "name", "must be a string that is not empty", name), 3)
+  elseif type(fn) ~= "function" then
+    error(options.wrong(method, "fn", "must be a function", fn), 3)
+  end
   if not my.context.rule then error(method .. ": only a rule can have steps", 3) end
   local ok, done, value = pcall(step, my, name, fn)
   if ok and done then

@@ -62,7 +62,7 @@ end
 function M.new(given)
   local self = options.read(checks, given, "billhook.app", 2)
   for _, name in ipairs { "inbox", "accounts" } do
-    if not self[name] then error(("option '%s' of billhook.app is missing"):format(name), 2) end
+    if not self[name] then error(("billhook.app: '%s' is missing"):format(name), 2) end
   end
   local tell = self.log or log.default
   -- a logger that fails must not take a delivery with it
@@ -77,7 +77,7 @@ end
 -- Every public method begins with it; a dot in place of the colon is raised at the caller's line.
 -- `begins`: no rule is added from now on.
 local function own(self, name, begins)
-  if getmetatable(self) ~= App then error(name .. " is a method: call it with a colon", 3) end
+  if getmetatable(self) ~= App then error(options.no_method(name), 3) end
   self.started = self.started or begins
 end
 
@@ -110,7 +110,7 @@ end
 function App:on_dead(handler)
   own(self, "on_dead")
   if type(handler) ~= "function" then
-    error(("on_dead: the handler must be a function, got %s"):format(type(handler)), 2)
+    error(options.wrong("on_dead", "handler", "must be a function", handler), 2)
   end
   self.dead_handlers[#self.dead_handlers + 1] = handler
   return self
@@ -295,12 +295,7 @@ end
 function App:reconcile(account, settings)
   own(self, "reconcile", true)
   check_account(self, "reconcile", account)
-  settings = settings or {}
-  for name, value in pairs(settings) do
-    if name ~= "dry_run" or type(value) ~= "boolean" then
-      error(("reconcile: option '%s' is unknown or no boolean"):format(tostring(name)), 2)
-    end
-  end
+  settings = options.read({ dry_run = { "boolean" } }, settings, "reconcile", 2)
   return work.now(self, account, reconcile.reconcile, settings.dry_run)
 end
 

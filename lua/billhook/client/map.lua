@@ -57,44 +57,15 @@ end
 -- Ours, of all maps under way: there may be maps in maps.
 local ours = setmetatable({}, { __mode = "k" })
 
--- the pool of the outermost map under way, see `sharing`
-local shared
-
 -- what a coroutine of ours yields before the seconds that it waits, and the ticket that it waits
 -- for; and before what came of an item
 local WAITS, DONE = {}, {}
 
-local function is_ours() return ours[coroutine.running() or false] end
-
--- A pool that gives the others their turn while a coroutine of ours waits, and waits itself
--- otherwise. What waits in the curl transport waits in these two functions of its pool.
-local function sharing(pool)
-  local proxy = {}
-  function proxy.poll(_, seconds, ticket)
-    if is_ours() then
-      coroutine.yield(WAITS, seconds, ticket)
-      return true
-    end
-    return pool:poll(seconds)
-  end
-  function proxy.run(_, request, seconds)
-    if is_ours() then return pool:add(request) end
-    return pool:run(request, seconds)
-  end
-  function proxy:sleep(seconds)
-    if not is_ours() then return pool:sleep(seconds) end
-    local core = require "billhook.core"
-    local over, left = core.text.monotonic() + seconds, seconds
-    while left > 0 do -- one reading of the clock a turn: at a second one it may be over
-      self:poll(left)
-      left = over - core.text.monotonic()
-    end
-  end
-  return setmetatable(proxy, {
-    __index = function(_, name)
-      return function(_, ...) return pool[name](pool, ...) end
-    end,
-  })
+-- The others have their turn while a coroutine of ours waits: see transport/curl.lua.
+local function aside(seconds, ticket)
+  if not ours[coroutine.running() or false] then return false end
+  if seconds then coroutine.yield(WAITS, seconds, ticket) end
+  return true
 end
 
 -- A coroutine for one item after another: it yields what came of each, and is given the next one.
@@ -149,19 +120,17 @@ local function take_turns(run, transport)
   for i = 1, math.min(run.concurrency, run.results.n) do running[i] = { item = next_item(run) } end
   while #running > 0 do
     local shortest = turns(run, running)
-    if #running > 0 and transport.pool then transport.pool:poll(shortest) end
+    if #running > 0 and transport.wait then transport:wait(shortest) end
   end
 end
 
--- Even an interrupt leaves the transport as it was.
+-- Even an interrupt leaves the transport as it was. A map in a map waits as all in the outer do.
 local function in_coroutines(run)
   local transport = transports.pick()
-  local pool = transport.pool
-  if not pool or rawequal(pool, shared) then return take_turns(run, transport) end
-  shared = sharing(pool)
-  transport.pool = shared
+  if transport.aside or not transport.wait then return take_turns(run, transport) end
+  transport.aside = aside
   local fine, why = pcall(take_turns, run, transport)
-  transport.pool, shared = pool, nil
+  transport.aside = nil
   if not fine then error(why, 0) end
 end
 

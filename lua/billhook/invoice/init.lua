@@ -12,6 +12,7 @@
 
 local currencies = require "billhook.invoice.currency"
 local members = require "billhook.invoice.members"
+local options = require "billhook.options"
 local statement = require "billhook.invoice.statement"
 
 local answer = members.answer
@@ -70,9 +71,10 @@ end
 ---@return table
 function M.tag(vendor, invoice)
   if not tags[vendor] then
-    error(("bad argument #1 to 'tag' (unknown vendor '%s')"):format(tostring(vendor)), 2)
+    error(options.wrong("billhook.invoice.tag", "vendor",
+      "must be dreamapply, dreamclass or betterez", vendor), 2)
   elseif type(invoice) ~= "table" then
-    error(("bad argument #2 to 'tag' (table expected, got %s)"):format(type(invoice)), 2)
+    error(options.wrong("billhook.invoice.tag", "invoice", "must be a table", invoice), 2)
   end
   return setmetatable(invoice, tags[vendor])
 end
@@ -88,16 +90,16 @@ end
 local function reader_of(invoice, name)
   local vendor = M.vendor(invoice)
   if not vendor then
-    error(("bad argument #1 to '%s' (invoice expected, got %s)"):format(name,
-      type(invoice) == "table" and "a table that no client gave: event:invoice() asks the API;"
-      .. " invoices.tag(vendor, table) is for tables of your own" or type(invoice)), 3)
+    local why = options.wrong("billhook.invoice." .. name, "invoice", "must be an invoice", invoice)
+    error(type(invoice) == "table" and why .. " that no client gave: event:invoice() asks the API;"
+      .. " invoices.tag(vendor, table) is for tables of your own" or why, 3)
   end
   return readers[vendor]
 end
 
 local function check_day(day, name)
   if type(day) ~= "string" or not members.is_day(day) then
-    error(("bad argument #2 to '%s' (date YYYY-MM-DD expected)"):format(name), 3)
+    error(options.wrong("billhook.invoice." .. name, "day", "must be a date YYYY-MM-DD", day), 3)
   end
 end
 
@@ -242,8 +244,8 @@ end
 ---@return string? why
 function M.statement(list, day)
   if type(list) ~= "table" then
-    error(("bad argument #1 to 'statement' (list of invoices expected, got %s)"):format(
-      type(list)), 2)
+    error(options.wrong("billhook.invoice.statement", "list", "must be a list of invoices",
+      list), 2)
   end
   check_day(day, "statement")
   for _, invoice in ipairs(list) do reader_of(invoice, "statement") end

@@ -21,6 +21,7 @@ local metrics = require "billhook.app.metrics"
 local owner = require "billhook.inbox.owner"
 local remote = require "billhook.shared.inbox"
 local rounds = require "billhook.app.round"
+local usage = require "billhook.options"
 local warnings = require "billhook.app.warnings"
 local watches = require "billhook.app.watch"
 
@@ -285,7 +286,11 @@ local known_options = { work = "boolean", pool = "string", vms = "number", body_
 function M.start(app, options)
   options = options or {}
   for name, value in pairs(options) do
-    if type(value) ~= known_options[name] then error("start: bad option: " .. tostring(name), 2) end
+    local wanted = known_options[name]
+    if not wanted then error(usage.unknown("start", name, known_options), 2) end
+    if type(value) ~= wanted then
+      error(usage.wrong("start", name, "must be a " .. wanted, value), 2)
+    end
   end
   if ngx.worker.id() == nil then return end -- a helper process serves nobody
   body_time = options.body_time or body_time

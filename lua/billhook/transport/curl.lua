@@ -4,10 +4,10 @@
 --   local response, err = curl.shared():request { method = "GET", url = "https://..." }
 --
 -- `idle`, where it is set, is called at least ten times a second while a stream waits, and may
--- raise. What a request may hold stands in src/request.h. All waiting is in `poll` and `sleep` of
--- the pool, where other transfers of the same object go on (map.lua builds on that). Connections,
--- TLS sessions and names are kept between calls. A request is sent at most once; an error's `sent`
--- is false only where nothing of it left.
+-- raise. `aside`, where it is set, may wait in place of the pool: it gives true for a coroutine
+-- that lets others go on meanwhile (client/map.lua). What a request may hold stands in
+-- src/request.h. Connections, TLS sessions and names are kept between calls. A request is sent at
+-- most once; an error's `sent` is false only where nothing of it left.
 
 local core = require "billhook.core"
 local errors = require "billhook.error"
@@ -29,16 +29,28 @@ local function error_of(kind, message, sent)
   return errors.new { kind = kind, message = message, sent = sent }
 end
 
+--- Waits until a transfer moved, at most so many seconds. All of them go on meanwhile.
+---@param seconds number
+---@param ticket userdata? the one that is waited for
+function Curl:wait(seconds, ticket)
+  if not (self.aside and self.aside(seconds, ticket)) then self.pool:poll(seconds) end
+end
+
 --- Sends a request and waits for the whole answer.
 ---@param request table
 ---@return table|nil response { status, headers, body }
 ---@return table|nil err
 function Curl:request(request)
   local pool = self.pool
-  local status, headers, body, sent = pool:run(request, SLICE)
-  if type(status) == "userdata" then
-    local ticket = status
-    while not ticket:done() do pool:poll(SLICE, ticket) end
+  local ticket, status, headers, body, sent
+  if self.aside and self.aside() then
+    ticket = pool:add(request)
+  else
+    status, headers, body, sent = pool:run(request, SLICE)
+    ticket = type(status) == "userdata" and status
+  end
+  if ticket then
+    while not ticket:done() do self:wait(SLICE, ticket) end
     status, headers, body, sent = ticket:result()
   end
   if not status then return nil, error_of(headers, body, sent) end
@@ -47,7 +59,7 @@ end
 
 local function wait(self)
   if self.idle then self.idle() end
-  self.pool:poll(self.idle and GLANCE or SLICE)
+  self:wait(self.idle and GLANCE or SLICE)
 end
 
 --- Sends a request and waits for the head of the answer. The body comes from the reader, which
@@ -116,11 +128,18 @@ end
 ---@param seconds number
 function Curl:sleep(seconds)
   if type(seconds) ~= "number" or seconds < 0 or seconds ~= seconds then
-    error("seconds must be a number of at least 0", 2)
+    error("sleep: 'seconds' must be a number of at least 0", 2)
   end
+  local aside = self.aside and self.aside()
+  local over = aside and core.text.monotonic() + seconds
   while seconds > 0 do
-    self.pool:sleep(seconds < SLICE and seconds or SLICE)
-    seconds = seconds - SLICE
+    if aside then -- one reading of the clock a turn: at a second one it may be over
+      self.aside(seconds)
+      seconds = over - core.text.monotonic()
+    else
+      self.pool:sleep(math.min(seconds, SLICE))
+      seconds = seconds - SLICE
+    end
   end
 end
 

@@ -17,6 +17,7 @@
 
 local core = require "billhook.core"
 local errors = require "billhook.error"
+local options = require "billhook.options"
 
 local check = core.request.check
 
@@ -99,7 +100,9 @@ end
 ---@return table transport with `requests`, `slept`, `time` (epoch seconds; that of now at first)
 ---  and `chunk` (bytes of a stream's pieces, 1)
 function M.new(handler)
-  if type(handler) ~= "function" then error("handler must be a function", 2) end
+  if type(handler) ~= "function" then
+    error(options.wrong("billhook.transport.fake", "handler", "must be a function", handler), 2)
+  end
   local transport = { handler = handler, requests = {}, slept = {}, time = core.text.now(),
     chunk = 1 }
   function transport.now() return transport.time end

@@ -152,7 +152,7 @@ end
 ---@param seconds number
 function M.sleep(_, seconds)
   if type(seconds) ~= "number" or not (seconds >= 0) then -- luacheck: ignore 581 (NaN)
-    error("seconds must be a number of at least 0", 2)
+    error("sleep: 'seconds' must be a number of at least 0", 2)
   end
   ngx.sleep(seconds)
 end

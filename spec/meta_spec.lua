@@ -14,7 +14,7 @@ describe("lua/billhook/meta.lua", function()
     assert.is_function((loadstring or load)(text))
   end)
 
-  for _, part in ipairs { "json", "text", "decimal", "verify", "call" } do
+  for _, part in ipairs { "json", "text", "decimal", "verify", "call", "request" } do
     it("declares all of core." .. part, function()
       for name, value in pairs(core[part]) do
         if type(value) == "function" then
@@ -26,7 +26,7 @@ describe("lua/billhook/meta.lua", function()
 
   it("declares the methods of decimals, streams and transfers", function()
     for class, object in pairs { amount = core.decimal.new(1), stream = core.json.stream(),
-        pool = require("billhook.curl").new() } do
+        mark = core.call.mark(), pool = require("billhook.curl").new() } do
       local methods = (debug.getmetatable or getmetatable)(object).__index
       for name in pairs(type(methods) == "table" and methods or {}) do
         assert.is_true(declared(class .. ":" .. name), class .. ":" .. name)

@@ -119,7 +119,7 @@ describe("a key that 8 processes and 4 nginx workers share", function()
       server = locations }
     nginx.wait("some windows", function()
       return world:state().turns >= LIMIT * WINDOWS
-    end, 60)
+    end, 300)
     local state = world:state()
     command.write(stop, "")
     front:request { path = "/stop" }

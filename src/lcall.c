@@ -100,7 +100,7 @@ static void put_query(lua_State *L, const lbody_request *r, call_out *out) {
   }
 }
 
-/* the fields of a request and of the plan that plan.lua makes of it */
+/* the fields of a request and of what client/request.lua adds to it */
 #define PLAN 32
 
 /* what most paths and queries have room in */

@@ -277,6 +277,49 @@ function call.prepare(vendor, operation, params, paths) end
 ---@return table outcome
 function call.conclude(vendor, operation, status, headers, attempt, base_url, path) end
 
+---What the objects of an operation's answers are known by; without arguments nothing: any object
+---with members will do.
+---@class billhook.core.mark
+local mark = {} -- luacheck: ignore 241
+
+---@param vendor? string
+---@param operation? string
+---@return billhook.core.mark
+function call.mark(vendor, operation) end
+
+---What an object is known by, as text.
+---@param value any
+---@return string? id
+function mark:id(value) end
+
+---What came, for a message.
+---@param value any
+---@return string
+function mark:name(value) end
+
+---Why a value is no such object, or not the one with the id that was wanted.
+---@param value any
+---@param wanted? string
+---@return string? why
+function mark:unlike(value, wanted) end
+
+---The same of an element of a list; `name` is its id, where it stands under that.
+---@param value any
+---@param name? string
+---@return string? why
+function mark:unlike_element(value, name) end
+
+---@class billhook.core.request
+local request = {}
+core.request = request
+
+---What a transport may be asked to carry: a copy with the defaults filled in. What is wrong raises
+---at the line of whoever called the function that asks.
+---@param given table see src/request.h
+---@param streamed? boolean
+---@return table request
+function request.check(given, streamed) end
+
 -- === billhook.curl
 -- ==================================================================================
 
@@ -291,19 +334,20 @@ local ticket = {}
 ---@return billhook.curl.pool
 function curl.new() end
 
----@param request table see billhook.transport.request
+---@param given table see src/request.h
+---@param streamed? boolean its body is read bit by bit
 ---@return billhook.curl.ticket
-function pool:add(request) end
+function pool:add(given, streamed) end
 
 ---Adds a request and waits: gives what ticket:result gives, or a ticket where it is not over after
 ---so many seconds. Other transfers go on meanwhile.
----@param request table see billhook.transport.request
+---@param given table see src/request.h
 ---@param seconds number
 ---@return integer|billhook.curl.ticket? status or nil, a kind, a message, and whether it was sent
 ---@return table|string headers
 ---@return string body
 ---@return boolean? sent
-function pool:run(request, seconds) end
+function pool:run(given, seconds) end
 
 ---@param seconds number
 ---@return boolean moved something finished, or a stream moved

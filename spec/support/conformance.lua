@@ -245,7 +245,7 @@ return function(transport)
       local start = os.time()
       fails("timeout", true, call { method = "POST", body = "{}", timeout = 0.3,
         url = server:url("wait=20000") })
-      assert.is_true(os.time() - start < 3)
+      assert.is_true(os.time() - start < 9) -- before the whole of its time
     end)
 
     it("a body that does not end in time", function()
@@ -484,7 +484,7 @@ return function(transport)
       local start = os.time()
       fails("timeout", false, call { method = "POST", body = "{}", timeout = 10,
         connect_timeout = 0.3, url = mute:url(answer(200, {}, "")) })
-      assert.is_true(os.time() - start < 3)
+      assert.is_true(os.time() - start < 9) -- before the whole of its time
       mute:stop()
     end)
   end

@@ -14,7 +14,7 @@
 --   turn()                        to be called amid long work                   on an event loop
 --   unable()                      why no call can be made here, or nil          optional
 --
--- A request is a table as request.lua says; a response is { status, headers, body }, headers by
+-- A request is a table as src/request.h says; a response is { status, headers, body }, headers by
 -- their names in lower case; a reader has `status`, `headers`, `read` (a piece; nil at the end; nil
 -- and an error where the body was torn, after all that came) and `close`.
 --

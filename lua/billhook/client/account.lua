@@ -78,11 +78,7 @@ local salt
 
 local function prints_of(given)
   if not given then return nil end
-  if not salt then
-    local file = io.open "/dev/urandom"
-    salt = file and file:read(32) or tostring(given) .. os.time()
-    if file then file:close() end
-  end
+  salt = salt or core.text.random(32)
   local prints = {}
   for i, secret in ipairs(type(given) == "table" and given or { given }) do
     prints[i] = core.text.hex(core.verify.hmac(salt, secret))

@@ -8,7 +8,7 @@ local tell
 
 --- From here on no call of this process changes anything.
 ---@param fn fun(call: { method: string, url: string, operation: string?, body: string? })
-function M.begin(fn) tell = fn end
+function M.begin(fn) tell, M.begun = fn, true end
 
 --- Is this a rehearsal? Then the call was told, and is not to be made.
 ---@param call table { method, url, operation, body }, without credentials

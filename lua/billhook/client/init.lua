@@ -116,9 +116,9 @@ end
 
 -- What only reads, or changes nothing, is sent in a rehearsal as well.
 local function is_rehearsed(request)
-  return request.method ~= "GET" and request.method ~= "HEAD" and not request.dry
-    and rehearsal.told { method = request.method, url = request.url, operation = request.name,
-      body = not request.private and request.body or nil }
+  return rehearsal.begun and request.method ~= "GET" and request.method ~= "HEAD"
+    and not request.dry and rehearsal.told { method = request.method, url = request.url,
+      operation = request.name, body = not request.private and request.body or nil }
 end
 
 -- What the caller came for, or nil and an error object.

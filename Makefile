@@ -1,5 +1,5 @@
 # What to type: make, make demo, make test (one of it: make test T=json), make check-all, make lint,
-# make install, make clean.
+# make docs, make install, make uninstall, make clean.
 # Shared objects go to build/lua5.4 and build/luajit, one folder a Lua.
 
 CC     ?= cc
@@ -12,12 +12,13 @@ INC_lua5.4 ?= /usr/include/lua5.4
 INC_luajit ?= /usr/include/luajit-2.1
 VERSION_lua5.4 := 5.4
 VERSION_luajit := 5.1
+LIBFLAG ?= -shared
 
 WARN := -std=gnu11 -Wall -Wextra -Wpedantic -Wshadow -Wcast-qual \
   -Wwrite-strings -Wstrict-prototypes -Wmissing-prototypes -Wvla \
   -Wundef -Wpointer-arith -Wformat=2 -Werror
 
-# each shared object: its sources and its library (the rockspec says the same)
+# each shared object: its sources and its library
 OBJECTS := core curl sqlite pq process
 SRC_core := core.c json.c json_out.c json_redact.c json_stream.c ljson.c decimal.c ldecimal.c \
   text.c date.c head.c sign.c verify.c scheme.c scheme_betterez.c \
@@ -43,7 +44,7 @@ TEST_PACKAGES := lua-busted lua-socket lua-check luarocks clang openssl curl \
 define object # (lua, name)
 $(B)/$(1)/billhook/$(2).so: $(SRC_$(2):%.c=$(B)/$(1)/%.o)
 	@mkdir -p $$(@D)
-	$$(CC) -shared $$(LDFLAGS) -o $$@ $$^ $(LIB_$(2))
+	$$(CC) $$(LIBFLAG) $$(LDFLAGS) -o $$@ $$^ $(LIB_$(2))
 all: $(B)/$(1)/billhook/$(2).so
 endef
 
@@ -96,9 +97,11 @@ bench: all
 	@for l in $(LUAS); do LUA_PATH='lua/?.lua;lua/?/init.lua;;' \
 	  LUA_CPATH="$(B)/$$l/?.so;;" $$l bench/verify.lua; done
 
-# the table in docs/vendors.md and lua/billhook/calls_meta.lua, from the C core's tables
-calls: all
-	@LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH="$(B)/lua5.4/?.so;;" lua5.4 docs/calls.lua
+# what is written from the code: the table in docs/vendors.md, lua/billhook/calls_meta.lua,
+# docs/reference.md, the rockspecs of this version
+docs: all
+	@for file in docs/calls docs/reference packaging/release; do LUA_PATH='lua/?.lua;lua/?/init.lua;;' \
+	  LUA_CPATH="$(B)/lua5.4/?.so;;" lua5.4 $$file.lua || exit; done
 
 # T=name: only the suites of that name (a spec file, a C test, a script of spec/suite), or with
 # that text in theirs
@@ -141,21 +144,23 @@ packages:
 test-packages:
 	$(call install,$(TEST_PACKAGES))
 
-# for a system-wide copy without LuaRocks
+# A system-wide copy without LuaRocks, and its removal: what was put there is written down.
+export DESTDIR PREFIX
 install: all
-	$(foreach l,$(LUAS),install -d \
-	  $(DESTDIR)$(PREFIX)/lib/lua/$(VERSION_$(l))/billhook && \
-	  install -m 755 build/$(l)/billhook/*.so \
-	  $(DESTDIR)$(PREFIX)/lib/lua/$(VERSION_$(l))/billhook/ && \
-	  install -d $(DESTDIR)$(PREFIX)/share/lua/$(VERSION_$(l)) && \
-	  cp -R lua/billhook $(DESTDIR)$(PREFIX)/share/lua/$(VERSION_$(l))/ &&) \
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 755 bin/billhook $(DESTDIR)$(PREFIX)/bin/billhook
-	install -d $(DESTDIR)$(PREFIX)/share/billhook/examples
-	install -m 644 examples/* $(DESTDIR)$(PREFIX)/share/billhook/examples/
+	@sh packaging/install put $(B) $(foreach l,$(LUAS),$(l):$(VERSION_$(l)))
+uninstall:
+	@sh packaging/install remove
+
+# What the rockspecs ask for: one Lua, whose headers LuaRocks names
+ROCK = @rm -rf build/rock && $(MAKE) -s B=build/rock LUAS=rock INC_rock="$(LUA_INCDIR)" \
+  WARN=-std=gnu11 OBJECTS="$(1)" all
+rock:
+	$(call ROCK,core curl sqlite process)
+rock-postgresql:
+	$(call ROCK,pq)
 
 clean:
 	rm -rf build
 
-.PHONY: all calls demo test check-all sanitized programs fuzzers fuzz crash bench lint packages \
-  test-packages install clean
+.PHONY: all docs demo test check-all sanitized programs fuzzers fuzz crash bench lint packages \
+  test-packages install uninstall rock rock-postgresql clean

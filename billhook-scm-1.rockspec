@@ -17,58 +17,21 @@ external_dependencies = {
   CURL = { library = "curl" },
   SQLITE3 = { library = "sqlite3" },
 }
+-- The Makefile builds, in build/ alone: a shared object in the checkout's own folders would be found
+-- by the other Lua.
 build = {
-  type = "builtin",
-  modules = {
-    ["billhook.core"] = {
-      sources = {
-        "src/core.c",
-        "src/json.c",
-        "src/json_out.c",
-        "src/json_redact.c",
-        "src/json_stream.c",
-        "src/ljson.c",
-        "src/decimal.c",
-        "src/ldecimal.c",
-        "src/text.c",
-        "src/say.c",
-        "src/date.c",
-        "src/head.c",
-        "src/sign.c",
-        "src/verify.c",
-        "src/scheme.c",
-        "src/scheme_betterez.c",
-        "src/scheme_dreamapply.c",
-        "src/scheme_dreamclass.c",
-        "src/lverify.c",
-        "src/ltext.c",
-        "src/call.c",
-        "src/lcall.c",
-        "src/lparam.c",
-        "src/lbody.c",
-        "src/dreamapply.c",
-        "src/dreamclass.c",
-        "src/betterez.c",
-        "src/request.c",
-        "src/lrequest.c",
-        "src/lcheck.c",
-        "src/lmark.c",
-      },
-      libraries = { "crypto" },
-    },
-    ["billhook.curl"] = {
-      sources = {
-        "src/curl.c", "src/curl_head.c", "src/lcurl.c", "src/request.c", "src/lrequest.c",
-      },
-      libraries = { "curl" },
-    },
-    ["billhook.sqlite"] = {
-      sources = { "src/sqlite.c", "src/sqlite_code.c", "src/rescue.c", "src/place.c" },
-      libraries = { "sqlite3" },
-    },
-    ["billhook.process"] = { sources = {
-      "src/process.c", "src/lfiles.c", "src/tree.c",
-    } },
+  type = "make",
+  build_target = "rock",
+  build_variables = {
+    CC = "$(CC)", CFLAGS = "$(CFLAGS)", LIBFLAG = "$(LIBFLAG)", LUA_INCDIR = "$(LUA_INCDIR)",
+  },
+  install_pass = false,
+  install = { bin = { "bin/billhook" }, lib = {
+    ["billhook.core"] = "build/rock/rock/billhook/core.so",
+    ["billhook.curl"] = "build/rock/rock/billhook/curl.so",
+    ["billhook.process"] = "build/rock/rock/billhook/process.so",
+    ["billhook.sqlite"] = "build/rock/rock/billhook/sqlite.so",
+  }, lua = {
     billhook = "lua/billhook/init.lua",
     ["billhook.api_meta"] = "lua/billhook/api_meta.lua",
     ["billhook.app"] = "lua/billhook/app/init.lua",
@@ -95,6 +58,7 @@ build = {
     ["billhook.app.watch"] = "lua/billhook/app/watch.lua",
     ["billhook.app.work"] = "lua/billhook/app/work.lua",
     ["billhook.app_meta"] = "lua/billhook/app_meta.lua",
+    ["billhook.built"] = "lua/billhook/built.lua",
     ["billhook.caller"] = "lua/billhook/caller.lua",
     ["billhook.calls_meta"] = "lua/billhook/calls_meta.lua",
     ["billhook.cli"] = "lua/billhook/cli/init.lua",
@@ -238,7 +202,6 @@ build = {
     ["billhook.vendor.dreamclass"] = "lua/billhook/vendor/dreamclass.lua",
     ["billhook.version"] = "lua/billhook/version.lua",
     ["billhook.webhook"] = "lua/billhook/webhook.lua",
-  },
-  install = { bin = { "bin/billhook" } },
-  copy_directories = { "examples" },
+  } },
+  copy_directories = { "examples", "docs" },
 }

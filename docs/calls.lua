@@ -1,5 +1,5 @@
 -- docs/calls.lua: the table of calls in docs/vendors.md, and lua/billhook/calls_meta.lua, which
--- tells editors of them: both written from the C core's tables. `make calls` runs it; a spec holds
+-- tells editors of them: both written from the C core's tables. `make docs` runs it; a spec holds
 -- both files to what it gives.
 
 local core = require "billhook.core"
@@ -204,7 +204,7 @@ local walked = { map = true, list = true, page = true }
 function M.types()
   local lines = { "---@meta",
     "-- The calls to the vendors' APIs, for editors (LuaCATS). Never loaded: docs/calls.lua writes it",
-    "-- from the C core's tables (`make calls`). api_meta.lua has the types that they share.\n" }
+    "-- from the C core's tables (`make docs`). api_meta.lua has the types that they share.\n" }
   local locals = {}
   for _, vendor in ipairs(vendors) do
     local resources, by = {}, {}

@@ -14,10 +14,16 @@ dependencies = { "lua >= 5.1, < 5.5", "billhook" }
 external_dependencies = {
   PQ = { library = "pq" },
 }
+-- The Makefile builds, in build/ alone.
 build = {
-  type = "builtin",
-  modules = {
-    ["billhook.pq"] = { sources = { "src/lpq.c", "src/pq.c" }, libraries = { "pq" } },
-    ["billhook.inbox.postgresql"] = "lua/billhook/inbox/postgresql.lua",
+  type = "make",
+  build_target = "rock-postgresql",
+  build_variables = {
+    CC = "$(CC)", CFLAGS = "$(CFLAGS)", LIBFLAG = "$(LIBFLAG)", LUA_INCDIR = "$(LUA_INCDIR)",
+  },
+  install_pass = false,
+  install = {
+    lib = { ["billhook.pq"] = "build/rock/rock/billhook/pq.so" },
+    lua = { ["billhook.inbox.postgresql"] = "lua/billhook/inbox/postgresql.lua" },
   },
 }

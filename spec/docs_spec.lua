@@ -28,12 +28,14 @@ local suffix = { dreamapply = "", dreamclass = "/dreamclassapi/v1", betterez = "
 local credential = { api_key = true, token = true }
 
 -- A client of the sandbox, where the page means the real vendor; one with a transport is its own.
-local function maker(vendor)
+-- All pages together ask for more than a minute's quota allows: only the page about it has one.
+local function maker(vendor, path)
   return function(given)
     local options = {}
     for name, value in pairs(given) do options[name] = value end
     if not options.transport and options.api_key then
       options.base_url = base .. suffix[vendor]
+      if path ~= "docs/client.md" then options.quota = false end
       for name in pairs(credential) do
         options[name] = options[name] and sandbox.defaults(vendor)[name]
       end
@@ -42,10 +44,10 @@ local function maker(vendor)
   end
 end
 
-local function names_for(folder)
+local function names_for(folder, path)
   local shown = { sandbox = control }
   local made = setmetatable({}, { __index = billhook })
-  for vendor in pairs(suffix) do made[vendor] = maker(vendor) end
+  for vendor in pairs(suffix) do made[vendor] = maker(vendor, path) end
   function made.app(options)
     options.inbox = options.inbox:gsub("^sqlite:[^/]", function()
       return "sqlite:" .. folder .. "/"
@@ -54,6 +56,10 @@ local function names_for(folder)
     return billhook.app(options)
   end
   function shown.require(name) return name == "billhook" and made or require(name) end
+  -- nothing is set, and a page that gives up has failed
+  shown.os = setmetatable({ getenv = function() end, exit = function(code)
+    error("exit code " .. tostring(code), 0)
+  end }, { __index = os })
   return shown
 end
 
@@ -72,7 +78,7 @@ describe("the page #both", function()
     if #blocks > 0 then
       it(path .. " has Lua that does what it says", function()
         local failures = {}
-        local env = pages.environment(names_for(command.folder()), path, function(message)
+        local env = pages.environment(names_for(command.folder(), path), path, function(message)
           failures[#failures + 1] = message
         end)
         for _, block in ipairs(blocks) do
@@ -89,36 +95,55 @@ describe("the page #both", function()
   end
 end)
 
-describe("README.md's first webhook", function()
+-- The words of the commands of a page that begin so, without `bin/billhook`.
+local function commands_of(text, start)
+  local found = {}
+  for line in text:gmatch("\n    (" .. start .. "[^\n]*)") do
+    for part in (line:gsub("%s#.*", "") .. " && "):gmatch "(.-) && " do
+      local words = {}
+      for word in part:gmatch "%S+" do words[#words + 1] = word end
+      assert.equal("bin/billhook", table.remove(words, 1))
+      found[#found + 1] = words
+    end
+  end
+  return found
+end
+
+local root = io.popen("pwd"):read "*l"
+
+local function environment(more)
+  local env = { LUA_PATH = ("%s/lua/?.lua;%s/lua/?/init.lua;;"):format(root, root),
+    LUA_CPATH = ("%s/build/%s/?.so;;"):format(root, command.lua) }
+  for name, value in pairs(more or {}) do env[name] = value end
+  return env
+end
+
+local function free_port() return ("%d"):format(require("spec.support.port").free()) end
+
+-- Starts what a page starts, in a folder with its rules; waits until it listens.
+local function started(words, folder, port, env)
+  words[#words + 1] = "--listen"
+  words[#words + 1] = port
+  local server = command.start(words, { cwd = folder, script = root .. "/bin/billhook",
+    env = environment(env) })
+  command.wait(words[1] .. " to listen: " .. server:errors(), function()
+    return server:errors():find("listening on", 1, true) or server:output():find "BASE_URL"
+  end)
+  return server
+end
+
+describe("docs/getting-started.md's webhook", function()
   after_each(command.finish)
 
-  -- the words of the command that begins so, over its lines
-  local function words_of(text, start)
-    local line = assert(text:match("\n    (" .. start .. "[^\n]*\\?\n?[^\n]*)"))
-    local words = {}
-    for word in line:gsub("%s#.*", ""):gsub("\\\n", " "):gmatch "%S+" do
-      words[#words + 1] = word
-    end
-    assert.equal("bin/billhook", table.remove(words, 1))
-    return words
-  end
-
   it("comes in by the two commands there", function()
-    local text, folder = command.read "README.md", command.folder()
-    local rules = pages.blocks "README.md"[1]
+    local text, folder = command.read "docs/getting-started.md", command.folder()
+    local rules = pages.blocks "docs/getting-started.md"[1]
     command.write(folder .. "/rules.lua", table.concat(rules.lines, "\n"))
-    local port = ("%d"):format(require("spec.support.port").free())
-    local serve, trigger = words_of(text, "bin/billhook serve"), words_of(text,
-      "bin/billhook trigger")
+    local port = free_port()
+    local serve = commands_of(text, "bin/billhook serve")[1]
+    local trigger = commands_of(text, "bin/billhook trigger")[1]
     assert.same({ "serve", "rules.lua" }, serve)
-    local root = io.popen("pwd"):read "*l"
-    local path = ("%s/lua/?.lua;%s/lua/?/init.lua;;"):format(root, root)
-    local server = command.start({ "serve", "rules.lua", "--listen", port },
-      { cwd = folder, script = root .. "/bin/billhook", env = { LUA_PATH = path,
-        LUA_CPATH = ("%s/build/%s/?.so;;"):format(root, command.lua) } })
-    command.wait("serve to listen: " .. server:errors(), function()
-      return server:errors():find("listening on", 1, true)
-    end)
+    local server = started(serve, folder, port)
     for i, word in ipairs(trigger) do trigger[i] = word:gsub(":8080$", ":" .. port) end
     local sent = command.run(trigger)
     assert.equal(0, sent.code, sent.err)
@@ -129,11 +154,136 @@ describe("README.md's first webhook", function()
   end)
 end)
 
-describe("README.md's list of commands", function()
+describe("README.md", function()
+  local text = command.read "README.md"
   after_each(command.finish)
 
-  it("is all of them, and no other", function()
-    local part = command.read("README.md"):match "## The command(.-)\n## "
+  it("has rules that print what it says, by the commands there", function()
+    local folder, port, vendors_port = command.folder(), free_port(), free_port()
+    command.write(folder .. "/rules.lua", table.concat(pages.blocks "README.md"[2].lines, "\n"))
+    local there = "http://127.0.0.1:" .. vendors_port
+    local world = commands_of(text, "bin/billhook sandbox %-%-to")[1]
+    world[3] = world[3]:gsub(":8080$", ":" .. port)
+    started(world, folder, vendors_port)
+    local server = started(commands_of(text, "bin/billhook serve")[1], folder, port,
+      { DREAMAPPLY_URL = there })
+    local steps = commands_of(text, "bin/billhook sandbox trigger")
+    assert.equal(2, #steps)
+    for i, words in ipairs(steps) do
+      words[#words + 1], words[#words + 2] = "--listen", vendors_port
+      local done = command.run(words)
+      assert.equal(0, done.code, done.err)
+      if i == 1 then -- on a busy machine the worker has yet to begin
+        command.wait("the invoice to be known: " .. server:errors(), function()
+          local known = command.run { "inbox", "invoices", "--json", "--inbox",
+            "sqlite:" .. folder .. "/billhook.db" }
+          return known.out:find '"AF%-100001"'
+        end)
+      end
+    end
+    local told = assert(text:match "`serve` prints `(.-)`")
+    command.wait("the rule to print: " .. server:errors(), function()
+      return server:output():find(told .. "\n", 1, true)
+    end)
+  end)
+
+  it("has a script that makes one invoice, however often it is run", function()
+    local folder = command.folder()
+    local script = command.write(folder .. "/create.lua",
+      table.concat(pages.blocks "README.md"[1].lines, "\n"))
+    local there = free_port()
+    started({ "sandbox" }, folder, there)
+    for i, how in ipairs { "created", "found" } do
+      local out = folder .. "/out" .. i
+      local pid = assert(require("billhook.process").spawn({ command.lua, script }, { stdout = out,
+        stderr = out, stdin = "/dev/null",
+        env = environment { DREAMAPPLY_URL = "http://127.0.0.1:" .. there } }))
+      command.wait("the script to end", function()
+        return require("billhook.process").wait(pid, "look")
+      end)
+      local _, code = require("billhook.process").wait(pid)
+      assert.equal(0, code, command.read(out))
+      assert.matches("^1\t" .. how .. "\nAF%-100001\t25.00\t%d+%-%d+%-%d+\n$", command.read(out))
+    end
+  end)
+
+  it("has an nginx.conf that receives and answers", function()
+    local folder = command.folder()
+    command.write(folder .. "/rules.lua", table.concat(pages.blocks "README.md"[2].lines, "\n"))
+    local there = free_port()
+    started({ "sandbox" }, folder, there)
+    local conf = assert(text:match "\n```nginx\n(.-)\n```")
+    for _, change in ipairs {
+      { "include /etc/nginx/modules-enabled/*.conf;", nginx.load_modules()
+        .. (require("billhook.process").uid() == 0 and " user root;" or "")
+        .. " pid $PREFIX/nginx.pid; error_log $PREFIX/error.log info;" },
+      { "sqlite:/var/lib/billhook/inbox.db", "sqlite:" .. folder .. "/inbox.db" },
+      { "env DREAMAPPLY_URL;", "env DREAMAPPLY_URL=http://127.0.0.1:" .. there .. ";" },
+      { "http {", "http { access_log off; client_body_temp_path $PREFIX/body;"
+        .. " proxy_temp_path $PREFIX/proxy; fastcgi_temp_path $PREFIX/fastcgi;"
+        .. " uwsgi_temp_path $PREFIX/uwsgi; scgi_temp_path $PREFIX/scgi;"
+        .. " lua_package_cpath '$ROOT/build/luajit/?.so;;';" },
+      { "/etc/billhook/?.lua;", folder .. "/?.lua;$ROOT/lua/?.lua;$ROOT/lua/?/init.lua;" },
+      { "127.0.0.1:8080", "127.0.0.1:$PORT" },
+    } do
+      local first, last = conf:find(change[1], 1, true)
+      assert.is_truthy(first, change[1])
+      conf = conf:sub(1, first - 1) .. change[2] .. conf:sub(last + 1)
+    end
+    local server = nginx.start { conf = conf }
+    local made, err = billhook.dreamapply { base_url = "http://127.0.0.1:" .. there,
+      api_key = "sandbox-key" }.invoices:create(123, { currency = "EUR",
+      items = { { item = "Fee", price = "25.00", qty = "1" } } })
+    assert(made, err)
+    local status, _, body = server:request { path = "/balance?id=1" }
+    assert.equal(200, status, body)
+    assert.equal("AF-100001 25.00\n", body)
+    assert.equal(404, (server:request { path = "/balance?id=99" }))
+    assert.equal(400, (server:request { path = "/balance" }))
+    local headers, news = billhook.sign("dreamapply", '{"id":1,"event":"Invoice was created: ?",'
+      .. '"invoice":"/api/v9/invoices/1"}', { authorization = "Bearer sandbox-hook" })
+    status, _, body = server:request { method = "POST", path = "/webhooks/admissions",
+      headers = headers, body = news }
+    assert.equal(200, status, body)
+    server:stop()
+  end)
+
+  it("says what each vendor supports", function()
+    local columns = { "dreamapply", "dreamclass", "betterez" }
+    local part, rows = text:match "## What each vendor supports(.-)\n## ", 0
+    local known = {}
+    for i, vendor in ipairs(columns) do
+      known[i] = {}
+      for _, operation in ipairs(billhook.calls(vendor)) do known[i][operation.name] = operation end
+    end
+    for line in part:gmatch "\n(|[^\n]*)" do
+      local cells = {}
+      for one in line:gmatch "|([^|]*)" do cells[#cells + 1] = one end
+      for i = 1, 3 do
+        local text_of = cells[i + 1]
+        local name = text_of:match "`(%l+%.%l+)`"
+        if cells[1]:find "calls of its API" then
+          assert.equal(#billhook.calls(columns[i]), tonumber(text_of))
+        elseif name and not cells[1]:find "`" then
+          rows = rows + 1
+          assert.is_truthy(known[i][name], columns[i] .. " has no " .. name)
+          assert.equal(known[i][name].unverified == true, text_of:find "¹" ~= nil, name)
+        elseif not cells[1]:find "`" and text_of:find "^%s*$" then
+          local verb = cells[1]:match "^ (%l+) one"
+          verb = ({ change = "update" })[verb] or verb
+          assert.is_nil(verb and known[i]["invoices." .. verb])
+        end
+      end
+    end
+    assert.is_true(rows > 10)
+  end)
+end)
+
+describe("docs/commands.md", function()
+  after_each(command.finish)
+
+  it("has all commands, and no other", function()
+    local part = command.read("docs/commands.md"):match "^# Commands(.-)\n|"
     local told, known = {}, {}
     for name in part:gmatch "\n    billhook (%l+)" do told[#told + 1] = name end
     local help = command.run { "--help" }
@@ -142,10 +292,114 @@ describe("README.md's list of commands", function()
     for _, name in ipairs(told) do
       assert.equal(0, command.run({ name, "--help" }).code, name)
     end
-    told[#told + 1] = "demo" -- which `make demo` is
     table.sort(told)
     table.sort(known)
     assert.same(known, told)
+  end)
+end)
+
+-- The lines for a shell: those of a block that is set in by four, and of one for the shell.
+local function shell_lines(path)
+  local found, number = {}, 0
+  for line in io.lines(path) do
+    number = number + 1
+    local rest = line:match "^    b?i?n?/?billhook (.+)$"
+    for part in ((rest or ""):gsub("%s#.*", ""):gsub("bin/billhook ", "\0") .. "\0")
+      :gmatch "([^%z]*)%z" do
+      part = part:gsub("&&%s*$", "")
+      if part:find "%S" then found[#found + 1] = { at = path .. ":" .. number, text = part } end
+    end
+  end
+  return found
+end
+
+describe("a line for the shell", function()
+  after_each(command.finish)
+
+  it("has commands and options that there are", function()
+    local helps, bad, count = {}, {}, 0
+    local function help_of(words)
+      local key = table.concat(words, " ")
+      if not helps[key] then
+        local asked = { "help" }
+        for _, word in ipairs(words) do asked[#asked + 1] = word end
+        helps[key] = command.run(asked)
+      end
+      return helps[key]
+    end
+    for _, path in ipairs(list "README.md docs/*.md") do
+      for _, line in ipairs(shell_lines(path)) do
+        count = count + 1
+        local words, nested = {}, { inbox = true, invoices = true }
+        for word in line.text:gmatch "%S+" do words[#words + 1] = word end
+        local asked = { words[1] }
+        if nested[words[1]] and (words[2] or ""):find "^%l+$" then asked[2] = words[2] end
+        local help = help_of(asked)
+        if help.code ~= 0 then
+          bad[#bad + 1] = line.at .. ": " .. help.err
+        else
+          for _, word in ipairs(words) do
+            local option = word:match "^%[?(%-%-[%l-]+)"
+            local shown = words[1] == "call" or not option -- its options are the call's parameters
+              or (help.out .. " "):find(option:gsub("%-", "%%-") .. "%f[^%w-]")
+            if not shown then bad[#bad + 1] = line.at .. ": no option " .. option end
+          end
+        end
+      end
+    end
+    assert.same({}, bad)
+    assert.is_true(count > 40, count)
+  end)
+end)
+
+describe("docs/other-servers.md", function()
+  after_each(command.finish)
+
+  it("has a CGI program that receives", function()
+    local process, folder = require "billhook.process", command.folder()
+    local block
+    for _, one in ipairs(pages.blocks "docs/other-servers.md") do
+      if one.lines[1]:find "^#!" then block = one end
+    end
+    local script = command.write(folder .. "/webhooks.cgi", table.concat(block.lines, "\n"))
+    command.write(folder .. "/rules.lua", ([[
+      return require("billhook").app { inbox = "sqlite:%s/inbox.db", log = function() end,
+        accounts = { tickets = require("billhook").betterez { webhook = { secret = "key" } } } }
+    ]]):format(folder))
+    local headers, body = billhook.sign("betterez", [[{ "livemode": true, "created": 1763719200,
+      "id": "11111111-2222-4333-8444-555555555555", "event": "invoices.created",
+      "data": { "_id": "616d7cf38fedff37e449215c" } }]], { secret = "key" })
+    local stdin = command.write(folder .. "/body", body)
+    local function answer(path, signature)
+      local out = command.folder() .. "/out"
+      local pid = assert(process.spawn({ command.lua, script }, { stdin = stdin,
+        stdout = out, stderr = out, env = environment {
+          BILLHOOK_RULES = folder .. "/rules.lua", PATH_INFO = path,
+          CONTENT_LENGTH = ("%d"):format(#body), HTTP_X_BTRZ_SIGNATURE = signature } }))
+      command.wait("the program to end", function() return process.wait(pid, "look") end)
+      process.wait(pid)
+      return command.read(out)
+    end
+    local signature = headers["X-Btrz-Signature"]
+    assert.equal('Status: 200\r\nContent-Type: application/json\r\n\r\n{"ok":true}',
+      answer("/tickets", signature))
+    assert.matches("^Status: 401\r\n", answer("/tickets", (signature:gsub("%x$", function(digit)
+      return digit == "0" and "1" or "0"
+    end))))
+    assert.matches("^Status: 404\r\n", answer("/nobody", signature))
+  end)
+end)
+
+describe("docs/README.md", function()
+  it("leads to every page", function()
+    local index, missing = command.read "docs/README.md", {}
+    for _, path in ipairs(list "docs/*.md") do
+      local name = path:match "[^/]+$"
+      if name ~= "README.md" and not index:find("](" .. name, 1, true) then
+        missing[#missing + 1] = name
+      end
+    end
+    assert.same({}, missing)
   end)
 end)
 

@@ -259,19 +259,33 @@ check("tables with weak keys whose values do not lead to them", function()
   return bad
 end)
 
--- Every Lua file and C source is in the rockspec, and nothing else is.
-check("the rockspec lists the tree", function()
+-- Every Lua file is in a rockspec, every C source in the Makefile, and nothing else is.
+check("the rockspec and the Makefile list the tree", function()
   local bad, listed = {}, {}
-  for _, rockspec in ipairs(files("'*.rockspec'")) do
-    for path in read(rockspec):gmatch('"([%w_/]+%.%a+)"') do listed[path] = true end
+  for _, rockspec in ipairs(files("'*-scm-1.rockspec'")) do
+    for path in read(rockspec):gmatch('"(lua/[%w_/]+%.lua)"') do listed[path] = true end
+  end
+  for name in read("Makefile"):gsub("\\\n", " "):gmatch("\nSRC_%l+ := ([^\n]+)") do
+    for file in name:gmatch("%S+") do listed["src/" .. file] = true end
   end
   for _, path in ipairs(files("'lua/*.lua' 'lua/**/*.lua' 'src/*.c'")) do
     local needed = not path:match("meta%.lua$")
     if needed and not listed[path] then bad[#bad + 1] = "missing: " .. path end
     listed[path] = nil
   end
-  for path in pairs(listed) do
-    if path:match("^src/") or path:match("^lua/") then bad[#bad + 1] = "not there: " .. path end
+  for path in pairs(listed) do bad[#bad + 1] = "not there: " .. path end
+  return bad
+end)
+
+check("one version everywhere: make docs writes the rockspecs", function()
+  local bad, release = {}, dofile "packaging/release.lua"
+  for path, text in pairs(release.rockspecs()) do
+    local file = io.open(path)
+    if not file or file:read("a") ~= text then bad[#bad + 1] = path .. " is not as it should be" end
+    if file then file:close() end
+  end
+  if not read("CHANGELOG.md"):find("\n## " .. release.version, 1, true) then
+    bad[#bad + 1] = "CHANGELOG.md says nothing of " .. release.version
   end
   return bad
 end)

@@ -4,6 +4,8 @@
 -- docs/vendors.md says where each is documented. Errors are returned (nil and a billhook.Error),
 -- wrong use raises at the caller's line.
 
+---@alias billhook.Vendor "dreamapply"|"dreamclass"|"betterez"
+
 ---@alias billhook.Kind
 ---| "auth"
 ---| "not_found"
@@ -67,7 +69,7 @@
 ---@field tolerance number? seconds (Betterez 300)
 ---@field limit integer? bytes of a body
 
----The options of every client.
+---The options of every client. Wrong ones raise at the caller's line.
 ---@class billhook.ClientOptions
 ---@field base_url string? https://...; DreamClass and Betterez have one
 ---@field api_key string?
@@ -99,3 +101,32 @@
 
 ---@class billhook.BetterezOptions: billhook.ClientOptions
 ---@field token string? the JWT of a user
+
+-- === the door ===============================================================================
+
+-- What init.lua loads when it is first used.
+---@class billhook
+local billhook = {}
+billhook.app = require("billhook.app").new
+billhook.map = require("billhook.client.map").map
+billhook.verify = require("billhook.webhook").verify
+billhook.sign = require("billhook.webhook").sign
+billhook.invoice = require "billhook.invoice"
+billhook.json = require "billhook.json"
+billhook.error = require "billhook.error"
+
+---@class billhook.Decimals
+---@overload fun(value: billhook.Amount): billhook.decimal
+---@field is fun(value: any): boolean
+
+---The options of billhook.verify and billhook.sign.
+---@class billhook.VerifyOptions
+---@field secret string|string[]? DreamClass, Betterez; a list while a secret is rotated, up to 16
+---@field basic string[]? { user, password }: DreamClass, beside the secret
+---@field authorization string|string[]? DreamApply: the whole header value
+---@field tolerance number? seconds that a signature may be old or early (Betterez 300)
+---@field tenant string? DreamClass: the only one that is accepted
+---@field now number? epoch seconds, for tests
+---@field digest boolean? false: no digest of an event's content, which takes half the time
+
+return billhook

@@ -58,7 +58,7 @@
 ---@class billhook.Event
 ---@field id string the same over retries, replays and restored backups: for your own idempotency
 ---@field account string your name for it
----@field vendor "dreamapply"|"dreamclass"|"betterez"
+---@field vendor billhook.Vendor
 ---@field tenant string? what the vendor calls the school
 ---@field type billhook.EventType
 ---@field native string the vendor's word, where the event is the news itself; else like type
@@ -80,7 +80,7 @@
 ---@class billhook.Delivery
 ---@field id string "account:..."
 ---@field account string
----@field vendor string
+---@field vendor billhook.Vendor
 ---@field type string what its sender calls it, in our words
 ---@field native string and in the vendor's
 ---@field invoice string?

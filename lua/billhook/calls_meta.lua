@@ -1,6 +1,6 @@
 ---@meta
 -- The calls to the vendors' APIs, for editors (LuaCATS). Never loaded: docs/calls.lua writes it
--- from the C core's tables (`make calls`). api_meta.lua has the types that they share.
+-- from the C core's tables (`make docs`). api_meta.lua has the types that they share.
 
 ---@class billhook.DreamApply: billhook.client
 ---@field invoices billhook.dreamapply.invoices

@@ -11,9 +11,11 @@
 
 local core = require "billhook.core"
 
+---@class billhook.error
 local M = {}
 
 --- Every value of `kind`.
+---@type billhook.Kind[]
 M.kinds = {
   "auth", "not_found", "invalid", "conflict", "rate_limited", "server", "timeout", "network", "tls",
   "decode", "too_large", "unknown_outcome", "signature", "store", "cancelled",

@@ -6,18 +6,12 @@
 -- The public door. Nothing happens here: each name loads what is behind it when it is first used,
 -- so that requiring this module costs next to nothing.
 
+---@alias billhook.Vendor "dreamapply"|"dreamclass"|"betterez"
+
 ---@class billhook
 ---@field version string
----@field app fun(options: billhook.AppOptions): billhook.App accounts, rules, an inbox
----@field verify function one delivery checked: see billhook.webhook
----@field sign function and one made, for tests
----@field http fun(options: table): billhook.Http requests to servers of your own, for rules
----@field map function calls side by side: see billhook.client.map
----@field invoice table pure functions on invoices: see billhook.invoice
----@field decimal fun(value: billhook.Amount): billhook.decimal raises for what is none
+---@field decimal billhook.Decimals exact amounts; called, it makes one
 ---@field null userdata null where JSON has it in a list
----@field json table see billhook.json
----@field error table see billhook.error
 local M = {}
 
 -- Why a value is no decimal, for whoever wrote or typed it: people write "1,50" and "1 000.00".
@@ -33,23 +27,30 @@ local function no_decimal(x, why)
     .. ' such as "19.90"'):format(shown)
 end
 
+-- As `require`; where it fails since something was built for another Lua, it says so.
+local function load(name)
+  local found, module = pcall(require, name)
+  if not found then error(require("billhook.built").explain(module), 0) end
+  return module
+end
+
 -- Each gives the function or table itself: a wrapper would stand between it and the line of its
 -- caller.
 local behind = {
   --- Accounts, rules and an inbox: see billhook.app.
-  app = function() return require("billhook.app").new end,
+  app = function() return load("billhook.app").new end,
   --- Checks one delivery, and signs one for tests: see billhook.webhook.
-  verify = function() return require("billhook.webhook").verify end,
-  sign = function() return require("billhook.webhook").sign end,
+  verify = function() return load("billhook.webhook").verify end,
+  sign = function() return load("billhook.webhook").sign end,
   --- Requests of rules to servers of your own: see billhook.http.
-  http = function() return require("billhook.http").new end,
+  http = function() return load("billhook.http").new end,
   --- Calls side by side: see billhook.map.
-  map = function() return require("billhook.client.map").map end,
+  map = function() return load("billhook.client.map").map end,
   --- Pure functions on invoices: see billhook.invoice.
-  invoice = function() return require "billhook.invoice" end,
+  invoice = function() return load "billhook.invoice" end,
   --- Exact amounts: billhook.decimal "19.90".
   decimal = function()
-    local decimal = require("billhook.core").decimal
+    local decimal = load("billhook.core").decimal
     local function new(_, x)
       local value, why = decimal.read(x)
       if not value then error("billhook.decimal: " .. no_decimal(x, why), 2) end
@@ -58,18 +59,18 @@ local behind = {
     return setmetatable({ is = decimal.is }, { __call = new })
   end,
   --- null where JSON has it in a list, and JSON itself: see billhook.json.
-  null = function() return require("billhook.core").json.null end,
-  json = function() return require "billhook.json" end,
+  null = function() return load("billhook.core").json.null end,
+  json = function() return load "billhook.json" end,
   --- The number of this version.
-  version = function() return require "billhook.version" end,
+  version = function() return load "billhook.version" end,
   --- What a failure looks like: see billhook.error.
-  error = function() return require "billhook.error" end,
+  error = function() return load "billhook.error" end,
 }
 
 setmetatable(M, {
   __index = function(self, name)
-    local load = behind[name]
-    local value = load and load()
+    local open = behind[name]
+    local value = open and open()
     rawset(self, name, value)
     return value
   end,
@@ -77,7 +78,7 @@ setmetatable(M, {
 
 -- A client, and what carries out its calls that must not happen twice: neither knows the other.
 local function client_of(vendor, given)
-  local client = require("billhook.client").new(require("billhook.vendor")[vendor], given,
+  local client = load("billhook.client").new(require("billhook.vendor")[vendor], given,
     require "billhook.once", 3)
   return client
 end
@@ -113,14 +114,14 @@ function M.betterez(options)
 end
 
 --- The operations of a vendor, as data: what client:call takes. An unknown vendor raises.
----@param vendor "dreamapply"|"dreamclass"|"betterez"
+---@param vendor billhook.Vendor
 ---@return { name: string, method: string, path: string, params: table[], safe: boolean }[]
 function M.calls(vendor)
   if not require("billhook.vendor")[vendor] then
     error(("billhook.calls: 'vendor' must be dreamapply, dreamclass or betterez, got '%s'"):format(
       tostring(vendor)), 2)
   end
-  return require("billhook.core").call.list(vendor)
+  return load("billhook.core").call.list(vendor)
 end
 
 return M

@@ -18,6 +18,8 @@ local options = require "billhook.options"
 
 local MAXDEPTH = 64
 
+---@class billhook.json
+---@field null userdata null where JSON has it in a list; prints "null"
 local M = {}
 
 M.null = core.json.null

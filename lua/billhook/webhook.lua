@@ -4,15 +4,7 @@
 --   if not delivery then return 401, err.code end
 --   local headers, body = billhook.sign("dreamclass", raw_body, { secret = "..." })
 --
--- Options (what a client's `webhook` table takes, and two more):
---   secret         text, or a list of up to 16 (rotation): DreamClass, Betterez
---   basic          { user, password }: DreamClass, beside the secret
---   authorization  the whole header value, or a list: DreamApply
---   tolerance      seconds that a signature may be old or early (Betterez 300, DreamClass any)
---   tenant         DreamClass: the only one that is accepted
---   now            epoch seconds; the clock
---   digest         false: verify leaves out the digest of an event's content, which takes it as
---                  long as all the rest
+-- Their options are billhook.VerifyOptions, in api_meta.lua.
 
 local core = require "billhook.core"
 local errors = require "billhook.error"
@@ -95,13 +87,12 @@ end
 --
 -- Give the body's bytes as they came: a body that was decoded and encoded again no longer has the
 -- signature that it came with.
----@param vendor "dreamapply"|"dreamclass"|"betterez"
+---@param vendor billhook.Vendor
 ---@param headers table<string, string|string[]> names in any case; one given twice is a list
 ---@param raw_body string
----@param options? table see the top of this file
+---@param options? billhook.VerifyOptions
 ---@return table|nil delivery { vendor, trust, secret, tenant, events }
----@return table|nil err kind "signature"; code unsigned, unauthorized, mismatch, stale, future,
---- tenant, unconfigured, header, malformed or encoding
+---@return billhook.Error|nil err kind "signature"; docs/errors.md has its codes
 function M.verify(vendor, headers, raw_body, options)
   options = options or {}
   check_arguments("billhook.verify", vendor, raw_body, options, 2)
@@ -152,11 +143,11 @@ end
 --- What the vendor would send with this body: for tests, and for `billhook trigger`.
 --
 -- With several secrets the first one signs.
----@param vendor "dreamapply"|"dreamclass"|"betterez"
+---@param vendor billhook.Vendor
 ---@param raw_body string
----@param options table secret or authorization, basic, now
+---@param options billhook.VerifyOptions
 ---@return table|nil headers
----@return string|table body the body to send with them; or the error
+---@return string|billhook.Error body the body to send with them; or the error
 function M.sign(vendor, raw_body, options)
   options = options or {}
   check_arguments("billhook.sign", vendor, raw_body, options, 2)

@@ -51,8 +51,8 @@ end
 function M.compile(block, env)
   local lines = {}
   for i = 1, block.line do lines[i] = "" end -- so that errors have the page's lines
-  for _, line in ipairs(block.lines) do
-    line = checked(line)
+  for i, line in ipairs(block.lines) do
+    line = i == 1 and line:find "^#!" and "" or checked(line)
     lines[#lines + 1] = line:gsub("^local function ", "function "):gsub("^local ([%w_, ]+=)", "%1")
   end
   return compile(table.concat(lines, "\n"), "@" .. block.path, env)

@@ -221,6 +221,7 @@ end
 -- --- the client --------------------------------------------------------------------------------
 
 ---@class billhook.client
+---@field vendor billhook.Vendor
 local client = {}
 local mt = { __index = client, __name = "billhook.client" }
 
@@ -244,7 +245,7 @@ end
 ---@param params table? by their names, those of the path too
 ---@param settings table? the options of this call
 ---@return any value
----@return table? err
+---@return billhook.Error? err
 function client:call(name, params, settings)
   local account = own(self, "call")
   if params ~= nil and type(params) ~= "table" then
@@ -259,7 +260,7 @@ end
 --- Is the vendor there, and does it know the key? DreamApply alone has a call for it.
 ---@param settings table? the options of this call
 ---@return any value
----@return table? err
+---@return billhook.Error? err
 function client:ping(settings)
   local account = own(self, "ping")
   if not requests.operations(self.vendor).ping then
@@ -271,8 +272,8 @@ end
 
 --- What is left of the quota: { limit, left, next_at }, with next_at in epoch seconds where a slot
 -- is in use; an empty table where the vendor has none; nil and an error where its store fails.
----@return table?
----@return table? err
+---@return { limit: integer, left: integer, next_at: number? }? quota
+---@return billhook.Error? err
 function client:quota()
   local account = own(self, "quota")
   if not account.quota then return {} end
@@ -287,8 +288,8 @@ local settle_rules = { settle_timeout = accounts.rules.settle_timeout }
 -- the error unknown_outcome again.
 ---@param intent table of such an error; plain data, so it may have been kept
 ---@param settings table? { settle_timeout }
----@return table? result
----@return table? err
+---@return billhook.Record? result
+---@return billhook.Error? err
 function client:settle(intent, settings)
   local account = own(self, "settle")
   if type(intent) ~= "table" or type(intent.operation) ~= "string"
@@ -348,7 +349,7 @@ end
 --- Settles the calls of an account whose process is gone. `report(level, name, fields)` is a log's.
 ---@param self table
 ---@param report function
----@return table? err
+---@return billhook.Error? err
 function M.recover(self, report)
   local account = account_of(self)
   if account and not account.cannot and account.shared then

@@ -149,9 +149,9 @@ end
 --- Calls fn for every item, `concurrency` at a time.
 ---@param list any[]
 ---@param fn fun(item: any, i: integer, cancel: fun(why: string?)): any, any
----@param given table? { concurrency = 8 }
+---@param given { concurrency: integer? }? 8 by default
 ---@return table results in order, with `n`
----@return table errors by the same indices
+---@return table<integer, billhook.Error|any> errors by the same indices
 function M.map(list, fn, given)
   if type(list) ~= "table" then
     error(options.wrong("billhook.map", "list", "must be a table", list), 2)

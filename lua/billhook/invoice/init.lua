@@ -17,6 +17,7 @@ local statement = require "billhook.invoice.statement"
 
 local answer = members.answer
 
+---@class billhook.invoice
 local M = {}
 
 --- How many digits a currency's amounts have after the point; 2 where it is not known.

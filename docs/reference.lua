@@ -210,7 +210,8 @@ function M.page()
 
 Every public function and table, as your editor shows them too: both come from the annotations in
 `lua/billhook` (`make docs` writes this page). A `?` after a type means that it may be nil. What can
-fail in the world gives nil and an [error](errors.md); wrong use raises at the caller's line.
+fail outside (a network, a vendor, a disk) gives nil and an [error](errors.md); wrong use raises at
+the caller's line.
 ]])
   local links = {}
   for _, chapter in ipairs(chapters) do

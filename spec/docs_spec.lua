@@ -279,6 +279,49 @@ describe("README.md", function()
   end)
 end)
 
+describe("what is packed", function()
+  after_each(command.finish)
+
+  it("needs the packages that README.md names", function()
+    local makefile = command.read "Makefile":gsub("\\\n", " ")
+    local line = command.read "README.md":gsub("\\\n", " "):match "\n    apt install ([^\n]*)"
+    local told = {}
+    for name in line:gmatch "%S+" do told[name] = true end
+    for name in makefile:match "\nPACKAGES := ([^\n]*)":gmatch "%S+" do
+      assert.is_true(told[name], name)
+      told[name] = nil
+    end
+    assert.same({ make = true }, told)
+  end)
+
+  it("in examples/compose.yml has commands and options that there are", function()
+    local text, count = command.read "examples/compose.yml":gsub(",\n%s*", ", "), 0
+    for words in text:gmatch "\n    command: %[([%l].-)%]" do
+      local name = words:match "^%l+"
+      local help = command.run { "help", name }
+      assert.equal(0, help.code, help.err)
+      for option in words:gmatch "(%-%-[%l-]+)" do
+        count = count + 1
+        assert.matches(option .. " ", help.out, 1, true)
+      end
+    end
+    assert.equal(3, count)
+  end)
+
+  it("in examples/Containerfile is what is needed to build and to run", function()
+    local text = command.read "examples/Containerfile":gsub("[%s\\]+", " ")
+    for name in command.read "Makefile":gsub("\\\n", " "):match "\nPACKAGES := ([^\n]*)"
+      :gmatch "%S+" do
+      assert.matches(" " .. name .. " ", text, 1, true)
+    end
+  end)
+
+  it("has .luarc.json, which says where modules are", function()
+    local luarc = assert(json.decode(command.read ".luarc.json"))
+    assert.same({ "lua/?.lua", "lua/?/init.lua" }, luarc["runtime.path"])
+  end)
+end)
+
 describe("docs/commands.md", function()
   after_each(command.finish)
 

@@ -1,4 +1,5 @@
---- What went wrong in the world, as one kind of object: a table that prints as one line.
+--- What failed (a network, a vendor, a disk), as one kind of object: a table that prints as one
+-- line.
 --
 --   local invoice, err = apply.invoices:get(123)
 --   if not invoice and err.kind == "not_found" then ... end

@@ -79,8 +79,8 @@ local function complainer(process)
   end
 end
 
--- What the world does is waited for. What raises is no such thing (a rule has replaced
--- a global that we need, say), and would hold its lanes for ever: a new process is clean.
+-- What fails outside is waited for. What raises is no such thing (a rule has replaced
+-- a global that we need, say), and would hold its invoices for ever: a new process is clean.
 local function loop(app, stopped, process, once)
   local pause, complain = poll, complainer(process)
   repeat

@@ -1,6 +1,6 @@
 --- One call on its way: quota, request, answer, and again where that is safe.
 --
--- Nothing here raises for what the world does. From the transport to the caller an error is one
+-- Nothing here raises for what fails outside. From the transport to the caller an error is one
 -- table: { kind, message, sent = false where nothing left }, to which is added what is known:
 -- `status`, `code`, `body`, `retry_after`, `retryable`, `processed` = false where the answer proves
 -- that nothing was done, `attempts`, and `open`: whether one of the attempts may have had its

@@ -94,6 +94,7 @@ end
 ---@param settings billhook.RuleOptions|billhook.Rule the handler, where there are none
 ---@param handler? billhook.Rule
 ---@return billhook.App app
+---@overload fun(self: billhook.App, pattern: string, handler: billhook.Rule): billhook.App
 function App:on(pattern, settings, handler)
   own(self, "on")
   if type(settings) == "function" and handler == nil then settings, handler = {}, settings end

@@ -108,6 +108,7 @@
 ---@class billhook
 local billhook = {}
 billhook.app = require("billhook.app").new
+billhook.http = require("billhook.http").new
 billhook.map = require("billhook.client.map").map
 billhook.verify = require("billhook.webhook").verify
 billhook.sign = require("billhook.webhook").sign

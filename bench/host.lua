@@ -1,4 +1,4 @@
--- host.lua: for bench/run: a receiver in nginx, the load for it (wrk with receive.lua), and raw
+-- host.lua: for receive.lua: a receiver in nginx, the load for it (wrk with load.lua), and raw
 -- SQLite (commit.c) to compare it with.
 
 local process = require "billhook.process"
@@ -32,6 +32,41 @@ local http = [[
         ngx.print(body and '{"ok":true}' or "")
       }
     }
+    # a delivery verified and not stored: by billhook, and by luaossl and cjson
+    location = /verified {
+      content_by_lua_block {
+        local app = assert(require("billhook.cli.rules").load $RULES)
+        local headers = ngx.req.get_headers(0, true)
+        ngx.req.read_body()
+        local rows, reply = app:examine("tickets", headers, ngx.req.get_body_data())
+        ngx.status = type(rows) == "table" and 200 or rows
+        ngx.header["Content-Type"] = "application/json"
+        ngx.header["Content-Length"] = 11
+        ngx.print(type(rows) == "table" and '{"ok":true}' or reply)
+      }
+    }
+    location = /luaossl {
+      content_by_lua_block {
+        local hmac, cjson = require "openssl.hmac", require "cjson"
+        local header = ngx.req.get_headers()["x-btrz-signature"]
+        ngx.req.read_body()
+        local body = ngx.req.get_body_data()
+        local sent, s2 = header:match "^t=(%d+),s2=(%x+)$"
+        local mac = hmac.new("private-key", "sha256"):final(sent .. "." .. body)
+        ngx.status = ("%02x"):rep(32):format(mac:byte(1, 32)) == s2
+          and cjson.decode(body).id and 200 or 401
+        ngx.header["Content-Type"] = "application/json"
+        ngx.header["Content-Length"] = 11
+        ngx.print '{"ok":true}'
+      }
+    }
+    location = /lua { # bytes that its Lua holds
+      content_by_lua_block {
+        collectgarbage()
+        collectgarbage()
+        ngx.print(math.floor(collectgarbage "count" * 1024))
+      }
+    }
     location = /other { return 200 "ok"; }
   }
 ]]
@@ -41,7 +76,8 @@ Nginx.__index = Nginx
 
 ---Starts nginx with a new inbox.
 ---@param folder string
-function M.start(folder)
+---@param inbox? string its URL; without, a file in the folder
+function M.start(folder, inbox)
   local nginx = require "billhook.cli.nginx"
   local run = assert(process.mkdtemp(folder .. "/nginx"))
   local self = setmetatable({ port = (process.free_port()), run = run, db = run .. "/inbox.db" },
@@ -62,7 +98,7 @@ function M.start(folder)
   file:close()
   self.pid = assert(process.spawn({ found.binary, "-p", run .. "/", "-e", "stderr", "-c",
     run .. "/nginx.conf" }, { stdin = "/dev/null", stderr = run .. "/errors", die = "KILL",
-    env = { NGINX = false, BENCH_INBOX = self.db } }))
+    env = { NGINX = false, BENCH_INBOX = inbox or "sqlite:" .. self.db } }))
   while not process.stat(run .. "/nginx.pid") do process.sleep(0.01, true) end
   process.sleep(1, true) -- its threads are made one by one
   return self
@@ -108,6 +144,14 @@ function Nginx:memory()
   return pages * 4096 / 1048576
 end
 
+---Bytes that the event loop's Lua holds.
+function Nginx:lua()
+  local pipe = assert(io.popen(("curl -s http://127.0.0.1:%d/lua"):format(self.port)))
+  local bytes = pipe:read "*n"
+  pipe:close()
+  return bytes
+end
+
 local function milliseconds(text, name)
   local number, unit = text:match(name .. "%%%s+([%d.]+)(%a+)")
   local factor = { us = 0.001, ms = 1, s = 1000, m = 60000 }
@@ -119,7 +163,7 @@ end
 ---processor seconds of the load itself.
 ---@param options table path, seconds, connections, requests (made before), delay (ms, mean)
 function Nginx:load(options)
-  local script = options.path ~= "/other" and "bench/receive.lua" or "bench/other.lua"
+  local script = options.path ~= "/other" and "bench/load.lua" or "bench/other.lua"
   local command = ("REQUESTS=%d DELAY=%g SECRET=private-key LUA_CPATH='build/luajit/?.so;;' "
     .. "wrk -t1 -c%d -d%ds --latency -s %s http://127.0.0.1:%d%s 2>&1"):format(
     options.requests or 0, options.delay or 0, options.connections,

@@ -6,6 +6,8 @@
 //   limit.open(secret, message, body)   message: what is signed
 //   limit.hmac(n)       n times the code of the message
 //   limit.envelope(n)   n times that, parsing the body, and its five members
+//   limit.answer()      the same, and what of it billhook.verify gives: three
+//                       tables and their texts
 //   limit.tables()      the code, then the body as tables
 #include <lua.hpp>
 #include <openssl/evp.h>
@@ -72,6 +74,40 @@ static int l_envelope(lua_State *L) {
   return 0;
 }
 
+static void set(lua_State *L, const char *name, std::string_view text) {
+  lua_pushstring(L, name);
+  lua_pushlstring(L, text.data(), text.size());
+  lua_rawset(L, -3);
+}
+
+static int l_answer(lua_State *L) {
+  hmac();
+  dom::element event = parser.parse(body);
+  lua_createtable(L, 0, 4);
+  set(L, "vendor", "betterez");
+  set(L, "trust", "body");
+  lua_pushstring(L, "secret");
+  lua_pushinteger(L, 1);
+  lua_rawset(L, -3);
+  lua_pushstring(L, "events");
+  lua_createtable(L, 1, 0);
+  lua_createtable(L, 0, 8);
+  set(L, "id", event["id"]);
+  set(L, "native", event["event"]);
+  set(L, "attempt_id", event["attemptId"]);
+  set(L, "invoice", event["data"]["_id"]);
+  set(L, "data", std::string_view(body.data() + 86, 420)); // about where it is
+  lua_pushstring(L, "live");
+  lua_pushboolean(L, bool(event["livemode"]));
+  lua_rawset(L, -3);
+  lua_pushstring(L, "occurred_at");
+  lua_pushnumber(L, double(int64_t(event["created"])));
+  lua_rawset(L, -3);
+  lua_rawseti(L, -2, 1);
+  lua_rawset(L, -3);
+  return 1;
+}
+
 static void push(lua_State *L, dom::element value) {
   switch (value.type()) {
   case dom::element_type::OBJECT: {
@@ -115,7 +151,8 @@ static int l_tables(lua_State *L) {
 extern "C" __attribute__((visibility("default"))) int luaopen_limit(
     lua_State *L) {
   static const luaL_Reg functions[] = {{"open", l_open}, {"hmac", l_hmac},
-      {"envelope", l_envelope}, {"tables", l_tables}, {nullptr, nullptr}};
+      {"envelope", l_envelope}, {"answer", l_answer}, {"tables", l_tables},
+      {nullptr, nullptr}};
   lua_newtable(L);
   for (const luaL_Reg *f = functions; f->name != nullptr; f++) {
     lua_pushcfunction(L, f->func);

@@ -1,9 +1,9 @@
--- rules.lua: what bench/run has nginx receive. The rule is never run there.
+-- rules.lua: what receive.lua has nginx receive. The rule is never run there.
 
 local billhook = require "billhook"
 
 local app = billhook.app {
-  inbox = "sqlite:" .. assert(os.getenv "BENCH_INBOX"),
+  inbox = assert(os.getenv "BENCH_INBOX"),
   accounts = { tickets = billhook.betterez { webhook = { secret = "private-key" } } },
   log = function() end,
 }

@@ -1,4 +1,4 @@
--- store.lua: for bench/run: the work loop and the inbox by themselves, in this process.
+-- store.lua: for work.lua and size.lua: the work loop and the inbox by themselves, in this process.
 
 local core = require "billhook.core"
 local sqlite = require "billhook.sqlite"

@@ -50,7 +50,7 @@ describe("memory stays flat", function()
     folder = nil
   end)
 
-  -- BILLHOOK_MEMORY=100000 does it for longer; bench/receive.md has such a run
+  -- BILLHOOK_MEMORY=100000 does it for longer
   local MANY = tonumber(os.getenv "BILLHOOK_MEMORY" or 1500)
 
   it(("over %d deliveries of 20 KB that are received and worked on"):format(MANY), function()

@@ -44,6 +44,9 @@ end
 function parts.size(folder, out)
   local few = store.filled(folder .. "/few.db", 1000)
   local many = store.filled(folder .. "/many.db", LARGE)
+  local bytes = process.stat(folder .. "/many.db").size / LARGE
+  out:add("on the disk, an invoice: its state, a delivery, an event and a mark", {
+    text = ("%.0f bytes"):format(bytes), bytes = bytes })
   for _, one in ipairs(store.compare({ few, many }, 11 * ROUNDS)) do
     out:add(one[1], { text = ("%.2f ms; %.2f ms with 1,000"):format(one[3] * 1000, one[2] * 1000),
       ratio = one[3] / one[2], of = ("1,000 stored, with %d"):format(LARGE), limit = "at most 2" })

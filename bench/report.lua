@@ -42,7 +42,10 @@ local function number(format, value) return value and format:format(value) or ""
 function M.cells(row)
   local size = row.us and (row.us < 10 and "%.2f" or "%.1f")
   local rest = row.text or ""
-  if row.ratio then rest = "of " .. row.of .. (row.limit and ": " .. row.limit or "") end
+  if row.ratio then
+    rest = "of " .. row.of .. (row.limit and ": " .. row.limit or "")
+      .. (row.text and "; " .. row.text or "")
+  end
   return { row.what, number(size, row.us), number("%.0f", row.rate), number("%.2f", row.ratio),
     rest }
 end

@@ -185,6 +185,14 @@ M.operations = {
   { "claim 8 invoices", claim },
   { "64 new deliveries", asked("incoming", "others", 64) },
   { "look at an invoice", asked("look", "tickets", { name_of(7) }) },
+  { "check an invoice: look, and store what was read", function(store)
+    local start = now()
+    local seen = assert(store:look("tickets", { name_of(7) }))
+    local row = seen.rows[1]
+    assert(store:apply({ { account = row.account, invoice = row.invoice, expect = row.stamp,
+      set = { read_at = seen.now } } })[1])
+    return now() - start
+  end },
   { "list the newest 100 deliveries", asked("deliveries", {}) },
   { "list the newest 100 invoices", asked("invoices", {}) },
   { "list the newest 100 events", asked("events", {}) },

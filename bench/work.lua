@@ -50,8 +50,9 @@ function parts.size(folder, out)
   out:add("on the disk, an invoice: its state, a delivery, an event and a mark", {
     text = ("%.0f bytes"):format(bytes), bytes = bytes })
   for _, one in ipairs(store.compare({ few, many }, 11 * ROUNDS)) do
-    out:add(one[1], { text = ("%.2f ms; %.2f ms with 1,000"):format(one[3] * 1000, one[2] * 1000),
-      ratio = one[3] / one[2], of = ("1,000 stored, with %d"):format(LARGE), limit = "at most 2" })
+    out:add(one.name, { us = one.cpu[2] * 1e6, ratio = one.cpu[2] / one.cpu[1],
+      of = ("1,000 stored, with %d"):format(LARGE), limit = "at most 2",
+      text = ("by the clock %.2f and %.2f ms"):format(one.wall[2] * 1000, one.wall[1] * 1000) })
   end
   few:close()
   many:close()

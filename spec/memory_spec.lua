@@ -24,12 +24,13 @@ local function resident()
   return pages * 4096
 end
 
--- Is the memory after `count` steps what it was after a quarter of them?
+-- Is the memory after `count` steps what it was after half of them? Before that, LuaJIT makes
+-- its traces.
 local function flat(count, step)
   local lua, all
   for i = 1, count do
     step(i)
-    if i == math.floor(count / 4) then lua, all = settled(), resident() end
+    if i == math.floor(count / 2) then lua, all = settled(), resident() end
   end
   local grown, grown_of_all = settled() - lua, resident() - all
   assert.is_true(grown < SLACK, ("Lua holds %d bytes more"):format(grown))

@@ -4,6 +4,7 @@
 
 CC     ?= cc
 CFLAGS ?= -O2 -g
+LIBFLAG ?= -shared
 PREFIX ?= /usr/local
 B      ?= build
 LUAS   := lua5.4 luajit
@@ -12,7 +13,6 @@ INC_lua5.4 ?= /usr/include/lua5.4
 INC_luajit ?= /usr/include/luajit-2.1
 VERSION_lua5.4 := 5.4
 VERSION_luajit := 5.1
-LIBFLAG ?= -shared
 
 WARN := -std=gnu11 -Wall -Wextra -Wpedantic -Wshadow -Wcast-qual \
   -Wwrite-strings -Wstrict-prototypes -Wmissing-prototypes -Wvla \
@@ -44,21 +44,39 @@ TEST_PACKAGES := lua-busted lua-socket lua-check luarocks clang openssl curl \
 define object # (lua, name)
 $(B)/$(1)/billhook/$(2).so: $(SRC_$(2):%.c=$(B)/$(1)/%.o)
 	@mkdir -p $$(@D)
-	$$(CC) $$(LIBFLAG) $$(LDFLAGS) -o $$@ $$^ $(LIB_$(2))
+	$$(CC) $$(LIBFLAG) $$(HARD_LDFLAGS) $$(LDFLAGS) -o $$@ $$^ $(LIB_$(2))
 all: $(B)/$(1)/billhook/$(2).so
 endef
 
 define rules # (lua)
 $(B)/$(1)/%.o: src/%.c Makefile
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $$(WARN) -fPIC -fvisibility=hidden -I$$(INC_$(1)) \
-	  -MMD -MP -c -o $$@ $$<
+	$$(CC) $$(HARD_CFLAGS) $$(CPPFLAGS) $$(CFLAGS) $$(WARN) -fPIC -fvisibility=hidden \
+	  -I$$(INC_$(1)) -MMD -MP -c -o $$@ $$<
 endef
 
 all:
 $(foreach l,$(LUAS),$(eval $(call rules,$(l))))
 $(foreach l,$(LUAS),$(foreach o,$(OBJECTS),$(eval $(call object,$(l),$(o)))))
 -include $(wildcard $(B)/*/*.d)
+
+# What makes a mistake harder to use, as far as this compiler and its linker take it: each is tried,
+# with the flags that the build has. HARD=: a build without, for sanitizers and coverage.
+HARD ?= yes
+HARD_TRY := -fstack-protector-strong -fstack-clash-protection -fcf-protection
+FORTIFY := -Wp,-U_FORTIFY_SOURCE,-D_FORTIFY_SOURCE
+ifneq ($(HARD),)
+$(B)/hard.mk: Makefile
+	@mkdir -p $(@D)
+	@takes() { printf '#include <string.h>\nint f(void);\nint f(void) { return 0; }\n' | \
+	  $(CC) $(CFLAGS) -Werror -fPIC $(LIBFLAG) "$$1" -x c -o $@.so - 2>/dev/null; }; \
+	c=; l=; \
+	for flag in $(HARD_TRY); do ! takes $$flag || c="$$c $$flag"; done; \
+	for n in 3 2; do ! takes $(FORTIFY)=$$n || { c="$$c $(FORTIFY)=$$n"; break; }; done; \
+	for flag in -Wl,-z,relro -Wl,-z,now; do ! takes $$flag || l="$$l $$flag"; done; \
+	rm -f $@.so; printf 'HARD_CFLAGS :=%s\nHARD_LDFLAGS :=%s\n' "$$c" "$$l" >$@
+-include $(B)/hard.mk
+endif
 
 demo: packages
 	@$(MAKE) -s all
@@ -74,10 +92,10 @@ FUZZ_MAIN ?= fuzz/corpus.c
 FUZZERS := $(filter-out fuzz/corpus.c,$(wildcard fuzz/*.c))
 with = $(shell sed -n '1s,^/. with: \(.*\) ./$$,\1,p' $(1))
 define program # (source, what it is built from, where its main is)
-$(B)/$(1:%.c=%): $(1) $(3) $(patsubst %.c,$(B)/lua5.4/%.o,$(filter %.c,$(2))) $(wildcard src/*.h)
+$(B)/$(1:%.c=%): $(1) $(3) $(patsubst %.c,$(B)/lua5.4/%.o,$(filter %.c,$(2))) $(wildcard src/*.h fuzz/*.h)
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $$(WARN) -Isrc -o $$@ $$(filter-out %.h,$$^) $(filter-out %.c,$(2)) \
-	  $$(LDFLAGS)
+	$$(CC) $$(CFLAGS) $$(WARN) -Isrc -I$$(INC_lua5.4) -o $$@ $$(filter-out %.h,$$^) \
+	  $(filter-out %.c,$(2)) -lm $$(LDFLAGS)
 endef
 ifneq ($(filter programs fuzzers,$(MAKECMDGOALS)),)
 $(foreach p,$(wildcard spec/c/*_test.c),$(eval $(call program,$(p),$(call with,$(p)))))
@@ -89,7 +107,7 @@ programs: fuzzers $(patsubst %.c,$(B)/%,$(wildcard spec/c/*_test.c))
 # Lua 5.4's objects once more under AddressSanitizer and UBSan, with those programs
 SANITIZE := -fsanitize=address,undefined
 sanitized:
-	@$(MAKE) -s B=build/sanitized LUAS=lua5.4 LDFLAGS="$(SANITIZE)" \
+	@$(MAKE) -s B=build/sanitized HARD= LUAS=lua5.4 LDFLAGS="$(SANITIZE)" \
 	  CFLAGS="-O1 -g $(SANITIZE) -fno-sanitize-recover=all" all programs
 
 bench: all
@@ -111,9 +129,16 @@ test: packages test-packages
 SECONDS ?= 60
 FUZZ := -fsanitize=fuzzer,address,undefined
 fuzz: packages test-packages
-	@$(MAKE) -s -j$(shell nproc) B=build/fuzz CC=clang FUZZ_MAIN= LUAS=lua5.4 LDFLAGS="$(FUZZ)" \
+	@$(MAKE) -s -j$(shell nproc) B=build/fuzz HARD= CC=clang FUZZ_MAIN= LUAS=lua5.4 LDFLAGS="$(FUZZ)" \
 	  CFLAGS="-O1 -g $(subst fuzzer,fuzzer-no-link,$(FUZZ)) -fno-sanitize-recover=all" fuzzers
 	@sh fuzz/run $(SECONDS) "$(T)"
+
+# how many lines of the engines (the C sources that know no Lua) the specs, the C tests and the
+# corpora reach; fails below 95 of 100
+coverage: packages test-packages
+	@$(MAKE) -s -j$(shell nproc) B=build/coverage HARD= LUAS=lua5.4 LDFLAGS=--coverage \
+	  CFLAGS="-O0 -g --coverage" all programs
+	@sh spec/coverage
 
 # make test, and what takes longer than anybody waits for: with T=name only that, of spec/long
 check-all: $(if $(T),packages test-packages,test)
@@ -160,5 +185,5 @@ rock-postgresql:
 clean:
 	rm -rf build
 
-.PHONY: all docs demo test check-all sanitized programs fuzzers fuzz crash bench lint packages \
+.PHONY: all docs coverage demo test check-all sanitized programs fuzzers fuzz crash bench lint packages \
   test-packages install uninstall rock rock-postgresql clean

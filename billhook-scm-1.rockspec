@@ -24,6 +24,8 @@ build = {
   build_target = "rock",
   build_variables = {
     CC = "$(CC)", CFLAGS = "$(CFLAGS)", LIBFLAG = "$(LIBFLAG)", LUA_INCDIR = "$(LUA_INCDIR)",
+    CPPFLAGS = "-I$(CRYPTO_INCDIR) -I$(CURL_INCDIR) -I$(SQLITE3_INCDIR)",
+    LDFLAGS = "-L$(CRYPTO_LIBDIR) -L$(CURL_LIBDIR) -L$(SQLITE3_LIBDIR)",
   },
   install_pass = false,
   install = { bin = { "bin/billhook" }, lib = {

@@ -20,6 +20,8 @@ build = {
   build_target = "rock-postgresql",
   build_variables = {
     CC = "$(CC)", CFLAGS = "$(CFLAGS)", LIBFLAG = "$(LIBFLAG)", LUA_INCDIR = "$(LUA_INCDIR)",
+    CPPFLAGS = "-I$(PQ_INCDIR)",
+    LDFLAGS = "-L$(PQ_LIBDIR)",
   },
   install_pass = false,
   install = {

@@ -8,6 +8,9 @@
 --   server:sql(text)      runs it as the superuser
 --   server:stop "QUIT"    "INT": ends connections (default), "QUIT": at once, as if it crashed
 --   server:start()        on the same data and port
+--   server:save()         a copy of its data as they are; it is stopped meanwhile
+--   server:restore()      goes on with that copy, as an older primary would under the same URL
+--   server:standby()      another server that follows it; promote() makes it a primary
 --   server:remove()
 --
 -- Nothing of the system's own clusters is used. initdb and postgres refuse to be run by root, so
@@ -62,6 +65,10 @@ end
 
 -- Does it take connections? What it listens on is there before it is ready.
 function Server:ready()
+  if self.follows then -- ours want to write
+    return process.wait(self:spawn { self.bin .. "/pg_isready", "-q", "-h", "127.0.0.1", "-p",
+      tostring(self.port) }) == "exit" and read(self.log):find "ready to accept read" ~= nil
+  end
   local db = require("billhook.pq").open(self.url)
   if db then db:close() end
   return db ~= nil
@@ -70,7 +77,8 @@ end
 function Server:start()
   self.pid = self:spawn { self.bin .. "/postgres", "-D", self.folder .. "/data",
     "-p", tostring(self.port), "-k", self.folder, "-c", "listen_addresses=127.0.0.1",
-    "-c", "max_connections=50", "-c", "shared_buffers=32MB", "-c", "log_min_messages=fatal",
+    "-c", "max_connections=50", "-c", "shared_buffers=32MB",
+    "-c", "log_min_messages=" .. (self.follows and "log" or "fatal"),
     "-c", "fsync=off" } -- that is for power cuts
   local deadline = process.monotonic() + patience
   while not self:ready() do
@@ -90,6 +98,44 @@ function Server:stop(signal)
   self.pid = nil
 end
 
+local function run(self, arguments)
+  local kind, status = process.wait(self:spawn(arguments))
+  if kind ~= "exit" or status ~= 0 then
+    error(table.concat(arguments, " ") .. ":\n" .. read(self.log), 0)
+  end
+end
+
+function Server:save()
+  self:stop()
+  run(self, { "cp", "-a", self.folder .. "/data", self.folder .. "/saved" })
+  self:start()
+end
+
+function Server:restore()
+  self:stop()
+  run(self, { "rm", "-r", self.folder .. "/data" })
+  run(self, { "cp", "-a", self.folder .. "/saved", self.folder .. "/data" })
+  self:start()
+end
+
+function Server:standby()
+  local other = M.folder()
+  run(self, { self.bin .. "/pg_basebackup", "-h", "127.0.0.1", "-p", tostring(self.port), "-U",
+    "billhook", "-D", other.folder .. "/data", "-R", "-X", "stream", "-c", "fast", "--no-sync" })
+  other.follows = true
+  other:start()
+  return other
+end
+
+function Server:promote()
+  run(self, { self.bin .. "/pg_ctl", "promote", "-s", "-D", self.folder .. "/data" })
+end
+
+-- Has all that is committed reached the standby?
+function Server:followed()
+  return #self:sql "SELECT 1 FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()" > 0
+end
+
 function Server:remove()
   self:stop "QUIT"
   assert(process.remove_tree(self.folder))
@@ -102,8 +148,8 @@ function Server:sql(text)
   return rows or error(("%s: %s"):format(code, message), 2)
 end
 
--- A server that was never started.
-local function new()
+-- A server without data.
+function M.folder()
   local folder = assert(process.mkdtemp "/tmp/billhook-postgres")
   local port = ports.free()
   local self = setmetatable({
@@ -116,6 +162,12 @@ local function new()
     self.user = user.name
     assert(process.chown(folder, user.uid, user.gid))
   end
+  return self
+end
+
+-- A server that was never started.
+local function new()
+  local self = M.folder()
   make(self)
   return self
 end

@@ -79,8 +79,8 @@ local function fill(source, target, read, write, told)
     sql.refuse("NOT_EMPTY", "the target is not empty: a copy needs one that nothing has used")
   end
   local counts = copy_rows(read, write, told)
-  target.dialect.number(write, source.dialect.number(read))
-  if target.dialect.mend then target.dialect.mend(write) end
+  target.dialect:number(write, source.dialect:number(read))
+  if target.dialect.mend then target.dialect:mend(write) end
   write("UPDATE meta SET value = $1 WHERE name = 'clock'", ("%.0f"):format(source:clock().now))
   return counts
 end

@@ -95,7 +95,7 @@ end
 
 function Store:ticket()
   return self:transaction(function(query, now)
-    return { ticket = self.dialect.number(query), now = now }
+    return { ticket = self.dialect:number(query), now = now }
   end)
 end
 

@@ -83,7 +83,9 @@ FROM (SELECT name, most, COALESCE(pg_sequence_last_value(name::regclass), 0) AS 
   ) AS those (name, most, room) WHERE most - room
     > COALESCE(pg_sequence_last_value(name::regclass), 0)) AS behind]]
 
-function Dialect.mend(query) query(MEND, 0) end
+-- `seen`: the highest number that this process was given. An older primary, from a backup or a
+-- standby that lagged, knows less; a token that somebody still holds must not be given again.
+function Dialect:mend(query) query(MEND, self.seen or 0) end
 
 function Dialect.locking(text, how)
   return text .. " FOR UPDATE" .. (how == "skip" and " SKIP LOCKED" or "")
@@ -91,12 +93,15 @@ end
 
 local NUMBER = "SELECT nextval('numbers') AS number, (SELECT max(ticket) FROM invoices) AS most"
 
-function Dialect.number(query, above)
+function Dialect:number(query, above)
   local row = query(NUMBER)[1]
   above = math.max(above or 0, row.most or 0)
-  if row.number > above then return row.number end
-  query(MEND, above)
-  return query(NUMBER)[1].number
+  if row.number <= above then
+    query(MEND, above)
+    row = query(NUMBER)[1]
+  end
+  self.seen = math.max(self.seen or 0, row.number)
+  return row.number
 end
 
 function Dialect.broken(code) return BROKEN[code] or false end

@@ -100,7 +100,7 @@ local HOLD = "UPDATE invoices SET owner = $1, till = $2, token = $3, running = N
 local function hold(self, query, now, want, rows, also)
   local most = 0
   for _, row in ipairs(rows) do most = math.max(most, row.token) end
-  local token = rows[1] and self.dialect.number(query, most)
+  local token = rows[1] and self.dialect:number(query, most)
   for _, row in ipairs(rows) do
     query(HOLD:format(also or ""), want.owner, now + want.lease, token, row.lane)
     row.token = token

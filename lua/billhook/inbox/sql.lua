@@ -85,7 +85,7 @@ local function ready(dialect, query)
     if not ok then M.refuse("VERSION", message) end
     query "COMMIT"
   end
-  if dialect.mend then dialect.mend(query) end
+  if dialect.mend then dialect:mend(query) end
 end
 
 local function connect(self)

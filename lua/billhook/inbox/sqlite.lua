@@ -60,7 +60,7 @@ local NUMBER = [[
 INSERT INTO meta (name, value) VALUES ('number', CAST($1 + 1 AS TEXT)) ON CONFLICT (name) DO UPDATE
 SET value = CAST(MAX(CAST(meta.value AS BIGINT), $2) + 1 AS TEXT) RETURNING value]]
 
-function Dialect.number(query, above)
+function Dialect:number(query, above) -- luacheck: ignore 212/self
   return tonumber(query(NUMBER, above or 0, above or 0)[1].value)
 end
 

@@ -23,7 +23,7 @@ describe("an allocation that fails", function()
   local server
   setup(function()
     server = postgres.start()
-    local include = jit and "/usr/include/luajit-2.1" or "/usr/include/lua5.4"
+    local include = jit and "/usr/include/luajit-2.1 -DOWN_ALLOCATOR" or "/usr/include/lua5.4"
     assert(os.execute(("mkdir -p build/test; cc -shared -fPIC -O1 -I%s -o %s.$$ spec/support/oom.c"
       .. " && mv %s.$$ %s"):format(include, SO, SO, SO)))
   end)

@@ -5,7 +5,8 @@
 **   failed, ok, ... = oom.run(n, all, fn)   as pcall; failed: did one fail?
 **
 ** Lua's own allocations are counted where they are made: by malloc, or, where
-** the state has an allocator of its own (LuaJIT), by a wrapper around that.
+** the state has an allocator of its own (-DOWN_ALLOCATOR: LuaJIT), by a wrapper
+** around that.
 */
 #define _GNU_SOURCE 1
 #include <lauxlib.h>
@@ -39,7 +40,7 @@ void *realloc(void *p, size_t n) {
   return n > 0 && fails() ? NULL : __libc_realloc(p, n);
 }
 
-#if LUA_VERSION_NUM == 501
+#ifdef OWN_ALLOCATOR
 static lua_Alloc own;
 
 static void *counted(void *ud, void *p, size_t before, size_t n) {
@@ -51,7 +52,7 @@ static void *counted(void *ud, void *p, size_t before, size_t n) {
 static int l_run(lua_State *L) {
   long n = (long)luaL_checkinteger(L, 1);
   int every = lua_toboolean(L, 2), status, was;
-#if LUA_VERSION_NUM == 501
+#ifdef OWN_ALLOCATOR
   void *ud;
   own = lua_getallocf(L, &ud);
   lua_setallocf(L, counted, ud);
@@ -61,7 +62,7 @@ static int l_run(lua_State *L) {
   all = every, failed = 0, left = n;
   status = lua_pcall(L, 0, 2, 0); /* [n all first second] */
   left = -1, was = failed;
-#if LUA_VERSION_NUM == 501
+#ifdef OWN_ALLOCATOR
   lua_setallocf(L, own, ud);
 #endif
   lua_pushboolean(L, was);

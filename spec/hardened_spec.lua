@@ -4,6 +4,7 @@
 
 local FOLDER = os.getenv "BILLHOOK_OBJECTS"
   or package.cpath:match "(build/[%w.]+)/%?%.so" .. "/billhook"
+local CFLAGS = os.getenv "BILLHOOK_CFLAGS" or "-O2" -- that the objects were built with
 local NAMES = { "core", "curl", "sqlite", "process" }
 if not os.getenv "BILLHOOK_OBJECTS" then NAMES[#NAMES + 1] = "pq" end
 
@@ -22,8 +23,8 @@ local function tried(flag, option)
   local code = "#include <string.h>\nvoid f(char *); void g(char *a, char *b, unsigned long n);"
     .. "void g(char *a, char *b, unsigned long n) { char t[64]; f(t); memcpy(t, b, n);"
     .. " f(t); strcpy(a, t); }"
-  local made = os.execute(("printf '%%s' '%s' | tr '@' '\\n' | cc -O2 -Werror -shared -fPIC %s -x c"
-    .. " -o %s - 2>/dev/null"):format((code:gsub("\n", "@")), flag, path))
+  local made = os.execute(("printf '%%s' '%s' | tr '@' '\\n' | cc %s -Werror -shared -fPIC %s -x c"
+    .. " -o %s - 2>/dev/null"):format((code:gsub("\n", "@")), CFLAGS, flag, path))
   local text = (made == true or made == 0) and said("readelf " .. option .. " " .. path) or nil
   os.remove(path)
   return text

@@ -87,10 +87,11 @@ crash: packages test-packages
 	@sh spec/crash/all
 
 # C tests and fuzz targets, each linked from the objects of the build it is for; its first line says
-# of which ones: /* with: json.c text.c -lcrypto */
+# of which ones, or of which shared object's: /* with: json.c text.c -lcrypto */, /* with: core */
 FUZZ_MAIN ?= fuzz/corpus.c
 FUZZERS := $(filter-out fuzz/corpus.c,$(wildcard fuzz/*.c))
-with = $(shell sed -n '1s,^/. with: \(.*\) ./$$,\1,p' $(1))
+needs = $(shell sed -n '1s,^/. with: \(.*\) ./$$,\1,p' $(1))
+with = $(foreach w,$(call needs,$(1)),$(if $(SRC_$(w)),$(SRC_$(w)) $(LIB_$(w)),$(w)))
 define program # (source, what it is built from, where its main is)
 $(B)/$(1:%.c=%): $(1) $(3) $(patsubst %.c,$(B)/lua5.4/%.o,$(filter %.c,$(2))) $(wildcard src/*.h fuzz/*.h)
 	@mkdir -p $$(@D)

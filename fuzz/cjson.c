@@ -1,4 +1,4 @@
-/* with: core.c json.c json_out.c json_redact.c json_stream.c ljson.c decimal.c ldecimal.c text.c date.c head.c sign.c verify.c scheme.c scheme_betterez.c scheme_dreamapply.c scheme_dreamclass.c lverify.c ltext.c say.c call.c lcall.c lparam.c lbody.c dreamapply.c dreamclass.c betterez.c request.c lrequest.c lcheck.c lmark.c -lcrypto -llua5.4 -ldl */
+/* with: core -llua5.4 -ldl */
 /* fuzz/cjson.c - see cjson.lua: our reading of JSON beside lua-cjson's */
 #include "host.h"
 

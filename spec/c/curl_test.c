@@ -1,4 +1,4 @@
-/* with: curl.c curl_head.c lcurl.c -I/usr/include/lua5.4 -llua5.4 -lcurl -lpthread -Wl,--wrap=malloc -Wl,--wrap=realloc -Wl,--wrap=calloc */
+/* with: curl -I/usr/include/lua5.4 -llua5.4 -lpthread -Wl,--wrap=malloc -Wl,--wrap=realloc -Wl,--wrap=calloc */
 /*
 ** curl_test.c - what Lua cannot try on billhook.curl: a fork with connections
 ** and transfers under way, and every allocation refused, Lua's, libcurl's and

@@ -46,7 +46,7 @@ describe("help", function()
     local result = command.run { "help", "inbox", "nosuch" }
     assert.equal(2, result.code)
     assert.equal("billhook: no command 'inbox nosuch'; there are deliveries, events, dead, "
-      .. "invoices, show, stats, retry, purge, rebase\n", result.err)
+      .. "invoices, show, stats, retry, purge, rebase, copy\n", result.err)
     result = command.run { "help", "nosuch" }
     assert.equal(2, result.code)
     assert.truthy(result.err:find("no command 'nosuch'; there are serve, work, ", 1, true))

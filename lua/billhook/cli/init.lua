@@ -87,7 +87,7 @@ end
 local function in_our_words(message)
   message = message:gsub("^[^%s:]+:%d+: ", "")
   local function spelled(name) return "--" .. name:gsub("_", "-") end
-  return (message:gsub("^billhook%.%w+: '([%w_]+)'", spelled)
+  return (message:gsub("^billhook%.%w+: '?([%w_]+)'?", spelled)
     :gsub("option '?([%w_]+)'?", spelled, 1))
 end
 

@@ -114,15 +114,17 @@ end
 local function remembered()
   local seconds = {}
   for line in read(FOLDER .. "/seconds"):gmatch "[^\n]+" do
-    local number, name = line:match "^(%S+) (.*)$"
-    if number then seconds[name] = tonumber(number) end
+    local took, used, name = line:match "^(%S+) ([%d.]+) (.*)$"
+    if took then seconds[name] = { took = tonumber(took), used = tonumber(used) } end
   end
   return seconds
 end
 
 local function remember(seconds)
   local lines = {}
-  for name, number in pairs(seconds) do lines[#lines + 1] = ("%.1f %s\n"):format(number, name) end
+  for name, one in pairs(seconds) do
+    lines[#lines + 1] = ("%.1f %.1f %s\n"):format(one.took, one.used, name)
+  end
   table.sort(lines)
   local file = assert(io.open(FOLDER .. "/seconds", "wb"))
   file:write(table.concat(lines))
@@ -132,7 +134,7 @@ end
 local function longest_first(suites)
   local seconds = remembered()
   for _, suite in ipairs(suites) do
-    suite.expected = seconds[suite.name] or SECONDS[suite.name:match "[%w_]+_[%w_]+"
+    suite.expected = (seconds[suite.name] or {}).took or SECONDS[suite.name:match "[%w_]+_[%w_]+"
       or suite.name] or 1
   end
   table.sort(suites, function(a, b)
@@ -268,7 +270,7 @@ local function close(suites)
   local seconds, used = remembered(), 0
   for _, suite in ipairs(suites) do
     used = used + suite.used
-    if suite.failed == 0 then seconds[suite.name] = suite.took end
+    if suite.failed == 0 then seconds[suite.name] = { took = suite.took, used = suite.used } end
     for _, note in ipairs(suite.notes) do say(suite.name .. ": " .. note) end
   end
   remember(seconds)

@@ -287,6 +287,15 @@ describe("docs/commands.md", function()
     for _, report in pairs(run { "reconcile", rules, "--dry-run", "--json" }) do
       told(report, row "reconcile")
     end
+    for _, quota in pairs(run { "quota", rules, "--json" }) do told(quota, row "quota") end
+    local checked = run { "work", rules, "--check" }
+    told(checked, row "work")
+    for _, one in ipairs(checked.rules) do told(one, row "work") end
+    for _, one in ipairs(checked.findings) do told(one, row "work") end
+    local event = run({ "inbox", "events", "--json" })[1]
+    local replayed = run { "replay", event.id, "--dry-run", rules, "--json" }
+    assert.is_true(#replayed > 0)
+    for _, one in ipairs(replayed) do told(one, row "replay") end
     for _, account in pairs(run { "doctor", rules, "--json" }) do
       for _, one in ipairs(account) do
         told(one, row "doctor")

@@ -149,14 +149,14 @@ describe("billhook.client.quota", function()
     assert.equal(1, (b:look()))
     a:refused(3600, one)
     assert.equal(0, (b:look()))
-    b.given:close()
+    b.store:close()
     for _, suffix in ipairs { "", "-wal", "-shm" } do os.remove(path .. suffix) end
   end)
 
   it("gives what its store failed with, and takes the one that is shared", function()
     local err = { kind = "store" }
     local q = new(2, { shared = function() return nil, err end })
-    q.given = nil
+    q.store = nil
     assert.equal(err, select(3, take(q)))
     assert.equal(err, select(2, q:look()))
     assert.is_nil(q:refused(nil, one))

@@ -60,7 +60,7 @@ local ENTRY, WIDTH, MOST, MANY, PART = "%014d%06d", 20, 999999, 512, 256
 function lines.new()
   -- away holds what is under way, by number: { till, kept }
   return { seen = 0, parked = 0, refusals = 0, last = 0, free = "", free_count = 0, away = {},
-    away_count = 0, kept_count = 0, waits = {} }
+    waits = {} }
 end
 
 -- Times are whole milliseconds as text; never earlier than they are, but for what multiplying adds.
@@ -116,16 +116,6 @@ local function clock(line, now)
   return line.seen
 end
 
-local function remove(line, number)
-  local slot = line.away[number]
-  if slot then
-    line.away[number] = nil
-    line.away_count = line.away_count - 1
-    line.kept_count = line.kept_count - (slot.kept and 1 or 0)
-  end
-  return slot
-end
-
 -- What has come free meanwhile, and what was lost.
 local function drop(line, now)
   local at = 0
@@ -136,14 +126,21 @@ local function drop(line, now)
   end
   line.free = at > 0 and line.free:sub(at + 1) or line.free
   for number, slot in pairs(line.away) do
-    if slot.till <= now then remove(line, number) end
+    if slot.till <= now then line.away[number] = nil end
   end
   for i = #line.waits, 1, -1 do
     if line.waits[i].till <= now then table.remove(line.waits, i) end
   end
 end
 
-local function used(line) return line.free_count + line.away_count end
+-- How many slots are in use, and whether any of them is only set aside.
+local function used(line)
+  local count, kept = line.free_count, false
+  for _, slot in pairs(line.away) do
+    count, kept = count + 1, kept or slot.kept
+  end
+  return count, kept
+end
 
 -- --- waiting -----------------------------------------------------------------------------------
 
@@ -186,13 +183,9 @@ end
 
 -- Not now: the answer, with a ticket where it is worth waiting.
 local function later(line, now, question, wait, uncertain)
-  local poll = question.window * POLL
-  local pause = uncertain and math.min(wait, poll) or wait
-  if pause >= question.patience then
-    leave(line, question.ticket)
-    return { late = wait }
-  end
+  local pause = uncertain and math.min(wait, question.window * POLL) or wait
   leave(line, question.ticket)
+  if pause >= question.patience then return { late = wait } end
   local ticket = question.ticket
   if not ticket then
     line.last = line.last + 1
@@ -213,20 +206,18 @@ function asked.take(line, now, question)
   if line.parked > now then
     return later(line, now, question, line.parked - now)
   elseif probing(line) then
-    return later(line, now, question, question.window * POLL, true)
+    return later(line, now, question, question.window * POLL)
   end
-  local short = ahead_of(line, question) + question.need - (question.limit - used(line))
+  local count, kept = used(line)
+  local short = ahead_of(line, question) + question.need + count - question.limit
   if short > 0 then
-    return later(line, now, question, coming(line, now, short, question.window),
-      line.kept_count > 0)
+    return later(line, now, question, coming(line, now, short, question.window), kept)
   end
   leave(line, question.ticket)
   local slots = {}
   for i = 1, question.need do
     line.last = line.last + 1
     line.away[line.last] = { till = now + question.hold, kept = question.kept or nil }
-    line.away_count = line.away_count + 1
-    line.kept_count = line.kept_count + (question.kept and 1 or 0)
     slots[i] = line.last
   end
   if line.refusals > 0 and not question.kept then line.probe = slots[1] end
@@ -237,16 +228,16 @@ function asked.spend(line, now, question)
   local slot = line.away[question.slot]
   if line.parked > now then
     return { wait = line.parked - now }
-  elseif slot and slot.kept then
-    slot.kept = nil
-    line.kept_count = line.kept_count - 1
   end
+  if slot then slot.kept = nil end
   return {}
 end
 
 function asked.free(line, now, question)
   for _, number in ipairs(question.slots) do
-    if remove(line, number) and question.after then
+    local slot = line.away[number]
+    line.away[number] = nil
+    if slot and question.after then
       come_back(line, now + question.after, question.window)
     end
   end
@@ -271,7 +262,7 @@ end
 function asked.look(line, now, question)
   if line.parked > now then return { left = 0, wait = line.parked - now } end
   local at = entry(line, 0)
-  return { left = math.max(0, question.limit - used(line)), wait = at and at - now }
+  return { left = math.max(0, question.limit - (used(line))), wait = at and at - now }
 end
 
 --- Answers a question, and changes the line.
@@ -318,8 +309,6 @@ function lines.read(text)
   line.free, line.free_count = text:sub(free), tonumber(count)
   for number, till, kept in away:gmatch "(%d+),(%S-),(%d) " do
     line.away[tonumber(number)] = { till = tonumber(till) / 1000, kept = kept == "1" or nil }
-    line.away_count = line.away_count + 1
-    line.kept_count = line.kept_count + tonumber(kept)
   end
   for ticket, till, need, background in waits:gmatch "(%d+),(%S-),(%d+),(%d) " do
     line.waits[#line.waits + 1] = { ticket = tonumber(ticket), till = tonumber(till) / 1000,
@@ -339,24 +328,17 @@ local quota = {}
 quota.__index = quota
 
 --- The quota of one key.
---
--- `settings`: { key = digest, limit = requests a window, window, clock, store, shared = function
--- that gives a store, or nil and an error where there should be one and is none }.
+---@param self table { key = digest, limit = requests a window, window, clock, store, shared =
+---  function that gives a store, or nil and an error where there should be one and is none }
 ---@return table
-function M.new(settings)
-  return setmetatable({
-    key = settings.key,
-    limit = settings.limit,
-    window = settings.window or M.window,
-    clock = settings.clock,
-    given = settings.store,
-    shared = settings.shared,
-  }, quota)
+function M.new(self)
+  self.window = self.window or M.window
+  return setmetatable(self, quota)
 end
 
 -- The store, or nil and an error.
 local function store_of(self)
-  if self.given then return share.of(self.given) end
+  if self.store then return share.of(self.store) end
   local store, err
   if self.shared then store, err = self.shared() end
   if store or err then return store, err end

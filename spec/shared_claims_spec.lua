@@ -152,11 +152,11 @@ describe("the workers of an nginx without an app", function()
     start {}
     local token = call 'claims:enter("p", 30)'
     assert.equal(16, #token)
-    for _ = 1, 8 do assert.equal("false", call 'claims:enter("p", 30)') end
+    for _ = 1, 8 do assert.equal("false", call '(claims:enter("p", 30))') end
     assert.equal("false", call 'claims:begin({ id = "i", place = "p" }, "other", 60)')
     assert.equal("true", call(('claims:begin({ id = "i", place = "p" }, "%s", 60)'):format(token)))
     assert.equal("true", call 'claims:leave("p", "other")')
-    assert.equal("false", call 'claims:enter("p", 30)')
+    assert.equal("false", call '(claims:enter("p", 30))')
     assert.equal("true", call(('claims:leave("p", "%s")'):format(token)))
     assert.equal("1 i", call('#claims:known("p", {}).open, '
       .. 'claims:known("p", {}).open[1].intent.id'))

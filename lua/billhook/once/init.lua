@@ -58,6 +58,8 @@ local last = moments[#moments]
 
 local function looks_of(call, intent) return call.account.vendor.looks[intent.operation] end
 
+local function can_look(call, intent) return looks_of(call, intent) and not intent.blind end
+
 -- The list of a place. One that has anything without an id in it is none: it may be a failure that
 -- calls itself a success, and what is not seen before a call would be taken for its result.
 ---@param settings table options of that request
@@ -192,7 +194,7 @@ end
 -- time; what can't be looked up, a person has seen to by then.
 ---@param found table[]? the candidates; nil: nobody could look
 local function is_nothing(call, one, found)
-  if looks_of(call, one.intent) and not one.intent.blind then
+  if can_look(call, one.intent) then
     return found ~= nil and #found == 0 and one.age > pending.OPEN_FOR
   end
   return one.age > pending.BLIND_FOR
@@ -293,7 +295,7 @@ local function adopt(call, one)
   elseif one.told and not call.caller and not request.reference then
     return nil
   end
-  local looked = looks_of(call, intent) ~= nil and not intent.blind
+  local looked = can_look(call, intent)
   local element, found
   if looked and request.settle_timeout > 0 then
     element, found = search(call, intent, request.settle_timeout)
@@ -337,17 +339,13 @@ local function lease_of(call)
 end
 
 -- Somebody else is in there: since when, and for how long.
-local function busy(call, place)
-  local holder = call.claims:holder(place) or { left = 0 }
-  local longest = holder.longest or holder.left
-  local message = "another call of the same place did not end before the deadline: " .. place
-  if holder.age then message = ("%s, begun %.0f s ago"):format(message, holder.age) end
-  message = ("%s, may hold it for %.0f s more"):format(message, math.ceil(longest))
-  if longest > holder.left then
-    message = ("%s, and for %.0f s if its handler is gone"):format(message, math.ceil(holder.left))
-  end
-  return { kind = "timeout", sent = false, attempts = 0, retry_after = math.ceil(holder.left),
-    message = message .. ": nothing was sent" }
+local function busy(place, holder)
+  local left, longest = math.ceil(holder.left), math.ceil(holder.longest)
+  local shorter = longest > left and (", and for %.0f s if its handler is gone"):format(left) or ""
+  return { kind = "timeout", sent = false, attempts = 0, retry_after = left,
+    message = ("another call of the same place did not end before the deadline: %s, begun %.0f s"
+      .. " ago, may hold it for %.0f s more%s: nothing was sent"):format(
+      place, holder.age, longest, shorter) }
 end
 
 -- A token, or nil and an error. The turns end with the deadline, even where the clock stands still.
@@ -356,10 +354,10 @@ local function enter(call, place, lease)
   local rest = call.deadline - call.account.now()
   while true do
     rest = math.min(rest, call.deadline - call.account.now())
-    local token, err = call.claims:enter(place, lease or longest, longest, rest <= turn)
+    local token, err, holder = call.claims:enter(place, lease or longest, longest, rest <= turn)
     if token then return token end
     if err then return nil, errors.unsent(err) end
-    if rest <= turn then return nil, busy(call, place) end
+    if rest <= turn then return nil, busy(place, holder) end
     rest = rest - turn
     call.account.transport:sleep(turn)
     turn = math.min(turn * 1.5, LONGEST_TURN)
@@ -582,16 +580,13 @@ function M.call(account, request, doors)
     looks = looks, place = place, deadline = account.now() + request.timeout }
   local plain = json.encode(request.plain)
   call.caller = caller.name_of(place .. "\n" .. plain)
-  local value
   if looks and looks.place(request.plain) ~= nil then
-    value, err = within(call, place, alone)
+    return within(call, place, alone)
   elseif claims.durable and not can_renew() then
     -- the processes of an app know which of them are gone; on the event loop the lease must end
-    value, err = noted(call)
-  else -- where it is torn, the same one waits for it
-    value, err = within(call, place .. " " .. core.text.sha256(plain):sub(1, 16), noted)
-  end
-  return value, err
+    return noted(call)
+  end -- where it is torn, the same one waits for it
+  return within(call, place .. " " .. core.text.sha256(plain):sub(1, 16), noted)
 end
 
 -- What another process has found out about this intent meanwhile, given to nobody yet.
@@ -613,15 +608,15 @@ end
 ---@return any value
 ---@return table? err
 function M.settle(account, intent, seconds, doors)
-  local looks = account.vendor.looks[intent.operation]
-  if not (looks and seconds > 0 and intent.place) or intent.blind then
+  local call = { account = account, doors = doors, purse = {} }
+  if not (can_look(call, intent) and seconds > 0 and intent.place) then
     return still_open(intent, "there is no way to look it up")
   end
-  local claims, err = pending.of(account)
-  if not claims then return nil, errors.unsent(err) end
-  local call = { account = account, doors = doors, claims = claims, purse = {} }
+  local err
+  call.claims, err = pending.of(account)
+  if not call.claims then return nil, errors.unsent(err) end
   local value = kept_for(call, intent)
-  if value then return looks.whole and doors.tag(account, value) or value end
+  if value then return looks_of(call, intent).whole and doors.tag(account, value) or value end
   local element, found = search(call, intent, seconds)
   value = element and claim(call, intent, element, "found", true)
   if value then return value end
@@ -647,13 +642,6 @@ local function tell(report, level, name, intent, more)
   report(level, name, fields)
 end
 
--- Later, by whoever works then: the lease ends.
-local function not_found(call, one, report, seen)
-  local over = is_nothing(call, one, seen)
-  if over then call.claims:close(one.intent) end
-  tell(report, "warn", over and "given_up" or "unknown_outcome", one.intent)
-end
-
 local function found(call, intent, element, report)
   local id = id_of(call, intent, element)
   local kept, err = call.claims:keep(intent, id, result_of(call, intent, element, "found"))
@@ -666,19 +654,21 @@ local function found(call, intent, element, report)
 end
 
 local function settle(call, one, report)
-  local intent = one.intent
-  if not call.account.vendor.looks[intent.operation] or intent.blind then
-    return not_found(call, one, report)
+  local intent, token, element, seen = one.intent, nil, nil, nil
+  if can_look(call, intent) then
+    token = call.claims:enter(intent.place, LEASE)
+    if not token then return end -- somebody asks for the same just now, and looks for it
+    element, seen = search(call, intent, SECONDS)
   end
-  local token = call.claims:enter(intent.place, LEASE)
-  if not token then return end -- somebody asks for the same just now, and looks for it
-  local element, seen = search(call, intent, SECONDS)
   if element then
     found(call, intent, element, report)
-  else
-    not_found(call, one, report, seen)
+  elseif is_nothing(call, one, seen) then
+    call.claims:close(intent)
+    tell(report, "warn", "given_up", intent)
+  else -- later, by whoever works then: the lease ends
+    tell(report, "warn", "unknown_outcome", intent)
   end
-  call.claims:leave(intent.place, token)
+  if token then call.claims:leave(intent.place, token) end
 end
 
 --- Settles the calls of an account whose process is gone; `report(level, name, fields)` is a log's.

@@ -134,38 +134,34 @@ local function set_back(line, by)
   for _, call in ipairs(line.calls) do call.at, call.till = call.at - by, call.till - by end
 end
 
-local function read(text, now)
+-- Without the calls that have had their time.
+local function read(self, text, now)
   local line = text and core.json.decode(text)
-  if type(line) ~= "table" then return { seen = now, calls = {} } end
+  if type(line) ~= "table" then return { calls = {} } end
   local back = line.seen - now
   if back > SKEW then
     set_back(line, back)
     line.jumped = true
   end
+  for i = #line.calls, 1, -1 do
+    local call = line.calls[i]
+    local over = now - call.at > self.calls or call.state == "done" and call.till <= now
+    if over then table.remove(line.calls, i) end
+  end
   return line
-end
-
-local function is_over(self, call, now)
-  return now - call.at > self.calls or call.state == "done" and call.till <= now
 end
 
 -- Numbers as JSON gives them back.
 local function millis(seconds) return math.floor(seconds * 1000 + 0.5) / 1000 end
 
-local function write(self, line, now)
-  local calls, busy = {}, line.busy
-  for _, call in ipairs(line.calls) do
-    if not is_over(self, call, now) then
-      call.at, call.till = millis(call.at), millis(call.till)
-      calls[#calls + 1] = call
-    end
-  end
+local function write(line, now)
+  local busy = line.busy
+  if not busy and #line.calls == 0 then return false end
+  for _, call in ipairs(line.calls) do call.at, call.till = millis(call.at), millis(call.till) end
   if busy then
     busy.began, busy.till, busy.most = millis(busy.began), millis(busy.till), millis(busy.most)
-  elseif #calls == 0 then
-    return false
   end
-  return json.encode { seen = millis(now), busy = busy, calls = json.array(calls) }
+  return json.encode { seen = millis(now), busy = busy, calls = json.array(line.calls) }
 end
 
 local function name_of(self, place) return "calls " .. self.account .. " " .. place end
@@ -173,9 +169,9 @@ local function name_of(self, place) return "calls " .. self.account .. " " .. pl
 -- Changes a place: fn(line, now) gives whether it has changed anything, and a value.
 local function change(self, place, fn)
   return self.store:update(name_of(self, place), function(text, now)
-    local line = read(text, now)
+    local line = read(self, text, now)
     local changed, value = fn(line, now)
-    if changed or line.jumped then return write(self, line, now), value end
+    if changed or line.jumped then return write(line, now), value end
     return nil, value
   end, self.calls)
 end
@@ -197,35 +193,41 @@ end
 
 -- --- places ------------------------------------------------------------------------------------
 
+-- Takes the place: true, or who is in there.
 local function try(self, place, token, lease, longest)
   return change(self, place, function(line, now)
-    if is_held(self, line.busy, now) then return false, { busy = line.busy.token, now = now } end
+    local busy = line.busy
+    if is_held(self, busy, now) then
+      return false, { token = busy.token, now = now, left = busy.till - now,
+        longest = busy.most - now, age = now - busy.began }
+    end
     line.busy = { token = token, owner = who(self), began = now, till = now + lease,
       most = now + longest }
-    return true, { token = token }
+    return true, true
   end)
 end
 
 --- A token, or false while somebody else is in there: it is left at `leave`, at once where whoever
 -- took it is known to be gone, or else after `lease` seconds, for an abandoned call must not block
--- it for ever.
+-- it for ever. Who that is: { left = seconds until its lease ends, longest = until its last one
+-- does, age }.
 ---@param longest number? seconds that it is renewed for at most
 ---@param last boolean? it is not asked again
----@return string|boolean|nil token, table? err
+---@return string|boolean|nil token, table? err, table? holder
 function Pending:enter(place, lease, longest, last)
   local token = core.text.hex(core.text.random(8))
   longest = longest or lease
   register(token, core.text.monotonic() + longest)
   local got, err = try(self, place, token, lease, longest)
-  local other = got and here[got.busy or ""]
+  local other = got and got ~= true and here[got.token]
   if other and other.threaded and (last or got.now - (other.seen or -COLLECT) >= COLLECT) then
     other.seen = got.now
     collectgarbage()
     got, err = try(self, place, token, lease, longest)
   end
-  if got and got.token then return token end
+  if got == true then return token end
   here[token] = nil
-  return got and false, err
+  return got and false, err, got or nil
 end
 
 local function is_mine(line, token) return line.busy ~= nil and line.busy.token == token end
@@ -245,16 +247,6 @@ function Pending:leave(place, token)
     local mine = is_mine(line, token)
     if mine then line.busy = nil end
     return mine
-  end)
-end
-
---- Who is in there: { left = seconds until its lease ends, longest = until its last one does, age
--- }; false where it is free.
-function Pending:holder(place)
-  return change(self, place, function(line, now)
-    local busy = line.busy
-    return false, is_held(self, busy, now)
-      and { left = busy.till - now, longest = busy.most - now, age = now - busy.began }
   end)
 end
 
@@ -367,7 +359,7 @@ function Pending:known(place, ids, asking, all)
     local list = {}
     for _, call in ipairs(line.calls) do
       local fresh = all or call.result ~= nil or now - call.at <= M.OPEN_FOR
-      if fresh and not is_over(self, call, now) then list[#list + 1] = shown(self, call, now) end
+      if fresh then list[#list + 1] = shown(self, call, now) end
     end
     return false, list
   end)
@@ -379,8 +371,7 @@ local function take_over(self, place, lease)
   return change(self, place, function(line, now)
     local list = {}
     for _, call in ipairs(line.calls) do
-      if (call.state == nil or call.state == "lost") and not is_over(self, call, now)
-        and not is_held(self, call, now) then
+      if (call.state == nil or call.state == "lost") and not is_held(self, call, now) then
         list[#list + 1] = shown(self, call, now)
         call.state, call.owner, call.token = "lost", who(self), nil
         -- what is still unknown after a long time is asked for less and less often

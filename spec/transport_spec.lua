@@ -163,8 +163,7 @@ describe("The choice of a transport", function()
   end)
 
   local function in_nginx(sockets)
-    rawset(_G, "ngx", { config = { subsystem = "http" },
-      socket = sockets and { tcp = print } or nil })
+    rawset(_G, "ngx", { thread = {}, socket = sockets and { tcp = print } or nil })
   end
 
   it("is curl in plain Lua", function()

@@ -25,23 +25,14 @@
 -- Time is the transport's: who waits in `sleep` reads `now` or `wall` before and after. The fake
 -- transport pretends to all three; one of the caller's own without clocks goes by the system's.
 
+local pulse = require "billhook.shared.pulse"
+
 local M = {}
-
-local function in_nginx()
-  local ngx = rawget(_G, "ngx")
-  return type(ngx) == "table" and type(ngx.config) == "table" and ngx.config.subsystem ~= nil
-end
-
--- In a worker thread of nginx there is an `ngx` without sockets; there curl may block.
-local function has_sockets()
-  local socket = rawget(_G, "ngx").socket
-  return type(socket) == "table" and socket.tcp ~= nil
-end
 
 local makers = {
   curl = function() return require("billhook.transport.curl").shared() end,
   worker = function()
-    if not in_nginx() or not has_sockets() then
+    if not pulse.on_event_loop() then
       error("transport \"worker\" is for nginx: elsewhere there is \"curl\"", 0)
     end
     return require "billhook.transport.worker"
@@ -57,7 +48,7 @@ local makers = {
 
 -- On nginx's event loop, which must not wait, even a wish for curl means curl in a thread.
 local function fitting(name)
-  if not in_nginx() or not has_sockets() then return name or "curl" end
+  if not pulse.on_event_loop() then return name or "curl" end
   if name == "curl" then return "worker" end
   return name or (pcall(require, "resty.http") and "resty" or "worker")
 end
@@ -82,17 +73,13 @@ function M.pick(option, level)
   return transport
 end
 
--- Phases of nginx that can have light threads.
-local light = { rewrite = true, server_rewrite = true, access = true, content = true, timer = true,
-  ssl_cert = true, ssl_session_fetch = true, ssl_client_hello = true }
-
 --- On nginx's event loop: calls fn() `count` times, each in a light thread, and waits for them all.
 -- They end with the request or the timer that they belong to. Elsewhere nothing happens.
 ---@param count integer
 ---@param fn fun()  does not raise
 ---@return boolean done
 function M.side_by_side(count, fn)
-  if not in_nginx() or not has_sockets() or not light[ngx.get_phase()] then return false end
+  if not pulse.can() then return false end
   local threads = {}
   for i = 1, count do threads[i] = ngx.thread.spawn(fn) end
   for _, thread in ipairs(threads) do ngx.thread.wait(thread) end

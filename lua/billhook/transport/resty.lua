@@ -67,15 +67,11 @@ local function read_head(httpc, params)
   return response, err
 end
 
-local function trimmed(text)
-  return text:match("^%s*(.-)%s*$")
-end
-
 local function headers_of(response)
   local headers = {}
   for name, value in pairs(response.headers) do
     local values = type(value) == "table" and value or { value }
-    for i = 1, #values do values[i] = trimmed(values[i]) end
+    for i = 1, #values do values[i] = values[i]:match "^%s*(.-)%s*$" end
     headers[name:lower()] = table.concat(values, ", ")
   end
   return headers
@@ -95,11 +91,12 @@ local function with_hint(err)
   return directive and err .. " (nginx.conf: " .. directive .. ")" or err
 end
 
+local kinds = { [timed.TOO_LARGE] = "too_large", [OVER] = "too_large", [NOT_HTTP] = "decode",
+  [timed.MALFORMED] = "decode" }
+
 local function kind_of(err)
-  if err == timed.TOO_LARGE then return "too_large" end
-  if err == NOT_HTTP or err == timed.MALFORMED then return "decode" end
   local late = err:find("timeout$") or err:find(timed.LATE, 1, true) or err:find "^nothing came for"
-  return late and "timeout" or "network"
+  return kinds[err] or late and "timeout" or "network"
 end
 
 local function unescape(text)
@@ -188,9 +185,8 @@ local function begin(request)
   local deadline = ngx.now() + request.timeout
   local httpc, err = open_connection(request, deadline)
   if not httpc then return nil, err end
-  local response
-  response, err = ask(httpc, request, deadline)
-  if not response then return nil, err end
+  local response, why = ask(httpc, request, deadline)
+  if not response then return nil, why end
   local headers = headers_of(response)
   local fault = response.has_body and fault_of(headers)
   if fault then return give_up(httpc, "decode", fault, true) end
@@ -231,7 +227,7 @@ end
 
 local function tear(self, fault)
   self:close()
-  local kind = fault == OVER and "too_large" or kind_of(fault)
+  local kind = kind_of(fault)
   local ours = kind ~= "network"
   self.err = error_of(kind, ours and fault or "the body broke off: " .. fault, true)
 end
@@ -291,8 +287,7 @@ end
 function M.stream(_, request)
   local copy = core.request.check(request, true)
   if for_worker(copy) then return require("billhook.transport.worker"):stream(copy) end
-  local reader, err = begin(copy)
-  return reader, err
+  return begin(copy)
 end
 
 --- Sends a request and waits for the whole answer.
@@ -305,17 +300,13 @@ function M.request(_, request)
   local reader, err = begin(copy)
   if not reader then return nil, err end
   local keep, all = gatherer()
-  while true do
-    local part
+  local part
+  repeat
     part, err = reader:read()
-    if part then
-      keep(part)
-    elseif err then
-      return nil, err
-    else
-      return { status = reader.status, headers = reader.headers, body = all() }
-    end
-  end
+    if part then keep(part) end
+  until not part
+  if err then return nil, err end
+  return { status = reader.status, headers = reader.headers, body = all() }
 end
 
 --- Waits without holding up the event loop.

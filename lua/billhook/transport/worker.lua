@@ -42,20 +42,14 @@ local function result(ok, done, value)
   return nil, unsent(late and "timeout" or "network", "worker thread: " .. done)
 end
 
--- An error where nginx cannot wait.
-local function unable()
-  local why = turns.unable()
-  return why and unsent("network", why)
-end
-
 --- Sends a request and waits for the whole answer.
 ---@param request table see src/request.h
 ---@return table|nil response { status, headers, body }
 ---@return table|nil err
 function M.request(_, request)
   local copy = check(request)
-  local none = unable()
-  if none then return nil, none end
+  local why = turns.unable()
+  if why then return nil, unsent("network", why) end
   return result(gate.run("call", copy.timeout, THREAD, "request", copy, ngx.now()))
 end
 
@@ -113,10 +107,11 @@ end
 ---@return table|nil err
 function M.stream(_, request)
   local copy = check(request, true)
-  local none = unable()
-  if none then return nil, none end
+  local why = turns.unable()
+  if why then return nil, unsent("network", why) end
   copy.limit = math.min(copy.limit, M.MOST)
-  local file, why = spool.reader()
+  local file
+  file, why = spool.reader()
   if not file then return nil, unsent("network", "no temporary file: " .. why) end
   local self = setmetatable({ file = file, guard = guard(file) }, Reader)
   local job, err, unstarted = gate.start("stream", copy.timeout, THREAD, "spool", copy, ngx.now(),

@@ -164,16 +164,7 @@ local SAFE = { GET = true, HEAD = true, PUT = true, DELETE = true }
 -- What a status means is the core's to say; a call of one vendor's stands for all.
 local function refusal(response)
   local outcome = core.call.conclude("dreamapply", "ping", response.status, response.headers)
-  local fault = responses.describe(response)
-  if outcome.message then -- of a redirect, say: its page tells less
-    local target = response.status < 400 and responses.place(response.headers.location)
-    fault.message = outcome.message .. (target and " to " .. target or "")
-  end
-  fault.kind, fault.status, fault.processed = outcome.kind, response.status, outcome.processed
-  fault.retry_after = outcome.retry_after
-    and retry.after(outcome.retry_after, response.headers.date, core.text.now())
-  if not outcome.retryable then fault.retryable = false end
-  return fault
+  return responses.refusal(response, outcome, core.text.now())
 end
 
 local function says_json(response)
@@ -208,7 +199,7 @@ end
 
 local function failed(my, message, repeatable, fault)
   fault.retryable = retry.repeatable(repeatable, fault)
-  fault.attempts, fault.processed = 1, nil
+  fault.attempts, fault.processed, fault.open = 1, nil, nil
   fault.body = responses.quoted({}, fault.body)
   local path = message.url:sub(#my.base.url + 1):match "^[^?]*"
   fault.operation = ("%s %s at %s"):format(message.method, path == "" and "/" or path, my.base.host)

@@ -248,9 +248,7 @@ end
 ---@return billhook.Error? err
 function client:call(name, params, settings)
   local account = own(self, "call")
-  if params ~= nil and type(params) ~= "table" then
-    error(options.wrong(tostring(name), "parameters", "must be a table", params), 2)
-  end
+  expect_table(tostring(name), "parameters", params, 2)
   local copy = {}
   for key, value in pairs(params or {}) do copy[key] = value end
   local request = requests.new(account, name, copy, settings, 2)

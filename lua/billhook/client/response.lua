@@ -1,10 +1,11 @@
 --- What an answer says: of a success what the caller came for, of anything else why it is none, and
 -- what of it an error may quote.
 --
--- Pure but for billhook.core. A reader gives a value, or nil and an error (see send.lua). What the
--- objects of an answer are known by stands in the tables in C (src/lmark.c).
+-- Pure but for billhook.core; time is an argument. A reader gives a value, or nil and an error (see
+-- send.lua). What the objects of an answer are known by stands in the tables in C (src/lmark.c).
 
 local core = require "billhook.core"
+local retry = require "billhook.client.retry"
 
 local M = {}
 
@@ -82,6 +83,25 @@ local LONGEST_PLACE = 200
 function M.place(location)
   local place = (location or ""):match("^[^?#]*"):gsub("//[^/]*@", "//"):gsub("[^!-~]", "?")
   return place ~= "" and place:sub(1, LONGEST_PLACE) or nil
+end
+
+--- The error of a response that is no success.
+---@param response table
+---@param outcome table what its status means: of core.call.conclude
+---@param now number epoch seconds
+---@param private? boolean
+---@return table
+function M.refusal(response, outcome, now, private)
+  local err = M.describe(response, private)
+  if outcome.message then -- of a redirect, say: its page tells less
+    local target = response.status < 400 and M.place(response.headers.location)
+    err.message = outcome.message .. (target and " to " .. target or "")
+  end
+  err.kind, err.status = outcome.kind, response.status
+  err.retryable, err.processed, err.open = outcome.retryable, outcome.processed, outcome.open
+  err.retry_after = outcome.retry_after
+    and retry.after(outcome.retry_after, response.headers.date, now)
+  return err
 end
 
 -- --- what an error may quote -------------------------------------------------------------------
@@ -306,9 +326,7 @@ end
 
 -- The elements of a list, tagged: an object in its place would read as an empty one.
 local function elements_of(account, request, response, list)
-  local count = 0
-  for _ in pairs(type(list) == "table" and list or {}) do count = count + 1 end
-  if type(list) ~= "table" or count ~= #list then
+  if type(list) ~= "table" or #list == 0 and next(list) ~= nil then
     return undecodable(request, response, "a list was expected, and an object came")
   end
   for _, element in ipairs(list) do

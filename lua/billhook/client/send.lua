@@ -185,17 +185,8 @@ local function refusal(account, request, response, outcome)
   if response.read then
     response = { status = response.status, headers = response.headers, body = read_some(response) }
   end
-  local err = responses.describe(response, request.private)
-  if outcome.message then -- of a redirect, say: its page tells less
-    local target = response.status < 400 and responses.place(response.headers.location)
-    err.message = outcome.message .. (target and " to " .. target or "")
-  end
-  err.kind, err.status = outcome.kind, response.status
-  err.retryable, err.processed, err.open = outcome.retryable, outcome.processed, outcome.open
+  local err = responses.refusal(response, outcome, account.wall(), request.private)
   err.body = responses.quoted(request, err.body)
-  if outcome.retry_after then
-    err.retry_after = retry.after(outcome.retry_after, response.headers.date, account.wall())
-  end
   if err.kind == "rate_limited" and account.quota then
     err.guessed = err.retry_after == nil
     err.retry_after = account.quota:refused(err.retry_after, account.random)

@@ -195,19 +195,17 @@ function M.page_error(response, wanted)
 end
 
 -- What came is not what was `wanted`: a page, perhaps.
-local function other(request, response, wanted, came)
+local function other(request, response, wanted, why)
   local page = M.page_error(response, wanted)
   if page then return nil, page end
-  return undecodable(request, response, ("%s was expected, and %s came"):format(wanted, came))
+  return undecodable(request, response, why)
 end
 
 -- Any JSON that is no failure.
 local function decode_any(request, response)
   local value, why = core.json.decode(response.body, "answer")
   if value == nil then
-    local page = M.page_error(response, "JSON")
-    if page then return nil, page end
-    return undecodable(request, response, response.body:find("%S") and why
+    return other(request, response, "JSON", response.body:find("%S") and why
       or "the answer is empty where JSON was expected")
   elseif is_failure(value) then
     return false_success(request, response)
@@ -405,7 +403,8 @@ function readers.location(_, request, response, outcome)
   elseif id or not response.body:find("%S") then -- the two contradict each other, or say nothing
     return { how = "created" }
   end
-  return other(request, response, "a Location", "something else")
+  return other(request, response, "a Location",
+    "a Location was expected, and something else came")
 end
 
 --- Nothing: an empty body. What has another one says that it was done, or it was not.
@@ -427,7 +426,8 @@ end
 
 function readers.file(_, request, response)
   if response.body:find("^%%PDF%-") then return response.body end
-  return other(request, response, "a PDF", response.body == "" and "nothing" or "something else")
+  return other(request, response, "a PDF", ("a PDF was expected, and %s came"):format(
+    response.body == "" and "nothing" or "something else"))
 end
 
 --- Reads a successful response: the answer, or nil and an error.

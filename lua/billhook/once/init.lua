@@ -167,17 +167,17 @@ end
 ---@param seconds number
 local function search(call, intent, seconds)
   local account = call.account
-  local began, found, before, before_id = account.now(), nil, nil, nil
+  local began, found, before = account.now(), nil, nil
   for _, moment in ipairs(moments) do
     account.transport:sleep(math.max(0, began + moment * seconds - account.now()))
     -- one that hangs leaves the last one its time
     local till = moment == last and 1 or last
     local seen, one = look_once(call, intent, began + till * seconds)
     if seen then
-      found = seen
-      local id = one and id_of(call, intent, one)
-      if id and id == before_id then return one end
-      before, before_id = one, id
+      local again = one and before
+        and id_of(call, intent, one) == id_of(call, intent, before)
+      if again then return one end
+      found, before = seen, one
     end
   end
   return before, found
@@ -487,7 +487,7 @@ end
 
 -- The server says that it was done before: by the call whose outcome is open, then.
 local function done_before(call, intent, err)
-  local already = call.looks.already
+  local already = looks_of(call, intent).already
   local known = already and err.code == already and call.claims:known(call.place, {})
   for _, one in ipairs(known and known.open or {}) do
     if one.intent.id ~= intent.id and not one.live then return one.intent end
@@ -504,7 +504,8 @@ end
 
 -- The id that an answer tells; an id that was there before the call is not what the call has made.
 local function told_id(call, intent, value)
-  if call.looks.whole then return call.looks.id(value) end
+  local looks = looks_of(call, intent)
+  if looks.whole then return looks.id(value) end
   for _, before in ipairs(intent.before) do
     if before == tostring(value.id) then value.id, value.location = nil, nil end
   end
@@ -517,7 +518,7 @@ end
 local function after_sending(call, intent, value, err)
   if value ~= nil then
     local id = told_id(call, intent, value)
-    if id ~= nil or call.looks.whole then return answered(call, intent, id, value) end
+    if id ~= nil or looks_of(call, intent).whole then return answered(call, intent, id, value) end
   else
     local other = done_before(call, intent, err)
     if other then
@@ -577,7 +578,7 @@ function M.call(account, request, doors)
   local looks = account.vendor.looks[request.name]
   local place = place_of(request, looks)
   local call = { account = account, request = request, doors = doors, claims = claims, purse = {},
-    looks = looks, place = place, deadline = account.now() + request.timeout }
+    place = place, deadline = account.now() + request.timeout }
   local plain = json.encode(request.plain)
   call.caller = caller.name_of(place .. "\n" .. plain)
   if looks and looks.place(request.plain) ~= nil then

@@ -106,10 +106,13 @@ function Timed:receive(what)
   return self.last
 end
 
-function Timed:connect(...)
-  local left, err = hurry(self)
-  if not left then return nil, err end
-  return self.sock:connect(...)
+-- The socket's own, with what time there is.
+for _, name in ipairs { "connect", "send" } do
+  Timed[name] = function(self, ...)
+    local left, err = hurry(self)
+    if not left then return nil, err end
+    return self.sock[name](self.sock, ...)
+  end
 end
 
 function Timed:sslhandshake(...)
@@ -117,12 +120,6 @@ function Timed:sslhandshake(...)
   if not left then return nil, err end
   if self:waiting() > 0 then return nil, "there is more behind the answer of the proxy" end
   return self.sock:sslhandshake(...)
-end
-
-function Timed:send(...)
-  local left, err = hurry(self)
-  if not left then return nil, err end
-  return self.sock:send(...)
 end
 
 function Timed:getreusedtimes() return self.sock:getreusedtimes() end

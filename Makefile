@@ -20,8 +20,8 @@ WARN := -std=gnu11 -Wall -Wextra -Wpedantic -Wshadow -Wcast-qual \
 
 # each shared object: its sources and its library
 OBJECTS := core curl sqlite pq process
-SRC_core := core.c json.c json_out.c json_redact.c json_stream.c ljson.c decimal.c ldecimal.c \
-  text.c date.c head.c sign.c verify.c scheme.c scheme_betterez.c \
+SRC_core := core.c json.c json_names.c json_out.c json_redact.c json_stream.c ljson.c decimal.c \
+  ldecimal.c text.c date.c head.c sign.c verify.c scheme.c scheme_betterez.c \
   scheme_dreamapply.c scheme_dreamclass.c lverify.c ltext.c say.c call.c lcall.c lparam.c \
   lbody.c dreamapply.c dreamclass.c betterez.c request.c lrequest.c \
   lcheck.c lmark.c

@@ -394,6 +394,36 @@ describe("stream", function()
     end
   end)
 
+  it("gives what decode gives, however many names its elements have", function()
+    local elements = { [[{"a":null,"b":1,"":2,"\u0063":3,"\u00fc":4}]], [[{"a":5,"b":null,"c":6}]] }
+    for i = 1, 700 do -- more names than are kept, and some that are too long
+      elements[#elements + 1] = ('{"a":%d,"n%d":[{"a":{"%s%d":true},"b":null}],"b":"x"}'):format(i,
+        i % 400, ("long"):rep(i % 12), i)
+    end
+    local stream, n = core.stream(), 0
+    stream:feed("[" .. table.concat(elements, ",") .. "]")
+    for value in function() return (stream:value()) end do
+      n = n + 1
+      assert.same(core.decode(elements[n]), value)
+    end
+    assert.equal(#elements, n)
+    assert.is_true(stream:finish())
+  end)
+
+  it("refuses an element with a member twice, whatever names came before", function()
+    for _, name in ipairs { "a", "b", ("long"):rep(20), "" } do
+      local first = ('{"a":null,"%s1":{"b":1}}'):format(name)
+      local twice = ('{"c":{"%s":null,"d":2,"%s":3}}'):format(name, name)
+      local stream = core.stream()
+      stream:feed(("[%s,%s,%s]"):format(first, first, twice))
+      assert.same({ core.decode(first), nil }, { stream:value() })
+      assert.same({ core.decode(first), nil }, { stream:value() })
+      assert.same({ core.decode(twice) }, { stream:value() })
+      assert.same({ nil, ("a member comes twice at byte %d"):format(21 + #name) },
+        { core.decode(twice) })
+    end
+  end)
+
   it("is not used while an element of it is decoded", function()
     local stream, inside, values = core.stream(), 0, 0
     local function finalizer()

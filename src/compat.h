@@ -29,6 +29,8 @@ BH_RAISES static inline void bh_raise(lua_State *L) {
 #undef luaL_newlib
 #define lua_rawlen(L, i)            lua_objlen(L, i)
 #define lua_newuserdatauv(L, n, u)  lua_newuserdata(L, n)
+#define lua_getiuservalue(L, i, n)  lua_getfenv(L, i)
+#define lua_setiuservalue(L, i, n)  lua_setfenv(L, i)
 #define lua_isinteger(L, i)         (0)
 #define luaL_setmetatable(L, tname) bh_setmetatable(L, tname)
 #define luaL_testudata(L, i, tname) bh_testudata(L, i, tname)

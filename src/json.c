@@ -407,11 +407,6 @@ void json_close(json_doc *doc) {
 
 /* ======= reading the tape ======= */
 
-slice json_raw(const json_doc *doc, uint32_t node) {
-  slice raw = {doc->text + doc->nodes[node].at, doc->nodes[node].len};
-  return raw;
-}
-
 static uint32_t unit(const char *p) {
   return (uint32_t)scan_hex4((scan_bytes)p, (scan_bytes)p + 4);
 }

@@ -40,7 +40,7 @@ typedef struct json_node {
   uint32_t at;    /* offset of the first byte, for strings of the quote */
   uint32_t len;   /* bytes as written, for strings with both quotes */
   uint32_t next;  /* index after this value and everything inside it */
-  uint32_t count; /* of elements or members */
+  uint32_t count; /* of elements or members; of a name, see json_names.h */
   uint8_t kind;
   uint8_t escaped; /* strings: has a backslash; numbers: has . e or E */
   uint8_t odd;     /* strings: json_read took what json_parse does not */
@@ -88,7 +88,11 @@ size_t json_parse_first(json_doc *doc, const char *text, size_t len,
 ** name could be read differently by another reader). */
 uint32_t json_member(const json_doc *doc, uint32_t object, slice name);
 
-slice json_raw(const json_doc *doc, uint32_t node); /* as written */
+/* as written */
+static inline slice json_raw(const json_doc *doc, uint32_t node) {
+  slice raw = {doc->text + doc->nodes[node].at, doc->nodes[node].len};
+  return raw;
+}
 
 /* A string's text: without its quotes where it has no escape; otherwise
 ** unescaped into out, which has room for json_room bytes. In an odd one each

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "json.h"
+#include "json_names.h"
 #include "sign.h"
 #include "text.h"
 
@@ -143,6 +144,8 @@ typedef struct decoder {
   scratch *s;
   unsigned depth;
   int keep; /* what was read is to be written as it was */
+  json_names *names; /* those of a stream, or NULL, */
+  int strings;       /* and where on the stack their strings are */
 } decoder;
 
 static void push_value(decoder *d, uint32_t node);
@@ -240,21 +243,44 @@ static int is_element(const json_doc *doc, uint32_t name) {
   return text_digits(raw, &n);
 }
 
+static void push_name(decoder *d, uint32_t node) {
+  int number = (int)d->s->doc.nodes[node].count;
+  if (number > 0) {
+    lua_rawgeti(d->L, d->strings, number);
+    if (!lua_isnil(d->L, -1)) return;
+    lua_pop(d->L, 1);
+  }
+  push_string(d, node);
+  if (number == 0) return;
+  lua_pushvalue(d->L, -1);
+  lua_rawseti(d->L, d->strings, number);
+}
+
+/* a table with room for the members that are not null */
+static void new_object(decoder *d, uint32_t node) {
+  const json_node *nodes = d->s->doc.nodes;
+  uint32_t i, end = nodes[node].next;
+  int n = 0;
+  for (i = node + 1; i < end; i = nodes[i + 1].next)
+    n += nodes[i + 1].kind != JSON_NULL;
+  lua_createtable(d->L, 0, n);
+}
+
 static void push_object(decoder *d, uint32_t node) {
   const json_node *nodes = d->s->doc.nodes;
   uint32_t i, end = nodes[node].next;
   int table;
-  lua_createtable(d->L, 0, (int)nodes[node].count);
+  new_object(d, node);
   table = lua_gettop(d->L);
   for (i = node + 1; i < end; i = nodes[i + 1].next) {
     int absent = nodes[i + 1].kind == JSON_NULL
                  && !is_element(&d->s->doc, i);
     if (d->keep && (absent || is_spelt(&d->s->doc, i + 1))) {
-      push_string(d, i);
+      push_name(d, i);
       remember(d, i + 1, table);
     }
     if (absent && !d->s->doc.lenient) continue;
-    push_string(d, i);
+    push_name(d, i);
     if (absent)
       lua_pushnil(d->L); /* the same name before it is no more */
     else
@@ -305,14 +331,21 @@ static void push_value(decoder *d, uint32_t node) {
 
 /* what was parsed, whose text must not move or go meanwhile: pushing can run
 ** finalizers */
-static int push_doc(lua_State *L, scratch *s, int keep) {
-  decoder d = {L, s, 0, keep};
-  if (s->doc.error != NULL || (!s->doc.lenient && !json_unique(&s->doc)))
-    return refuse(L, s);
-  luaL_checkstack(L, 3 * JSON_MAXDEPTH + 8, "too many levels");
-  push_value(&d, 0);
-  give(s);
+static int push_doc(decoder *d) {
+  json_doc *doc = &d->s->doc;
+  int fine = doc->error == NULL;
+  if (fine && !(d->names != NULL && json_names_mark(d->names, doc)))
+    fine = doc->lenient || json_unique(doc);
+  if (!fine) return refuse(d->L, d->s);
+  luaL_checkstack(d->L, 3 * JSON_MAXDEPTH + 8, "too many levels");
+  push_value(d, 0);
+  give(d->s);
   return 1;
+}
+
+static int push_text(lua_State *L, scratch *s, int keep) {
+  decoder d = {L, s, 0, keep, NULL, 0};
+  return push_doc(&d);
 }
 
 /* (text, how): "keep" to write it as it was, "answer" to take odd strings
@@ -324,14 +357,14 @@ static int l_decode(lua_State *L) {
   scratch *s = take(L); /* [text ... scratch] */
   s->doc.texts = how == 2;
   json_parse(&s->doc, text.p, text.n);
-  return push_doc(L, s, how > 0);
+  return push_text(L, s, how > 0);
 }
 
 static int l_read(lua_State *L) {
   slice text = check_text(L, 1);
   scratch *s = take(L); /* [text ... scratch] */
   json_read(&s->doc, text.p, text.n);
-  return push_doc(L, s, 0);
+  return push_text(L, s, 0);
 }
 
 /* ======= other texts ======= */
@@ -403,6 +436,7 @@ typedef struct holder {
   json_stream *stream;
   int busy;  /* one of its elements is being decoded, where it lies */
   int texts; /* odd strings are taken */
+  json_names names; /* their strings are in its user value */
 } holder;
 
 static json_stream *check_stream(lua_State *L) {
@@ -420,10 +454,12 @@ static int l_stream(lua_State *L) {
   if (!lua_isnoneornil(L, 1)) under = check_text(L, 1);
   luaL_argcheck(L, limit >= 1 && limit <= UINT32_MAX - 16, 2,
                 "limit out of range");
-  h = lua_newuserdatauv(L, sizeof *h, 0); /* [under limit stream] */
+  h = lua_newuserdatauv(L, sizeof *h, 1); /* [under limit stream] */
   memset(h, 0, sizeof *h);
   h->texts = texts;
   luaL_setmetatable(L, STREAM);
+  lua_createtable(L, JSON_NAMES, 0);
+  lua_setiuservalue(L, -2, 1);
   h->stream = json_stream_open(under, (size_t)limit);
   if (h->stream == NULL) return luaL_error(L, "not enough memory");
   return 1;
@@ -476,6 +512,7 @@ static int l_stream_value(lua_State *L) {
   json_stream *stream = check_stream(L);
   holder *h = lua_touserdata(L, 1);
   scratch *s = take(L); /* [stream ... scratch] */
+  decoder d = {L, s, 0, 0, &h->names, 0};
   slice element;
   int found;
   s->doc.texts = h->texts;
@@ -485,7 +522,9 @@ static int l_stream_value(lua_State *L) {
     return found < 0 ? broken(L, stream) : 0;
   }
   h->busy = 1; /* for good, where pushing raises */
-  found = push_doc(L, s, 0);
+  lua_getiuservalue(L, 1, 1); /* [stream ... scratch strings] */
+  d.strings = lua_gettop(L);
+  found = push_doc(&d);
   h->busy = 0;
   return found == 1 ? push_key(L, json_stream_key(stream)) : found;
 }

@@ -61,7 +61,8 @@ $(foreach l,$(LUAS),$(foreach o,$(OBJECTS),$(eval $(call object,$(l),$(o)))))
 -include $(wildcard $(B)/*/*.d)
 
 # What makes a mistake harder to use, as far as this compiler and its linker take it: each is tried,
-# with the flags that the build has. HARD=: a build without, for sanitizers and coverage.
+# with the flags that the build has. HARD=: a build without, for sanitizers and coverage. Where there
+# is no compiler yet (make reads this before it installs one), nothing is written.
 HARD ?= yes
 HARD_TRY := -fstack-protector-strong -fstack-clash-protection -fcf-protection
 FORTIFY := -Wp,-U_FORTIFY_SOURCE,-D_FORTIFY_SOURCE
@@ -70,7 +71,7 @@ $(B)/hard.mk: Makefile
 	@mkdir -p $(@D)
 	@takes() { printf '#include <string.h>\nint f(void);\nint f(void) { return 0; }\n' | \
 	  $(CC) $(CFLAGS) -Werror -fPIC $(LIBFLAG) "$$1" -x c -o $@.so - 2>/dev/null; }; \
-	c=; l=; \
+	takes -fPIC || exit 0; c=; l=; \
 	for flag in $(HARD_TRY); do ! takes $$flag || c="$$c $$flag"; done; \
 	for n in 3 2; do ! takes $(FORTIFY)=$$n || { c="$$c $(FORTIFY)=$$n"; break; }; done; \
 	for flag in -Wl,-z,relro -Wl,-z,now; do ! takes $$flag || l="$$l $$flag"; done; \

@@ -53,7 +53,7 @@ static int mark_object(json_names *names, json_doc *doc, uint32_t object) {
   return all;
 }
 
-int json_names_mark(json_names *names, json_doc *doc) {
+int names_mark(json_names *names, json_doc *doc) {
   uint32_t i;
   int all = 1;
   for (i = 0; i < doc->used; i++)

@@ -26,7 +26,7 @@ typedef struct json_names { /* all zero: none yet */
 
 /* Gives each name on the tape its number, or 0, as its count. 1 where all have
 ** one and no object has a member twice; 0 where json_unique must find out. */
-int json_names_mark(json_names *names, json_doc *doc);
+int names_mark(json_names *names, json_doc *doc);
 
 #pragma GCC visibility pop
 

@@ -61,10 +61,12 @@ static void set_integer(lua_State *L, const char *name, lua_Integer n) {
 
 /* user(name|uid) -> { name, uid, gid, group } | nil */
 static int l_user(lua_State *L) {
-  const struct passwd *pw = lua_type(L, 1) == LUA_TNUMBER
-                                ? getpwuid((uid_t)lua_tointeger(L, 1))
-                                : getpwnam(luaL_checkstring(L, 1));
+  const struct passwd *pw;
   const struct group *gr;
+  errno = 0;
+  pw = lua_type(L, 1) == LUA_TNUMBER ? getpwuid((uid_t)lua_tointeger(L, 1))
+                                     : getpwnam(luaL_checkstring(L, 1));
+  if (pw == NULL && errno == ENOMEM) return luaL_error(L, "not enough memory");
   if (pw == NULL) return 0;
   lua_createtable(L, 0, 4);
   lua_pushstring(L, pw->pw_name);

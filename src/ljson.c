@@ -334,7 +334,7 @@ static void push_value(decoder *d, uint32_t node) {
 static int push_doc(decoder *d) {
   json_doc *doc = &d->s->doc;
   int fine = doc->error == NULL;
-  if (fine && !(d->names != NULL && json_names_mark(d->names, doc)))
+  if (fine && !(d->names != NULL && names_mark(d->names, doc)))
     fine = doc->lenient || json_unique(doc);
   if (!fine) return refuse(d->L, d->s);
   luaL_checkstack(d->L, 3 * JSON_MAXDEPTH + 8, "too many levels");

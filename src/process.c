@@ -340,7 +340,10 @@ static const char *field_string(lua_State *L, const char *name) {
 }
 
 static void find_user(lua_State *L, child *c) {
-  const struct passwd *pw = getpwnam(c->user);
+  const struct passwd *pw;
+  errno = 0;
+  pw = getpwnam(c->user);
+  if (pw == NULL && errno == ENOMEM) luaL_error(L, "not enough memory");
   if (pw == NULL) luaL_error(L, "spawn: no user %s", c->user);
   c->uid = pw->pw_uid;
   c->gid = pw->pw_gid;

@@ -20,7 +20,7 @@ static json_names names;
 static json_doc doc;
 
 static int marks(const char *text) {
-  return json_parse(&doc, text, strlen(text)) && json_names_mark(&names, &doc);
+  return json_parse(&doc, text, strlen(text)) && names_mark(&names, &doc);
 }
 
 /* of the object's first member's name */

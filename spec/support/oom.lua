@@ -173,7 +173,11 @@ local SIMPLE = {
     return db, type(what)
   end,
   ["process.uid"] = function() return process.uid() end,
-  ["process.user"] = function() return kind(process.user "root") end,
+  ["process.user"] = function()
+    -- nil, too: where several sources of users are asked, the C library forgets why the first failed
+    local user = process.user "root"
+    return user and kind(user)
+  end,
   ["process.stat"] = function() return kind(process.stat(folder)) end,
   ["process.executable"] = function() return process.executable "/bin/sh" end,
   ["process.realpath"] = function() return process.realpath(folder) end,

@@ -174,7 +174,7 @@ local SIMPLE = {
   end,
   ["process.uid"] = function() return process.uid() end,
   ["process.user"] = function()
-    -- nil, too: where several sources of users are asked, the C library forgets why the first failed
+    -- nil, too: of several sources of users the C library forgets why the first failed
     local user = process.user "root"
     return user and kind(user)
   end,

@@ -91,8 +91,12 @@ describe("call.list", function()
           refuses(("missing parameter '%s' of %s"):format(name, one.name), vendor, one.name, params)
           params[name] = value
         end
+        local names = {}
+        for i, param in ipairs(one.params) do names[i] = param.name end
         params.surprise = 1
-        refuses(("unknown parameter 'surprise' of %s"):format(one.name), vendor, one.name, params)
+        refuses(("unknown parameter 'surprise' of %s%s"):format(one.name, #names == 0
+          and ", which takes none" or (" (known: %s)"):format(table.concat(names, ", "))), vendor,
+          one.name, params)
       end
     end
   end)
@@ -150,8 +154,11 @@ describe("call.prepare", function()
     it("what parameters come in", function()
       refuses("bad parameters of invoices.get (table expected, got number)", "dreamapply",
         "invoices.get", 123)
-      refuses("unknown parameter [1] of invoices.get", "dreamapply", "invoices.get", { 123 })
-      refuses("unknown parameter 'ID' of invoices.get", "dreamapply", "invoices.get", { ID = 123 })
+      refuses("unknown parameter [1] of invoices.get (known: id)", "dreamapply", "invoices.get",
+        { 123 })
+      refuses("unknown parameter 'ID' of invoices.get (known: id)", "dreamapply", "invoices.get",
+        { ID = 123 })
+      refuses("unknown parameter 'id' of ping, which takes none", "dreamapply", "ping", { id = 1 })
       refuses("missing parameter 'id' of invoices.get", "dreamapply", "invoices.get")
       assert.equal("/api/v9/ping", path("dreamapply", "ping"))
     end)
@@ -432,10 +439,11 @@ describe("call.prepare", function()
       bad("missing parameter 'items[2].qty' of invoices.create", { { "x", 1, 1 }, { "x", 1 } })
       bad("missing parameter 'items[1].item' of invoices.create", { { price = 1, qty = 1,
         item = null } })
-      bad("unknown parameter 'items[1].cost' of invoices.create",
+      local known = " of invoices.create (known: item, price, qty, unit, inventory_item_ID)"
+      bad("unknown parameter 'items[1].cost'" .. known,
         { { item = "x", price = 1, qty = 1, cost = 2 } })
-      bad("unknown parameter 'items[1].6' of invoices.create", { { "x", 1, 1, "h", 5, "more" } })
-      bad("unknown parameter 'items[1].unit' of invoices.create", { { "x", 1, 1, unit = "h" } })
+      bad("unknown parameter 'items[1].6'" .. known, { { "x", 1, 1, "h", 5, "more" } })
+      bad("unknown parameter 'items[1].unit'" .. known, { { "x", 1, 1, unit = "h" } })
       bad("bad parameter 'items[1].price' of invoices.create (decimal expected, got \"1,50\")",
         { { "x", "1,50", 1 } })
       bad("bad parameter 'items[1].price' of invoices.create (decimal expected, got boolean)",

@@ -256,10 +256,13 @@ describe("wrong use of a call", function()
     assert.equal("invoices.get: too many arguments", raised(function()
       local _ = client.invoices:get(5, {}, 6)
     end))
-    assert.equal("unknown parameter 'byNothing' of invoices.list", raised(function()
+    local unknown = "unknown parameter 'byNothing' of invoices.list (known: application, applicant,"
+      .. " byIssuedSince, byCollectedSince, byApplicantIDs, bySerieIDs, byCurrencies, byCollected,"
+      .. " byOverdue)"
+    assert.equal(unknown, raised(function()
       local _ = client.invoices:list { byNothing = true }
     end))
-    assert.equal("unknown parameter 'byNothing' of invoices.list", raised(function()
+    assert.equal(unknown, raised(function()
       local _ = client.invoices:each { byNothing = true }
     end))
     assert.equal("invoices.list: 'parameters' must be a table, got number", raised(function()

@@ -60,6 +60,17 @@ describe("equal", function()
   end)
 end)
 
+describe("before", function()
+  it("is the order of the bytes", function()
+    for _, pair in ipairs { { "", "a" }, { "Z", "a" }, { "a", "a\0" }, { "a\0z", "ab" },
+      { "z", "\195\164" } } do
+      assert.is_true(text.before(pair[1], pair[2]))
+      assert.is_false(text.before(pair[2], pair[1]))
+    end
+    assert.is_false(text.before("a", "a"))
+  end)
+end)
+
 describe("sha256", function()
   it("agrees with the standard's examples", function()
     assert.equal("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",

@@ -71,8 +71,8 @@ static void checkfields(lua_State *L, const call_op *op,
     lua_pop(L, 1);
     if (isfield(L, fields, tuple)) continue;
     lua_pushvalue(L, -1);
-    lparam_fail(L, "unknown parameter '%s.%s' of %s", name,
-                lua_tostring(L, -1), op->name);
+    lparam_unknown(L, op, fields,
+                   lua_pushfstring(L, "'%s.%s'", name, lua_tostring(L, -1)));
   }
 }
 

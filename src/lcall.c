@@ -173,11 +173,12 @@ static void checkparams(lua_State *L, const call_op *op) {
     slice name = {NULL, 0};
     lua_pop(L, 1);
     if (lua_type(L, -1) != LUA_TSTRING)
-      lparam_fail(L, "unknown parameter [%s] of %s",
-                  lparam_describe(L, lua_gettop(L)), op->name);
+      lparam_unknown(
+          L, op, op->params,
+          lua_pushfstring(L, "[%s]", lparam_describe(L, lua_gettop(L))));
     name.p = lua_tolstring(L, -1, &name.n);
     if (call_find_param(op->params, name) == NULL)
-      lparam_fail(L, "unknown parameter '%s' of %s", name.p, op->name);
+      lparam_unknown(L, op, op->params, lua_pushfstring(L, "'%s'", name.p));
   }
 }
 

@@ -63,6 +63,23 @@ void lparam_bad(lua_State *L, const call_op *op, const char *name,
               expected, lparam_describe(L, i));
 }
 
+void lparam_unknown(lua_State *L, const call_op *op, const call_param *known,
+                    const char *name) {
+  luaL_Buffer names;
+  const call_param *param;
+  luaL_buffinit(L, &names);
+  for (param = known; param->name != NULL; param++) {
+    if (param > known) luaL_addstring(&names, ", ");
+    luaL_addstring(&names, param->name);
+  }
+  luaL_pushresult(&names); /* [names] */
+  if (known->name == NULL)
+    lparam_fail(L, "unknown parameter %s of %s, which takes none", name,
+                op->name);
+  lparam_fail(L, "unknown parameter %s of %s (known: %s)", name, op->name,
+              lua_tostring(L, -1));
+}
+
 void lparam_put(lua_State *L, const call_op *op, const call_param *param,
                 const char *name, int i, int encoded, call_out *out) {
   char room[DECIMAL_ROOM];

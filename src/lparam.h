@@ -22,6 +22,11 @@ BH_RAISES void lparam_fail(lua_State *L, const char *format, ...);
 BH_RAISES void lparam_bad(lua_State *L, const call_op *op, const char *name,
                           const char *expected, int i);
 
+/* raises: there is no parameter of this name, which is written as it is to be
+** shown; says which ones there are */
+BH_RAISES void lparam_unknown(lua_State *L, const call_op *op,
+                              const call_param *known, const char *name);
+
 /* what a value is, for a message: short texts and numbers as they are. May
 ** push */
 const char *lparam_describe(lua_State *L, int i);

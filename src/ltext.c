@@ -11,6 +11,8 @@
 #include "sign.h"
 #include "text.h"
 
+#include <string.h>
+
 #define MAXRANDOM 65536
 
 static slice checkslice(lua_State *L, int i) {
@@ -71,6 +73,13 @@ static int l_percent(lua_State *L) {
 static int l_equal(lua_State *L) {
   slice a = checkslice(L, 1), b = checkslice(L, 2);
   lua_pushboolean(L, a.n == b.n && sign_equal(a.p, b.p, a.n));
+  return 1;
+}
+
+static int l_before(lua_State *L) {
+  slice a = checkslice(L, 1), b = checkslice(L, 2);
+  int order = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
+  lua_pushboolean(L, order < 0 || (order == 0 && a.n < b.n));
   return 1;
 }
 
@@ -170,6 +179,7 @@ static const luaL_Reg functions[] = {
     {"unbase64", l_unbase64},
     {"percent", l_percent},
     {"equal", l_equal},
+    {"before", l_before},
     {"sha256", l_sha256},
     {"random", l_random},
     {"now", l_now},

@@ -18,6 +18,10 @@ local options = require "billhook.options"
 
 local MAXDEPTH = 64
 
+-- LuaJIT's `<` compares bytes. That of PUC Lua asks the locale, which a host program may have set;
+-- then the same value would not be the same text.
+local before = not rawget(_G, "jit") and core.text.before or nil
+
 ---@class billhook.json
 ---@field null userdata null where JSON has it in a list; prints "null"
 local M = {}
@@ -112,7 +116,7 @@ local function encode_map(map, depth)
   for name, was in pairs(kept or {}) do
     if was == M.null and map[name] == nil then names[#names + 1] = name end
   end
-  table.sort(names)
+  table.sort(names, before)
   for i, name in ipairs(names) do
     local key, bad = encode_string(name)
     if not key then return nil, bad .. " in a name" end

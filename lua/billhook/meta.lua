@@ -109,6 +109,12 @@ function text.percent(value) end
 ---@return boolean
 function text.equal(a, b) end
 
+---The order of two texts by their bytes: `<` of PUC Lua asks the locale.
+---@param a string
+---@param b string
+---@return boolean
+function text.before(a, b) end
+
 ---@param bytes string
 ---@return string hex
 function text.sha256(bytes) end

@@ -82,6 +82,7 @@ build = {
     ["billhook.cli.invoices"] = "lua/billhook/cli/invoices.lua",
     ["billhook.cli.jobs"] = "lua/billhook/cli/jobs.lua",
     ["billhook.cli.lint"] = "lua/billhook/cli/lint.lua",
+    ["billhook.cli.members"] = "lua/billhook/cli/members.lua",
     ["billhook.cli.nginx"] = "lua/billhook/cli/nginx.lua",
     ["billhook.cli.params"] = "lua/billhook/cli/params.lua",
     ["billhook.cli.paths"] = "lua/billhook/cli/paths.lua",

@@ -143,7 +143,7 @@ describe("billhook inbox", function()
     assert.truthy(out:find "bad%s+dead%s+1%s+%-%s+no\n")
     assert.truthy(out:find "good%s+done%s+1")
     local shown = answer("show", id(2))
-    assert.equal("no", shown.marks.bad.message)
+    assert.equal("no", shown.runs.bad.message)
     assert.equal("2", shown.invoice)
   end)
 
@@ -222,7 +222,7 @@ describe("billhook inbox", function()
     assert.equal(1, answer("retry", "--all", "--state", "unhandled", "--rules", rules).again)
     work()
     assert.equal("6 8", listed("--state", "unhandled"))
-    assert.equal("done", answer("show", id(3)).marks.late.state)
+    assert.equal("done", answer("show", id(3)).runs.late.state)
   end)
 
   it("purges one, an invoice's, what is old, and nothing that is not finished", function()
@@ -271,9 +271,9 @@ describe("billhook inbox", function()
     local last = command.run { "work", rules, "--once" }
     assert.equal(0, last.code, last.err)
     local found = answer("show", id(6))
-    assert.same({ "dead", "dead", 3, "done" }, { found.state, found.marks.kills.state,
-      found.marks.kills.attempts, found.marks.good.state })
-    assert.truthy(found.marks.kills.message:find "the process that ran this rule ended")
+    assert.same({ "dead", "dead", 3, "done" }, { found.state, found.runs.kills.state,
+      found.runs.kills.attempts, found.runs.good.state })
+    assert.truthy(found.runs.kills.message:find "the process that ran this rule ended")
   end)
 
   it("has `billhook work` purge what is old by itself", function()

@@ -445,7 +445,7 @@ describe("billhook inbox", function()
     result = more { "show", id .. "2 inv" }
     assert.truthy(result.out:find('"tenant":"my-school"', 1, true))
     assert.is_nil(result.out:find("signature\":\"[%w+/]"))
-    assert.equal("dead", json.decode(more({ "show", id .. "2", "--json" }).out).marks.bad.state)
+    assert.equal("dead", json.decode(more({ "show", id .. "2", "--json" }).out).runs.bad.state)
     result = more { "show", "school:none" }
     assert.same({ 1, "billhook: no event, delivery or invoice school:none\n" },
       { result.code, result.err })

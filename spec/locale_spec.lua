@@ -28,7 +28,7 @@ describe("a locale of the host program", function()
     local out = run({ command.lua, "-e", CODE }, folder, command.paths { LOCPATH = folder })
     local differs, text = out:match "^(%l+)\n(.*)\n$"
     assert.equal(tostring(_VERSION == "Lua 5.4"), differs) -- else this shows nothing
-    assert.equal('{"Zebra":1,"a":7,"a\\u0000b":8,"a b":4,"a_b":5,"ab":6,"apple":2.5,"\195\164pfel":3}',
-      text)
+    assert.equal('{"Zebra":1,"a":7,"a\\u0000b":8,"a b":4,"a_b":5,"ab":6,"apple":2.5,'
+      .. '"\195\164pfel":3}', text)
   end)
 end)

@@ -258,6 +258,29 @@ describe("what editors are told", function()
     assert.same(known, told)
   end)
 
+  it("of billhook.http and testing.world is what they take", function()
+    local billhook, testing = require "billhook", require "billhook.testing"
+    local function fields(path, class)
+      local found = {}
+      local part = assert(read(path):match("%-%-%-@class " .. class .. "\n(.-)\n\n"), class)
+      for name in part:gmatch "%-%-%-@field ([%w_]+)%??" do found[name] = true end
+      return found
+    end
+    local function known(fn, ...)
+      local ok, why = pcall(fn, ...)
+      assert.is_false(ok)
+      local found = {}
+      for name in assert(why:match "there are (.*)$", why):gmatch "[%w_]+" do found[name] = true end
+      return found
+    end
+    local ledger = billhook.http { base_url = "https://ledger.example.org" }
+    local path = "lua/billhook/http.lua"
+    assert.same(known(billhook.http, { no = 1 }), fields(path, "billhook.HttpOptions"))
+    assert.same(known(ledger.get, ledger, "/", { no = 1 }), fields(path, "billhook.HttpSettings"))
+    assert.same(known(testing.world, { no = 1 }),
+      fields("lua/billhook/testing/world.lua", "billhook.testing.WorldOptions"))
+  end)
+
   it("of a report is what app:reconcile gives", function()
     local told, billhook = fields_of "Report", require "billhook"
     local app = app_with { accounts = { admissions = billhook.dreamapply {

@@ -6,21 +6,13 @@
 --     return ledger:post("/entries", { invoice = event.invoice_id }, { event = event })
 --   end)
 --
--- Options of billhook.http, with their defaults:
+-- billhook.HttpOptions below has the options.
 --
---   base_url         https only (plain http to this machine, or with allow_http = true)
---   headers          {}   sent with every request; an error never quotes their values
---   timeout          30   seconds for a whole request
---   connect_timeout  5    seconds of it for the connection
---   limit            8388608   bytes of an answer
---   idempotency_header   "Idempotency-Key"   what carries a key of idempotency
---   transport, ca_file, proxy, allow_http   as a client has them
---
--- Nothing is sent twice by itself: a rule that fails runs again, later and later, and that is the
--- retry. So a rule ends with `return ledger:post(...)`; the event's id goes out as the key of
--- idempotency, the same in every run, by which the server knows what it has done already. Wrong
--- use raises at the caller's line; what the world does is nil and an error (see billhook.error),
--- `retryable` where the same request may be sent again.
+-- A request is sent once. The retry is that of the rule: a rule that fails runs again, with
+-- backoff. So a rule ends with `return ledger:post(...)`. The event's id is sent as the idempotency
+-- key. It is the same in every attempt, so the server can recognize a request that it has already
+-- processed. Wrong use raises at the caller's line. Other failures give nil and an error (see
+-- billhook.error); its `retryable` is true where the same request may be sent again.
 
 local core = require "billhook.core"
 local errors = require "billhook.error"
@@ -34,6 +26,28 @@ local transports = require "billhook.transport"
 local version = require "billhook.version"
 
 local M = {}
+
+---Options of `billhook.http`
+---@class billhook.HttpOptions
+---@field base_url string https. Plain http works only to this machine, or with allow_http
+---@field allow_http? boolean allow http to other machines (false)
+---@field headers? table<string, string> sent with every request. Errors never quote their values
+---@field timeout? number seconds for the whole request (30)
+---@field connect_timeout? number seconds for the connection, as a part of timeout (5)
+---@field limit? integer the largest answer in bytes (8388608)
+---@field idempotency_header? string the header that carries the idempotency key ("Idempotency-Key")
+---@field transport? string|table as for a client: the transport's name, or a table
+---@field ca_file? string as for a client: a file of certificates to trust
+---@field proxy? string as for a client: the proxy's URL
+
+---Settings of one request
+---@class billhook.HttpSettings
+---@field event? billhook.Event its id becomes the idempotency key
+---@field idempotency_key? string a key of your own instead of the event's id
+---@field headers? table<string, string> added to those of the options, or in place of them
+---@field query? table<string, string|number|boolean> appended to the path, percent-encoded
+---@field timeout? number seconds for this request
+---@field answer? "json"|"text" "json": any other answer is an error; "text": do not decode
 
 ---@class billhook.Http
 local Http = {}
@@ -241,15 +255,12 @@ local function perform(self, owner, method, path, body, given, level)
   return value, response
 end
 
---- Sends a request. What came is decoded where it is JSON, else a text; true where it is empty. A
--- page of HTML is an error, for many servers answer so while they are down, and call it a success.
---
--- settings: `event` (its id is the key of idempotency) or `idempotency_key`; `headers`; `query`, a
--- table; `timeout`; `answer`: "json" (anything else is an error) or "text" (as it came).
+--- Sends a request. An answer in JSON is decoded, another one is given as a string, an empty one as
+-- true. A page of HTML is an error even with status 200: many servers send one while they are down.
 ---@param method "GET"|"HEAD"|"POST"|"PUT"|"PATCH"|"DELETE"
 ---@param path string below base_url, with its /
 ---@param body table|string|nil a table is sent as JSON
----@param settings table?
+---@param settings billhook.HttpSettings?
 ---@return any answer nil: it failed
 ---@return table response { status, headers, body }; or the error
 function Http:request(method, path, body, settings)
@@ -257,10 +268,10 @@ function Http:request(method, path, body, settings)
   return answer, response
 end
 
---- Posts a table as JSON, or a string as it stands.
+--- Sends a table as JSON, or a string unchanged, with POST.
 ---@param path string
 ---@param body table|string|nil
----@param settings table? see request
+---@param settings billhook.HttpSettings?
 ---@return any answer nil: it failed
 ---@return table response { status, headers, body }; or the error
 function Http:post(path, body, settings)
@@ -268,10 +279,10 @@ function Http:post(path, body, settings)
   return answer, response
 end
 
---- Puts the same.
+--- Sends the same with PUT.
 ---@param path string
 ---@param body table|string|nil
----@param settings table? see request
+---@param settings billhook.HttpSettings?
 ---@return any answer nil: it failed
 ---@return table response { status, headers, body }; or the error
 function Http:put(path, body, settings)
@@ -279,9 +290,9 @@ function Http:put(path, body, settings)
   return answer, response
 end
 
---- Gets what is there.
+--- Sends a GET.
 ---@param path string
----@param settings table? see request
+---@param settings billhook.HttpSettings?
 ---@return any answer nil: it failed
 ---@return table response { status, headers, body }; or the error
 function Http:get(path, settings)
@@ -289,9 +300,9 @@ function Http:get(path, settings)
   return answer, response
 end
 
---- Deletes it.
+--- Sends a DELETE.
 ---@param path string
----@param settings table? see request
+---@param settings billhook.HttpSettings?
 ---@return any answer nil: it failed
 ---@return table response { status, headers, body }; or the error
 function Http:delete(path, settings)
@@ -325,8 +336,8 @@ local function secrets_of(settings)
   return secrets
 end
 
---- What sends requests to one server.
----@param given table see the head of this file
+--- Makes an object that sends requests to one server.
+---@param given billhook.HttpOptions
 ---@return billhook.Http
 function M.new(given)
   local settings = options.read(known, given, "billhook.http", 2)

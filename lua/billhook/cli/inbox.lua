@@ -3,6 +3,7 @@
 
 local change = require "billhook.cli.change"
 local ids = require "billhook.cli.ids"
+local members = require "billhook.cli.members"
 
 local M = {}
 
@@ -199,7 +200,7 @@ local function follow(store, of, args, found)
     found, function(list, first)
       local rows = {}
       for i, one in ipairs(list) do
-        if args.json then term.json(one) else rows[i] = line_of(one) end
+        if args.json then term.json(members[of](one)) else rows[i] = line_of(one) end
       end
       if not args.json then term.rows(heads[of], rows, first) end
     end)
@@ -210,7 +211,7 @@ for of, line_of in pairs(lines) do
     local found, err = listed(store, of, args)
     if not found then return nil, err end
     if args.follow then return follow(store, of, args, found) end
-    return found, function()
+    return members.all(found, of), function()
       local rows = {}
       for i, one in ipairs(found) do rows[i] = line_of(one) end
       print_table(heads[of], rows)
@@ -237,7 +238,7 @@ function actions.dead(store, args)
       rows[#rows + 1] = { when(one.created_at), one.id, nil, nil, one.note }
     end
   end
-  return found, function()
+  return members.all(found, "events"), function()
     print_table({ "?!MADE", "!ID", "!RULE", "??>ATTEMPTS", "!REASON" }, rows)
   end
 end
@@ -292,25 +293,27 @@ function actions.show(store, args)
   local id = args.id:gsub("~$", "") -- as a narrow terminal shows it
   local event, err = store:show(id)
   if event == nil then return nil, err end
-  if event then return event, function() show_event(event) end end
+  if event then return members.events(event), function() show_event(event) end end
   local found
   found, err = store:deliveries { id = id, limit = 1 }
   if not found then return nil, err end
-  if found[1] then return found[1], function() show_delivery(found[1]) end end
+  if found[1] then
+    return members.deliveries(found[1]), function() show_delivery(found[1]) end
+  end
   local account, invoice = id:match "^([^:]*):(.*)$"
   found, err = store:invoices { account = account or "", invoice = invoice or "", limit = 1 }
   if not found then return nil, err end
-  if found[1] then return found[1], function() show_invoice(found[1]) end end
+  if found[1] then return members.invoices(found[1]), function() show_invoice(found[1]) end end
   found, err = ids.find(store, "events", id)
   if found == nil then return nil, err end
   if found then
     event, err = store:show(found.id)
     if not event then return nil, err or "no event " .. found.id end
-    return event, function() show_event(event) end
+    return members.events(event), function() show_event(event) end
   end
   found, err = ids.find(store, "deliveries", id)
   if found == nil then return nil, err end
-  if found then return found, function() show_delivery(found) end end
+  if found then return members.deliveries(found), function() show_delivery(found) end end
   return nil, "no event, delivery or invoice " .. id
     .. (id:find(":", 1, true) and "" or ": ids begin with an account and a colon")
 end

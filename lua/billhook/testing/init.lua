@@ -1,5 +1,6 @@
---- For tests of rules, with busted or anything else: the vendors with state, a clock, and one line
--- for each thing that happens. No network, no file (but the rules), no waiting.
+--- For tests of rules, with busted or any other framework. It imitates the vendors with their state
+-- and has a clock; each action takes one line. It needs no network, no file besides the rules, and
+-- no waiting.
 --
 --   local testing = require "billhook.testing"
 --   local world = testing.world { rules = "rules.lua" }
@@ -7,19 +8,11 @@
 --   world:pay(id)
 --   for _, run in ipairs(world:run()) do print(run) end    --> ... invoice.paid ledger: done
 --
--- Options of world:
+-- billhook.testing.WorldOptions in testing/world.lua has the options.
 --
---   rules      the path of a rules file, or a function that gives an app, or, with `accounts`, one
---              that is given the app
---   accounts   vendors by names of yours, { school = "dreamclass" }; with a function
---   overdue    the app's option of that name; with `accounts`
---   env        variables of the environment that the rules file reads; false: not set
---   now        epoch seconds at its beginning: 2027-01-15T08:00:00Z
---
--- While the rules load, billhook.dreamapply and its like, billhook.app and billhook.http give what
--- belongs to this world: their addresses and credentials are replaced, the inbox is in memory, and
--- rules, patterns, options and names are as they are. An account without `api_key` or `webhook` has
--- none here either.
+-- While the rules load, the constructors of clients, billhook.app and billhook.http make objects of
+-- this world: addresses and credentials are replaced, and the inbox is in memory. Rules, patterns,
+-- options and names do not change. An account without `api_key` or `webhook` has none here either.
 
 local core = require "billhook.core"
 local events = require "billhook.app.event"

@@ -11,6 +11,14 @@ local vendors = require "billhook.vendor"
 
 local M = {}
 
+---Options of `testing.world`
+---@class billhook.testing.WorldOptions
+---@field rules string|fun(app?: billhook.App): billhook.App? a file's path, or a function
+---@field accounts? table<string, string> each account's vendor, for rules that are a function
+---@field overdue? integer[] the app's option of that name; only together with accounts
+---@field env? table<string, string|false> environment variables for the rules file; false: not set
+---@field now? number the clock's start in epoch seconds (1800000000: 2027-01-15T08:00:00Z)
+
 ---@class billhook.testing.World
 ---@field now number epoch seconds
 ---@field app billhook.App
@@ -204,8 +212,8 @@ local known = {
   now = { "number", default = M.START },
 }
 
----A world with the rules of a file, or of a function. See testing/init.lua.
----@param given table
+---Makes a world with the rules of a file or of a function. See testing/init.lua.
+---@param given billhook.testing.WorldOptions
 ---@return billhook.testing.World
 function M.new(given)
   local settings = options.read(known, given, "testing.world", 2)
@@ -233,7 +241,7 @@ end
 
 -- --- time ----------------------------------------------------------------
 
--- Deliveries that are due, and whatever an app does about them, until there is nothing left.
+-- Sends the deliveries that are due and runs the app, until neither has anything left to do.
 function World:settle()
   for _ = 1, ROUNDS do
     local busy = false
@@ -247,7 +255,9 @@ function World:settle()
   error(("the rules never come to rest: %d rounds at %d"):format(ROUNDS, self.now), 0)
 end
 
--- The clock goes on, and everybody works meanwhile, as `billhook work` does.
+---Moves the clock forward. Vendors and workers run meanwhile, as with `billhook work`.
+---@param seconds number
+---@return nil
 function World:pass(seconds)
   self:settle()
   local from, till = self.now, self.now + seconds
@@ -258,14 +268,14 @@ function World:pass(seconds)
   end
 end
 
----The clock goes on, and nobody works: as if everything had been switched off for so long.
+---Moves the clock forward while nothing runs, as if all had been switched off for that time.
 ---@param seconds number
 ---@return nil
 function World:advance(seconds) self.now = self.now + seconds end
 
----Everybody works until nothing is due; then for as long as is said, the clock going on. Gives the
----runs of rules since it was last asked, in order: { rule, type, id, account, invoice_id, event,
----attempt, state ("done", "failed" or "dead"), message, calls (what was changed elsewhere) }.
+---Does all work that is due, and then moves the clock forward like `pass`. Gives the runs of rules
+---since the last call, in order: { rule, type, id, account, invoice_id, event, attempt, state
+---("done", "failed" or "dead"), message, calls (the requests that change something) }.
 ---@param seconds? number 0
 ---@return table[] runs
 function World:run(seconds)
@@ -277,7 +287,7 @@ end
 
 -- --- accounts ----------------------------------------------------------------
 
----One account, where there are several.
+---The school of one account, where there are several accounts.
 ---@param name string
 ---@return billhook.testing.School
 function World:at(name)
@@ -302,11 +312,10 @@ for _, method in ipairs { "happen", "issue", "update", "pay", "unpay", "delete",
   end
 end
 
----What billhook.http sends to fails from now on, or (of an account's name) that vendor's API. nil:
----it is well again.
----@param whom "http"|string
----@param what integer|"timeout"|"network"|"tls"|nil a status, or a kind of failure
----@param times? integer how often; else until it is told otherwise
+---Makes requests fail from now on: those of billhook.http, or those to the API of an account.
+---@param whom "http"|string "http", or an account's name
+---@param what integer|"timeout"|"network"|"tls"|nil a status or a kind of failure; nil ends failing
+---@param times? integer how many requests fail; without it all, until the next call
 ---@return nil
 function World:fail(whom, what, times)
   if whom ~= "http" then return self:at(whom):fail(what, times) end

@@ -429,7 +429,7 @@ describe("billhook inbox", function()
   it("says where a list is cut", function()
     local result = more { "events", "--limit", "2", "--json" }
     assert.equal(2, #json.decode(result.out))
-    assert.equal("billhook: the newest 2 of more: see --limit\n", result.err)
+    assert.equal("billhook: only the newest 2: use --limit for more\n", result.err)
     assert.equal("", more({ "events", "--limit", "3" }).err)
   end)
 

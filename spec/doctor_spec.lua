@@ -252,7 +252,7 @@ describe("a peek", function()
     local path = command.folder() .. "/i.db"
     assert.same({ nil, "there is none yet: " .. path }, { peek.open("sqlite:" .. path) })
     assert.is_nil(process.stat(path))
-    assert.same({ nil, "it is in the memory of whoever runs the rules" }, { peek.open "memory:" })
+    assert.same({ nil, "it is in the memory of the worker" }, { peek.open "memory:" })
     assert.is_nil((peek.open "nonsense"))
     local store = assert(require("billhook.inbox").open("sqlite:" .. path))
     store:set("quota k", "1")

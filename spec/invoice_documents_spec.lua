@@ -232,7 +232,7 @@ describe("payments", function()
     assert.equal("", texts("dreamclass", documents["DreamClass's answer of CreateInvoice"][2]))
     assert.equal("the invoice has no payments",
       texts("dreamclass", documents["DreamClass's page of the invoice webhook"][2]))
-    assert.equal("invoices of this vendor do not tell what was paid",
+    assert.equal("invoices of this vendor do not say what was paid",
       texts("betterez", documents["Betterez's page of the invoice webhooks"][2]))
   end)
 
@@ -407,7 +407,7 @@ describe("a statement", function()
     nameless.id, nameless.nr = nil, nil
     refused("invoice 2: items of the invoice is no list, but an object;"
       .. " invoice #3 of the list: the invoice has no nr", odd, nameless)
-    refused("invoice 616d7cf38fedff37e4492161: invoices of this vendor do not tell what was paid",
+    refused("invoice 616d7cf38fedff37e4492161: invoices of this vendor do not say what was paid",
       invoices.tag("betterez", { _id = "616d7cf38fedff37e4492161", number = "1", total = "1",
         currency = "EUR", createdAt = "2021-10-18T13:47:55.691Z", buyer = { name = "x" } }))
     local many = {}

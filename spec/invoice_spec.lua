@@ -318,7 +318,7 @@ describe("invoice", function()
 
     it("does not tell the rest", function()
       unsaid("invoices of this vendor do not tell a due date", invoices.due_date(btrz()))
-      unsaid("invoices of this vendor do not tell what was paid", invoices.paid(btrz()))
+      unsaid("invoices of this vendor do not say what was paid", invoices.paid(btrz()))
       unsaid("invoices of this vendor do not tell a due date", invoices.is_overdue(btrz(),
         "2026-01-01"))
     end)

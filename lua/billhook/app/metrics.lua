@@ -117,7 +117,7 @@ local GAUGES = {
   { "queue_due", "due", "Invoices whose rules wait for a worker (10000: or more)." },
   { "checks_due", "checks", "Invoices that are to be read back now (10000: or more)." },
   { "queue_leased", "leased", "Invoices that a worker holds." },
-  { "dead_letters", "dead", "Events that gave up (10000: or more)." },
+  { "dead_letters", "dead", "Dead events (10000: or more)." },
   { "inbox_log_bytes", "log_bytes", "Bytes of SQLite's log beside its file." },
 }
 

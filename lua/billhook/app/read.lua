@@ -49,8 +49,8 @@ local function note(mine, row, change)
     mine:deletions(true)
     mine:log("warn", "deleted", nil, row.invoice)
   elseif change.braked then
-    mine:log("error", "braked", ("the API denies so many invoices today that no further one is told"
-      .. " as deleted: see `billhook inbox rebase %s`"):format(mine.name), row.invoice)
+    mine:log("error", "braked", ("so many invoices were deleted today that no further deletion"
+      .. " is reported: to confirm them, run `inbox rebase %s`"):format(mine.name), row.invoice)
   end
 end
 

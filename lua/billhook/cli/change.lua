@@ -131,7 +131,7 @@ function M.purge(store, args)
   local found, what = matching(store, args)
   if not found then return nil, what end
   if args.dry_run then return found, function() term.print(what) end, unknown(store, args) end
-  if not term.agreed(("delete what was said by %s, for good?"):format(what), args.yes) then
+  if not term.agreed(("delete the content of %s permanently?"):format(what), args.yes) then
     return nil, "nothing was purged"
   end
   local n, err = each_id(args, function(filter) return store:purge(filter) end)

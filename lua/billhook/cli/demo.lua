@@ -10,12 +10,12 @@ local term = require "billhook.cli.term"
 
 local M = {}
 
-M.summary = "Show everything at work: imitated vendors, a receiver, rules."
+M.summary = "Show imitated vendors, a receiver and rules at work."
 
 local names = { dreamapply = "admissions", dreamclass = "school", betterez = "tickets" }
 
 function M.configure(command)
-  command:flag("--verbose", "Show what the servers say.")
+  command:flag("--verbose", "Show the output of the servers.")
   command:epilog [[
 It needs nothing but nginx with Lua, uses free ports of 127.0.0.1 and a
 temporary folder, and leaves nothing behind.]]

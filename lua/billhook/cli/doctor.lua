@@ -3,12 +3,12 @@
 
 local M = {}
 
-M.summary = "Say what each account can do, and what is missing."
+M.summary = "Check what each account can do, and what is missing."
 
 function M.configure(command)
   command:argument("rules", "The rules file.")
   command:argument("account", "Only this account."):args "?"
-  command:option("--invoice", "An invoice's id, to have it read."):argname "<id>"
+  command:option("--invoice", "The id of an invoice to read."):argname "<id>"
   command:flag("--json", "Print JSON.")
   command:epilog [[
 Nothing is changed: only GET and HEAD are sent, and the inbox is only read. Where DreamClass's

@@ -391,7 +391,7 @@ function M.why(vendor, headers, raw_body, options)
     local mistakes = search(vendor, headers, raw_body, options)
     for _, mistake in ipairs(mistakes or {}) do add(mistake, "mistake") end
     if not mistakes and code == "mismatch" then
-      add("no known mistake explains it: it is another secret, or what was signed was changed")
+      add("no known mistake explains it: the secret is another one, or the signed text was changed")
     end
   end
   return findings

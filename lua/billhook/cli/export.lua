@@ -20,10 +20,10 @@ function M.configure(command)
     "payments" }
   command:argument("params", "name=value: the filters of the vendor's list of invoices."):args "*"
   command:option("--format", "csv or jsonl.", "csv"):choices { "csv", "jsonl" }
-  command:option("--map", "A Lua file that makes other columns of these."):argname "<file>"
-  command:option("--inbox", "Take the last known states from this inbox, not from the API.")
+  command:option("--map", "A Lua file that makes other columns from these."):argname "<file>"
+  command:option("--inbox", "Use the last known states in this inbox instead of the API.")
     :argname "<url>"
-  command:option("--state", "Of an inbox: open, closed, or (none are exported without) deleted.")
+  command:option("--state", "With --inbox: open, closed or deleted; without it, no deleted ones.")
     :choices { "open", "closed", "deleted" }
   command:epilog [[
 Examples:

@@ -7,7 +7,7 @@ local members = require "billhook.cli.members"
 
 local M = {}
 
-M.summary = "Look into the inbox; run events again; purge; copy."
+M.summary = "Inspect the inbox; run events again; purge; copy."
 
 local units = { s = 1, m = 60, h = 3600, d = 86400 }
 local oldest = 36500 * units.d
@@ -61,47 +61,47 @@ end
 
 local function listing(command, of)
   limit(command, "100")
-  command:flag("--follow", "Go on with what is new, until Ctrl-C; JSON is one object a line.")
+  command:flag("--follow", "Continue with new rows until Ctrl-C; JSON is one object per line.")
   return state_of(filters(command), of)
 end
 
 function M.configure(command)
   command:command_target "action"
   command:require_command(true)
-  listing(command:command("deliveries"):summary "What came in, newest first.", "deliveries")
-  listing(command:command("events"):summary "What rules run on, newest first.", "events")
-  limit(filters(command:command("dead"):summary "Events that gave up, and why, newest first."),
+  listing(command:command("deliveries"):summary "Deliveries, newest first.", "deliveries")
+  listing(command:command("events"):summary "Events, newest first.", "events")
+  limit(filters(command:command("dead"):summary "Dead events and their errors, newest first."),
     "100")
   listing(command:command("invoices"):summary "The last known state of invoices.", "invoices")
-  where(command:command("show"):summary("An event or a delivery (the beginning of its id is"
+  where(command:command("show"):summary("An event or a delivery (a unique prefix of its id is"
     .. " enough), or an invoice (ACCOUNT:ID)."))
     :argument "id"
   where(command:command("stats"):summary "Counts.")
   local retry = state_of(filters(command:command("retry"):summary "Run events again."), "events")
-  retry:argument("id", "An id, or its beginning."):args "*"
-  retry:flag("--all", "All that the other options match; without --state, the dead ones.")
+  retry:argument("id", "An id, or a unique prefix."):args "*"
+  retry:flag("--all", "All events that the other options match; without --state, the dead ones.")
   limit(retry):description "How many at most, the oldest first."
   retry:epilog [[
-Of a dead event the rules that gave up run again, of one that is done all its rules, and of a
-pending one those that wait for their next run, now. Unhandled ones are given to the rules of the
-rules file that want them, with --rules.]]
-  local purge = filters(command:command("purge"):summary "Delete what was said; ids stay known.")
+Of a dead event, the dead rules run again; of a done event, all its rules. Rules of a pending event
+that wait for their next attempt run now. With --rules, unhandled events are given to the rules of
+that file that match them.]]
+  local purge = filters(command:command("purge"):summary "Delete stored content; ids stay known.")
   purge:argument("id"):args "*"
   purge:flag("--yes", "Do not ask, also on a terminal.")
-  purge:flag("--dry-run", "Only say how many events and deliveries match.")
+  purge:flag("--dry-run", "Only print how many events and deliveries match.")
   purge:epilog [[
-Only what is finished is purged. `billhook work` does the same by itself after the option
+Only finished events and deliveries are purged. `billhook work` does the same after the option
 `retention` (90 days after an invoice is closed).]]
   local rebase = where(command:command("rebase")
-    :summary "Say that what an account's API now says is right.")
+    :summary "Confirm what an account's API says now.")
   rebase:argument "account"
   rebase:epilog [[
-Needed after an account's address, tenant or school was changed on purpose, and where more invoices
-were deleted in a day than billhook believes by itself. Wants --rules.]]
+Needed after you have changed an account's address, tenant or school, and if more invoices were
+deleted in a day than billhook accepts without a confirmation. Requires --rules.]]
   local copy = command:command("copy")
     :summary "Copy all of an inbox into an empty one, SQLite to PostgreSQL or back."
-  copy:option("--from", "An inbox that nothing uses."):argname "<url>"
-  copy:option("--to", "One that nothing has ever used."):argname "<url>"
+  copy:option("--from", "The source, which no process uses."):argname "<url>"
+  copy:option("--to", "The target, which must be empty."):argname "<url>"
   copy:flag("--json", "Print JSON.")
   copy:epilog [[
 Stop receivers and workers first. A copy that ends early leaves the target empty.]]
@@ -188,7 +188,8 @@ local function listed(store, of, args)
   local found, err = store[of](store, change.filter(args, { limit = args.limit + 1 }))
   if found and #found > args.limit then
     found[#found] = nil
-    require("billhook.cli.term").say(("the newest %d of more: see --limit"):format(args.limit))
+    require("billhook.cli.term").say(("only the newest %d: use --limit for more")
+      :format(args.limit))
   end
   return found, err
 end

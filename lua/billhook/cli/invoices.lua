@@ -25,18 +25,18 @@ function M.configure(command)
     end
   end
   local create = common(command:command "create")
-  create:argument("params", "name=value, beside what the body has."):args "*"
+  create:argument("params", "name=value, in addition to the body."):args "*"
   create:option("--body", "A JSON file with the fields; - is stdin."):argname "<file>"
   create:flag("--dry-run", "Only print what would be sent.")
-  create:option("--reference", "Your own reference, in one of the invoice's fields: what has it "
-    .. "already is found, not created again."):argname "<field>=<value>"
+  create:option("--reference", "Your own reference, in a field of the invoice: an invoice that "
+    .. "has it already is found, not created again."):argname "<field>=<value>"
   require("billhook.cli.client").settle_timeout(create)
   create:epilog [[
 Example:
   billhook invoices create --vendor dreamapply --base-url https://apply.example.edu \
     application=123 --body invoice.json --reference smallprint=order-881
-Exit codes: 0 created or found; 1 it failed; 2 called wrongly; 3 nobody knows whether it was
-created: then its intent is printed, which billhook settle takes (with --json: error.intent).]]
+Exit codes: 0 created or found; 1 it failed; 2 called wrongly; 3 it is not known whether
+it was created: then the intent is printed, for billhook settle (with --json: error.intent).]]
   command:epilog [[
 Examples:
   billhook invoices list --vendor dreamapply --base-url https://apply.example.edu application=123

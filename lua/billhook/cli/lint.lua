@@ -177,8 +177,8 @@ local function find_dropped(words, handles, report)
       and is_start(word(words, i - 1)) then
       local after = behind(words, at + 2)
       if not GOES_ON[after.text] and after.kind ~= "string" then
-        report(one.line, ("'%s' gives nil and a reason where it fails, and nobody looks: return"
-          .. " it, or look at it"):format(verb))
+        report(one.line, ("'%s' gives nil and a reason if it fails, and the result is not"
+          .. " checked: return it, or check it"):format(verb))
       end
     end
   end

@@ -3,7 +3,7 @@
 
 local M = {}
 
-M.summary = "Show how many API calls are left, and when more come."
+M.summary = "Show how many API calls are left, and when more become free."
 
 function M.configure(command)
   command:argument("rules", "The rules file.")

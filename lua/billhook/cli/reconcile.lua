@@ -3,7 +3,7 @@
 
 local M = {}
 
-M.summary = "Compare all invoices of the APIs with what is known."
+M.summary = "Compare all invoices of the APIs with the inbox."
 
 function M.configure(command)
   command:argument("rules", "The rules file.")

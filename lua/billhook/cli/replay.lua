@@ -4,23 +4,23 @@
 
 local M = {}
 
-M.summary = "Run stored events again, or say what changed rules would do."
+M.summary = "Run stored events again, or show what changed rules would do."
 
 function M.configure(command)
-  command:argument("id", "An event's id, or its beginning."):args "+"
+  command:argument("id", "An event's id, or a unique prefix."):args "+"
   command:option("--dry-run", "Run the rules of this file, and print what they would change:"
     .. " nothing is sent or stored."):argname "<rules>"
   command:option("--rule", "With --dry-run: only this rule."):argname "<name>"
   command:option("--inbox", "The inbox (or BILLHOOK_INBOX; sqlite:billhook.db)."):argname "<url>"
-  command:option("--rules", "Use the inbox of this rules file, and its rules for events that no"
-    .. " rule wanted."):argname "<file>"
+  command:option("--rules", "Use the inbox of this rules file, and its rules for unhandled"
+    .. " events."):argname "<file>"
   command:flag("--json", "Print JSON.")
   command:epilog [[
-Without --dry-run it is `billhook inbox retry`: of a dead event the rules that gave up run again, of
-one that is done all its rules; steps of `once` that were done are not. With it, steps run as if for
-the first time, what rules read of vendors is read, and what they print goes to stderr. Only calls
-of clients and of billhook.http are held back: a rule that writes to a file, or sends by a library
-of its own, does so. Exit code 1 where a rule would fail.
+Without --dry-run it is the same as `billhook inbox retry`: of a dead event the dead rules run
+again, of a done event all its rules; completed steps of `once` do not. With --dry-run, steps run
+as if for the first time, rules read from vendors, and their output goes to stderr. Only requests
+of clients and of billhook.http are held back: a rule that writes to a file, or uses another
+library to send, really does so. Exit code 1 if a rule would fail.
 
 Example: billhook replay admissions:200@3 --dry-run rules.lua]]
 end

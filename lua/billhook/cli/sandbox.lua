@@ -16,15 +16,15 @@ local vendors = { "dreamapply", "dreamclass", "betterez" }
 M.summary = "Imitate the vendors on this machine."
 
 function M.configure(command)
-  command:argument("order", "Steer the one that runs: trigger, fault, clock, ..."):args "?"
-  command:argument("fields", "What the order is given: name=value."):args "*"
+  command:argument("order", "A request to a running sandbox: trigger, fault, clock, ..."):args "?"
+  command:argument("fields", "The members of the request: name=value."):args "*"
   command:option("--listen", "Address and port.", "127.0.0.1:8081"):argname "<host:port>"
   trigger.to(command)
   for _, vendor in ipairs(vendors) do
     command:option("--" .. vendor, "The account there.", trigger.accounts[vendor])
       :argname "<account>"
   end
-  command:flag("--json", "Print what it offers as JSON.")
+  command:flag("--json", "Print its addresses and credentials as JSON.")
   command:epilog [[
 Example: billhook sandbox --to http://127.0.0.1:8080
 and beside it, while it runs:

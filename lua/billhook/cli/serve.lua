@@ -33,33 +33,33 @@ function M.configure(command)
   local whole = require("billhook.cli").whole
   command:argument("rules", "The rules file.")
   command:option("--listen", "Address and port.", "127.0.0.1:8080"):argname "<host:port>"
-  command:option("--run", "Folder for nginx's files, which nobody else may change; a temporary one"
-    .. " by default."):argname "<dir>"
-  command:option("--user", "Started by root: who receives and runs the rules. The owner of the"
-    .. " inbox by default."):argname "<name>"
+  command:option("--run", "Folder for nginx's files, which no other user may change; a temporary"
+    .. " folder by default."):argname "<dir>"
+  command:option("--user", "If started by root: the user that receives and runs the rules."
+    .. " The owner of the inbox by default."):argname "<name>"
   command:option("--admin", "Address and port for /metrics and a detailed /healthz, for your"
-    .. " monitoring alone; a port alone is one of this machine."):argname "<host:port>"
-  command:option("--page", "Address and port for the operator's page; a port alone is one of this"
+    .. " monitoring only; a port alone means this machine."):argname "<host:port>"
+  command:option("--page", "Address and port for the operator's page; a port alone means this"
     .. " machine."):argname "<host:port>"
-  command:option("--page-password-file", "Its password, alone in a file that nobody else reads (or"
-    .. " BILLHOOK_PAGE_PASSWORD)."):argname "<file>"
-  command:option("--page-url", "Where a TLS proxy shows the page, such as"
+  command:option("--page-password-file", "A file with only its password, readable by no other user"
+    .. " (or BILLHOOK_PAGE_PASSWORD)."):argname "<file>"
+  command:option("--page-url", "The page's address at a TLS proxy, such as"
     .. " https://billhook.example.edu."):argname "<url>"
   command:option("--workers", "How many nginx workers.", "1"):convert(whole(1, 256)):argname "<n>"
-  command:option("--jobs", "How many rules at once, in a process each.", "1")
+  command:option("--jobs", "How many rules run at once, each in its own process.", "1")
     :convert(whole(1, 64)):argname "<n>"
-  command:option("--patience", "Seconds in which a delivery must have come, however slowly.", "30")
+  command:option("--patience", "Seconds within which a delivery must have arrived.", "30")
     :convert(whole(1, 3600)):argname "<s>"
-  command:option("--connections", "How many at once, for each nginx worker; less where the limit of"
-    .. " open files is low."):convert(whole(64, 65536)):argname "<n>"
-  command:option("--per-address", "How many at once from an address; 0: any number. A proxy on this"
-    .. " machine is not counted.", "100"):convert(whole(0, 65536)):argname "<n>"
-  command:option("--proxy", "A proxy's address: the senders that it names in X-Forwarded-For are"
-    .. " counted in its place. May be repeated."):count "*":argname "<address>"
-  command:option("--capture-refused", "Folder for deliveries that are refused, for `billhook"
-    .. " verify`: at most 100 files, 10 MiB, credentials left out."):argname "<dir>"
-  command:flag("--watch", "For development: take changed rules at once, and say what changed."
-    .. " Where they do not load, the old ones go on.")
+  command:option("--connections", "How many at once per nginx worker; fewer if the limit of open"
+    .. " files is low."):convert(whole(64, 65536)):argname "<n>"
+  command:option("--per-address", "How many at once from one address; 0: no limit. A proxy on this"
+    .. " machine is exempt.", "100"):convert(whole(0, 65536)):argname "<n>"
+  command:option("--proxy", "A proxy's address: the limit then applies to the senders that it"
+    .. " names in X-Forwarded-For. May be repeated."):count "*":argname "<address>"
+  command:option("--capture-refused", "Folder for refused deliveries, for `billhook verify`: at"
+    .. " most 100 files and 10 MiB, without credentials."):argname "<dir>"
+  command:flag("--watch", "For development: load changed rules at once, and print what"
+    .. " changed. If they do not load, the old rules go on.")
   command:epilog [[
 Each account of the rules file receives at /webhooks/<account>; /healthz says
 whether the inbox takes something. /metrics is at --admin; without it, at
@@ -289,7 +289,7 @@ local function prepare_capture(self, path)
 end
 
 local walled = "%s: %s cannot get through %s"
-local as_root = "nobody is told to receive: root would, and would run the rules; say --user NAME,"
+local as_root = "as root, the receiver and the rules would run as root: use --user NAME,"
   .. " or chown the inbox and its folder"
 
 -- Nobody has said that root itself receives; then only from this machine, and not without a word.
@@ -319,12 +319,12 @@ local function launch(self, needs, args)
       return self.stopping
     end })
   if status == 500 then return nil, "nginx could not load the rules, see above" end
-  if status and status ~= 200 then term.say("the inbox does not answer; vendors are told 503") end
+  if status and status ~= 200 then term.say("the inbox does not answer; deliveries get 503") end
   return err == nil, err
 end
 
 local root_runs = "runs as root, rules and all: --user NAME, or an inbox of that user's, is safer"
-local no_metrics = "nobody reads /metrics: --admin 127.0.0.1:9090 gives it a listener of its own"
+local no_metrics = "/metrics is off: --admin 127.0.0.1:9090 gives it a listener of its own"
 
 local function announce(self, needs)
   local main, admin = self.listeners.main, self.listeners.admin

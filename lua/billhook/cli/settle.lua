@@ -3,13 +3,13 @@
 
 local M = {}
 
-M.summary = "Look again for what may have been created."
+M.summary = "Look up the outcome of a call that is unknown."
 
 function M.configure(command)
   local clients = require "billhook.cli.client"
   clients.options(command)
   clients.settle_timeout(command)
-  command:argument("intent", "A file with the intent as it was printed; - is stdin, as is none.")
+  command:argument("intent", "A file with the intent that was printed; - (the default) is stdin.")
     :args "?"
   command:epilog [[
 Example:

@@ -9,21 +9,21 @@ M.summary = "Verify a delivery read from stdin, or a refused one."
 local VENDORS = { dreamclass = true, betterez = true, dreamapply = true }
 
 function M.configure(command)
-  command:argument("vendor", "Whose webhook: dreamclass, betterez or dreamapply; with --rules, the"
-    .. " body's file, a captured one with its headers (stdin by default)."):args "?"
+  command:argument("vendor", "The sender: dreamclass, betterez or dreamapply; with --rules, the"
+    .. " body's file; its captured headers are used (stdin by default)."):args "?"
   command:option("--rules", "Take the secrets from an account of this rules file.")
     :argname "<file>"
-  command:option("--account", "Which account of it."):argname "<name>"
+  command:option("--account", "The account in the rules file."):argname "<name>"
   command:option("--secret", "The webhook secret (or BILLHOOK_SECRET)."):argname "<secret>"
   command:option("--basic", "Basic credentials (or BILLHOOK_BASIC)."):argname "<user:password>"
   command:option("--authorization", "DreamApply's header value (or BILLHOOK_AUTHORIZATION).")
     :argname "<value>"
   command:option("-H --header", "A header of the delivery."):count "*":argname "<name: value>"
-  command:option("--tenant", "The tenant that it must be for."):argname "<name>"
+  command:option("--tenant", "The tenant that the delivery must have."):argname "<name>"
   local number = require("billhook.cli").number
-  command:option("--tolerance", "Seconds that its clock may differ."):convert(number)
+  command:option("--tolerance", "Seconds that the signed time may differ from now."):convert(number)
     :argname "<seconds>"
-  command:option("--at", "Verify as if it had come then (epoch seconds)."):convert(number)
+  command:option("--at", "Verify as if it had arrived then (epoch seconds)."):convert(number)
     :argname "<time>"
   command:flag("--json", "Print the result as JSON.")
   command:epilog [[
@@ -52,7 +52,7 @@ end
 local covers = {
   body = "body: the proof covers every byte",
   id = "id: the proof covers the event id alone; type, tenant, time and data are claims",
-  sender = "sender: the proof is a shared header; whoever knows it may say anything",
+  sender = "sender: the proof is a shared header; a sender who knows it can send anything",
 }
 
 local function when(seconds)

@@ -4,7 +4,7 @@
 
 local M = {}
 
-M.summary = "Run rules for what has been received."
+M.summary = "Read invoices and run rules for received deliveries."
 
 local poll = 0.2 -- seconds between two looks at an inbox that has nothing due
 local longest = 10 -- seconds to wait at most while the inbox fails
@@ -12,14 +12,14 @@ local again = 60 -- seconds after which the same complaint is heard once more
 
 function M.configure(command)
   command:argument("rules", "The rules file.")
-  command:flag("--check", "Load the rules, say what is doubtful in them and, as JSON, what they"
-    .. " need, and exit.")
-  command:flag("--strict", "With --check: exit code 1 where something is doubtful.")
+  command:flag("--check", "Load the rules, print findings and, as JSON, what the rules need,"
+    .. " and exit.")
+  command:flag("--strict", "With --check: exit code 1 if there are findings.")
   command:flag "--quiet":hidden(true)
-  command:flag("--watch", "For development: take changed rules at once, and say what changed."
-    .. " Where they do not load, the old ones go on.")
-  command:flag("--once", "Run what is due now, and exit.")
-  command:option("--jobs", "How many rules at once, in a process each.", "1")
+  command:flag("--watch", "For development: load changed rules at once, and print what"
+    .. " changed. If they do not load, the old rules go on.")
+  command:flag("--once", "Do what is due now, and exit.")
+  command:option("--jobs", "How many rules run at once, each in its own process.", "1")
     :convert(require("billhook.cli").whole(1, 64)):argname "<n>"
   command:flag "--job":hidden(true)
   command:epilog [[

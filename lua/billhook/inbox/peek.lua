@@ -54,7 +54,7 @@ end
 function M.open(url)
   local good, why = inbox.check(url)
   if not good then return nil, why end
-  if url:find "^memory:" then return nil, "it is in the memory of whoever runs the rules" end
+  if url:find "^memory:" then return nil, "it is in the memory of the worker" end
   local path = url:match "^sqlite:(.+)$"
   local db, reason = (path and open_sqlite or open_postgresql)(path or url)
   if not db then return nil, reason end

@@ -24,9 +24,9 @@ function M.total(invoice)
   return members.amount(total, "total"):round(currencies.digits(M.currency(invoice)))
 end
 
-function M.paid() missing("invoices of this vendor do not tell what was paid") end
+function M.paid() missing("invoices of this vendor do not say what was paid") end
 
-function M.payments() missing("invoices of this vendor do not tell what was paid") end
+function M.payments() missing("invoices of this vendor do not say what was paid") end
 
 function M.due_date() missing("invoices of this vendor do not tell a due date") end
 

@@ -206,7 +206,7 @@ end
 local function taken(call, intent, list)
   local ids = ids_of(call, intent, list)
   local message = #ids == 1
-    and ("%s has this reference already and differs from what was asked for"):format(ids[1])
+    and ("%s has this reference already and differs from the requested content"):format(ids[1])
     or ("there are %d with this reference already"):format(#ids)
   return { kind = "conflict", attempts = 0, sent = false, candidates = ids,
     message = message .. ": nothing was sent" }

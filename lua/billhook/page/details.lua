@@ -84,11 +84,11 @@ local function actions(context, event)
     return waiting and { e.p { "A rule waits for its next try." },
       action(context, event, "Try now") }
   elseif not kept then
-    return e.p { class = "soft", "What it says has been purged: it cannot run again." }
+    return e.p { class = "soft", "Its content has been purged: it cannot run again." }
   elseif #event.rules == 0 and event.state == "dead" then
     return e.p { class = "soft", "Nothing can be made of it, so no rule can run on it." }
   elseif event.state == "dead" then
-    return { e.p { "The rules that gave up run again; those that are done do not." },
+    return { e.p { "The dead rules run again; those that are done do not." },
       action(context, event, "Retry") }
   elseif event.state == "unhandled" then
     local names = wanted(context.app, event)
@@ -134,7 +134,7 @@ function M.event(context, query)
         { "Failed first", "whole" }, { "Error" } }, rows) or e.p { "No rule wanted it." },
     actions(context, event), news, parts.body("Data", event.data, event.id),
     parts.body("Before", event.previous, event.id),
-    parts.body("Claims: what was sent, and nothing proves", event.claims, event.id))
+    parts.body("Claims: unverified content of the delivery", event.claims, event.id))
 end
 
 ---Runs an event again: how many, 0 or 1.

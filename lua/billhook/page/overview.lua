@@ -58,7 +58,7 @@ local function tiles(stats)
     tile(stats.pending, "events with rules to run", "/events?state=pending"),
     tile(stats.oldest and parts.span(stats.oldest) or "-", "age of the oldest"),
     tile(stats.unhandled, "events that no rule wants", "/events?state=unhandled"),
-    tile(stats.dead, "events that gave up", "/events?state=dead") }
+    tile(stats.dead, "dead events", "/events?state=dead") }
 end
 
 local function by_hour(day)
@@ -82,7 +82,7 @@ function M.overview(context)
       e.h2 { "Now" }, tiles(stats),
       e.h2 { "The last 24 hours" }, e.div { class = "frame", chart.day(day.hours) },
       e.p { class = "soft", e.span { class = "key" }, "deliveries", e.span { class = "key fail" },
-        "failures: events and deliveries that gave up" },
+        "failures: dead events and deliveries" },
       e.details { e.summary { "As a table" }, by_hour(day) },
       e.h2 { "Gave up lately" }, #dead > 0 and lists.table(context, "events", dead, "Newest first")
         or e.p { "Nothing." })

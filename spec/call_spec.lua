@@ -404,6 +404,26 @@ describe("call.prepare", function()
     end)
   end)
 
+  it("leads no id to another resource, or to all of them", function()
+    local tried = 0
+    for _, vendor in ipairs { "dreamapply", "dreamclass", "betterez" } do
+      for _, one in ipairs(call.list(vendor)) do
+        for _, param in ipairs(one.params) do
+          if param.place == "path" and param.type == "text" then
+            tried = tried + 1
+            for _, id in ipairs { "", ".", ".." } do
+              refuses(("bad parameter '%s' of %s (string expected, neither empty nor dots alone,"
+                .. ' got "%s")'):format(param.name, one.name, id), vendor, one.name,
+                { [param.name] = id, body = one.name:find "update" and { url = "x" } or nil })
+            end
+          end
+        end
+      end
+    end
+    assert.is_true(tried >= 6)
+    assert.equal("/undelivered/...", path("betterez", "undelivered.delete", { id = "..." }))
+  end)
+
   describe("writes bodies", function()
     local function create(more)
       local params = { application = 1, currency = "EUR", items = { { "Fee", "1.00", 1 } } }

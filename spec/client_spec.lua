@@ -182,6 +182,10 @@ describe("a client's construction", function()
         billhook.dreamclass { api_key = KEY, paths = { ["invoices.get"] = path } }
       end))
     end
+    assert.equal("billhook.dreamclass: 'paths' has 'invoices.gett', which is no operation",
+      raised(function()
+        billhook.dreamclass { api_key = KEY, paths = { ["invoices.gett"] = "/x/{id}" } }
+      end))
   end)
 
   it("shows vendor and origin only", function()

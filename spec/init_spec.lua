@@ -90,10 +90,12 @@ describe("billhook", function()
       for _, operation in ipairs(billhook.calls(vendor)) do names[operation.name] = true end
       for _, name in ipairs(wanted) do assert.is_true(names[name], vendor .. " " .. name) end
     end
-    local fine, why = pcall(billhook.calls, "stripe")
-    assert.is_false(fine)
-    assert.matches(
-      "billhook.calls: 'vendor' must be dreamapply, dreamclass or betterez, got 'stripe'", why)
+    for _, wrong in ipairs { "stripe", 5, "nil" } do
+      local fine, why = pcall(billhook.calls, wrong ~= "nil" and wrong or nil)
+      assert.is_false(fine)
+      assert.matches("billhook.calls: 'vendor' must be dreamapply, dreamclass or betterez, got '"
+        .. wrong .. "'", why)
+    end
   end)
 
   it("gives the clients their resources", function()

@@ -163,6 +163,13 @@ static int is_switch(slice s) {
   return slice_equal(s, slice_of("On")) || slice_equal(s, slice_of("Off"));
 }
 
+/* one that is empty, or dots alone, would lead to another resource: to all of
+** them, where one was to be deleted */
+static int is_segment(slice s) {
+  return s.n > 0 && !slice_equal(s, slice_of(".")) &&
+         !slice_equal(s, slice_of(".."));
+}
+
 /* may a text stand as it is? */
 static int good_text(const call_param *param, slice s) {
   int64_t n;
@@ -177,6 +184,7 @@ static int good_text(const call_param *param, slice s) {
   case CALL_HEX24:
     return is_hex24(s);
   case CALL_TEXT:
+    if (param->place == CALL_PATH && !is_segment(s)) return 0;
     return s.n == 0 || memchr(s.p, '\0', s.n) == NULL;
   case CALL_CHOICE:
     return is_choice(param->detail.choices, s);
@@ -254,7 +262,10 @@ const char *call_write(const call_param *param, const call_value *value,
   case CALL_IS_OTHER:
     break;
   }
-  return good ? NULL : types[param->type].expected;
+  if (good) return NULL;
+  if (param->type == CALL_TEXT && param->place == CALL_PATH)
+    return "string expected, neither empty nor dots alone";
+  return types[param->type].expected;
 }
 
 int call_number(const call_param *param, slice written, int64_t *out) {

@@ -117,7 +117,7 @@ end
 ---@param vendor billhook.Vendor
 ---@return { name: string, method: string, path: string, params: table[], safe: boolean }[]
 function M.calls(vendor)
-  if not require("billhook.vendor")[vendor] then
+  if vendor == nil or not require("billhook.vendor")[vendor] then
     error(("billhook.calls: 'vendor' must be dreamapply, dreamclass or betterez, got '%s'"):format(
       tostring(vendor)), 2)
   end

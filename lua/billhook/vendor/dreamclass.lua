@@ -34,11 +34,13 @@ local function check_prefix(value)
 end
 
 local function check_paths(value)
-  local paths = {}
+  local paths, known = {}, {}
+  for _, operation in ipairs(core.call.list "dreamclass") do known[operation.name] = true end
   for name, path in pairs(value) do
     if type(name) ~= "string" or type(path) ~= "string" or not path:find("^/[^%s?#%z\1-\31]*$") then
       return nil, "must hold paths that begin with a slash, by the names of operations"
     end
+    if not known[name] then return nil, ("has '%s', which is no operation"):format(name) end
     paths[name] = path
   end
   return paths

@@ -451,3 +451,100 @@ describe("an account that was paused", function()
     assert.is_nil(d:memory().fault)
   end)
 end)
+
+describe("a clock that was days ahead, and is set back", function()
+  local AHEAD = 5 * 86400
+
+  local function settled()
+    for id = 1, 3 do d:put(id) end
+    d:settled()
+  end
+
+  -- what `fn` does is done by the wrong clock
+  local function ahead(fn)
+    d.now = d.now + AHEAD
+    d:work()
+    fn()
+    d.now = d.now - AHEAD
+  end
+
+  it("does not hold up news, whether it came before or meanwhile", function()
+    settled()
+    d:news(1)
+    d:work()
+    ahead(function()
+      d:news(2)
+      d:work()
+    end)
+    assert.are.same({ 2, 10, 60, 300 }, asked_at(2, d.now, 700))
+    assert.are.same({ "unchanged", "unchanged" }, d:deliveries "apply")
+    assert.are.equal("", d:took())
+  end)
+
+  it("does not hold up news about an invoice whose reads have found nothing for long", function()
+    settled()
+    ahead(function()
+      for _ = 1, 8 do
+        d:news(1)
+        d:work()
+        d:pass(30, 10)
+      end
+    end)
+    d.now = d.now - 240
+    d.api.apply["1"].items[1].price = "1.00"
+    d:news(1)
+    d:pass(61, 1)
+    assert.are.equal("invoice.updated 1@2", d:took())
+  end)
+
+  it("does not hold up a deletion", function()
+    settled()
+    d:remove(2)
+    ahead(function()
+      d:news(2)
+      d:work()
+    end)
+    d:pass(62, 1)
+    assert.are.equal("invoice.deleted 2@2", d:took())
+  end)
+
+  it("does not keep a paused account paused", function()
+    settled()
+    ahead(function()
+      d.answer = down(401)
+      d:news(1)
+      d:work()
+      d.answer = nil
+    end)
+    assert.is_truthy(d:memory().fault)
+    d:work()
+    assert.is_nil(d:memory().fault)
+  end)
+
+  it("holds up no poll, comparison or look at what is overdue", function()
+    d = desk.new({ overdue = { 0 } }):listen()
+    settled()
+    assert(d.app:tend())
+    ahead(function() assert(d.app:tend()) end)
+    d.now, d.asked.apply = d.now + 2, {}
+    assert(d.app:tend())
+    assert.are.equal(4, #d.asked.apply) -- a poll, and all of it compared
+    d.api.apply["1"].deadline = os.date("%Y-%m-%d", d.now + 86400)
+    d.now = d.now + 300
+    assert(d.app:tend())
+    d.now = d.now + 86400
+    d:pass(62, 10)
+    assert.is_truthy(d:took():find("invoice.overdue 1@2", 1, true))
+  end)
+
+  it("ends what a person has allowed for a day", function()
+    settled()
+    ahead(function()
+      require("billhook.app.account").rebase(d.app:open(), "apply", d.app.accounts.apply)
+    end)
+    local accounts = require "billhook.app.account"
+    local mine = accounts.load(d.app, d.app:open()).apply
+    assert.is_truthy(d:memory().brake_off)
+    assert.is_false(mine:brake_is_off(math.floor(d.now * 1000)))
+  end)
+end)

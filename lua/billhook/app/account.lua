@@ -10,7 +10,8 @@
 --   issued, collected   the newest of the vendor's times that the lists have shown
 --   poll_at, reconcile_at, reconcile_due   ms: when which is due; reconciled_at: the last one asked
 --                    for by news; overdue_on: the day that was looked at; overdue_at: not before
---   polled_at, listed_at, open_at, heavy   the last lists
+--   polled_at        the last poll
+--   list_at, open_at   not before: a list in place of many reads, that of open invoices
 --
 -- Each is changed in its own update, so that workers do not undo each other's. Store failures are
 -- raised (app/round.lua).
@@ -38,6 +39,14 @@ Account.__index = Account
 local DAY = 86400000
 local PROBE = 60000 -- ms between two probes while the breaker is open
 local FAILURES = 3 -- fruitless reads in a row, none answered between them, that open it
+
+---Has a time come that was planned for `most` ms from some moment on? One that is further away was
+---planned by a clock that has been set back since.
+---@param at integer|nil nil: as if it had
+---@param now integer
+---@param most integer
+---@return boolean
+function M.has_come(at, now, most) return not at or now >= at or at > now + most end
 
 ---Where an account's API is and whose it is, as one text.
 ---@param client table
@@ -138,7 +147,7 @@ end
 function Account:may_ask(now)
   if not self.reads or self:moved() then return false end
   if not self.memory.fault then return "yes" end
-  return now >= (self.memory.paused_till or 0) and "probe"
+  return M.has_come(self.memory.paused_till, now, PROBE) and "probe"
 end
 
 ---Its API has answered: whatever was wrong is over. `found`: with an invoice.
@@ -172,6 +181,9 @@ end
 
 -- --- deletions ------------------------------------------------------------------
 
+---Has a person said that many deletions are right?
+function Account:brake_is_off(now) return not M.has_come(self.memory.brake_off, now, DAY) end
+
 ---Notes a deletion; gives the number of those within a day, by all workers. Without `another` it
 ---only counts.
 ---@param another? boolean
@@ -181,7 +193,7 @@ function Account:deletions(another)
   self:update(function(memory, now)
     kept = {}
     for _, at in ipairs(memory.deletions or {}) do
-      if at > now - DAY and #kept < 10000 then kept[#kept + 1] = at end
+      if at > now - DAY and #kept < 10000 then kept[#kept + 1] = math.min(at, now) end
     end
     if another then kept[#kept + 1] = now end
     memory.deletions = json.array(kept)

@@ -12,6 +12,7 @@
 -- account's first start is stored without events. What is to be read singly is read by the next
 -- round of work.
 
+local accounts = require "billhook.app.account"
 local core = require "billhook.core"
 local json = require "billhook.json"
 local read = require "billhook.app.read"
@@ -41,7 +42,7 @@ function vendors.dreamapply(mine)
   if memory.baseline then
     asked = { { byIssuedSince = since(issued or memory.start / 1000) },
       { byCollectedSince = since(collected or memory.start / 1000) } }
-    if not memory.heavy or (memory.open_at or 0) + HOUR <= now * 1000 then
+    if accounts.has_come(memory.open_at, now * 1000, HOUR) then
       asked[3] = { byCollected = false }
     end
   end
@@ -68,7 +69,7 @@ function vendors.dreamapply(mine)
   mine:update(function(fresh, at)
     fresh.issued, fresh.collected = issued, collected
     fresh.baseline = fresh.baseline or seen > 0 or nil
-    if open_asked then fresh.open_at, fresh.heavy = at, bytes > HEAVY or nil end
+    if open_asked then fresh.open_at = bytes > HEAVY and at + HOUR or nil end
   end)
   return events
 end

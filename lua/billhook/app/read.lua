@@ -30,7 +30,7 @@ function M.context(mine, now, dry)
   return {
     now = now, dry = dry, vendor = mine.vendor, watch = mine.client.watch, trust = "api",
     baseline = memory.baseline or false, start = memory.start,
-    deletions = 0, known = 0, brake_off = now < (memory.brake_off or 0),
+    deletions = 0, known = 0, brake_off = mine:brake_is_off(now),
     today = os.date("%Y-%m-%d", math.floor(now / 1000)), overdue = app.overdue,
     lists_open = mine.vendor.lists_open ~= false,
     rules = function(type, native) return app.rules:select(mine.name, type, native) end,

@@ -1,6 +1,7 @@
 -- app/readback.lua: makes the checks that are due: reads invoices back, and tells the fault of one
 -- invoice from that of its account.
 
+local accounts = require "billhook.app.account"
 local check = require "billhook.app.check"
 local read = require "billhook.app.read"
 
@@ -71,8 +72,8 @@ end
 -- Above a hundred due checks one list says most of what they would.
 local function list_first(mine, due)
   if due.checks <= MANY or not mine.vendor.list_all
-    or due.now < (mine.memory.listed_at or 0) + LIST_AGAIN then return 0 end
-  mine:update(function(memory, now) memory.listed_at = now end)
+    or not accounts.has_come(mine.memory.list_at, due.now, LIST_AGAIN) then return 0 end
+  mine:update(function(memory, now) memory.list_at = now + LIST_AGAIN end)
   local report, why = mine:attempt(read.list, {})
   if not report then mine:log("warn", "list_failed", why) end
   return report and report.events or 0

@@ -22,12 +22,15 @@ local HOUR, DAY, AGAIN = 3600000, 86400000, 60000 -- ms
 -- again at what was noted.
 M.POLLS = {
   { name = "poll", run = poll.poll,
-    due = function(memory, now) return now >= (memory.poll_at or 0) end,
+    due = function(memory, now, app)
+      return accounts.has_come(memory.poll_at, now, app.poll_every * 1000)
+    end,
     note = function(memory, now, app) memory.poll_at = now + app.poll_every * 1000 end },
   -- nightly, or since news asked for it
   { name = "reconcile", run = function(mine) return reconcile.reconcile(mine) end,
     due = function(memory, now)
-      return now >= (memory.reconcile_due or now + 1) or now >= (memory.reconcile_at or now + 1)
+      return accounts.has_come(memory.reconcile_due, now, DAY)
+        or memory.reconcile_at ~= nil and accounts.has_come(memory.reconcile_at, now, HOUR)
     end,
     note = function(memory, now)
       memory.reconcile_due, memory.reconcile_at, memory.reconciled_at = now + DAY, now + HOUR, now
@@ -37,16 +40,16 @@ M.OVERDUE = {
   { name = "overdue", run = overdue.look, healthy = true,
     due = function(memory, now)
       return memory.overdue_on ~= os.date("%Y-%m-%d", math.floor(now / 1000))
-        and now >= (memory.overdue_at or 0)
+        and accounts.has_come(memory.overdue_at, now, AGAIN)
     end,
     note = function(memory, now) memory.overdue_at = now + AGAIN end },
 }
 
 local function by_the_clock(mine, job, now)
   local may, app, ours = mine:may_ask(now), mine.app, false
-  if not may or job.healthy and may ~= "yes" or not job.due(mine.memory, now) then return end
+  if not may or job.healthy and may ~= "yes" or not job.due(mine.memory, now, app) then return end
   mine:update(function(memory, at)
-    ours = job.due(memory, now)
+    ours = job.due(memory, now, app)
     if ours then job.note(memory, at, app) end
   end)
   if not ours then return end

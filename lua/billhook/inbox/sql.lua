@@ -161,7 +161,8 @@ end
 -- --- the clock --------------------------------------------------------------------------
 -- A clock that jumps back would freeze what is planned. So every transaction that plans notes the
 -- time, and one that finds it earlier moves every plan back by as much: the waits stay as long as
--- they were meant. One that jumps forward ends leases early, which their tokens make harmless.
+-- they were meant; what was seen at a time that has not come yet was seen now. One that jumps
+-- forward ends leases early, which their tokens make harmless.
 
 local SKEW = 1000 -- ms: less is neither noted nor corrected
 
@@ -176,6 +177,20 @@ end
 ---Is the clock behind the time that was noted?
 function M.jumped(now, noted) return now < (noted or 0) - SKEW end
 
+-- `back`: ms by which plans are moved; `now`: no later can anything have been seen
+local function set_back(query, back, now)
+  query("UPDATE invoices SET run_due = run_due - $1 WHERE run_due IS NOT NULL", back)
+  query("UPDATE invoices SET till = till - $1, began = began - $2 WHERE owner IS NOT NULL", back,
+    back)
+  query("UPDATE marks SET due = due - $1, failed_at = failed_at - $2 WHERE state = 'waiting'",
+    back, back)
+  query("UPDATE invoices SET check_due = check_due - $1 WHERE check_due IS NOT NULL", back)
+  for _, name in ipairs { "news_at", "absent_at", "doubt_at", "read_at" } do
+    query(("UPDATE invoices SET %s = $1 WHERE %s > $2"):format(name, name), now, now)
+  end
+  query("UPDATE deliveries SET routed_at = $1 WHERE state = 'pending' AND routed_at > $2", now, now)
+end
+
 local function near(now, noted) return noted ~= nil and math.abs(now - noted) <= SKEW end
 
 local function tick(self, query)
@@ -188,15 +203,7 @@ local function tick(self, query)
   end
   now, noted = time(self, query)
   if near(now, noted) then return now end
-  if noted and now < noted then
-    local back = noted - now
-    query("UPDATE invoices SET check_due = check_due - $1 WHERE check_due IS NOT NULL", back)
-    query("UPDATE invoices SET run_due = run_due - $1 WHERE run_due IS NOT NULL", back)
-    query("UPDATE invoices SET till = till - $1, began = began - $2 WHERE owner IS NOT NULL", back,
-      back)
-    query("UPDATE marks SET due = due - $1, failed_at = failed_at - $2 WHERE state = 'waiting'",
-      back, back)
-  end
+  if noted and now < noted then set_back(query, noted - now, now) end
   query("INSERT INTO meta (name, value) VALUES ('clock', $1) "
     .. "ON CONFLICT (name) DO UPDATE SET value = excluded.value", ("%.0f"):format(now))
   return now

@@ -242,23 +242,27 @@ return function(open)
       end
       admit(delivery "a", quiet)
       assert.are.same({}, store:incoming("school", 10))
-      for _, state in ipairs { "done", "unchanged", "gone" } do
+      for _, state in ipairs { "done", "unchanged", "gone", "dead" } do
         assert.are.same({ true }, apply { account = "school", invoice = "16", settle = state,
-          began = now * 1000 })
+          began = now * 1000, reason = state == "dead" and "it could not be read" or nil })
         assert.are.equal(state, the_delivery("a").state)
         assert.are.same({ "duplicate", "duplicate" }, admit(delivery "a", quiet))
         local one = only(store:incoming("school", 10))
         assert.are.equal("a", one.key)
+        assert.is_nil(one.reason)
         apply { account = "school", route = { { seq = one.seq, state = "pending" } } }
       end
     end)
 
-    it("leaves a dead letter dead, and what no rule wanted unhandled", function()
-      admit(delivery "a", delivery "b")
+    it("leaves dead what nothing can be made of, and unhandled what no rule wanted", function()
+      local function both()
+        return admit(delivery("a", { again = false }), delivery("b", { again = true }))
+      end
+      both()
       local list = store:incoming("school", 10)
       apply({ account = "school", route = { { seq = list[1].seq, state = "dead", reason = "x" },
         { seq = list[2].seq, state = "unhandled", reason = "y" } } })
-      admit(delivery "a", delivery "b")
+      both()
       assert.are.same({}, store:incoming("school", 10))
       assert.are.same({ "dead", "x" }, { the_delivery("a").state, the_delivery("a").reason })
       assert.are.same({ "unhandled", "y" }, { the_delivery("b").state, the_delivery("b").reason })

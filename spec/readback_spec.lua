@@ -294,16 +294,23 @@ describe("one invoice that cannot be read", function()
     assert.are.equal(0, d.calls)
   end)
 
-  it("is revived by news", function()
-    ill(2)
-    d:pass(6 * 3600, 30)
-    d.answer = nil
-    d:pay(2)
-    d:news(2)
-    d:work()
-    assert.are.equal("invoice.updated 2@2, payment.created 2@2, invoice.paid 2@2", d:took())
-    assert.are.equal(0, d:row(2).faults)
-  end)
+  for what, send in pairs {
+    news = function() d:news(2) end,
+    ["the same news, sent again"] = function() d:apply(desk.item(1, "Invoice was edited: ?", 2)) end,
+  } do
+    it("is revived by " .. what, function()
+      ill(2)
+      d:pass(6 * 3600, 30)
+      assert.are.equal("dead", d:deliveries("apply")[1])
+      d.answer = nil
+      d:pay(2)
+      send()
+      d:work()
+      assert.are.equal("invoice.updated 2@2, payment.created 2@2, invoice.paid 2@2", d:took())
+      assert.are.equal(0, d:row(2).faults)
+      assert.are.equal(what == "news" and "dead" or "done", d:deliveries("apply")[1])
+    end)
+  end
 end)
 
 describe("a deletion", function()

@@ -70,7 +70,7 @@ function M.row(account, client, delivery, found, body)
     native = found.native or "unknown", invoice = found.invoice, tenant = delivery.tenant,
     live = found.live, trust = delivery.trust, secret = delivery.secret,
     occurred_at = found.occurred_at, reason = found.bad, body = body,
-    again = readable and found.invoice ~= nil and not M.proven(delivery.trust),
+    again = readable and found.invoice ~= nil and not found.bad and not M.proven(delivery.trust),
   }
 end
 

@@ -13,9 +13,12 @@ local COLUMNS = { "account", "id", "again", "vendor", "type", "native", "invoice
   "trust", "secret", "occurred_at", "reason", "body", "received_at" }
 
 -- A duplicate is counted. Where the account can be read back, its invoice is looked at once more,
--- so that a vendor's "resend" works; what is still waited for needs no second look.
-local COUNTED = "seen = deliveries.seen + 1, last_at = NOW, state = CASE WHEN AGAIN = 1 "
-  .. "AND deliveries.state IN ('done', 'unchanged', 'gone') THEN 'new' ELSE deliveries.state END"
+-- so that a vendor's "resend" works, also where it could not be read then; what is still waited for
+-- needs no second look.
+local COUNTED = ([[seen = deliveries.seen + 1, last_at = NOW,
+  state = CASE WHEN RENEWED THEN 'new' ELSE deliveries.state END,
+  reason = CASE WHEN RENEWED THEN NULL ELSE deliveries.reason END]]):gsub("RENEWED",
+  "AGAIN = 1 AND deliveries.state IN ('done', 'unchanged', 'gone', 'dead')")
 
 local LATEST = 1e12 -- seconds, 30,000 years: more is no time, and no integer in every database
 
@@ -28,15 +31,16 @@ end
 
 -- In this process, a statement for each: most are new, and what tells so costs nothing then.
 local INSERT = sql.insert("deliveries", COLUMNS, "ON CONFLICT (account, id) DO NOTHING")
-local COUNT = "UPDATE deliveries SET " .. COUNTED:gsub("NOW", "$1"):gsub("AGAIN", "$2")
-  .. " WHERE account = $3 AND id = $4"
+local COUNT = "UPDATE deliveries SET " .. COUNTED:gsub("NOW", "$1"):gsub("AGAIN", "$2", 1)
+  :gsub("AGAIN", "$3") .. " WHERE account = $4 AND id = $5"
 
 local function one_by_one(query, list, now)
   local results = {}
   for i, one in ipairs(list) do
     local _, added = query(INSERT, values_of(one, now))
+    local again = one.again and 1 or 0
     results[i] = added == 1 and "new" or "duplicate"
-    if added == 0 then query(COUNT, now, one.again and 1 or 0, one.account, one.id) end
+    if added == 0 then query(COUNT, now, again, again, one.account, one.id) end
   end
   return results
 end

@@ -321,7 +321,45 @@ describe("a deletion", function()
     end
   end
 
-  it("is told after two looks, a minute apart, and a read of another invoice", function()
+  it("is not told where all were missing until between its read and that of another", function()
+    for id = 1, 3 do d:put(id) end
+    d:settled()
+    local looks, read = 0, false
+    local gone = { status = 404, headers = {}, body = "" }
+    d.answer = function(request)
+      local id = request.url:match "/invoices/(%d+)$"
+      if not id or read then return nil end
+      if id == "2" then looks = looks + 1 end
+      read = id ~= "2" and looks == 2 -- from here on it is well
+      return not read and gone or nil
+    end
+    d:news(2)
+    d:pass(600, 5)
+    assert.is_true(read)
+    assert.are.equal("", d:took())
+    assert.is_nil(d:row(2).absent_at)
+  end)
+
+  it("is not told while the last of its reads fails", function()
+    for id = 1, 3 do d:put(id) end
+    d:settled()
+    delete { 2 }
+    local looks = 0
+    d.answer = function(request)
+      if not request.url:find "/invoices/2$" then return nil end
+      looks = looks + 1
+      return looks == 3 and { status = 500, headers = {}, body = "" } or nil
+    end
+    d:work()
+    d:pass(60, 60)
+    assert.are.equal(3, looks)
+    assert.are.equal("", d:took())
+    d:pass(40, 5)
+    assert.are.equal("invoice.deleted 2@2", d:took())
+    assert.is_true(looks <= 6)
+  end)
+
+  it("is told after two looks, a minute apart, a read of another invoice, and a last one", function()
     for id = 1, 3 do d:put(id) end
     d:settled()
     delete { 2 }
@@ -329,7 +367,7 @@ describe("a deletion", function()
     d.answer = function(request)
       if request.url:find "/invoices/[13]$" then others = others + 1 end
     end
-    assert.are.same({ 0, 60 }, asked_at(2, began, 600))
+    assert.are.same({ 0, 60, 60 }, asked_at(2, began, 600))
     assert.are.equal(1, others)
     assert.are.equal("invoice.deleted 2@2", d:took())
     assert.are.same({ "done" }, d:deliveries "apply")

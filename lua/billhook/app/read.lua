@@ -168,13 +168,19 @@ function M.control(mine, besides)
   return "failed", why
 end
 
--- A second 404, some time after the first: is it this invoice, or all of them?
-local function confirm_absence(mine, row, absent, context)
-  local state, why = M.control(mine, row.invoice)
-  absent.control = state
+-- A second 404, some time after the first: is it this invoice, or all of them? Where another one can
+-- be read, they may all have been missing until this moment: so the invoice is asked for once more.
+local function confirm_absence(mine, one, context)
+  local state, why = M.control(mine, one.row.invoice)
+  if state ~= "failed" then
+    local last = ask(mine, { one.row })[1]
+    one.read, one.invoice, one.why = last.read, last.invoice, not last.read and last.why or nil
+    if not one.read then return nil, 0 end
+  end
+  one.read.control = state
   context.deletions, context.known = mine:deletions(), mine.store:how_many(mine.name)
-  local changes, events = M.take(mine, mine.store:look(mine.name, { row.invoice }).rows, { absent },
-    context)
+  local changes, events = M.take(mine, mine.store:look(mine.name, { one.row.invoice }).rows,
+    { one.read }, context)
   if changes[1] and changes[1].fault then
     mine:failed(why.kind ~= "not_found" and tostring(why)
       or "its API denies invoices that it has shown (another address or school?)", true)
@@ -198,7 +204,7 @@ function M.singly(mine, rows, dry)
     if one.read and (one.invoice or worked) then
       local n = #of + 1
       taken[n], reads[n], of[n] = rows[i], one.read, one
-      one.how, one.why = one.invoice and "same" or "missing_there", nil
+      one.why = nil
     end
   end
   local context = M.context(mine, answers.now, dry)
@@ -206,10 +212,10 @@ function M.singly(mine, rows, dry)
   for n, one in ipairs(of) do
     local change, more = changes[n], 0
     if change and change.need_control and not dry and not mine.memory.fault then
-      change, more = confirm_absence(mine, taken[n], reads[n], context)
+      change, more = confirm_absence(mine, one, context)
     end
     events = events + more
-    if one.invoice and change and change.found then one.how = "changed" end
+    one.how = not one.invoice and "missing_there" or change and change.found and "changed" or "same"
   end
   return answers, events
 end

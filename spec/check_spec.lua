@@ -3,6 +3,7 @@ local core = require "billhook.core"
 local changes = require "billhook.app.changes"
 local check = require "billhook.app.check"
 local compare = require "billhook.app.compare"
+local inbox = require "billhook.inbox"
 local invoices = require "billhook.invoice"
 local betterez = require "billhook.vendor.betterez"
 local dreamapply = require "billhook.vendor.dreamapply"
@@ -36,7 +37,7 @@ end
 
 -- A room with one row: reads are taken one after another, each with the next ticket.
 local function room(more)
-  local self = { row = check.empty("admissions", "200"), context = context(more), ticket = 0,
+  local self = { row = inbox.empty("admissions", "200"), context = context(more), ticket = 0,
     events = {} }
 
   function self.write(change)
@@ -257,7 +258,7 @@ end)
 
 describe("check.news", function()
   it("makes a check due at once", function()
-    assert.same({ news_at = 7, tries = 0, check_due = 7 }, check.news(check.empty("a", "1"), 7))
+    assert.same({ news_at = 7, tries = 0, check_due = 7 }, check.news(inbox.empty("a", "1"), 7))
     assert.same({ news_at = 7, tries = 0, check_due = 5 }, check.news({ reads = 0, check_due = 5 },
       7))
   end)
@@ -864,7 +865,7 @@ end)
 
 describe("changes.overdue_step", function()
   it("needs days that are days", function()
-    local row = check.empty("a", "1")
+    local row = inbox.empty("a", "1")
     row.due_date, row.balance = "2025-12-17", "1.00"
     local function step(today, overdue)
       return changes.overdue_step(row, { start = START, today = today, overdue = overdue })

@@ -1,5 +1,6 @@
 -- The delivery model, tried in worlds of faults (spec/support/world.lua). WORLDS=n runs so many.
 local check = require "billhook.app.check"
+local inbox = require "billhook.inbox"
 local world = require "spec.support.world"
 
 -- a store of plain tables, with the optimistic lock of a real one
@@ -16,7 +17,7 @@ local function tables()
     if change.nothing then return true end
     if (row and row.stamp or 0) ~= change.expect then return false end
     if not row then
-      row = check.empty(change.account, change.invoice)
+      row = inbox.empty(change.account, change.invoice)
       rows[change.invoice] = row
       list[#list + 1] = row
     end

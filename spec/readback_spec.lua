@@ -296,7 +296,9 @@ describe("one invoice that cannot be read", function()
 
   for what, send in pairs {
     news = function() d:news(2) end,
-    ["the same news, sent again"] = function() d:apply(desk.item(1, "Invoice was edited: ?", 2)) end,
+    ["the same news, sent again"] = function()
+      d:apply(desk.item(1, "Invoice was edited: ?", 2))
+    end,
   } do
     it("is revived by " .. what, function()
       ill(2)
@@ -359,7 +361,7 @@ describe("a deletion", function()
     assert.is_true(looks <= 6)
   end)
 
-  it("is told after two looks, a minute apart, a read of another invoice, and a last one", function()
+  it("is told after two looks, a minute apart, a read of another one, and a last look", function()
     for id = 1, 3 do d:put(id) end
     d:settled()
     delete { 2 }
@@ -564,6 +566,18 @@ describe("a clock that was days ahead, and is set back", function()
     assert.is_truthy(d:memory().fault)
     d:work()
     assert.is_nil(d:memory().fault)
+  end)
+
+  it("is not to be seen in a pause that another worker notes meanwhile", function()
+    settled()
+    local mine = require("billhook.app.account").load(d.app, d.app:open()).apply
+    local now = d.now * 1000
+    d.now = d.now + 30
+    mine:failed("no", true)
+    assert.is_false(mine:may_ask(now)) -- a round that has begun before
+    assert.is_false(mine:may_ask(now + 89000))
+    assert.are.equal("probe", mine:may_ask(now + 90000))
+    assert.are.equal("probe", mine:may_ask(now - AHEAD * 1000))
   end)
 
   it("holds up no poll, comparison or look at what is overdue", function()

@@ -16,6 +16,7 @@
 
 local core = require "billhook.core"
 local check = require "billhook.app.check"
+local inbox = require "billhook.inbox"
 local invoices = require "billhook.invoice"
 local dreamapply = require "billhook.vendor.dreamapply"
 
@@ -189,7 +190,7 @@ local function controller_of(vendor, store, r)
   local flying, landing, pending = {}, {}, {} -- pending: deliveries by invoice
 
   local function row_of(id)
-    return store.look(id) or check.empty(ACCOUNT, tostring(id))
+    return store.look(id) or inbox.empty(ACCOUNT, tostring(id))
   end
 
   local function set(row, columns)

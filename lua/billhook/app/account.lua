@@ -40,13 +40,13 @@ local DAY = 86400000
 local PROBE = 60000 -- ms between two probes while the breaker is open
 local FAILURES = 3 -- fruitless reads in a row, none answered between them, that open it
 
----Has a time come that was planned for `most` ms from some moment on? One that is further away was
----planned by a clock that has been set back since.
+---Has a time come that was planned for `most` ms from some moment on? One that is much further away
+---was planned by a clock that has been set back since; a little further, by a worker after `now`.
 ---@param at integer|nil nil: as if it had
 ---@param now integer
 ---@param most integer
 ---@return boolean
-function M.has_come(at, now, most) return not at or now >= at or at > now + most end
+function M.has_come(at, now, most) return not at or now >= at or at > now + 2 * most end
 
 ---Where an account's API is and whose it is, as one text.
 ---@param client table

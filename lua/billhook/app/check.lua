@@ -42,15 +42,6 @@ local LEFT_MOST = 32 -- states that were left, of one invoice
 
 -- --- when to look ------------------------------------------------------------------------------
 
---- A row of an invoice that nothing is known of.
----@param account string
----@param invoice string its id
----@return table row
-function M.empty(account, invoice)
-  return { account = account, invoice = invoice, stamp = 0, version = 0, known = false, ticket = 0,
-    tries = 0, reads = 0, left_states = {} }
-end
-
 -- not before this, after a read that began at read_at as the last of so many without a find
 local function spaced(due, reads, read_at)
   if reads < FRUITLESS or not read_at then return due end

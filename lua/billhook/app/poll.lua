@@ -62,9 +62,7 @@ function vendors.dreamapply(mine)
     read.pages(mine, function(after, limit)
       return mine.store:of_account(mine.name,
         { which = "open", after = after, limit = limit, ticket_before = first })
-    end, function(row, at, marks)
-      if not row.check_due then marks[#marks + 1] = read.look(row, at) end
-    end)
+    end, read.mark)
   end
   mine:update(function(fresh, at)
     fresh.issued, fresh.collected = issued, collected
@@ -78,9 +76,7 @@ end
 local function reread(mine)
   local page = mine.store:of_account(mine.name, { which = "open", unread = true, limit = REREADS })
   local marks = {}
-  for _, row in ipairs(page.rows) do
-    if not row.check_due then marks[#marks + 1] = read.look(row, page.now) end
-  end
+  for _, row in ipairs(page.rows) do read.mark(row, page.now, marks) end
   if #marks > 0 then mine.store:apply(marks) end
 end
 

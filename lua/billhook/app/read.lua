@@ -168,8 +168,8 @@ function M.control(mine, besides)
   return "failed", why
 end
 
--- A second 404, some time after the first: is it this invoice, or all of them? Where another one can
--- be read, they may all have been missing until this moment: so the invoice is asked for once more.
+-- A second 404, some time after the first: is it this invoice, or all of them? Where another one
+-- can be read, all may have been missing until this moment: so it is asked for once more.
 local function confirm_absence(mine, one, context)
   local state, why = M.control(mine, one.row.invoice)
   if state ~= "failed" then
@@ -283,5 +283,10 @@ end
 
 ---The change that has a row read singly.
 function M.look(row, now) return M.change(row, check.look(row, now)) end
+
+---For pages(): has a row read singly, where that is not asked for already.
+function M.mark(row, now, marks)
+  if not row.check_due then marks[#marks + 1] = M.look(row, now) end
+end
 
 return M

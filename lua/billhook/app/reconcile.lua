@@ -24,7 +24,7 @@ local function by_list(mine, report, dry)
       ticket_before = not dry and list.ticket or nil })
   end, function(row, now, marks)
     if not shown[row.lane] then missing(report, row) end
-    if not dry and not row.check_due then marks[#marks + 1] = read.look(row, now) end
+    if not dry then read.mark(row, now, marks) end
   end)
   report.seen, report.events = list.seen, list.events
   report.changed, report.missing_here = list.changed, list.created

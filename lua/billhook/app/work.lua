@@ -49,7 +49,7 @@ local function by_the_clock(mine, job, now)
   local may, app, ours = mine:may_ask(now), mine.app, false
   if not may or job.healthy and may ~= "yes" or not job.due(mine.memory, now, app) then return end
   mine:update(function(memory, at)
-    ours = job.due(memory, now, app)
+    ours = job.due(memory, at, app)
     if ours then job.note(memory, at, app) end
   end)
   if not ours then return end

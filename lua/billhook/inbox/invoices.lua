@@ -25,6 +25,12 @@ function M.row(row)
   return row
 end
 
+---A row of an invoice that nothing is known of.
+function M.empty(account, invoice)
+  return { account = account, invoice = invoice, stamp = 0, version = 0, known = false, ticket = 0,
+    tries = 0, reads = 0, faults = 0, left_states = {} }
+end
+
 -- A page of rows.
 local function rows(self, text, ...)
   local values, n = { ... }, select("#", ...)
@@ -39,9 +45,9 @@ function Store:look(account, ids)
   return self:read(function(query, now)
     local list = {}
     for i, id in ipairs(ids) do
-      list[i] = M.row(query("SELECT * FROM invoices WHERE account = $1 AND invoice = $2", account,
-        id)[1] or { account = account, invoice = id, stamp = 0, version = 0, ticket = 0, tries = 0,
-        reads = 0, faults = 0 })
+      local row = query("SELECT * FROM invoices WHERE account = $1 AND invoice = $2", account,
+        id)[1]
+      list[i] = row and M.row(row) or M.empty(account, id)
     end
     return { rows = list, now = now }
   end)

@@ -134,7 +134,39 @@ describe("a world", function()
     world:at("south"):issue()
     assert.equal(2, #world:run())
     assert.error_matches(function() world:issue() end, "issue: there are several accounts")
-    assert.error_matches(function() world:at "east" end, "at: there is no account 'east'")
+    assert.error_matches(function() world:issue() end, "say world:at(NAME):issue, of north, south",
+      1, true)
+    for message, wrong in pairs {
+      ["at: there is no account 'east'; there are north, south"] = function() world:at "east" end,
+      ["fail: there is no account 'htp'; there are north, south, and \"http\""] = function()
+        world:fail("htp", 503)
+      end,
+    } do
+      local _, raised = pcall(wrong)
+      assert.equal(message, raised:match "^%S*testing_spec%.lua:%d+: (.*)$")
+    end
+  end)
+
+  it("is no client of a real vendor, in the first test of a process either", function()
+    local folder = command.folder()
+    command.write(folder .. "/rules.lua", [[
+      local billhook = require "billhook"
+      return billhook.app { inbox = "sqlite:" .. os.getenv "HOME" .. "/real.db", accounts = {
+        north = billhook.dreamapply { base_url = "https://real.example.edu", api_key = "real" },
+        south = billhook.dreamclass { api_key = "real", tenant = "real", school_code = "R1" },
+        tickets = billhook.betterez { api_key = "real", token = "real" } } }]])
+    local script = command.write(folder .. "/first.lua", [[
+      local testing = require "billhook.testing"
+      local world = testing.world { rules = arg[1] }
+      for _, name in ipairs { "north", "south", "tickets" } do
+        print(world:at(name).name, world.app.accounts[name].options.base_url:match "%.test")
+      end]])
+    local result = command.run({ folder .. "/rules.lua" },
+      { script = script, env = command.paths { HOME = folder } })
+    assert.equal("", result.err)
+    assert.equal("north\t.test\nsouth\t.test\ntickets\t.test\n", result.out)
+    assert.equal("", command.read(folder .. "/real.db"))
+    command.finish()
   end)
 
   it("has forgeries and lost webhooks", function()

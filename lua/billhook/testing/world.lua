@@ -11,6 +11,9 @@ local vendors = require "billhook.vendor"
 
 local M = {}
 
+-- By name: the table of vendors has only those that somebody has asked for.
+local VENDORS = { "dreamapply", "dreamclass", "betterez" }
+
 ---Options of `testing.world`
 ---@class billhook.testing.WorldOptions
 ---@field rules string|fun(app?: billhook.App): billhook.App? a file's path, or a function
@@ -96,7 +99,7 @@ end
 -- What the public door gives while rules are loaded.
 local function doors_of(world)
   local doors = {}
-  for vendor in pairs(vendors) do
+  for _, vendor in ipairs(VENDORS) do
     local make = billhook[vendor]
     doors[vendor] = function(given)
       local school, client = schools.new(world, vendor, given or {}, make)
@@ -287,14 +290,29 @@ end
 
 -- --- accounts ----------------------------------------------------------------
 
+local function find(self, name)
+  for _, school in ipairs(self.schools) do
+    if school.name == name then return school end
+  end
+end
+
+-- Which accounts there are, for a message.
+local function names_of(self)
+  local names = {}
+  for _, school in ipairs(self.schools) do names[#names + 1] = school.name end
+  table.sort(names)
+  return table.concat(names, ", ")
+end
+
 ---The school of one account, where there are several accounts.
 ---@param name string
 ---@return billhook.testing.School
 function World:at(name)
-  for _, school in ipairs(self.schools) do
-    if school.name == name then return school end
+  local school = find(self, name)
+  if not school then
+    error(("at: there is no account '%s'; there are %s"):format(tostring(name), names_of(self)), 2)
   end
-  error(("at: there is no account '%s'"):format(tostring(name)), 2)
+  return school
 end
 
 -- The same methods on the world, for its only account.
@@ -304,7 +322,8 @@ for _, method in ipairs { "happen", "issue", "update", "pay", "unpay", "delete",
     local found
     for _, school in ipairs(self.schools) do
       if school.name and found then
-        error(("%s: there are several accounts: world:at(NAME):%s"):format(method, method), 2)
+        error(("%s: there are several accounts: say world:at(NAME):%s, of %s"):format(method,
+          method, names_of(self)), 2)
       end
       found = school.name and school or found
     end
@@ -318,7 +337,14 @@ end
 ---@param times? integer how many requests fail; without it all, until the next call
 ---@return nil
 function World:fail(whom, what, times)
-  if whom ~= "http" then return self:at(whom):fail(what, times) end
+  if whom ~= "http" then
+    local school = find(self, whom)
+    if not school then
+      error(("fail: there is no account '%s'; there are %s, and \"http\""):format(tostring(whom),
+        names_of(self)), 2)
+    end
+    return school:fail(what, times)
+  end
   self.failing = what and { what = what, times = times or math.huge }
 end
 

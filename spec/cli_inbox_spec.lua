@@ -159,7 +159,8 @@ describe("billhook inbox", function()
     assert.equal(whole .. " invoice.created 9 ", answer("show", whole .. " inv~").id:match "^.- 9 ")
     local some = inbox("show", "other:aa~")
     assert.equal(1, some.code)
-    assert.truthy(some.err:find "^billhook: there are other:%S+, other:%S+, and maybe more\n$")
+    assert.matches("^billhook: other:aa is the beginning of several ids %(other:%S+, other:%S+%): "
+      .. "give more of it\n$", some.err)
   end)
 
   it("says when what waits runs again", function()

@@ -42,6 +42,19 @@ describe("help", function()
     end
   end)
 
+  it("has examples and explanations that fit, for what is cut cannot be copied", function()
+    local seen = 0
+    for path in io.popen "ls lua/billhook/cli/*.lua":lines() do
+      for text in command.read(path):gmatch "epilog %[%[\n(.-)%]%]" do
+        seen = seen + 1
+        for line in text:gmatch "[^\n]+" do
+          assert.is_true(#line <= 80, ("%s: %s"):format(path, line))
+        end
+      end
+    end
+    assert.is_true(seen > 15)
+  end)
+
   it("says which commands there are", function()
     local result = command.run { "help", "inbox", "nosuch" }
     assert.equal(2, result.code)
@@ -70,7 +83,7 @@ describe("help", function()
       assert.truthy(page.out:find("\n.SS billhook " .. name .. "\n", 1, true), name)
     end
     assert.truthy(page.out:find("\n.SS billhook inbox purge\n", 1, true))
-    assert.is_nil(page.out:find "\n[.'][^STnft]")
+    assert.is_nil(page.out:find "\n[.'][^STnfti]")
     for shell, word in pairs { bash = "complete -F", zsh = "#compdef billhook",
       fish = "complete -c billhook" } do
       local made = command.run { "completion", shell }
@@ -197,5 +210,29 @@ error({ code = 7, message = "no ledger" })]]
     local result = command.run { "work", "--check", path .. "x" }
     assert.equal(1, result.code)
     assert.truthy(result.err:find("No such file", 1, true))
+  end)
+end)
+
+describe("billhook verify", function()
+  after_each(command.finish)
+
+  it("takes the account that is kept beside a refused body, and says how to compare", function()
+    local folder = command.folder()
+    command.write(folder .. "/1.body", '{"id":1,"event":"Invoice was created: ?"}')
+    command.write(folder .. "/1.json",
+      '{"account":"admissions","at":1795935897,"headers":{"Authorization":"sha256:56959b00"}}')
+    local result = command.run { "verify", "--rules", "examples/rules.lua", folder .. "/1.body" }
+    assert.equal(1, result.code, result.err)
+    assert.matches("unauthorized: another Authorization", result.out, 1, true)
+    assert.matches("sha256:56959b00 came, sha256:%x+ is expected; compare with printf %%s 'VALUE' |",
+      result.out)
+  end)
+
+  it("wants the headers where none was given, and an account where there are several", function()
+    local result = command.run({ "verify", "betterez", "--secret", "x" }, { input = "{}" })
+    assert.equal(1, result.code)
+    assert.matches("no header was given: .*; give %-%-header", result.out)
+    result = command.run({ "verify", "--rules", "examples/rules.lua" }, { input = "{}" })
+    assert.matches("has several accounts: name one of", result.err, 1, true)
   end)
 end)

@@ -48,10 +48,16 @@ describe("billhook sandbox, given an order", function()
   end)
 
   it("says what is wrong with it", function()
-    refused(1, "billhook: sandbox: trigger: no such vendor", "trigger", "vendor=x")
+    refused(1, "billhook: sandbox: trigger: vendor must be dreamapply, dreamclass, betterez, got x",
+      "trigger", "vendor=x")
+    for name, vendor in pairs { DreamApply = "dreamapply", DreamClass = "dreamclass" } do
+      refused(1, ("trigger: %s has no event invoice.paid; pay one by payment.created, with "
+        .. "invoice=ID"):format(name), "trigger", "vendor=" .. vendor, "type=invoice.paid")
+    end
     refused(1, "billhook: sandbox: trigger: Betterez has no event invoice.deleted", "trigger",
       "vendor=betterez", "type=invoice.deleted")
-    refused(1, "billhook: sandbox: nonsense: not found", "nonsense")
+    refused(1, "billhook: sandbox: nonsense: no such order; there are clock, deliveries, "
+      .. "fault, forge, options, ", "nonsense")
     refused(1, "billhook: sandbox: clock: now (a time) or forward (seconds) is missing", "clock")
     refused(1, "sandbox: options: option 'lag' must be 0 to 3600 seconds", "options",
       "vendor=dreamapply", "lag=4000")
@@ -106,9 +112,9 @@ describe("billhook trigger", function()
 
   it("has no sample of what no document shows, and no event that there is not", function()
     for _, case in ipairs {
-      { "betterez", "invoice.deleted", "betterez has no event invoice.deleted" },
-      { "betterez", "payment.created", "betterez has no event payment.created" },
-      { "dreamapply", "invoice.paid", "dreamapply has no event invoice.paid" },
+      { "betterez", "invoice.deleted", "betterez sends no invoice.deleted; it sends invoice.cr" },
+      { "betterez", "payment.created", "betterez sends no payment.created; it sends invoice.cr" },
+      { "dreamapply", "invoice.paid", "dreamapply sends no invoice.paid; it sends invoice.co" },
       { "dreamclass", "STUDENT_CLASS_CREATED", "no document shows the data of STUDENT_CLASS" },
       { "betterez", "refund.created", "no document shows the data of refund.created" },
     } do

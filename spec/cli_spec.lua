@@ -53,7 +53,7 @@ describe("billhook", function()
     refused(command.run { "serve" }, "missing argument 'rules'")
     refused(command.run { "verify", "--nosuch", "x" }, "unknown option '--nosuch'")
     refused(command.run { "verify", "nosuch" }, "dreamclass, betterez or dreamapply; or --rules")
-    refused(command.run { "verify", "--rules", "x" }, "--account is missing")
+    refused(command.run { "verify", "--rules", "examples/rules.lua" }, "has several accounts: name")
     refused(command.run { "inbox" }, "command is required")
   end)
 
@@ -307,7 +307,16 @@ describe("billhook sandbox and invoices", function()
       { env = { BILLHOOK_API_KEY = "sandbox-key" } })
     assert.equal("0\n", result.out)
     result = command.run { "invoices", "count", "--rules", "examples/rules.lua", "--account", "x" }
-    assert.equal('billhook: examples/rules.lua has no account "x"\n', result.err)
+    assert.equal("billhook: examples/rules.lua has no account x; it has admissions, school, "
+      .. "tickets\n", result.err)
+    result = command.run { "invoices", "count", "--rules", "examples/rules.lua" }
+    assert.equal("billhook: examples/rules.lua has several accounts: name one of admissions, "
+      .. "school, tickets\n", result.err)
+    local one = command.write(command.folder() .. "/one.lua", ([[
+      local billhook = require "billhook"
+      return billhook.app { inbox = "memory:", accounts = {
+        only = billhook.dreamapply { base_url = %q, api_key = "sandbox-key" } } }]]):format(base))
+    assert.equal("0\n", command.run({ "invoices", "count", "--rules", one }).out)
   end)
 
   it("refuses what the vendor does not have", function()
@@ -449,7 +458,7 @@ describe("billhook inbox", function()
     result = more { "show", "school:none" }
     assert.same({ 1, "billhook: no event, delivery or invoice school:none\n" },
       { result.code, result.err })
-    assert.truthy(more({ "show", "school:aa" }).err:find ", and maybe more\n$")
+    assert.truthy(more({ "show", "school:aa" }).err:find "several ids %(.*%): give more of it\n$")
     assert.equal("billhook: no event, delivery or invoice 2: ids begin with an account and a "
       .. "colon\n", more({ "show", "2" }).err)
   end)

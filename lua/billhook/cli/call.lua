@@ -19,16 +19,21 @@ function M.configure(command)
   command:argument("operation", "As docs/vendors.md names it: invoices.get."):args "?"
   command:argument("rest", "--name value: the call's parameters, and the options below."):args "*"
   command:epilog [[
-Options: --base-url, --api-key (or BILLHOOK_API_KEY), --token (or BILLHOOK_TOKEN), --tenant,
---school-code, --timeout, --settle-timeout, --rules with --account; --json with the body, as JSON,
-@file or - for stdin; --show-secrets prints credentials of an answer, which are blotted otherwise;
---dry-run only prints what would be sent, --yes does not ask before something is deleted.
-A password is better left to BILLHOOK_PASSWORD. Without an operation: lists a vendor's.
+Options: --base-url, --api-key (or BILLHOOK_API_KEY), --token (or
+BILLHOOK_TOKEN), --tenant, --school-code, --timeout, --settle-timeout, --rules
+with --account; --json with the body, as JSON, @file or - for stdin;
+--show-secrets prints credentials of an answer, which are hidden otherwise;
+--dry-run only prints what would be sent, --yes does not ask before something is
+deleted. Leave a password to BILLHOOK_PASSWORD rather than to an option.
+Without an operation: lists a vendor's.
+
 Examples:
-  billhook call dreamapply invoices.exists --base-url https://apply.example.edu --id 321
+  billhook call dreamapply invoices.exists \
+    --base-url https://apply.example.edu --id 321
   billhook call betterez providers.create --json @provider.json
-Exit codes: 0 done; 1 it failed; 2 called wrongly; 3 nobody knows whether it was done: then its
-intent is printed, which billhook settle takes.]]
+
+Exit codes: 0 done; 1 it failed; 2 called wrongly; 3 nobody knows whether it was
+done: then its intent is printed, which billhook settle takes.]]
 end
 
 local options = { ["base-url"] = true, ["api-key"] = true, token = true, tenant = true,

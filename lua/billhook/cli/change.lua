@@ -21,8 +21,8 @@ end
 
 function M.rebase(store, args, app)
   if not app then require("billhook.cli").usage "rebase: --rules is missing" end
-  local client = app.accounts[args.account]
-  if not client then return nil, "no account " .. args.account .. " in the rules file" end
+  local client, why = require("billhook.cli.rules").account(app, args.rules, args.account)
+  if not client then return nil, why end
   local accounts = require "billhook.app.account"
   local memory, err = accounts.rebase(store, args.account, client)
   if not memory then return nil, err end

@@ -41,8 +41,9 @@ end
 local function from_rules(args)
   local app, err = require("billhook.cli.rules").load(args.rules)
   if not app then return nil, err end
-  local client = app.accounts[args.account or ""]
-  if not client then return nil, ("%s has no account %q"):format(args.rules, args.account or "") end
+  local client, name = require("billhook.cli.rules").account(app, args.rules, args.account)
+  if not client then return nil, name end
+  args.account = name
   return client
 end
 

@@ -11,8 +11,9 @@ function M.configure(command)
   command:option("--invoice", "The id of an invoice to read."):argname "<id>"
   command:flag("--json", "Print JSON.")
   command:epilog [[
-Nothing is changed: only GET and HEAD are sent, and the inbox is only read. Where DreamClass's
-GetInvoice has no path in the option `paths`, the likely ones are tried.
+Nothing is changed: only GET and HEAD are sent, and the inbox is only read.
+Where DreamClass's GetInvoice has no path in the option `paths`, the likely ones
+are tried.
 Exit codes: 0 nothing is wrong; 1 something is (FAIL).]]
 end
 
@@ -78,8 +79,9 @@ end
 function M.run(args)
   local app, hooks, given = load(args.rules)
   if not app then return nil, hooks end
-  if args.account and not app.accounts[args.account] then
-    return nil, "no account " .. args.account .. " in " .. args.rules
+  if args.account then
+    local client, why = require("billhook.cli.rules").account(app, args.rules, args.account)
+    if not client then return nil, why end
   end
   local names = names_of(app, args.account)
   local reports, wrong = diagnose(app, names, hooks, given, args.invoice)

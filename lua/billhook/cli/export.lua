@@ -27,11 +27,14 @@ function M.configure(command)
     :choices { "open", "closed", "deleted" }
   command:epilog [[
 Examples:
-  billhook export invoices --vendor dreamapply --base-url https://apply.example.edu \
-    byIssuedSince=2026-01-01T00:00:00+00:00 > invoices.csv
+  billhook export invoices --vendor dreamapply \
+    --base-url https://apply.example.edu byCollected=false > unpaid.csv
+  billhook export invoices --inbox sqlite:billhook.db --state open > unpaid.csv
   billhook export payments --rules rules.lua --account admissions --format jsonl
   billhook export invoices --inbox sqlite:billhook.db --account school
-Exit codes: 0 all is there; 1 it is not (the messages say what is missing); 130 interrupted.]]
+
+Exit codes: 0 all is there; 1 it is not (the messages say what is missing);
+130 interrupted.]]
 end
 
 -- --- rows --------------------------------------------------------------------------------------

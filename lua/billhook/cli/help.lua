@@ -76,7 +76,7 @@ local function manual(root)
     ".SH SYNOPSIS\nbillhook [\\-h] [\\-V] \\fIcommand\\fR ...\n.SH COMMANDS\n" }
   local function add(parser)
     local text = parser:get_help():gsub("%s+$", "")
-    parts[#parts + 1] = (".SS %s\n.nf\n%s\n.fi\n"):format(
+    parts[#parts + 1] = (".SS %s\n.in 0\n.nf\n%s\n.fi\n.in\n"):format(
       verbatim(text:match "^Usage: ([%w ]*%w)"), verbatim(text))
     for _, inner in ipairs(commands_of(parser)) do add(inner) end
   end

@@ -23,7 +23,8 @@ function M.find(store, of, text)
   for _, one in ipairs(list) do
     if one.id:sub(1, #text) == text then found, other = one, found end
   end
-  if other then return nil, ("there are %s, %s, and maybe more"):format(found.id, other.id) end
+  if other then return nil, ("%s is the beginning of several ids (%s, %s): give more of it"):format(
+    text, found.id, other.id) end
   return found or false
 end
 

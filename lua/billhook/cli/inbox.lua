@@ -104,7 +104,8 @@ deleted in a day than billhook accepts without a confirmation. Requires --rules.
   copy:option("--to", "The target, which must be empty."):argname "<url>"
   copy:flag("--json", "Print JSON.")
   copy:epilog [[
-Stop receivers and workers first. A copy that ends early leaves the target empty.]]
+Stop receivers and workers first. A copy that ends early leaves the target
+empty.]]
   command:epilog [[
 Examples:
   billhook inbox dead --newer-than 2d
@@ -114,7 +115,8 @@ Examples:
   billhook inbox retry --all --state unhandled --rules rules.lua
   billhook inbox purge --older-than 30d
   billhook inbox rebase admissions --rules rules.lua
-  billhook inbox copy --from sqlite:billhook.db --to postgresql://billhook@db.example.edu/billhook]]
+  billhook inbox copy --from sqlite:billhook.db \
+    --to postgresql://billhook@db.example.edu/billhook]]
 end
 
 -- The inbox's URL, and the app where there is a rules file.

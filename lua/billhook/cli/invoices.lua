@@ -39,9 +39,11 @@ Exit codes: 0 created or found; 1 it failed; 2 called wrongly; 3 it is not known
 it was created: then the intent is printed, for billhook settle (with --json: error.intent).]]
   command:epilog [[
 Examples:
-  billhook invoices list --vendor dreamapply --base-url https://apply.example.edu application=123
+  billhook invoices list --vendor dreamapply \
+    --base-url https://apply.example.edu application=123
   billhook invoices get --rules rules.lua --account admissions 321 --json
-  billhook invoices create --vendor dreamapply ... application=123 --body invoice.json]]
+  billhook invoices create --rules rules.lua --account admissions \
+    application=123 --body invoice.json]]
 end
 
 local function body_of(path)

@@ -10,8 +10,9 @@ function M.configure(command)
   command:argument("account", "Only this account."):args "?"
   command:flag("--json", "Print JSON.")
   command:epilog [[
-Nothing is asked of a vendor. DreamApply allows 180 calls a minute for a key; of the others no limit
-is known, but for one that the rules file sets.]]
+It is counted here, over all processes on the inbox; no vendor is asked.
+DreamApply allows 180 calls a minute for a key; of the others no limit is known,
+but for one that the rules file sets.]]
 end
 
 local function row_of(name, quota)
@@ -23,8 +24,9 @@ function M.run(args)
   local store, app = require("billhook.cli.inbox").open { rules = args.rules }
   if not store then return nil, tostring(app) end
   app:use_store(store)
-  if args.account and not app.accounts[args.account] then
-    return nil, "no account " .. args.account .. " in " .. args.rules
+  if args.account then
+    local client, why = require("billhook.cli.rules").account(app, args.rules, args.account)
+    if not client then return nil, why end
   end
   local names, all, rows = {}, {}, {}
   for name in pairs(app.accounts) do

@@ -11,7 +11,8 @@ function M.configure(command)
   command:flag("--dry-run", "Store nothing, make no event.")
   command:flag("--json", "Print JSON.")
   command:epilog [[
-Differences become events, as those of a webhook would; `billhook work` does the same every night.
+Differences become events, as those of a webhook would; `billhook work` does the
+same every night.
 Exit code 0: nothing differed; 1: something did, or it could not be compared.]]
 end
 
@@ -26,8 +27,9 @@ end
 function M.run(args)
   local app, err = require("billhook.cli.rules").load(args.rules)
   if not app then return nil, err end
-  if args.account and not app.accounts[args.account] then
-    return nil, "no account " .. args.account .. " in " .. args.rules
+  if args.account then
+    local client, why = require("billhook.cli.rules").account(app, args.rules, args.account)
+    if not client then return nil, why end
   end
   local term, code, reports, rows = require "billhook.cli.term", 0, {}, {}
   for _, name in ipairs(names_of(app, args.account)) do

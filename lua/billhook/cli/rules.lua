@@ -64,6 +64,27 @@ function M.load(path)
   return app, err
 end
 
+---An account of an app: the one that is named, or the only one; where none is named of several, the
+---command was called wrongly.
+---@param app table
+---@param path string the rules file
+---@param name string|nil
+---@return table|nil client
+---@return string|nil name_or_message
+function M.account(app, path, name)
+  local names = {}
+  for one in pairs(app.accounts) do names[#names + 1] = one end
+  table.sort(names)
+  if not name and #names == 1 then name = names[1] end
+  local client = app.accounts[name or ""]
+  if client then return client, name end
+  local there = table.concat(names, ", ")
+  if not name then
+    require("billhook.cli").usage(("%s has several accounts: name one of %s"):format(path, there))
+  end
+  return nil, ("%s has no account %s; it has %s"):format(path, name, there)
+end
+
 ---The file of rules that are loaded, and those that it has loaded from beside it.
 ---@param path string
 ---@return string[]

@@ -115,6 +115,14 @@ local natives = {
   },
 }
 
+-- Our names of a vendor's events, for a message.
+local function names_of(vendor)
+  local names = {}
+  for name in pairs(natives[vendor]) do names[#names + 1] = name end
+  table.sort(names)
+  return table.concat(names, ", ")
+end
+
 ---The vendor's own name of an event; ours, such as invoice.created, are translated. nil: the vendor
 ---has no such event.
 ---@param vendor string
@@ -135,7 +143,9 @@ end
 ---@return string|nil message
 function M.body(vendor, kind, options)
   local now, native = text.now(), M.native(vendor, kind)
-  if not native then return nil, vendor .. " has no event " .. kind end
+  if not native then
+    return nil, ("%s sends no %s; it sends %s"):format(vendor, kind, names_of(vendor))
+  end
   local make = data[vendor][native:match(families[vendor])]
   if not options.data and not make then
     return nil, ("no document shows the data of %s: give it by --data"):format(native)

@@ -13,8 +13,11 @@ function M.configure(command)
     :args "?"
   command:epilog [[
 Example:
-  billhook settle --vendor dreamapply --base-url https://apply.example.edu intent
-Exit codes: 0 found; 1 it failed; 2 called wrongly, or another account's intent; 3 still unknown.
+  billhook settle --vendor dreamapply \
+    --base-url https://apply.example.edu intent
+
+Exit codes: 0 found; 1 it failed; 2 called wrongly, or another account's intent;
+3 still unknown.
 Nothing is ever created.]]
 end
 

@@ -98,6 +98,13 @@ local function show(headers, body)
   return 0
 end
 
+-- What to do where it was refused.
+local hints = {
+  [401] = "refused: the receiver's log says why (code=...); docs/debug-a-signature.md",
+  [404] = "refused: its accounts are printed when `billhook serve` starts; see --account",
+  [503] = "not stored: the receiver's log says why (event=not_stored)",
+}
+
 local function report(args, response)
   local good = response.status >= 200 and response.status < 300
   if args.json then
@@ -105,6 +112,7 @@ local function report(args, response)
   else
     term.print(term.colour(good and "green" or "red", ("%d"):format(response.status)) .. " "
       .. term.clean(response.body))
+    if hints[response.status] then term.say(hints[response.status]) end
   end
   return good and 0 or 1
 end

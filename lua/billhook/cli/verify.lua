@@ -101,21 +101,21 @@ local function refuse(args, err, findings)
 end
 
 -- The account's vendor, and the options that it verifies with.
-local function of_account(args)
-  if not args.account then require("billhook.cli").usage "verify: --account is missing" end
+local function of_account(args, account)
   local given = {} -- by webhook
   require("billhook.client.account").witness(function(webhook, hook) given[webhook] = hook end)
   local app, err = require("billhook.cli.rules").load(args.rules)
   if not app then return nil, err end
-  local client = app.accounts[args.account]
-  if not client then return nil, ("no account %s in %s"):format(args.account, args.rules) end
+  local client, why = require("billhook.cli.rules").account(app, args.rules, account)
+  if not client then return nil, why end
   local webhook = client.webhook or {}
   local hook = given[webhook] or {}
   return client.vendor, { secret = hook.secret, basic = hook.basic,
     authorization = hook.authorization, tenant = webhook.tenant, tolerance = webhook.tolerance }
 end
 
--- Of a kept credential there is only the beginning of its digest: is it one that we know?
+-- Of a kept credential there is only the beginning of its digest: is it one that we know? Gives
+-- what came where it is none of ours.
 local function restore(headers, options)
   local capture, known = require "billhook.nginx.capture", {}
   local listed = options.authorization
@@ -127,26 +127,37 @@ local function restore(headers, options)
     known[capture.digest("Basic " .. pair)] = "Basic " .. pair
   end
   for name, value in pairs(headers) do
-    if name:lower() == "authorization" and known[value] then headers[name] = known[value] end
+    if name:lower() == "authorization" then
+      if not known[value] then return value, known end
+      headers[name] = known[value]
+    end
   end
 end
 
--- What was kept beside a captured body: its headers, and when it came.
-local function beside(path, options)
+-- Digests tell a person whether the vendor sends what he has entered there.
+local function compare_digests(came, known)
+  local ours = {}
+  for digest in pairs(known) do ours[#ours + 1] = digest end
+  table.sort(ours)
+  return ("of Authorization the digest is kept: %s came, %s is expected; compare with"
+    .. " printf %%s 'VALUE' | sha256sum"):format(tostring(came), table.concat(ours, " or "))
+end
+
+-- What was kept beside a captured body: its account, its headers, and when it came; else nothing.
+local function beside(path)
   local head = path:match "^(.+)%.body$"
   local file = head and io.open(head .. ".json", "rb")
-  if not file then return {} end
+  if not file then return { headers = {} } end
   local about, why = require("billhook.json").decode(file:read "*a")
   file:close()
   if type(about) ~= "table" or type(about.headers) ~= "table" then
     return nil, ("%s.json: %s"):format(head, why or "there are no headers in it")
   end
-  options.now = options.now or tonumber(about.at)
-  restore(about.headers, options)
-  return about.headers
+  return about
 end
 
--- The vendor, headers, the body and options; or nil, and why not.
+-- The vendor, headers, the body, options and what is to be said of a credential that came; or nil,
+-- and why not.
 local function delivery_of(args)
   if not args.rules then
     if not VENDORS[args.vendor or ""] then
@@ -155,32 +166,42 @@ local function delivery_of(args)
     return args.vendor, headers_of(args.header), io.read "*a",
       require("billhook.cli.trigger").credentials(args)
   end
-  local vendor, options = of_account(args)
+  local path, about, body = args.vendor, { headers = {} }, nil
+  if path then
+    local file, err = io.open(path, "rb")
+    if not file then return nil, err end
+    body = file:read "*a" or ""
+    file:close()
+    about, err = beside(path)
+    if not about then return nil, err end
+  end
+  local vendor, options = of_account(args, args.account or about.account)
   if not vendor then return nil, options end
-  options.now = args.at
-  local path = args.vendor
-  if not path then return vendor, headers_of(args.header), io.read "*a", options end
-  local file, err = io.open(path, "rb")
-  if not file then return nil, err end
-  local body = file:read "*a"
-  file:close()
-  local headers
-  headers, err = beside(path, options)
-  if not headers then return nil, err end
-  for name, value in pairs(headers_of(args.header)) do headers[name] = value end
-  return vendor, headers, body or "", options
+  options.now = args.at or tonumber(about.at)
+  local came, known = restore(about.headers, options)
+  for name, value in pairs(headers_of(args.header)) do about.headers[name] = value end
+  return vendor, about.headers, body or io.read "*a", options,
+    came and compare_digests(came, known)
 end
 
 function M.run(args)
-  local vendor, headers, body, options = delivery_of(args)
+  local vendor, headers, body, options, digests = delivery_of(args)
   if not vendor then return nil, headers end
   options.tenant, options.now = args.tenant or options.tenant, args.at or options.now
   options.tolerance = args.tolerance or options.tolerance
   local verify = require("billhook").verify
   local delivery, err = require("billhook.cli").try(verify, vendor, headers, body, options)
   if delivery then return show(args, delivery) end
-  return refuse(args, err,
-    require("billhook.cli.explain").why(vendor, headers, body, options))
+  local findings = require("billhook.cli.explain").why(vendor, headers, body, options)
+  if digests and err.code == "unauthorized" then
+    findings[#findings + 1] = { code = "hint", text = digests }
+  end
+  if err.code == "unsigned" and not next(headers) then
+    findings = { findings[1], { code = "hint", text = vendor == "dreamclass"
+      and "the member signature of the body is missing"
+      or "no header was given: the body alone proves nothing; give --header 'Name: value'" } }
+  end
+  return refuse(args, err, findings)
 end
 
 return M

@@ -14,8 +14,12 @@ local ok = { ok = true }
 
 local calls = {}
 
+local function no_vendor(given)
+  return ("vendor must be %s, got %s"):format(table.concat(vendors.names, ", "), tostring(given))
+end
+
 calls["POST trigger"] = function(world, fields)
-  if not vendors.is(fields.vendor) then return nil, "no such vendor" end
+  if not vendors.is(fields.vendor) then return nil, no_vendor(fields.vendor) end
   local delivery, err = vendors[fields.vendor].trigger(world, fields)
   return delivery and sender.show(delivery), err
 end
@@ -32,7 +36,7 @@ calls["POST redeliver"] = function(world, fields)
 end
 
 calls["POST forge"] = function(world, fields)
-  if not vendors.is(fields.vendor) then return nil, "no such vendor" end
+  if not vendors.is(fields.vendor) then return nil, no_vendor(fields.vendor) end
   local proof = fields.proof or "wrong"
   if proof ~= "wrong" and proof ~= "captured" then
     return nil, "proof must be wrong or captured"
@@ -73,7 +77,7 @@ calls["POST quota"] = function(world, fields)
 end
 
 calls["POST options"] = function(world, fields)
-  if not vendors.is(fields.vendor) then return nil, "no such vendor" end
+  if not vendors.is(fields.vendor) then return nil, no_vendor(fields.vendor) end
   for name, value in pairs(fields) do
     local why = name ~= "vendor" and settings.wrong(fields.vendor, name, value)
     if why then return nil, why end
@@ -108,6 +112,15 @@ calls["POST reset"] = function(world)
   return ok
 end
 
+local function orders()
+  local names = {}
+  for name in pairs(calls) do
+    if not name:find "^DELETE" then names[#names + 1] = name:match "%S+$" end
+  end
+  table.sort(names)
+  return table.concat(names, ", ")
+end
+
 --- Steers a world. Gives the answer; or nil, what is wrong, and a status (400 without).
 ---@param world table
 ---@param method string
@@ -115,7 +128,7 @@ end
 ---@param fields table
 function M.order(world, method, name, fields)
   local call = calls[method .. " " .. name]
-  if not call then return nil, "not found", 404 end
+  if not call then return nil, "no such order; there are " .. orders(), 404 end
   local answer, why, status = call(world, fields)
   if not answer then return nil, why, status end
   return answer

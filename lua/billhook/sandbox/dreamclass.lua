@@ -397,7 +397,10 @@ function M.trigger(world, args)
   local given = args.type or "invoice.created"
   local kind = given:find("^%l+%.%l+$") and given:gsub("%.", "_"):upper() or given
   local trigger = triggers[kind] or given == "refund" and refunds[args.how or "card"]
-  if not trigger then return nil, "DreamClass has no event " .. given end
+  if not trigger then
+    return nil, "DreamClass has no event " .. given
+      .. (given == "invoice.paid" and "; pay one by payment.created, with invoice=ID" or "")
+  end
   local invoice = latest(world, values.number(args.invoice))
   if args.invoice and not invoice then return nil, "no invoice " .. tostring(args.invoice) end
   if not invoice then

@@ -147,6 +147,7 @@ function M.trigger(world, args)
   local trigger = triggers[kind]
   if not trigger and kind:find("^[%l_]+%.[%l_]+$") then
     return nil, "DreamApply has no event " .. kind
+      .. (kind == "invoice.paid" and "; pay one by payment.created, with invoice=ID" or "")
   end
   local invoice, why = subject(world, args)
   if not invoice then return nil, why end

@@ -53,7 +53,8 @@ describe("billhook", function()
     refused(command.run { "serve" }, "missing argument 'rules'")
     refused(command.run { "verify", "--nosuch", "x" }, "unknown option '--nosuch'")
     refused(command.run { "verify", "nosuch" }, "dreamclass, betterez or dreamapply; or --rules")
-    refused(command.run { "verify", "--rules", "examples/rules.lua" }, "has several accounts: name")
+    refused(command.run { "verify", "--rules", "examples/rules.lua" },
+      "has several accounts: name")
     refused(command.run { "inbox" }, "command is required")
   end)
 

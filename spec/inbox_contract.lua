@@ -1156,6 +1156,20 @@ return function(open)
       assert.are.equal("done", store:show("school:a").state)
     end)
 
+    it("back at each look at it, ends in an error", function()
+      local at = now
+      local restless = assert(open { clock = function()
+        at = at - 10
+        return at
+      end })
+      local recover = { owner = "x", backoff = { base = 1, cap = 1 } }
+      assert(restless:recover(recover)) -- notes the time
+      local done, why = restless:recover(recover)
+      assert.are.same({ nil, "store", "SET_BACK" }, { done, why.kind, why.code })
+      assert.matches("the clock was set back again and again", tostring(why), 1, true)
+      restless:close()
+    end)
+
     it("by less than a second, moves nothing", function()
       add(event "a")
       local one = run_one()

@@ -482,6 +482,24 @@ describe("inbox postgresql: with others beside it", function()
     assert.are.equal(12, stats.leased + stats.due)
   end)
 
+  it("waits for plans made by the clock of before, and moves them back as well", function()
+    add(store, event("a", "1"))
+    local before = assert(inbox.open(server.url, { clock = function() return os.time() + 3600 end }))
+    assert(before:transaction(function() return true end)) -- notes the time
+    local pid
+    assert(before:transaction(function(query, now)
+      pid = beside [[print(#claim(store, "x", 2))]]
+      blocked()
+      query("UPDATE invoices SET run_due = $1", now + 5000)
+      return true
+    end))
+    before:close()
+    finished(pid, folder .. "/out")
+    local wait = db:query [[SELECT run_due - CAST(EXTRACT(EPOCH FROM now()) * 1000 AS BIGINT) AS ms
+      FROM invoices]][1].ms
+    assert.is_true(wait <= 5000, wait)
+  end)
+
   it("takes over at once from a process of this machine that was killed", function()
     add(store, event("a", "1"))
     local pid = beside [[

@@ -60,6 +60,9 @@ local Dialect = {
     .. "(SELECT value FROM meta WHERE name = 'clock') AS noted",
   -- one process at a time makes the tables: "billhook" as a number
   alone = "SELECT pg_advisory_xact_lock(x'62696c6c686f6f6b'::bigint)",
+  -- a transaction that plans shares a lock until it ends; who moves all plans waits for them
+  planning = "SELECT pg_advisory_xact_lock_shared(x'62696c6c706c616e'::bigint)", -- "billplan"
+  planning_ended = "SELECT pg_advisory_xact_lock(x'62696c6c706c616e'::bigint)",
   bulk = true,
 }
 Dialect.__index = Dialect

@@ -20,6 +20,8 @@
 --                  false, code, message; nil: it is
 --   current(query, version), alone  are the tables there? A statement that lets one at a time make
 --                  them
+--   planning, planning_ended  where transactions run side by side: a statement at the beginning of
+--                  each one that plans; one that waits until all of those have ended
 --   mend(query)    brings its sequences beyond what is stored; at each connect, and so after a
 --                  number turned out to be taken
 --   admission_timeout    ms that an admission must not take longer than
@@ -193,20 +195,30 @@ end
 
 local function near(now, noted) return noted ~= nil and math.abs(now - noted) <= SKEW end
 
-local function tick(self, query)
-  local now, noted = time(self, query)
-  if near(now, noted) then return now end
-  -- others find the same: one notes it, and while plans are moved everybody waits
-  local forward = noted ~= nil and now > noted
-  if not query(self.dialect.locking(NOTED, forward and "skip" or nil))[1] and forward then
-    return now
-  end
-  now, noted = time(self, query)
-  if near(now, noted) then return now end
-  if noted and now < noted then set_back(query, noted - now, now) end
+local function note(query, now)
   query("INSERT INTO meta (name, value) VALUES ('clock', $1) "
     .. "ON CONFLICT (name) DO UPDATE SET value = excluded.value", ("%.0f"):format(now))
+end
+
+-- The time by which a transaction plans; nil: the clock was set back, and no plan is to be made
+-- before those that there are were moved.
+local function tick(self, query)
+  if self.dialect.planning then query(self.dialect.planning) end
+  local now, noted = time(self, query)
+  if near(now, noted) then return now end
+  if noted and now < noted then return nil end
+  -- others find the same: one notes it, and nobody waits for him
+  if not noted or query(self.dialect.locking(NOTED, "skip"))[1] then note(query, now) end
   return now
+end
+
+-- In a transaction of its own, which waits until nobody who plans by the time of before is left.
+local function move_plans(self, query)
+  if self.dialect.planning_ended then query(self.dialect.planning_ended) end
+  local now, noted = time(self, query)
+  if not M.jumped(now, noted) then return end
+  set_back(query, noted - now, now)
+  note(query, now)
 end
 
 -- --- for the files beside this one ---------------------------------------------------------
@@ -214,7 +226,21 @@ end
 ---Within one transaction: fn(query, now) -> value; query(sql, ...) gives rows and how many it has
 ---changed, and raises what ends the transaction.
 function Store:transaction(fn)
-  return run(self, self.dialect.begin, function(query) return fn(query, tick(self, query)) end)
+  local function planned(query)
+    local now = tick(self, query)
+    if not now then M.refuse("SET_BACK", "the clock was set back again and again") end
+    return fn(query, now)
+  end
+  local refused
+  for _ = 1, ATTEMPTS do
+    local value, why = run(self, self.dialect.begin, planned)
+    if not why then return value end
+    refused = why
+    if why.code ~= "SET_BACK" then break end
+    local _, failed = run(self, self.dialect.begin, function(query) move_plans(self, query) end)
+    if failed then return nil, failed end
+  end
+  return nil, refused
 end
 
 ---The same, without looking for a clock that has jumped: what plans nothing must not write what

@@ -39,7 +39,7 @@ PACKAGES := gcc libc6-dev lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev \
   libcurl4-openssl-dev libssl-dev libsqlite3-dev libpq-dev lua-cjson lua-argparse \
   nginx-light libnginx-mod-http-lua
 TEST_PACKAGES := lua-busted lua-socket lua-check luarocks clang openssl curl \
-  procps binutils postgresql wrk locales valgrind
+  procps binutils postgresql wrk locales valgrind lua-posix lua-md5
 
 define object # (lua, name)
 $(B)/$(1)/billhook/$(2).so: $(SRC_$(2):%.c=$(B)/$(1)/%.o)

@@ -64,7 +64,7 @@ describe("billhook call", function()
     return code, texts[1], texts[2]
   end
 
-  it("sends parameters as they are named, and prints the answer as JSON", function()
+  it("sends parameters as they are named, and prints the answer as JSON #both", function()
     local code, out, err = call("dreamclass", "invoices.pay --id 7 --amount 12.50 "
       .. "--paymentmethod '{\"id\":2}'")
     assert.equal(0, code, err)
@@ -73,7 +73,7 @@ describe("billhook call", function()
     assert.matches('"id":7', out, 1, true)
   end)
 
-  it("takes a body, from the line or a file", function()
+  it("takes a body, from the line or a file #both", function()
     local code, _, err = call("dreamclass", "invoices.update --id=7 --json '{\"dueDate\":"
       .. "\"2027-01-31\"}'")
     assert.equal(0, code, err)
@@ -110,7 +110,7 @@ describe("billhook call", function()
     assert.matches('"token":"sesame-sesame"', out, 1, true)
   end)
 
-  it("exits with 3 and the intent where nobody knows", function()
+  it("exits with 3 and the intent where nobody knows #both", function()
     local code, out = call("dreamclass", "invoices.pay --id 9 --amount 1 --paymentmethod 1")
     assert.equal(3, code)
     assert.matches('"operation":%s*"invoices.pay"', out)
@@ -166,7 +166,7 @@ describe("what would change something", function()
   -- nobody is there: a call that were made would fail
   local there = { "--vendor", "dreamapply", "--base-url", "http://127.0.0.1:9" }
 
-  it("is only printed with --dry-run", function()
+  it("is only printed with --dry-run #both", function()
     local result = bill("invoices", "delete", "7", "--dry-run", unpack(there))
     assert.same({ 0, "DELETE http://127.0.0.1:9/api/v9/invoices/7\n" },
       { result.code, result.out }, result.err)

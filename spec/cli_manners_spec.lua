@@ -21,7 +21,7 @@ end
 describe("help", function()
   after_each(command.finish)
 
-  it("lists all commands where none is given, which is no success", function()
+  it("lists all commands where none is given, which is no success #both", function()
     local result = command.run {}
     assert.equal(2, result.code)
     for _, name in ipairs(commands) do
@@ -94,7 +94,7 @@ describe("help", function()
     assert.equal(2, command.run { "completion", "tcsh" }.code)
   end)
 
-  it("gives the version by either name", function()
+  it("gives the version by either name #both", function()
     for _, option in ipairs { "-V", "--version" } do
       local result = command.run { option }
       assert.equal(0, result.code)
@@ -173,7 +173,7 @@ describe("a mistake in the rules file", function()
     return result.err, path
   end
 
-  it("is told at its line, without our own lines", function()
+  it("is told at its line, without our own lines #both", function()
     local err, path = said [[
 local billhook = require "billhook"
 local app = billhook.app { inbox = "memory:", accounts = {
@@ -197,7 +197,7 @@ return x]]
     assert.is_nil(err:find("cli/", 1, true))
   end)
 
-  it("shows the fields of a table that was raised", function()
+  it("shows the fields of a table that was raised #both", function()
     local err, path = said [[
 error({ code = 7, message = "no ledger" })]]
     assert.truthy(err:find('billhook: {message = "no ledger", code = 7}', 1, true), err)

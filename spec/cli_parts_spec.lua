@@ -7,7 +7,7 @@ local process = require "billhook.process"
 local rules = require "billhook.cli.rules"
 local term = require "billhook.cli.term"
 
-describe("a table", function()
+describe("a table #both", function()
   it("is aligned, numbers to the right", function()
     assert.same({
       "NAME   AMOUNT",
@@ -55,7 +55,7 @@ describe("a table", function()
   end)
 end)
 
-describe("a message", function()
+describe("a message #both", function()
   it("is written in one piece, for nginx and `work` write to the same place", function()
     local stderr, pieces = io.stderr, {}
     io.stderr = { write = function(_, ...) -- luacheck: ignore 122
@@ -68,7 +68,7 @@ describe("a message", function()
   end)
 end)
 
-describe("in a terminal", function()
+describe("in a terminal #both", function()
   after_each(command.finish)
 
   -- What a terminal of 60 columns gets to see. Where there are no terminals to be had, as in a
@@ -102,7 +102,7 @@ describe("in a terminal", function()
   end)
 end)
 
-describe("nginx.conf", function()
+describe("nginx.conf #both", function()
   local function conf(more)
     local options = { nginx = { modules = {} }, run = "/run/b", http = "  # here\n",
       lua_path = "/l/?.lua", lua_cpath = "/c/?.so", resolv = "/none", environ = "/none" }
@@ -207,7 +207,7 @@ describe("nginx.conf", function()
   end)
 end)
 
-describe("rules", function()
+describe("rules #both", function()
   after_each(command.finish)
 
   it("are loaded once", function()
@@ -269,7 +269,7 @@ describe("a copy that was installed", function()
   end
 end)
 
-describe("a child", function()
+describe("a child #both", function()
   after_each(command.finish)
 
   it("is stopped by a signal, or by force", function()

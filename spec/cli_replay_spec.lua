@@ -75,7 +75,7 @@ after_each(command.finish)
 local function bill(...) return command.run { ... } end
 
 describe("billhook replay --dry-run", function()
-  it("prints what changed rules would do, and changes nothing", function()
+  it("prints what changed rules would do, and changes nothing #both", function()
     local changed = write_rules("changed.lua", [[
       app:on("invoice.created", { name = "book" }, function(event)
         print("seen", event.claims.id)
@@ -134,7 +134,7 @@ describe("billhook replay --dry-run", function()
 end)
 
 describe("billhook replay", function()
-  it("has events run again, by the beginning of their ids", function()
+  it("has events run again, by the beginning of their ids #both", function()
     local result = bill("replay", "school:00000001", "--inbox", url)
     assert.equal(0, result.code, result.err)
     assert.equal("1 to run again\n", result.out)

@@ -15,7 +15,7 @@ local function said(text)
   return list
 end
 
-describe("the lint of rules", function()
+describe("the lint of rules #both", function()
   it("tells of globals that the file writes", function()
     assert.same({ "1 'count'", "2 'book'", "4 'total'" }, said(table.concat({ "count = 0",
       "function book() end", "app:on('x', function(event)", "  if event.data then total = 5 end",
@@ -60,7 +60,7 @@ describe("the lint of rules", function()
   end)
 end)
 
-describe("the lint of rules, over Lua that is in order,", function()
+describe("the lint of rules, over Lua that is in order, #both", function()
   it("says nothing", function()
     local list = {}
     for path in io.popen("find lua examples -name '*.lua'"):lines() do
@@ -86,7 +86,7 @@ describe("billhook work --check", function()
       return app]]):format(folder, text))
   end
 
-  it("says what is doubtful, and where", function()
+  it("says what is doubtful, and where #both", function()
     command.write(folder .. "/helper.lua", "counter = 0 return {}")
     local path = rules [[require "helper"
       app:on("school:invoice.payed", function() end)
@@ -132,7 +132,7 @@ describe("billhook work --check", function()
   end)
 end)
 
-describe("the difference of rules", function()
+describe("the difference of rules #both", function()
   it("is what was added, changed, removed", function()
     local before = { { name = "a", digest = "1", at = "r:1" }, { name = "b", digest = "2" } }
     local after = { { name = "a", digest = "3", at = "r:1" }, { name = "c", at = "r:9" } }

@@ -29,7 +29,7 @@ describe("billhook sandbox, given an order", function()
     assert.truthy(result.err:find(message, 1, true), result.err)
   end
 
-  it("passes it on, with numbers, truths, lists and texts", function()
+  it("passes it on, with numbers, truths, lists and texts #both", function()
     assert.equal("1", answer("trigger", "vendor=dreamclass", "amount=300.00").invoice)
     local told = answer("trigger", "vendor=dreamapply", 'items=[["Fee","7.00",2]]')
     assert.equal("Invoice was created: ?", told.type)
@@ -40,7 +40,8 @@ describe("billhook sandbox, given an order", function()
     assert.is_true(answer("fault", "off").ok)
     assert.equal("2026-03-02T12:00:00+00:00",
       answer("clock", "now=2026-03-02T12:00:00+00:00").now)
-    assert.equal("2026-03-03T12:00:00+00:00", answer("clock", "forward=86400").now)
+    -- a day later, and by what has gone by meanwhile
+    assert.matches("^2026%-03%-03T12:0%d:", answer("clock", "forward=86400").now)
     assert.equal(3, #answer "deliveries")
     assert.equal("/api/version", answer("requests")[1].target) -- whether it runs
     assert.is_true(answer("reset").ok)

@@ -36,7 +36,7 @@ describe("billhook invoices create", function()
     return command.run(client("settle", ...), { input = text })
   end
 
-  it("exits 3 where nobody knows, prints the intent, and settle takes it", function()
+  it("exits 3 where nobody knows, prints the intent, and settle takes it #both", function()
     world = server:world(lost(false))
     local result = create(invoice)
     assert.equal(3, result.code)

@@ -10,7 +10,7 @@ local progress = require "billhook.cli.progress"
 
 local function line(...) return csv.line({ ... }, select("#", ...)) end
 
-describe("a line of CSV", function()
+describe("a line of CSV #both", function()
   it("is quoted as RFC 4180 has it", function()
     assert.equal('a,"b ""c""","d,e","f\r\ng",,1\r\n', line("a", 'b "c"', "d,e", "f\r\ng", nil, 1))
     assert.equal('"a;b"," c","d "\r\n', line("a;b", " c", "d "))
@@ -32,7 +32,7 @@ describe("a line of CSV", function()
   end)
 end)
 
-describe("a bar", function()
+describe("a bar #both", function()
   it("says how far it is, and of how many, where that is known", function()
     assert.equal("[######                  ]  25%  50 of 200 invoices",
       progress.text(50, 200, "invoices"))
@@ -89,7 +89,7 @@ describe("billhook export", function()
 
   local function without_days(text) return (text:gsub("%d%d%d%d%-%d%d%-%d%d", "DAY")) end
 
-  it("gives invoices, their lines and their payments as CSV", function()
+  it("gives invoices, their lines and their payments as CSV #both", function()
     two()
     local result = export "invoices"
     assert.equal("", result.err)
@@ -236,7 +236,7 @@ describe("billhook export --inbox", function()
 
   local function export(...) return command.run { "export", "--inbox", url, ... } end
 
-  it("gives the last known states, of one account or of all", function()
+  it("gives the last known states, of one account or of all #both", function()
     local result = export("invoices", "--account", "apply", "--json")
     assert.equal(0, result.code, result.err)
     local seen = {}

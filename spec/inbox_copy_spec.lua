@@ -79,7 +79,7 @@ local function copied(from, to)
 end
 
 describe("inbox copy", function()
-  it("carries everything over, there and back", function()
+  it("carries everything over, there and back #both", function()
     local d = busy(file)
     d.app.store:close()
     local before = content(file)

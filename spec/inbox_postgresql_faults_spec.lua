@@ -149,7 +149,7 @@ describe("inbox postgresql: others on the server", function()
     end)
   end)
 
-  it("who hold a table or a row are waited for so long, and then it goes on", function()
+  it("who hold a table or a row are waited for so long, and then it goes on #both", function()
     store:admit { delivery "1" }
     add(store, "1")
     for _, held in ipairs { "LOCK billhook.deliveries IN ACCESS EXCLUSIVE MODE",
@@ -183,7 +183,7 @@ describe("inbox postgresql: others on the server", function()
 
   for state, code in pairs { ["40001"] = "PG_SERIALIZATION_FAILURE",
     ["40P01"] = "PG_DEADLOCK_DETECTED" } do
-    it("who are in its way are tried past, five times: " .. code, function()
+    it("who are in its way are tried past, five times #both: " .. code, function()
       local tries = refuses(state, 4)
       assert.are.same({ "new" }, store:admit { delivery "1" })
       assert.are.equal(5, tries())
@@ -194,7 +194,7 @@ describe("inbox postgresql: others on the server", function()
     end)
   end
 
-  it("are not tried past where the reason is another", function()
+  it("are not tried past where the reason is another #both", function()
     local tries = refuses("23514", 1000)
     refused(store, "PG_23514")
     assert.are.equal(1, tries())

@@ -42,7 +42,7 @@ local function silent(text) assert.is_nil(tostring(text):find "heim", text) end
 describe("a PostgreSQL password", function()
   after_each(command.finish)
 
-  it("is told by no error, whatever is in it", function()
+  it("is told by no error, whatever is in it #both", function()
     for _, url in ipairs(GOOD) do
       assert.is_true(inbox.check(url), url)
       local store, err = inbox.open(url)
@@ -84,7 +84,7 @@ describe("a PostgreSQL password", function()
     end
   end)
 
-  it("is left out where a URL is shown", function()
+  it("is left out where a URL is shown #both", function()
     for url, shown in pairs {
       ["postgresql://u:geheim@h:1/db?sslmode=require&password=x&options=y"] =
         "postgresql://u@h:1/db?sslmode=require",
@@ -96,14 +96,14 @@ describe("a PostgreSQL password", function()
     end
   end)
 
-  it("is blotted out of what others say", function()
+  it("is blotted out of what others say #both", function()
     local url = "postgresql://u:a%2Db+c@h/db?sslpassword=w%25rd&password=xy"
     assert.are.equal("no *** and *** and *** and *** xy",
       urls.blot("no a-b+c and a%2Db+c and w%rd and w%25rd xy", url))
   end)
 end)
 
-describe("a malformed PostgreSQL URL", function()
+describe("a malformed PostgreSQL URL #both", function()
   it("is refused at the start, with what to write", function()
     for url, why in pairs {
       ["postgresql://u:a/b@h/db"] = "has no host, or host:port, where one belongs",
@@ -120,7 +120,7 @@ describe("a malformed PostgreSQL URL", function()
   end)
 end)
 
-describe("an inbox on another host", function()
+describe("an inbox on another host #both", function()
   local function told(url)
     local list = doubts.of(billhook.app { inbox = url, accounts = accounts })
     return list[1] and list[1][1] .. " " .. list[1][2].host

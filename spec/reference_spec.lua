@@ -24,7 +24,7 @@ describe("docs/reference.md", function()
     assert.equal(dofile("docs/reference.lua").page(), page)
   end)
 
-  it("has every function of the public tables", function()
+  it("has every function of the public tables #both", function()
     local tables = { ["billhook.invoice"] = billhook.invoice, ["billhook.json"] = billhook.json }
     for name, members in pairs(tables) do
       for member, value in pairs(members) do
@@ -35,7 +35,7 @@ describe("docs/reference.md", function()
     end
   end)
 
-  it("has every method of an app, an event, a client and a decimal", function()
+  it("has every method of an app, an event, a client and a decimal #both", function()
     local app = billhook.app { inbox = "memory:", log = function() end, accounts = {
       school = billhook.dreamclass { webhook = { secret = "123" } } } }
     -- what nginx's handlers call, and the command

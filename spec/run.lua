@@ -33,6 +33,8 @@ local ONCE = {
   torn_spec = true, wire_spec = true, worker_spec = true,
   -- the command's own side of these is serve_spec's and page_spec's, on both
   page_serve_spec = true, serve_listen_spec = true,
+  -- a disk's and a database's: spec/long/powerloss has them on both
+  powerloss_spec = true, inbox_postgresql_crash_spec = true,
 }
 
 -- Seconds that suites take where nothing is known of an earlier run; any other takes one.

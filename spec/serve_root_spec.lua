@@ -69,7 +69,7 @@ end
 describe("billhook serve --user", function()
   after_each(command.finish)
 
-  it("is for root", function()
+  it("is for root #both", function()
     local server = given()
     refused(server, "there is no user no-such-user", { more = { "--user", "no-such-user" } })
     if process.uid() ~= 0 then
@@ -82,7 +82,7 @@ end)
 describe("billhook serve and what is no file", function()
   after_each(command.finish)
 
-  it("refuses pipes, folders and devices as rules, and pipes and devices as an inbox", function()
+  it("refuses pipes, folders and devices as rules, pipes and devices as an inbox #both", function()
     local server = given()
     local good = server.rules
     os.execute(("mkfifo %s/pipe"):format(server.folder))
@@ -100,7 +100,7 @@ describe("billhook serve and what is no file", function()
   end)
 end)
 
-describe("the ways to a path", function()
+describe("the ways to a path #both", function()
   after_each(command.finish)
 
   local function changers(path)
@@ -149,7 +149,7 @@ if process.uid() == 0 then
       assert.is_nil(server.child:errors():find("runs as root", 1, true))
     end)
 
-    it("becomes who is named, where the inbox is his", function()
+    it("becomes who is named, where the inbox is his #both", function()
       local server = start(given "nobody", "--user", "nobody")
       assert.truthy(server.child:errors():find("runs as nobody, as told", 1, true))
       wait("the inbox", function() return process.stat(server.inbox) end)

@@ -135,7 +135,7 @@ describe("a full disk", function()
     end)
   end
 
-  it("(a bound on pages) is survived", function()
+  it("(a bound on pages) is survived #both", function()
     fresh { patience = 100 }
     d.app:on("*", function() end)
     assert.are.equal(200, (deliver()))
@@ -146,7 +146,7 @@ describe("a full disk", function()
   end)
 end)
 
-describe("a locked database", function()
+describe("a locked database #both", function()
   it("is survived", function()
     fresh { patience = 30 }
     d.app:on("*", function() end)

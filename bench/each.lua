@@ -9,10 +9,11 @@
 -- element, a string by then, is decoded with core.json.decode into the same tables and given up to
 -- the collector at once; before that, the same lines are read and nothing is decoded. The difference
 -- is decoding, and all that the collector does for what was decoded. `each` pays, beside that, for
--- libcurl and the socket, which is the kernel's work for the most part. Rounds alternate. Given are
--- the best one of each side and, in brackets, the median of each round's ratio, by the clock and by
--- processor time (user and system, of the client's process alone); memory is the worst of all. On a
--- machine with other work the ratios swing by half.
+-- libcurl and the socket, which is the kernel's work for the most part: what of that no client can
+-- save is measured by drop.c, libcurl alone that drops the bytes, and added to decoding from memory
+-- gives the floor. Rounds alternate. Given are the best one of each side and, in brackets, the median
+-- of each round's ratio, by the clock and by processor time (user and system, of the client's process
+-- alone); memory is the worst of all. On a machine with other work the ratios swing by half.
 --
 -- BENCH_COUNT (100000) is how many invoices; BENCH_ROUNDS (5) how many rounds.
 
@@ -156,31 +157,50 @@ local function measure(lua, side, url, file)
   local rate, cpu, megabytes = pipe:read("n", "n", "n")
   pipe:close()
   assert(rate, lua .. " failed")
-  return rate, cpu, megabytes
+  return { seconds = COUNT / rate, cpu = cpu, megabytes = megabytes }
+end
+
+-- the list with libcurl alone
+local function drop(url)
+  local pipe = io.popen(("build/bench-drop %s/api/v9/invoices"):format(url))
+  local seconds, cpu = pipe:read("n", "n")
+  pipe:close()
+  assert(cpu, "bench-drop failed")
+  return { seconds = seconds, cpu = cpu }
+end
+
+-- how fast a side is where decoding from memory is 1: by the best of all rounds, and the median of
+-- each round's
+local function ratio(rounds, name, of)
+  local best, best_memory, all = math.huge, math.huge, {}
+  for i, now in ipairs(rounds) do
+    all[i] = now.memory[of] / now[name][of]
+    best, best_memory = math.min(best, now[name][of]), math.min(best_memory, now.memory[of])
+  end
+  table.sort(all)
+  return ("%.2f [%.2f]"):format(best_memory / best, all[math.ceil(#all / 2)]), COUNT / best
 end
 
 local function compare(lua, url, file)
-  local best, cpus, most = { each = 0, memory = 0 }, {}, 0
-  local rates, times = {}, {} -- of each round
+  local rounds, most = {}, 0
   for round = 1, ROUNDS do
-    local now = {}
-    for side in pairs(best) do
-      local rate, cpu, megabytes = measure(lua, side, url, file)
-      now[side] = { rate = rate, cpu = cpu }
-      best[side], most = math.max(best[side], rate), math.max(most, megabytes)
-      cpus[side] = math.min(cpus[side] or math.huge, cpu)
+    local now = { dropped = drop(url) }
+    for _, side in ipairs { "each", "memory" } do
+      now[side] = measure(lua, side, url, file)
+      most = math.max(most, now[side].megabytes)
     end
-    rates[round] = now.each.rate / now.memory.rate
-    times[round] = now.memory.cpu / now.each.cpu
+    now.floor = { seconds = now.memory.seconds + now.dropped.seconds,
+      cpu = now.memory.cpu + now.dropped.cpu }
+    rounds[round] = now
   end
-  table.sort(rates)
-  table.sort(times)
-  local middle = math.ceil(ROUNDS / 2)
-  print(("%-8s each %6.0f/s, from memory %6.0f/s: %.2f [%.2f] (0.95); processor time %.2f [%.2f];"
-    .. " %.1f MB (32)"):format(lua, best.each, best.memory, best.each / best.memory, rates[middle],
-    cpus.memory / cpus.each, times[middle], most))
+  local by_clock, rate = ratio(rounds, "each", "seconds")
+  local _, memory_rate = ratio(rounds, "memory", "seconds")
+  print(("%-8s each %6.0f/s, from memory %6.0f/s: %s (0.95); processor time %s, floor %s;"
+    .. " %.1f MB (32)"):format(lua, rate, memory_rate, by_clock, (ratio(rounds, "each", "cpu")),
+    (ratio(rounds, "floor", "cpu")), most))
 end
 
+assert(os.execute "mkdir -p build && cc -O2 bench/drop.c -lcurl -o build/bench-drop")
 local folder = assert(process.mkdtemp "/tmp/billhook-bench")
 local pid, url = serve(folder)
 local fine, why = xpcall(function()

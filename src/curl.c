@@ -472,7 +472,7 @@ static CURLcode set_kind(transfer *t, const order *o) {
   set_connection(easy, o);
   code = curl_easy_setopt(easy, CURLOPT_SHARE, t->pool->share);
   if (code == CURLE_OK) code = set_rules(easy);
-  if (o->stream) curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, CURL_WINDOW / 2L);
+  if (o->stream) curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, CURL_WINDOW);
   if (code == CURLE_OK) code = set_way(easy, o);
   if (code == CURLE_OK) code = set_method(easy, o);
   if (code == CURLE_OK) code = keep(&t->ca_file, o->ca_file);

@@ -27,7 +27,7 @@
 #error "libcurl 7.87 or newer is needed"
 #endif
 
-#define CURL_WINDOW (256 * 1024) /* bytes that wait for a reader */
+#define CURL_WINDOW (256 * 1024L) /* bytes that wait for a reader */
 #define CURL_FEW    (16 * 1024)  /* the same, before it took the first */
 
 typedef struct pool pool;

@@ -3,6 +3,7 @@
 */
 #include "curl.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,11 +13,17 @@
 #define IDLE    32         /* transfers kept for later */
 #define PRESIZE (16 << 20) /* a length that is believed before it came */
 #define KEEP    (64 << 10) /* bytes of a body's room that are kept */
+#define SOCKETS 5          /* the most that libcurl has for one transfer */
 
 struct pool {
   CURLM *multi;
   CURLSH *share; /* TLS sessions: libcurl has them a handle otherwise */
   transfer *running;
+  size_t runs; /* how many they are */
+  struct pollfd *watched; /* the sockets that libcurl waits for */
+  size_t watches, room;
+  int broken;  /* libcurl had no memory for what a transfer needs */
+  int64_t due; /* when it wants to be called without any; NEVER: not at all */
   transfer *idle; /* a list by next: done with, to be used again */
   size_t idles;
   size_t holders;
@@ -37,7 +44,77 @@ static void watch_forks(void) {
   pthread_atfork(NULL, NULL, count_fork);
 }
 
+/* what libcurl waits for */
+
+/* Each transfer is driven by its own sockets and by libcurl's timer:
+** curl_multi_perform would look at all of them, with a call of the system for
+** each, whenever something came for one. */
+
+#define NEVER INT64_MAX
+
+static int64_t now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int on_timer(CURLM *multi, long ms, void *user) {
+  (void)multi;
+  ((pool *)user)->due = ms < 0 ? NEVER : now() + ms;
+  return 0;
+}
+
+/* Room was made when the transfer began. Where there is none, the socket is no
+** transfer's, but one that a newer libcurl closes at leisure. */
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user,
+                     void *mine) {
+  pool *p = user;
+  struct pollfd *w = p->watched, *end = w + p->watches;
+  (void)easy, (void)mine;
+  while (w < end && w->fd != fd)
+    w++;
+  if (what == CURL_POLL_REMOVE) {
+    if (w < end) *w = p->watched[--p->watches];
+    return 0;
+  }
+  if (w == end) {
+    if (p->watches == p->room) return 0;
+    p->watches++;
+    w->fd = fd;
+    w->revents = 0;
+  }
+  w->events = (short)((what & CURL_POLL_IN ? POLLIN : 0) |
+                      (what & CURL_POLL_OUT ? POLLOUT : 0));
+  return 0;
+}
+
+/* for the sockets of one transfer more */
+static int room_to_watch(pool *p) {
+  size_t need = SOCKETS * (p->runs + 1);
+  struct pollfd *w;
+  if (need <= p->room) return 1;
+  w = realloc(p->watched, 2 * need * sizeof *w);
+  if (w == NULL) return 0;
+  p->watched = w;
+  p->room = 2 * need;
+  return 1;
+}
+
 /* the pool */
+
+static CURLM *new_multi(pool *p) {
+  CURLM *multi = curl_multi_init();
+  if (multi == NULL) return NULL;
+  curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, 64L);
+  curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+  curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, p);
+  curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
+  curl_multi_setopt(multi, CURLMOPT_TIMERDATA, p);
+#if LIBCURL_VERSION_NUM >= 0x081400 /* nor an end, see CURLOPT_QUICK_EXIT */
+  curl_multi_setopt(multi, CURLMOPT_QUICK_EXIT, 1L);
+#endif
+  return multi;
+}
 
 pool *pool_new(void) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -46,7 +123,8 @@ pool *pool_new(void) {
   pthread_once(&once, watch_forks);
   p->holders = 1;
   p->forks = forks;
-  p->multi = curl_multi_init();
+  p->due = NEVER;
+  p->multi = new_multi(p);
   p->share = curl_share_init();
   if (p->multi == NULL || p->share == NULL ||
       curl_share_setopt(p->share, CURLSHOPT_SHARE,
@@ -54,10 +132,6 @@ pool *pool_new(void) {
     pool_drop(p);
     return NULL;
   }
-  curl_multi_setopt(p->multi, CURLMOPT_MAXCONNECTS, 64L);
-#if LIBCURL_VERSION_NUM >= 0x081400 /* nor an end, see CURLOPT_QUICK_EXIT */
-  curl_multi_setopt(p->multi, CURLMOPT_QUICK_EXIT, 1L);
-#endif
   return p;
 }
 
@@ -89,6 +163,7 @@ void pool_drop(pool *p) {
   }
   curl_multi_cleanup(p->multi);
   curl_share_cleanup(p->share);
+  free(p->watched);
   free(p);
 }
 
@@ -98,6 +173,7 @@ static void enlist(transfer *t) {
   t->prev = NULL;
   if (p->running != NULL) p->running->prev = t;
   p->running = t;
+  p->runs++;
   t->running = 1;
 }
 
@@ -107,6 +183,7 @@ static void delist(transfer *t) {
   else
     t->pool->running = t->next;
   if (t->next != NULL) t->next->prev = t->prev;
+  t->pool->runs--;
   t->running = 0;
 }
 
@@ -490,6 +567,8 @@ CURLcode transfer_start(transfer *t, const order *o) {
   curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS, o->connect_timeout);
   curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
   if (code == CURLE_OK) code = curl_easy_setopt(t->easy, CURLOPT_URL, o->url);
+  if (t->pool->multi == NULL) t->pool->multi = new_multi(t->pool);
+  if (code == CURLE_OK && !room_to_watch(t->pool)) code = CURLE_OUT_OF_MEMORY;
   if (code == CURLE_OK &&
       curl_multi_add_handle(t->pool->multi, t->easy) != CURLM_OK)
     code = CURLE_OUT_OF_MEMORY;
@@ -498,13 +577,17 @@ CURLcode transfer_start(transfer *t, const order *o) {
 }
 
 void transfer_taken(transfer *t, size_t n) {
+  CURLcode code;
   t->at += n;
   if (t->at < t->used) return;
   t->at = t->used = 0;
   if (!t->paused) return;
   t->paused = 0;
+  if (!t->running) return;
   /* calls on_body at once; a refusal ends the transfer in the next poll */
-  if (t->running) curl_easy_pause(t->easy, CURLPAUSE_CONT);
+  code = curl_easy_pause(t->easy, CURLPAUSE_CONT);
+  if (code == CURLE_OUT_OF_MEMORY || code == CURLE_ABORTED_BY_CALLBACK)
+    t->pool->broken = 1;
 }
 
 static void give_idle(pool *p, transfer *t) {
@@ -553,15 +636,17 @@ static void collect(pool *p) {
   }
 }
 
+/* Memory ran out in libcurl. What it remembers of a socket may be half of it,
+** and it divides by zero (7.88) when that socket's number comes again: it
+** begins anew, and the kept connections go. */
 static void give_up(pool *p) {
   while (p->running != NULL)
     finish(p->running, CURLE_OUT_OF_MEMORY);
-}
-
-static int64_t now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+  curl_multi_cleanup(p->multi);
+  p->watches = 0;
+  p->due = NEVER;
+  p->broken = 0;
+  p->multi = new_multi(p);
 }
 
 /* Only time in which a byte would have been taken counts as silence: neither
@@ -579,31 +664,64 @@ static void end_stalled(pool *p) {
   }
 }
 
-/* waits for something to do, or until a transfer has been silent too long */
+/* Waits for something to do, or until a transfer has been silent too long. */
 static void await(pool *p, int64_t ms) {
   int64_t began = now(), took;
   transfer *t;
   if (ms > 60000) ms = 60000;
+  if (ms > p->due - began) ms = p->due > began ? p->due - began : 0;
   for (t = p->running; t != NULL; t = t->next)
     if (t->stall > 0 && !t->paused && t->stall - t->quiet < ms)
       ms = t->stall - t->quiet;
-  curl_multi_poll(p->multi, NULL, 0, (int)ms, NULL);
+  poll(p->watched, (nfds_t)p->watches, ms > 0 ? (int)ms : 0);
   took = now() - began;
   for (t = p->running; t != NULL; t = t->next)
     t->quiet += took;
 }
 
-int pool_poll(pool *p, long ms) {
-  int64_t end = now() + ms, left;
+static int bits_of(short events) {
+  int failed = (events & (POLLERR | POLLHUP | POLLNVAL)) != 0;
+  return (events & POLLIN || failed ? CURL_CSELECT_IN : 0) |
+         (events & POLLOUT ? CURL_CSELECT_OUT : 0) |
+         (failed ? CURL_CSELECT_ERR : 0);
+}
+
+/* Lets libcurl do what is due, and what can be done with the sockets that the
+** last wait found ready. It changes their list meanwhile, but adds none that
+** is ready. */
+static CURLMcode act(pool *p) {
+  CURLMcode code = CURLM_OK;
   int running;
+  size_t i;
+  if (p->due != NEVER && p->due <= now()) {
+    p->due = NEVER; /* unless it asks again */
+    code = curl_multi_socket_action(p->multi, CURL_SOCKET_TIMEOUT, 0,
+                                    &running);
+  }
+  for (i = 0; i < p->watches && code == CURLM_OK;) {
+    struct pollfd *w = &p->watched[i];
+    int bits = bits_of(w->revents);
+    w->revents = 0;
+    if (bits == 0) {
+      i++;
+      continue;
+    }
+    code = curl_multi_socket_action(p->multi, w->fd, bits, &running);
+    i = 0; /* others may have moved */
+  }
+  return code;
+}
+
+int pool_poll(pool *p, long ms) {
+  int64_t end = now() + ms, left = ms;
   p->news = 0;
   for (;;) {
-    if (curl_multi_perform(p->multi, &running) != CURLM_OK) give_up(p);
+    await(p, left);
+    if (p->broken || act(p) != CURLM_OK) give_up(p);
     collect(p);
     end_stalled(p);
     left = end - now();
     if (p->news || left <= 0) return p->news;
-    await(p, left);
   }
 }
 

@@ -181,7 +181,7 @@ local app = billhook.app { inbox = "memory:", accounts = {
 app:on("invoice.created", { nam = "ledger" }, function() end)
 return app]]
     assert.equal(("billhook: %s:4: on: unknown option 'nam' of a rule: known are attempts, budget, "
-      .. "name, trust\n"):format(path), err)
+      .. "name, stop_after, trust\n"):format(path), err)
   end)
 
   it("is told with the lines that led there", function()

@@ -245,7 +245,7 @@ describe("what editors are told", function()
       assert.is_truthy(read("docs/rules.md"):find(name, 1, true), name)
     end
     for _, name in ipairs { "inbox", "accounts", "overdue", "attempts", "backoff", "hold", "budget",
-      "retention", "poll_every", "log", "clock", "random" } do
+      "stop_after", "retention", "poll_every", "log", "clock", "random" } do
       assert.is_true(told[name], name)
     end
   end)
@@ -254,7 +254,7 @@ describe("what editors are told", function()
     local told = fields_of "RuleOptions"
     local _, why = pcall(function() app_with():on("*", { nothing = 1 }, print) end)
     local known = {}
-    for name in why:match("known are (.*)$"):gmatch "%l+" do known[name] = true end
+    for name in why:match("known are (.*)$"):gmatch "[%l_]+" do known[name] = true end
     assert.same(known, told)
   end)
 

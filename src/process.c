@@ -16,8 +16,10 @@
 #include <linux/close_range.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -43,9 +45,10 @@ static const struct {
              {NULL, 0}};
 
 /*
-** What signals do is the only mutable static of the project's C code: a
-** signal belongs to the process, not to a Lua state, and its handler has no
-** argument to find one by. This is why nginx must never load this object.
+** What signals do, here and at "bounds", are the only mutable statics of the
+** project's C code: a signal belongs to the process, not to a Lua state, and
+** its handler has no argument to find one by. This is why nginx must never
+** load this object.
 */
 static volatile sig_atomic_t pending[CAUGHT];
 
@@ -194,6 +197,83 @@ static int l_kill(lua_State *L) {
   else
     luaL_argcheck(L, lua_tointeger(L, 2) == 0, 2, "a signal's name, or 0");
   return lprocess_done(L, "kill", kill((pid_t)pid, number));
+}
+
+/* }{=== bounds ============================================================ */
+
+/*
+** deadline(seconds, words): unless deadline() comes before, the process is
+** ended then, with these words on stderr, whatever it does; and so is its
+** group, where it leads one. No hook of Lua's: a loop that LuaJIT has compiled
+** calls none. A timer of our own: libraries use that of alarm().
+*/
+#define DEADLINE SIGVTALRM
+
+static timer_t timer;
+static int timer_made;
+static char deadline_words[1024];
+static volatile sig_atomic_t deadline_length;
+
+static void deadline_over(int number) {
+  size_t n = (size_t)deadline_length;
+  int said = write(STDERR_FILENO, deadline_words, n) >= 0;
+  (void)number;
+  (void)said; /* nobody is left who could be told that it was not */
+  kill(getpgrp() == getpid() ? 0 : getpid(), SIGKILL);
+}
+
+static int make_timer(void) {
+  struct sigevent event;
+  struct sigaction act;
+  memset(&act, 0, sizeof(act));
+  act.sa_handler = deadline_over;
+  sigemptyset(&act.sa_mask);
+  memset(&event, 0, sizeof(event));
+  event.sigev_notify = SIGEV_SIGNAL;
+  event.sigev_signo = DEADLINE;
+  return sigaction(DEADLINE, &act, NULL) == 0
+         && timer_create(CLOCK_MONOTONIC, &event, &timer) == 0;
+}
+
+static int l_deadline(lua_State *L) {
+  double seconds = luaL_optnumber(L, 1, 0);
+  size_t length;
+  const char *words = luaL_optlstring(L, 2, "", &length);
+  struct itimerspec when;
+  memset(&when, 0, sizeof(when));
+  luaL_argcheck(L, seconds >= 0 && seconds < 1e9, 1, "0 or more seconds");
+  if (!timer_made && !make_timer()) return lprocess_fault(L, "timer", errno);
+  timer_made = 1;
+  timer_settime(timer, 0, &when, NULL); /* the words are read when it fires */
+  if (length > sizeof(deadline_words)) length = sizeof(deadline_words);
+  memcpy(deadline_words, words, length);
+  deadline_length = (sig_atomic_t)length;
+  when.it_value.tv_sec = (time_t)seconds;
+  seconds -= (double)when.it_value.tv_sec;
+  when.it_value.tv_nsec = (long)(seconds * 1e9);
+  return lprocess_done(L, "timer", timer_settime(timer, 0, &when, NULL));
+}
+
+/* memory() -> bytes that the process has for itself: of the address space */
+static int l_memory(lua_State *L) {
+  unsigned long data = 0;
+  FILE *file = fopen("/proc/self/statm", "re");
+  if (file == NULL) return lprocess_fault(L, "/proc/self/statm", errno);
+  if (fscanf(file, "%*u %*u %*u %*u %*u %lu", &data) != 1) data = 0;
+  fclose(file);
+  lua_pushnumber(L, (double)data * (double)sysconf(_SC_PAGESIZE));
+  return 1;
+}
+
+/* bound_memory(bytes): it can't have more of it than that */
+static int l_bound_memory(lua_State *L) {
+  struct rlimit limit;
+  double bytes = luaL_checknumber(L, 1);
+  luaL_argcheck(L, bytes >= 0 && bytes < 1e18, 1, "a number of bytes");
+  if (getrlimit(RLIMIT_DATA, &limit) != 0)
+    return lprocess_fault(L, "getrlimit", errno);
+  if (limit.rlim_cur > (rlim_t)bytes) limit.rlim_cur = (rlim_t)bytes;
+  return lprocess_done(L, "setrlimit", setrlimit(RLIMIT_DATA, &limit));
 }
 
 /* }{=== children ========================================================== */
@@ -470,6 +550,8 @@ static const luaL_Reg functions[] = {
     {"signals", l_signals}, {"caught", l_caught}, {"interrupt", l_interrupt},
     {"sleep", l_sleep},     {"monotonic", l_monotonic},
     {"kill", l_kill},       {"spawn", l_spawn},
+    {"deadline", l_deadline}, {"memory", l_memory},
+    {"bound_memory", l_bound_memory},
     {"wait", l_wait},       {"unblock_stderr", l_unblock_stderr},
     {NULL, NULL}};
 

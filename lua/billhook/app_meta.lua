@@ -12,6 +12,7 @@
 ---@field backoff { base: number?, cap: number? }? seconds between runs ({ base = 5, cap = 3600 })
 ---@field hold number? seconds for which a failing rule holds back its invoice's later events (900)
 ---@field budget number? seconds that a rule may take; longer is reported (60)
+---@field stop_after number|false? seconds after which `billhook work` ends a run (10 budgets)
 ---@field retention number|false? days after an invoice is closed until what it says goes (90)
 ---@field poll_every number|false? seconds between two polls of an account (300)
 ---@field log fun(level: "info"|"warn"|"error", name: string, fields: table)? a line to stderr
@@ -24,6 +25,7 @@
 ---@field trust "api"? raises where an account that the pattern is for cannot be read back
 ---@field attempts integer? runs before its event is a dead letter (the app's)
 ---@field budget number? seconds that it may take (the app's)
+---@field stop_after number|false? seconds after which a run is ended (the app's, or 10 budgets)
 
 ---A rule fails by raising, by nil and a reason, or by false; anything else is success.
 ---@alias billhook.Rule fun(event: billhook.Event): any, any

@@ -124,9 +124,9 @@ function M.line(level, name, fields)
   return table.concat(parts, " ")
 end
 
--- The time, to the millisecond.
-local function stamp()
-  local ms = math.floor(core.text.now() * 1000)
+-- The time in so many seconds, to the millisecond.
+local function stamp(seconds)
+  local ms = math.floor((core.text.now() + seconds) * 1000)
   return ("%s.%03dZ"):format(core.text.iso(math.floor(ms / 1000)):sub(1, 19), ms % 1000)
 end
 
@@ -138,10 +138,15 @@ end
 local WHOLE = 4096 -- bytes that a pipe takes as a whole
 local dropped = 0 -- lines, since the last one that got through
 
+---A line as it would be written in so many seconds.
+function M.dated(level, name, fields, seconds)
+  return ("ts=%s %s"):format(stamp(seconds), M.line(level, name, fields))
+end
+
 ---An app's log where it names none.
 function M.default(level, name, fields)
   local tail = (dropped > 0 and " dropped=" .. dropped or "") .. "\n"
-  local line = ("ts=%s %s"):format(stamp(), M.line(level, name, fields))
+  local line = M.dated(level, name, fields, 0)
   dropped = core.text.say(cut(line, WHOLE - #tail) .. tail) and 0 or dropped + 1
 end
 

@@ -156,6 +156,10 @@ function M.try(who, fn, ...)
     local trace = debug.traceback(why, 2)
     return { reason = why, trace = trace:match("^(.-)\n[^\n]*'xpcall'") or trace }
   end)
+  if not ok and type(value) ~= "table" then -- no memory, not even for the handler
+    collectgarbage() -- what the function has left: its end is still to be written down
+    value = { reason = tostring(value) }
+  end
   if not ok then return value end
   if value == false or value == nil and reason ~= nil then
     return { reason = reason or who .. " returned false" }

@@ -10,6 +10,8 @@
 --   hold       900    seconds for which a failing rule holds back its later events of that invoice
 --   budget     60     seconds that a rule may take; longer is reported. An invoice is leased for
 --              the longest budget and 60 s more
+--   stop_after        seconds after which a run that does not end is ended with its process, by
+--              `billhook work`; ten times the budget by default. false: never
 --   retention  90     days after which what a closed invoice's deliveries and events say is
 --              deleted; ids and amounts are kept. false: never
 --   poll_every 300    seconds between two polls of an account by `billhook work`, which also
@@ -88,6 +90,9 @@ return {
   backoff = { "table", check = check_backoff, default = { base = 5, cap = 3600 } },
   hold = { "number", check = seconds_up_to(30 * 86400), default = 900 },
   budget = { "number", check = seconds_up_to(86400), default = 60 },
+  stop_after = { { "number", "boolean" }, check = demand(function(given)
+    return given == false or within(given, 0, 864000) and given > 0
+  end, "must be seconds above 0, up to 864000, or false") },
   retention = { { "number", "boolean" }, default = 90, check = demand(function(given)
     return given == false or within(given, 0, 36500) and given > 0
   end, "must be days above 0, up to 36500, or false") },

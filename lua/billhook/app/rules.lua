@@ -176,6 +176,9 @@ local CHECKS = {
   budget = { "must be seconds, up to 86400", function(value)
     return type(value) == "number" and value > 0 and value <= 86400
   end },
+  stop_after = { "must be seconds, up to 864000, or false", function(value)
+    return value == false or type(value) == "number" and value > 0 and value <= 864000
+  end },
 }
 
 local function check(options)
@@ -183,8 +186,8 @@ local function check(options)
   for name, value in pairs(options) do
     local one = CHECKS[name]
     if not one then
-      return ("unknown option '%s' of a rule: known are attempts, budget, name, trust")
-        :format(tostring(name))
+      return ("unknown option '%s' of a rule: known are attempts, budget, name, "
+        .. "stop_after, trust"):format(tostring(name))
     end
     if not one[2](value) then return ("option '%s' of a rule %s"):format(name, one[1]) end
   end
@@ -208,11 +211,19 @@ local function impossible(self, pattern, options)
   end
 end
 
+-- Seconds after which a run is ended, or false.
+local function stop_after(options, defaults)
+  for _, given in ipairs { options, defaults } do
+    if given.stop_after ~= nil then return given.stop_after end
+  end
+  return 10 * (options.budget or defaults.budget)
+end
+
 ---Adds a rule; the reason where it cannot be one.
 ---@param text string pattern
----@param options table { name, trust, attempts, budget }
+---@param options table { name, trust, attempts, budget, stop_after }
 ---@param handler function
----@param defaults { attempts: integer, budget: number }
+---@param defaults table the same but for name and trust
 ---@return table|nil rule, string|nil message
 function Rules:add(text, options, handler, defaults)
   local pattern, why = M.pattern(text, self.accounts)
@@ -231,6 +242,7 @@ function Rules:add(text, options, handler, defaults)
   local rule = {
     name = name, pattern = pattern, handler = handler, trust = options.trust,
     attempts = options.attempts or defaults.attempts, budget = options.budget or defaults.budget,
+    stop_after = stop_after(options, defaults),
   }
   self.list[#self.list + 1] = rule
   self.by_name[name] = rule

@@ -115,6 +115,8 @@ end
 local Runner = {}
 Runner.__index = Runner
 
+local function unbound() end
+
 -- What is raised where a row is another's by now; the store's answer is false then.
 local LOST = {}
 local function held(answer) return answer or error(LOST, 0) end
@@ -164,7 +166,9 @@ function Runner:row(row, later)
     if not (begun and begun.lane == row.lane and begun.seq == step.event.seq
       and begun.rule == step.name) then self:mark(row, nil, step.note) end
     self:hold(row, rule and rule.budget or 0)
+    if rule then self.bound(rule, step.event) end -- what it takes to tell of a dead one, too
     local outcome = run(self, row, step)
+    self.bound()
     if outcome.state == "waiting" then
       steps.wait(row.walk, step.name, outcome.delay, step.mark and step.mark.held or 0)
     end
@@ -184,11 +188,12 @@ end
 ---@param app table
 ---@param store table whose methods raise
 ---@param account string
----@param settings { owner: string, limit: integer, stop: function? }
+---@param settings { owner: string, limit: integer, stop: function?, bound: function? }
 ---@return integer ran, table|nil err, integer claimed
 function M.round(app, store, account, settings)
   local self = setmetatable({ app = app, store = store, ran = 0, limit = settings.limit,
-    stop = settings.stop, clock = app.monotonic, lease = M.lease(app) }, Runner)
+    stop = settings.stop, bound = settings.bound or unbound,
+    clock = app.monotonic, lease = M.lease(app) }, Runner)
   self.claimed_at = self.clock()
   local claimed = store:claim { kind = "run", account = account, owner = settings.owner,
     lease = self.lease * 1000, limit = math.min(CLAIM, settings.limit), page = PAGE,
@@ -199,6 +204,7 @@ function M.round(app, store, account, settings)
     row.till = self.claimed_at + self.lease
     local fine, after = true, 0
     if not self:late() then fine, after = pcall(self.row, self, row, claimed.rows[i + 1]) end
+    if not fine then self.bound() end
     if fine then
       plans[#plans + 1] = { lane = row.lane, token = row.token, after = after }
     elseif after == LOST then

@@ -157,7 +157,7 @@ local function round(store, app, settings, me)
   end, function(name)
     claims = claims - 1
     local n, why, claimed = run.round(app, store, name, { owner = me,
-      limit = settings.limit - ran, stop = settings.stop })
+      limit = settings.limit - ran, stop = settings.stop, bound = settings.bound })
     ran, failure = ran + n, why
     return (claimed or 0) > 0
   end)
@@ -167,12 +167,12 @@ end
 
 ---One round.
 ---@param app table
----@param settings { limit: integer?, stop: (fun(): boolean)? } limit: runs of rules at most (64)
+---@param settings { limit: integer?, stop: (fun(): boolean)?, bound: function? } see App:work
 ---@return integer|nil ran, table|nil err
 function M.round(app, settings)
   local name, me = enter()
   local ok, ran, why = pcall(rounds.run, app, round, app,
-    { limit = settings.limit or 64, stop = settings.stop }, me)
+    { limit = settings.limit or 64, stop = settings.stop, bound = settings.bound }, me)
   names[name] = nil
   if not ok then error(ran, 0) end
   return ran, why

@@ -15,6 +15,8 @@ local M = {}
 local Jobs = {}
 Jobs.__index = Jobs
 
+M.FULL = 75 -- the exit code of a process that has grown so much that another one is to go on
+
 local LOOK = 1 -- seconds between two looks at what runs
 local pauses = { first = 0.5, longest = 30, steady = 60 } -- before a process is started again
 
@@ -31,7 +33,8 @@ end
 local function start(self, job)
   local err
   job.due = nil
-  job.child, err = children.start(paths.again("work", self.rules, "--job"), { name = "work" })
+  job.child, err = children.start(paths.again("work", self.rules, "--job", "--memory",
+    self.memory), { name = "work" })
   if job.child then
     job.owner = owner.name(job.child.pid) .. "/"
   else
@@ -54,6 +57,10 @@ local function ended(self, job, how)
   local ran = job.child.ran
   job.child = nil
   if self.stopping then return end
+  if how == "exit " .. M.FULL then
+    term.say "work: rules keep half of the memory that they may take: a new process goes on"
+    job.renewed = true
+  end
   if job.renewed then
     job.renewed, job.due = nil, process.monotonic()
     return
@@ -124,14 +131,14 @@ end
 ---Runs rules until it is told to stop.
 ---@param app table
 ---@param rules string the file that it is from
----@param count integer how many processes
----@param watched boolean|nil changed rules are taken at once
+---@param options { jobs: integer, memory: integer, watch: boolean? } the command's
 ---@return integer exit_code
-function M.run(app, rules, count, watched)
+function M.run(app, rules, options)
   process.signals "CHLD"
-  local self = setmetatable({ app = app, list = {}, rules = rules, look = 0 }, Jobs)
-  for i = 1, count do self.list[i] = { due = 0 } end
-  self.watched = watched and reloads.of(app, rules) or nil
+  local self = setmetatable({ app = app, list = {}, rules = rules, look = 0,
+    memory = ("%d"):format(options.memory) }, Jobs)
+  for i = 1, options.jobs do self.list[i] = { due = 0 } end
+  self.watched = options.watch and reloads.of(app, rules) or nil
   require("billhook.app.warnings").tell(app)
   local watch = watches.new(app, mine(self))
   repeat

@@ -131,7 +131,8 @@ function M.describe(app)
     list[i] = { name = rule.name, pattern = rule.pattern.text,
       at = ("%s:%d"):format(where.short_src, where.linedefined),
       digest = core.text.sha256(table.concat({ rule.pattern.text, tostring(rule.trust),
-        tostring(rule.attempts), tostring(rule.budget), text }, "\n")) }
+        tostring(rule.attempts), tostring(rule.budget),
+        tostring(rule.stop_after), text }, "\n")) }
   end
   return list
 end

@@ -48,6 +48,7 @@ function M.configure(command)
   command:option("--workers", "How many nginx workers.", "1"):convert(whole(1, 256)):argname "<n>"
   command:option("--jobs", "How many rules run at once, each in its own process.", "1")
     :convert(whole(1, 64)):argname "<n>"
+  require("billhook.cli.work").memory_option(command)
   command:option("--patience", "Seconds within which a delivery must have arrived.", "30")
     :convert(whole(1, 3600)):argname "<s>"
   command:option("--connections", "How many at once per nginx worker; fewer if the limit of open"
@@ -123,7 +124,8 @@ end
 local function start_work(self)
   if self.work then return end
   local err
-  self.work, err = children.start(paths.again("work", self.rules, "--jobs", self.jobs), {
+  self.work, err = children.start(paths.again("work", self.rules, "--jobs", self.jobs, "--memory",
+    self.memory), {
     name = "work", user = self.user and self.user.name or nil,
     env = { BILLHOOK_PAGE_PASSWORD = false },
   })
@@ -441,6 +443,7 @@ function M.run(args)
   local self = { rules = rules, given = args.rules, run = run, leaving = {},
     listeners = listeners,
     named = args.user, password = password, jobs = ("%d"):format(args.jobs),
+    memory = ("%d"):format(args.memory),
     url = listeners.main.url, page_url = args.page_url or listeners.page and listeners.page.url }
   process.unblock_stderr()
   local code, message

@@ -21,10 +21,19 @@ function M.configure(command)
   command:flag("--once", "Do what is due now, and exit.")
   command:option("--jobs", "How many rules run at once, each in its own process.", "1")
     :convert(require("billhook.cli").whole(1, 64)):argname "<n>"
+  M.memory_option(command)
   command:flag "--job":hidden(true)
   command:epilog [[
 TERM, INT and QUIT end it after the rules that are running; a second one ends it
-at once. A rule that takes longer than its budget is told of while it runs.]]
+at once. A rule that takes longer than its budget is told of while it runs, and
+ended after its stop_after; one that needs more memory than it may have fails.]]
+end
+
+---What `serve` hands on to it.
+function M.memory_option(command)
+  command:option("--memory", "MiB that a process which runs rules may take beyond what it has at"
+    .. " its start; 0: any.", "1024")
+    :convert(require("billhook.cli").whole(0, 16777216)):argname "<n>"
 end
 
 -- What serve has to know, without running the rules file in its own process; and, for people, what
@@ -58,11 +67,20 @@ local function watcher(process)
   end
 end
 
-local function round(app, stopped)
+-- A run that does not end is ended, with its process.
+local function bound(process, log)
+  return function(rule, event)
+    if not (rule and rule.stop_after) then return process.deadline() end
+    process.deadline(rule.stop_after, log.dated("error", "stopped", { rule = rule.name,
+      id = event.id, stop_after = rule.stop_after }, rule.stop_after) .. "\n")
+  end
+end
+
+local function round(app, stopped, bounded)
   local ok, ran, err = pcall(function()
     local tended, why = app:tend()
     if not tended then return nil, why end
-    return app:work { limit = 64, stop = stopped }
+    return app:work { limit = 64, stop = stopped, bound = bounded }
   end)
   if not ok then return nil, tostring(ran), true end
   return ran, not ran and tostring(err) or nil
@@ -79,12 +97,29 @@ local function complainer(process)
   end
 end
 
+-- No more memory than it has now and `mebibytes`; gives what says that half of that is kept: time
+-- for another process, before a rule fails of it that has not taken it.
+local function bound_memory(process, mebibytes)
+  if mebibytes == 0 then return function() return false end end
+  local start, more = assert(process.memory()), mebibytes * 2 ^ 20
+  local bounded, why = process.bound_memory(start + more)
+  if not bounded then require("billhook.cli.term").say("work: --memory: " .. why) end
+  local function full() return process.memory() - start > more / 2 end
+  return function()
+    if not full() then return false end
+    collectgarbage()
+    collectgarbage()
+    return full()
+  end
+end
+
 -- What fails outside is waited for. What raises is no such thing (a rule has replaced
 -- a global that we need, say), and would hold its invoices for ever: a new process is clean.
-local function loop(app, stopped, process, once)
+local function loop(app, stopped, process, once, full)
   local pause, complain = poll, complainer(process)
+  local bounded = bound(process, require "billhook.log")
   repeat
-    local ran, err, raised = round(app, stopped)
+    local ran, err, raised = round(app, stopped, bounded)
     complain(err)
     if not ran then
       if once or raised then return 1 end
@@ -93,6 +128,7 @@ local function loop(app, stopped, process, once)
       pause = poll
     end
     if once and ran == 0 then return 0 end
+    if full() and not once then return require("billhook.cli.jobs").FULL end
     if ran ~= nil and ran > 0 then pause = 0 end
     if not stopped() then process.sleep(pause) end
     if pause == 0 then pause = poll end
@@ -116,9 +152,9 @@ function M.run(args)
   local stranger = not args.job and trust.stranger(app.inbox)
   if stranger then require("billhook.cli.term").say(stranger) end
   if not (args.once or args.job) then
-    return require("billhook.cli.jobs").run(app, args.rules, args.jobs, args.watch)
+    return require("billhook.cli.jobs").run(app, args.rules, args)
   end
-  local code = loop(app, watcher(process), process, args.once)
+  local code = loop(app, watcher(process), process, args.once, bound_memory(process, args.memory))
   require("billhook.app.metrics").flush(app)
   if app.store and app.store.close then app.store:close() end
   return code

@@ -137,7 +137,8 @@ ON CONFLICT (seq, rule) DO UPDATE SET state = excluded.state,
   marked_at = excluded.marked_at, message = excluded.message
 WHERE marks.state = 'waiting' RETURNING attempts]])
 
-local LOST = "the process that ran this rule ended, or its lease did, before it said how it went"
+local LOST = "the process that ran this rule ended (a crash, a kill, its stop_after), or its lease"
+  .. " did, before it said how it went"
 local AT_ONCE = 3 -- lost runs that are repeated at once: a process may be killed for other reasons
 
 ---Counts the run that was under way in a row as failed; gives when the row is due. For this folder

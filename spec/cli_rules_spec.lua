@@ -102,7 +102,7 @@ describe("billhook work --check", function()
       "account school: its webhook secret has 3 characters: it can be guessed",
       "account school: cannot be read back, so event.data is nil there",
       folder .. "/helper.lua:1: 'counter' is written as a global",
-      path .. ":10: 'post' gives nil and a reason where it fails",
+      path .. ":10: 'post' gives nil and a reason if it fails",
     } do
       assert.matches(words, result.err, 1, true)
     end

@@ -484,7 +484,9 @@ describe("inbox postgresql: with others beside it", function()
 
   it("waits for plans made by the clock of before, and moves them back as well", function()
     add(store, event("a", "1"))
-    local before = assert(inbox.open(server.url, { clock = function() return os.time() + 3600 end }))
+    local before = assert(inbox.open(server.url, {
+      clock = function() return os.time() + 3600 end,
+    }))
     assert(before:transaction(function() return true end)) -- notes the time
     local pid
     assert(before:transaction(function(query, now)

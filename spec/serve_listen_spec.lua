@@ -104,7 +104,7 @@ describe("billhook serve, listening", function()
     server.child:signal "TERM"
     assert.equal(0, server.child:wait())
     server = serve("0.0.0.0:", unpack(process.uid() == 0 and { "--user", "root" } or {}))
-    assert.truthy(server.child:errors():find("nobody reads /metrics: --admin", 1, true))
+    assert.truthy(server.child:errors():find("/metrics is off: --admin", 1, true))
     assert.equal(404, (get(server.url .. "/metrics")))
     assert.same({ 200, '{"ok":true}' }, { get(server.url .. "/healthz") })
   end)

@@ -143,7 +143,7 @@ if process.uid() == 0 then
       stop(server)
       local port = server.port
       server.port = "0.0.0.0:" .. port
-      refused(server, "say --user NAME")
+      refused(server, "use --user NAME")
       server.port = port
       start(server, "--user", "root") -- who means it is not told again
       assert.is_nil(server.child:errors():find("runs as root", 1, true))

@@ -87,6 +87,7 @@ local SIMPLE = {
   ["core.decimal.new"] = function() return tostring(decimal.new "1.50") end,
   ["core.decimal.read"] = function() return tostring((decimal.read "1.50")) end,
   ["core.decimal.is"] = function() return decimal.is(a) end,
+  ["core.text.before"] = function() return text.before("a", "b") end,
   ["core.text.hex"] = function() return text.hex(INVOICE) end,
   ["core.text.unhex"] = function() return text.unhex(("ff"):rep(99)) end,
   ["core.text.base64"] = function() return text.base64(INVOICE) end,
@@ -208,6 +209,12 @@ local SIMPLE = {
   ["process.vacant"] = function() return kind(process.vacant("127.0.0.1", 1)) end,
   ["process.columns"] = function() return kind(process.columns(1)) end,
   ["process.monotonic"] = function() return process.monotonic() > 0 end,
+  ["process.deadline"] = function() return process.deadline() end,
+  ["process.memory"] = function()
+    local bytes, why = process.memory()
+    return bytes and kind(bytes), why
+  end,
+  ["process.bound_memory"] = function() return process.bound_memory(2 ^ 45) end,
   ["process.sleep"] = function() return process.sleep(0) end,
   ["process.signals"] = function() return process.signals "HUP" end,
   ["process.caught"] = function() return process.caught() end,

@@ -50,7 +50,8 @@ local function note(mine, row, change)
     mine:log("warn", "deleted", nil, row.invoice)
   elseif change.braked then
     mine:log("error", "braked", ("so many invoices were deleted today that no further deletion"
-      .. " is reported: to confirm them, run `inbox rebase %s`"):format(mine.name), row.invoice)
+      .. " is reported: to confirm them, run billhook inbox rebase %s"):format(mine.name),
+      row.invoice)
   end
 end
 

@@ -82,22 +82,23 @@ function M.configure(command)
   retry:flag("--all", "All events that the other options match; without --state, the dead ones.")
   limit(retry):description "How many at most, the oldest first."
   retry:epilog [[
-Of a dead event, the dead rules run again; of a done event, all its rules. Rules of a pending event
-that wait for their next attempt run now. With --rules, unhandled events are given to the rules of
-that file that match them.]]
+Of a dead event, the dead rules run again; of a done event, all its rules. Rules
+of a pending event that wait for their next attempt run now. With --rules,
+unhandled events are given to the rules of that file that match them.]]
   local purge = filters(command:command("purge"):summary "Delete stored content; ids stay known.")
   purge:argument("id"):args "*"
   purge:flag("--yes", "Do not ask, also on a terminal.")
   purge:flag("--dry-run", "Only print how many events and deliveries match.")
   purge:epilog [[
-Only finished events and deliveries are purged. `billhook work` does the same after the option
-`retention` (90 days after an invoice is closed).]]
+Only finished events and deliveries are purged. `billhook work` does the same
+after the option `retention` (90 days after an invoice is closed).]]
   local rebase = where(command:command("rebase")
     :summary "Confirm what an account's API says now.")
   rebase:argument "account"
   rebase:epilog [[
-Needed after you have changed an account's address, tenant or school, and if more invoices were
-deleted in a day than billhook accepts without a confirmation. Requires --rules.]]
+Needed after you have changed an account's address, tenant or school, and if
+more invoices were deleted in a day than billhook accepts without a
+confirmation. Requires --rules.]]
   local copy = command:command("copy")
     :summary "Copy all of an inbox into an empty one, SQLite to PostgreSQL or back."
   copy:option("--from", "The source, which no process uses."):argname "<url>"

@@ -33,10 +33,13 @@ function M.configure(command)
   require("billhook.cli.client").settle_timeout(create)
   create:epilog [[
 Example:
-  billhook invoices create --vendor dreamapply --base-url https://apply.example.edu \
-    application=123 --body invoice.json --reference smallprint=order-881
-Exit codes: 0 created or found; 1 it failed; 2 called wrongly; 3 it is not known whether
-it was created: then the intent is printed, for billhook settle (with --json: error.intent).]]
+  billhook invoices create --vendor dreamapply \
+    --base-url https://apply.example.edu application=123 --body invoice.json \
+    --reference smallprint=order-881
+
+Exit codes: 0 created or found; 1 it failed; 2 called wrongly; 3 it is not known
+whether it was created: then the intent is printed, for billhook settle (with
+--json: error.intent).]]
   command:epilog [[
 Examples:
   billhook invoices list --vendor dreamapply \

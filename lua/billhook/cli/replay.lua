@@ -16,10 +16,11 @@ function M.configure(command)
     .. " events."):argname "<file>"
   command:flag("--json", "Print JSON.")
   command:epilog [[
-Without --dry-run it is the same as `billhook inbox retry`: of a dead event the dead rules run
-again, of a done event all its rules; completed steps of `once` do not. With --dry-run, steps run
-as if for the first time, rules read from vendors, and their output goes to stderr. Only requests
-of clients and of billhook.http are held back: a rule that writes to a file, or uses another
+Without --dry-run it is the same as `billhook inbox retry`: of a dead event the
+dead rules run again, of a done event all its rules; completed steps of `once`
+do not. With --dry-run, steps run as if for the first time, rules read from
+vendors, and their output goes to stderr. Only requests of clients and of
+billhook.http are held back: a rule that writes to a file, or uses another
 library to send, really does so. Exit code 1 if a rule would fail.
 
 Example: billhook replay admissions:200@3 --dry-run rules.lua]]

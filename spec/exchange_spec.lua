@@ -167,15 +167,18 @@ describe("an unsafe call", function()
     end
   end)
 
-  it("is a success without an id where the Location is useless", function()
+  it("is unknown where the Location is useless: nothing says that one was made", function()
     for _, location in ipairs { "", "/somewhere/else",
       "https://evil.example/api/invoices/7/transactions/12",
         "//evil.example/api/invoices/7/transactions/12", "/api/invoices/7/transactions/x" } do
       local client = new(script { 201, "", { Location = location } })
-      local result = assert(create(client, no_look))
-      assert.is_nil(result.id, location)
-      assert.is_nil(result.location, location)
-      assert.equal("created", result.how)
+      local none, err = create(client, no_look)
+      assert.is_nil(none, location)
+      assert.equal("unknown_outcome", err.kind)
+      assert.equal("decode", err.cause.kind)
+      assert.match("says that it was created, but its answer names none", err.message)
+      assert.equal(1, err.attempts)
+      assert.equal("transactions.create", err.intent.operation)
     end
   end)
 

@@ -350,13 +350,21 @@ describe("what was created", function()
     for _, answer in ipairs {
       at("/api/invoices/77", '{"success":false}'), { status = 201, body = "<html>" },
       { status = 201, body = '{"message":"no"}' }, { status = 200, body = "<html>" },
-      { status = 200 }, { status = 202 }, { status = 204 },
+      { status = 200 }, { status = 202 }, { status = 204 }, { status = 201 },
+      { status = 201, body = "{}" }, { status = 201, body = '{"id":5}' }, at "/maintenance/77",
+      at "https://evil.example/api/invoices/77", at("/api/invoices/77", '{"id":78}'),
+      at "/api/applications/123/invoices/5",
     } do
       local none, err = create(answer, false)
       assert.is_nil(none)
       assert.equal("unknown_outcome", err.kind)
       assert.is_table(err.intent)
     end
+  end)
+
+  it("is created where a Location of the server names it, seen or not", function()
+    local made = assert(create(at "/api/applications/123/invoices/77", false))
+    assert.same({ 77, "created" }, { made.id, made.how })
   end)
 
   it("is not found in an invoice whose lines are no list", function()
@@ -433,4 +441,49 @@ describe("the reason of a refusal", function()
       assert.equal(wanted[2], err.code)
     end
   end)
+end)
+
+describe("what every other call that makes something needs to be a success", function()
+  local hex = ("a"):rep(24)
+  local makers = {
+    { "dreamclass", "invoices.create", { entityType = "student", entityId = 1,
+      schoolPeriodId = 2 }, '{"id":16}' },
+    { "dreamclass", "invoices.pay", { id = 16, amount = "5", paymentmethod = 1 }, '{"id":16}',
+      '{"id":17}' },
+    { "dreamclass", "fees.create", { type = "school", period = "oneoff", cost = "5",
+      schoolPeriodId = 2 }, '{"id":3}' },
+    { "dreamclass", "fees.assign", { studentIds = 1, feesIds = 2, installmentPlan = 1 }, "1" },
+    { "betterez", "invoices.retry", { transactionId = hex }, '{"invoice":{"_id":"a"}}' },
+    { "betterez", "invoices.issue", { provider = "gti", body = { transactionId = hex } },
+      '{"invoice":{"_id":"a"}}' },
+    { "betterez", "invoices.email", { invoiceId = hex, emails = "a@example.com" },
+      '{"status":"OK"}', '{"status":"QUEUED"}' },
+    { "betterez", "providers.create", { body = { name = "P" } }, '{"provider":{"_id":"a"}}' },
+    { "betterez", "sequences.create", { provider = hex, body = { from = 1 } },
+      '{"sequence":{"_id":"a"}}' },
+    { "betterez", "subscriptions.create", { body = { url = "https://a.example" } },
+      '{"subscription":{"_id":"a"}}' },
+  }
+
+  for _, maker in ipairs(makers) do
+    local vendor, name, params, good, other = maker[1], maker[2], maker[3], maker[4], maker[5]
+    it(vendor .. " " .. name, function()
+      local answer
+      local client = support.new(vendor, function(request)
+        if request.method == "GET" then return { body = '{"invoices":[],"next":""}' } end
+        return { body = answer }
+      end, { settle_timeout = 0 })
+      for _, nothing in ipairs { "", "{}", "[]", "null", "true", '{"success":true}', "<html>",
+        '{"error":"no"}', '{"id":0,"_id":""}', other } do
+        answer = nothing
+        local none, err = client:call(name, params)
+        assert.is_nil(none, nothing)
+        assert.equal("unknown_outcome", err.kind, nothing)
+        assert.equal("decode", err.cause.kind, nothing)
+        assert.equal(name, err.intent.operation)
+      end
+      answer = good
+      assert.is_not_nil(client:call(name, params))
+    end)
+  end
 end)

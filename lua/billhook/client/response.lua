@@ -387,8 +387,8 @@ function readers.exists(_, _, response, outcome)
   return not outcome.gone
 end
 
---- What was created. A server that says 201 has created something: an answer that says nothing more
--- is still a success, only without an id. An error would make callers create it again. What says
+--- What was created. An answer that names none, or names two, is one without an id here: whoever
+-- asked looks it up (billhook.once), and it is no success where that finds nothing. What says
 -- something else leaves open what has happened.
 function readers.location(_, request, response, outcome)
   local value = core.json.decode(response.body, "answer")

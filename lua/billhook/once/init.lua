@@ -15,7 +15,8 @@
 -- Nothing here knows how a call is made. The functions that do are given:
 --
 --   doors.send(account, request, how) -> value, or nil and an error; how: { deadline, purse, again
---       = what comes before another attempt, and ends the call where it gives an error }
+--       = what comes before another attempt, and ends the call where it gives an error; attempts,
+--       which is counted there }
 --   doors.look(account, operation, params, settings, how) -> the elements of a list, or nil, err
 --   doors.reserve(account, request, count, deadline, beyond) -> purse, or nil and an error
 --   doors.give_back(account, purse)
@@ -140,8 +141,7 @@ end
 local function is_contested(call, intent, element, known)
   local id = tostring(id_of(call, intent, element))
   for _, other in ipairs(known.open) do
-    local open = other.result == nil or other.intent.vague and other.age <= pending.OPEN_FOR
-    if open and other.intent.id ~= intent.id
+    if other.result == nil and other.intent.id ~= intent.id
       and fits(call, other.intent, element) and not set_of(other.intent.before)[id] then
       return true
     end
@@ -267,8 +267,7 @@ local function is_same(call, intent)
   elseif call.caller or intent.caller then
     return call.caller == intent.caller
   end
-  return not intent.vague and not mine and not other and intent.params ~= nil
-    and asks_the_same(call, intent)
+  return not mine and not other and intent.params ~= nil and asks_the_same(call, intent)
 end
 
 -- What was found has the call's reference, but is it what was asked for this time?
@@ -515,7 +514,14 @@ local function told_id(call, intent, value)
   return value.id
 end
 
-local function after_sending(call, intent, value, err)
+-- Said to be created, but which one it is neither the answer nor a look tells: that may be a page
+-- that calls itself 201, so it is no success.
+local function nameless(how)
+  return { kind = "decode", attempts = how.attempts, message = "the server says that it was created,"
+    .. " but its answer names none that is new, and none was found" }
+end
+
+local function after_sending(call, intent, how, value, err)
   if value ~= nil then
     local id = told_id(call, intent, value)
     if id ~= nil or looks_of(call, intent).whole then return answered(call, intent, id, value) end
@@ -535,10 +541,7 @@ local function after_sending(call, intent, value, err)
   end
   local result = element and claim(call, intent, element, value and "created" or "found")
   if result then return result end
-  if value == nil then return unknown(call, intent, err, found or {}) end
-  intent.vague = true -- its id is not known, and must not be taken for another's
-  call.claims:close(intent, nil, value)
-  return value
+  return unknown(call, intent, err or nameless(how), found or {})
 end
 
 local function alone(call, token)
@@ -554,10 +557,11 @@ local function alone(call, token)
   if value ~= nil or err then return value, err end
   err = begin(call, intent, token)
   if err then return nil, err end
-  value, err = call.doors.send(call.account, call.request, { deadline = call.deadline,
-    purse = call.purse, again = function() return look_again(call, intent, token) end })
+  local how = { deadline = call.deadline, purse = call.purse,
+    again = function() return look_again(call, intent, token) end }
+  value, err = call.doors.send(call.account, call.request, how)
   if call.made ~= nil then return call.made end
-  return after_sending(call, intent, value, err)
+  return after_sending(call, intent, how, value, err)
 end
 
 -- --- the doors of this room --------------------------------------------------------------------

@@ -4,8 +4,7 @@
 --
 -- A place is an operation and what it is done to ("invoices.create 123"): calls of one place could
 -- be mistaken for each other. An intent is such a call as plain data: { id, vendor, account,
--- operation, place, params, reference, before, sent_at, caller, blind = nobody looked before it,
--- vague = it went well, but which id is its own is not known }.
+-- operation, place, params, reference, before, sent_at, caller, blind = nobody looked before it }.
 --
 -- The text of a place, as JSON; times are seconds by the store's clock:
 --
@@ -39,9 +38,8 @@ M.OPEN_FOR = 3600
 --- What can't be looked up is not repeated within this time.
 M.BLIND_FOR = DAY
 
--- So long a result is kept for whoever asks once more: a rule that runs again, anybody, and those
--- who must know that an id is not theirs.
-local KEEP_NAMED, KEEP_DONE, KEEP_VAGUE = 7 * DAY, DAY, M.OPEN_FOR
+-- So long a result is kept for whoever asks once more: a rule that runs again, and anybody.
+local KEEP_NAMED, KEEP_DONE = 7 * DAY, DAY
 
 -- A clock that is behind by more than this was set back.
 local SKEW = 1
@@ -278,11 +276,10 @@ local function claim(self, intent, id)
   end, self.claims)
 end
 
--- What is left of a call whose result is kept: not what it was about, unless one of those that can
--- be seen must be it, and nobody knows which.
+-- What is left of a call whose result is kept: not what it was about.
 local function remains(intent)
-  return json.encode(intent.vague and intent or { id = intent.id, caller = intent.caller,
-    place = intent.place, operation = intent.operation })
+  return json.encode { id = intent.id, caller = intent.caller, place = intent.place,
+    operation = intent.operation }
 end
 
 local function finish(self, intent, id, result, keep, body)
@@ -302,10 +299,10 @@ end
 -- intent once more is told the same.
 function Pending:close(intent, id, value, settled)
   local kept, result = pcall(json.encode, value)
-  local wanted = value ~= nil and (intent.caller or intent.vague or settled)
+  local wanted = value ~= nil and (intent.caller or settled)
   if not (kept and wanted) then result = nil end
-  return finish(self, intent, id, result, intent.caller and KEEP_NAMED or settled and KEEP_DONE
-    or KEEP_VAGUE, remains(intent))
+  return finish(self, intent, id, result, intent.caller and KEEP_NAMED or KEEP_DONE,
+    remains(intent))
 end
 
 --- It was settled, but whoever asked for it is gone: kept for the next one who does.

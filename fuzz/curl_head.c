@@ -34,7 +34,7 @@ static void check(const curl_head *h) {
 /* one line of the input after the other, as libcurl has them, without NUL */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   char *copy = malloc(size > 0 ? size : 1), *at = copy;
-  curl_head h = {NULL, 0, 0, 0, 0, 0};
+  curl_head h = {NULL, 0, 0, 0, 0, 0, 0, -1};
   size_t left = size, n;
   int end;
   must(copy != NULL);

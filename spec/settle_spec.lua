@@ -566,8 +566,8 @@ describe("a reference", function()
       local none, err = client.invoices:create(123, other, order)
       assert.is_nil(none)
       assert.equal("conflict", err.kind)
-      assert.equal("1 has this reference already and differs from the requested content: nothing was"
-        .. " sent", err.message)
+      assert.equal("1 has this reference already and differs from the requested content: nothing"
+        .. " was sent", err.message)
       assert.same({ "1" }, err.candidates)
       -- another process knows no more than what the API says
       assert.equal("conflict", select(2, new(s).invoices:create(123, other, order)).kind)

@@ -256,7 +256,7 @@ static void fail(transfer *t, const char *kind, const char *message) {
 
 static void judge(transfer *t, CURLcode code) {
   if (t->fault != NULL)
-    fail(t, "too_large", t->fault);
+    fail(t, t->head.malformed ? "decode" : "too_large", t->fault);
   else if (code == CURLE_ABORTED_BY_CALLBACK)
     fail(t, "network", "the connection died before an answer came");
   else if (quotable(code) && t->said[0] != '\0')

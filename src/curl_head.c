@@ -2,6 +2,7 @@
 ** curl_head.c - see curl_head.h.
 */
 #include "curl_head.h"
+#include "slice.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -64,17 +65,73 @@ static int keep(curl_head *h, const char *line, size_t n) {
   return 1;
 }
 
+static int is_control(char c) {
+  return ((unsigned char)c < ' ' && c != '\t') || c == 127;
+}
+
+static size_t without_end(const char *line, size_t n) {
+  while (n > 0 && (line[n - 1] == '\r' || line[n - 1] == '\n'))
+    n--;
+  return n;
+}
+
+static int is_status_line(const char *line, size_t n) {
+  size_t i;
+  for (i = 0; i < n; i++)
+    if (is_control(line[i])) return 0;
+  return 1;
+}
+
+/* the number that digits say; below 0: they are none, or too many */
+static int64_t number_of(slice digits) {
+  int64_t n = 0;
+  size_t i;
+  if (digits.n == 0 || digits.n > 18) return -1;
+  for (i = 0; i < digits.n; i++) {
+    if (digits.p[i] < '0' || digits.p[i] > '9') return -1;
+    n = n * 10 + (digits.p[i] - '0');
+  }
+  return n;
+}
+
+/* Is it another line than Content-Length, or one that says a number, and the
+** same as those before it? */
+static int is_clear(curl_head *h, const char *line, size_t n) {
+  static const char name[] = "content-length";
+  slice said = {line, sizeof name - 1}, value = {line + sizeof name, n};
+  int64_t length;
+  if (n < sizeof name || line[said.n] != ':' ||
+      !slice_same(said, slice_of(name)))
+    return 1;
+  value.n -= sizeof name;
+  if ((length = number_of(slice_trim(value))) < 0) return 0;
+  if (h->length >= 0 && h->length != length) return 0;
+  h->length = length;
+  return 1;
+}
+
+static const char *malformed(curl_head *h, const char *why) {
+  h->malformed = 1;
+  return why;
+}
+
 const char *curl_head_add(curl_head *h, const char *line, size_t n, int *end) {
   *end = n == 0 || line[0] == '\r' || line[0] == '\n';
   h->total += n;
   if (h->total > CURL_HEAD_BYTES) return "the headers are over 256 KiB";
   if (*end) return NULL;
   if (n >= 5 && memcmp(line, "HTTP/", 5) == 0) {
-    if (!h->whole) h->used = 0;
-    return NULL;
+    if (h->whole) return NULL;
+    h->used = 0;
+    h->length = -1;
+    return is_status_line(line, without_end(line, n)) ? NULL
+                                   : malformed(h, "the answer is not HTTP");
   }
   if (++h->lines > CURL_HEAD_LINES) return "there are more than 200 headers";
-  if (h->whole || keep(h, line, n)) return NULL;
+  if (h->whole) return NULL;
+  if (!is_clear(h, line, without_end(line, n)))
+    return malformed(h, "the length is unclear");
+  if (keep(h, line, n)) return NULL;
   return "there is no memory for the headers";
 }
 
@@ -88,7 +145,8 @@ int curl_head_next(const curl_head *h, const char **name, const char **value) {
 
 void curl_head_clear(curl_head *h) {
   h->used = h->total = h->lines = 0;
-  h->whole = 0;
+  h->whole = h->malformed = 0;
+  h->length = -1;
 }
 
 void curl_head_free(curl_head *h) {

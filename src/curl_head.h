@@ -3,12 +3,15 @@
 ** counted, and kept as names in lower case with their values.
 **
 ** Every answer begins anew, so that what came before the last one (100, 103,
-** a proxy's) is forgotten. Nothing here knows libcurl.
+** a proxy's) is forgotten. What libcurl lets pass, though it leaves open what
+** the answer is, is refused: of two lengths it takes the later one, and cuts
+** the body there. Nothing here knows libcurl.
 */
 #ifndef BILLHOOK_CURL_HEAD_H
 #define BILLHOOK_CURL_HEAD_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #pragma GCC visibility push(hidden)
 
@@ -20,6 +23,8 @@ typedef struct curl_head {
   size_t used, room;
   size_t total, lines; /* as they came, of all answers */
   int whole;           /* the final one is there: what follows are trailers */
+  int malformed;       /* what is wrong is no matter of size */
+  int64_t length;      /* its Content-Length; below 0: none so far */
 } curl_head;
 
 /* NULL, or what is wrong; end: was it the empty line behind the others? */

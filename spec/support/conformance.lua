@@ -24,11 +24,13 @@ local unpack = table.unpack or unpack
 -- speaks_two              uses HTTP/2 where the server does
 -- reads_extensions        of chunks; else they are malformed
 -- gives_parts             of a chunk that is not all there; else only where the rest does not come
+-- unfolds                 a header over several lines, which HTTP has done away with; else an error
 -- holds_back              a stream that is not read; else it is kept until it is
 local CAN = {
   curl = { decodes = true, speaks_two = true, reads_extensions = true, gives_parts = true,
-    holds_back = true },
-  worker = { decodes = true, speaks_two = true, reads_extensions = true, gives_parts = true },
+    holds_back = true, unfolds = true },
+  worker = { decodes = true, speaks_two = true, reads_extensions = true, gives_parts = true,
+    unfolds = true },
   resty = { trusts_test_authority = true, holds_back = true },
 }
 
@@ -54,6 +56,7 @@ return function(transport)
       assert.is_string(failure.message)
       assert.is_nil(failure.message:find(SECRET, 1, true))
       assert.is_nil(failure.message:find("[%c]"))
+      assert.is_nil(failure.message:find("%.lua:%d")) -- nor where in whose source it was raised
     end
     return response, failure
   end
@@ -305,6 +308,37 @@ return function(transport)
     it("an answer that is not HTTP", function()
       fails("decode", true, get(send("SSH-2.0-OpenSSH_9.2\r\n"), "close"))
       fails("decode", true, get(send("<html>hello</html>\r\n\r\n"), "close"))
+    end)
+
+    it("a status line that is none, at once", function()
+      for _, line in ipairs { "HTTP/1.1 2000", "HTTP/1.1 000 Z", "HTTP/1.1 099 Z", "HTTP/1.1 20 Z",
+        "HTTP/1.1 -20 Z", "HTTP/3.7 200 OK", "HTTP/1.1 200 O\1K", "HTTP/1.1 200 \27[31m" } do
+        fails("decode", true, get(send(line .. "\r\nContent-Length: 2\r\n\r\n{}"), "wait=9000"))
+      end
+      good("{}", get(send "HTTP/1.1 200\r\nContent-Length: 2\r\n\r\n{}"))
+    end)
+
+    it("a header line that is none, at once", function()
+      for _, line in ipairs { "nothing", "X-A: b\0c" } do
+        fails("decode", true, get(send("HTTP/1.1 200 OK\r\n" .. line
+          .. "\r\nContent-Length: 2\r\n\r\n{}"), "wait=9000"))
+      end
+      local folded = send "HTTP/1.1 200 OK\r\nX-A: b\r\n  c\r\nContent-Length: 2\r\n\r\n{}"
+      if can.unfolds then
+        assert.are.equal("b c", good("{}", get(folded)).headers["x-a"])
+      else
+        fails("decode", true, get(folded, "wait=9000"))
+      end
+    end)
+
+    it("two lengths, of which one would cut the body", function()
+      for _, lengths in ipairs { { 2, 40 }, { 40, 2 } } do
+        fails("decode", true, get(send(("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n"
+          .. "content-length: %d\r\n\r\n%s"):format(lengths[1], lengths[2], ("x"):rep(40))),
+          "wait=9000"))
+      end
+      fails("decode", true, get(send "HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\n{}x",
+        "wait=9000"))
     end)
 
     it("a length that is no number", function()

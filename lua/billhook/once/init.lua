@@ -517,8 +517,8 @@ end
 -- Said to be created, but which one it is neither the answer nor a look tells: that may be a page
 -- that calls itself 201, so it is no success.
 local function nameless(how)
-  return { kind = "decode", attempts = how.attempts, message = "the server says that it was created,"
-    .. " but its answer names none that is new, and none was found" }
+  return { kind = "decode", attempts = how.attempts, message = "the server says that it was"
+    .. " created, but its answer names none that is new, and none was found" }
 end
 
 local function after_sending(call, intent, how, value, err)

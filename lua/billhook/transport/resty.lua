@@ -36,6 +36,11 @@ end
 
 local RAISED = "lua-resty-http raised: "
 
+-- What it raised, without the places in its source.
+local function raised(err)
+  return RAISED .. tostring(err):gsub("[^%s:]*%.lua:%d+: ", "")
+end
+
 -- Runs fn(...) for at most so many seconds. Gives false when time was over. It may raise: in plain
 -- nginx a refused certificate can be a failed assertion of lua-resty-core.
 local function within(seconds, fn, ...)
@@ -47,23 +52,22 @@ local function within(seconds, fn, ...)
   ngx.thread.kill(work)
   ngx.thread.kill(alarm)
   if not results then return false end
-  if not results[1] then return true, nil, RAISED .. tostring(results[2]) end
+  if not results[1] then return true, nil, raised(results[2]) end
   return true, results[2], results[3]
 end
 
 -- heads
 
-local NOT_HTTP = "the answer is not HTTP"
 local OVER = "the body is over the limit"
 
 local function read_head(httpc, params)
   local fine, response, err
   repeat
     fine, response, err = pcall(httpc.read_response, httpc, params)
-    if not fine then return nil, RAISED .. tostring(response) end
+    if not fine then return nil, raised(response) end
   until not response or response.status >= 200
   httpc.sock.head = false
-  if err and not httpc.sock.fault then err = NOT_HTTP end -- its words would quote what came
+  if err and not httpc.sock.fault then err = timed.NOT_HTTP end -- its words would quote what came
   return response, err
 end
 
@@ -91,7 +95,7 @@ local function with_hint(err)
   return directive and err .. " (nginx.conf: " .. directive .. ")" or err
 end
 
-local kinds = { [timed.TOO_LARGE] = "too_large", [OVER] = "too_large", [NOT_HTTP] = "decode",
+local kinds = { [timed.TOO_LARGE] = "too_large", [OVER] = "too_large", [timed.NOT_HTTP] = "decode",
   [timed.MALFORMED] = "decode" }
 
 local function kind_of(err)
@@ -210,7 +214,7 @@ local function next_part(self, sock)
   local part, err = self.read_more(sock:waiting())
   if sock.fault then return nil, sock.fault, part == nil and err and sock.torn or nil end
   if err then return nil, timed.MALFORMED end
-  if part and part ~= sock.last then return nil, RAISED .. part end -- its coroutine did
+  if part and part ~= sock.last then return nil, raised(part) end -- its coroutine did
   if not part then self.ended = true end
   if part and self.left then self.left = self.left - #part end
   return part

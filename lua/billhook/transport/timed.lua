@@ -7,13 +7,16 @@
 --
 -- `stall` is how long it may be silent. What came is kept until it is asked for, so that nothing is
 -- lost where the rest does not come; why it does not is `fault`. Lines are bounded: those of a head
--- all together, until `head` is false, and then each for itself.
+-- all together, until `head` is false, and then each for itself. Those of a head must look like it,
+-- for lua-resty-http takes three digits out of whatever comes first, and ends a head with the first
+-- line that it does not know.
 
 local M = {}
 
 M.LATE = "no whole answer in time"
 M.TOO_LARGE = "the head is over its limits"
 M.MALFORMED = "the chunks are malformed"
+M.NOT_HTTP = "the answer is not HTTP"
 
 local MOST = 65536 -- bytes asked for at a time
 local HEAD_BYTES, HEAD_LINES = 256 * 1024, 200
@@ -83,6 +86,20 @@ local function line_of(self)
   return line
 end
 
+-- Is this what a head may have there: a status line first, headers without a fold after that, and at
+-- its end an empty line? Then the next one may begin, for interim answers have heads of their own.
+local function is_head_line(self, line)
+  if line == "" then
+    local ends = self.within
+    self.within = false
+    return ends
+  end
+  if self.within then return line:find("^[^%c%s:]+:[^%z]*$") ~= nil end
+  self.within = true
+  return line:find("^HTTP/1%.[01] [1-9]%d%d$") ~= nil
+    or line:find("^HTTP/1%.[01] [1-9]%d%d [^%z\1-\8\10-\31\127]*$") ~= nil
+end
+
 -- A number of bytes or, of a head or before a chunk, a line ("*l"). Where not all of those bytes
 -- come, what did is `torn`.
 function Timed:receive(what)
@@ -91,7 +108,10 @@ function Timed:receive(what)
     if self.head then self.lines = self.lines - 1 end
     if self.lines < 0 then return fail(self, M.TOO_LARGE) end
     local line, fault = line_of(self)
-    if line and self.head then self.bytes = self.bytes - #line end
+    if line and self.head then
+      self.bytes = self.bytes - #line
+      if not is_head_line(self, line) then return fail(self, M.NOT_HTTP) end
+    end
     return line, fault
   end
   while self:waiting() < what do

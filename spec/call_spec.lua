@@ -80,15 +80,25 @@ describe("call.list", function()
             params[param.name] = param.choices and param.choices[1] or sample[param.type]
           end
         end
+        if one.method == "PATCH" and one.params[1] and one.params[1].place == "path" then
+          local change = one.params[#one.params]
+          refuses(("%s has nothing to send (one parameter or more expected)"):format(one.name),
+            vendor, one.name, params)
+          params[change.name] = sample[change.type]
+        end
         local request = prepare(vendor, one.name, params)
         assert.equal(one.method, request.method)
         assert.equal(one.answer, request.answer)
         assert.equal(one.safe, request.safe)
         assert.equal(one.idempotent, request.idempotent)
         assert.is_nil(request.path:find("[{}]"))
-        for name, value in pairs(params) do
+        for _, param in ipairs(one.params) do
+          local name, value = param.name, params[param.name]
           params[name] = nil
-          refuses(("missing parameter '%s' of %s"):format(name, one.name), vendor, one.name, params)
+          if param.required then
+            refuses(("missing parameter '%s' of %s"):format(name, one.name), vendor, one.name,
+              params)
+          end
           params[name] = value
         end
         local names = {}
@@ -424,6 +434,57 @@ describe("call.prepare", function()
     assert.equal("/undelivered/...", path("betterez", "undelivered.delete", { id = "..." }))
   end)
 
+  it("leads no id to another operation", function()
+    for _, name in ipairs { "undelivered.delete", "undelivered.get" } do
+      for id, other in pairs { ["batch-all"] = "delete_all", ["BATCH-all"] = "delete_all",
+        ["retry-all"] = "retry_all" } do
+        refuses(("bad parameter of %s (with it, the path is that of undelivered.%s)"):format(name,
+          other), "betterez", name, { id = id })
+      end
+    end
+    assert.equal("/undelivered/batch-al", path("betterez", "undelivered.delete",
+      { id = "batch-al" }))
+    -- whatever there is: an id of letters in one path, and another path without any
+    for _, vendor in ipairs { "dreamapply", "dreamclass", "betterez" } do
+      local list = call.list(vendor)
+      for _, one in ipairs(list) do
+        local head, name = one.path:match "^(.*/){([%w_]+)}$"
+        for _, other in ipairs(list) do
+          local rest = head and other.path:sub(1, #head) == head and other.path:sub(#head + 1)
+          if rest and rest:find "^[%w-]+$" then
+            local body = one.method ~= "GET" and one.method ~= "DELETE" and { a = 1 } or nil
+            assert.is_false(pcall(call.prepare, vendor, one.name, { [name] = rest, body = body }),
+              one.name .. " " .. rest)
+          end
+        end
+      end
+    end
+  end)
+
+  it("keeps numbers in the ranges that the vendors name", function()
+    local plan = { studentIds = 1, feesIds = 2 }
+    for _, case in ipairs {
+      { "dreamclass", "fees.assign", plan, "installmentPlan", "1", "3", 0, 4, "9" },
+      { "dreamclass", "fees.update", { id = 1 }, "interval", "0.5", "6", 0, "0.4", "6.1", 7 },
+      { "dreamapply", "journal.list", { byEvents = "x" }, "limit", "1", "1024", 0, 1025, "0" },
+      { "dreamapply", "journal.count", { byEvents = "x" }, "limit", "1", "1024", 0, 1025 },
+      { "betterez", "invoices.list", { transactionId = HEX }, "page", "1", "99999", 0, "0" },
+      { "betterez", "providers.list", {}, "page", "1", "99999", 0 },
+    } do
+      local vendor, name, params, param = case[1], case[2], case[3], case[4]
+      for i = 5, 6 do
+        params[param] = case[i]
+        assert.is_table(prepare(vendor, name, params))
+      end
+      for i = 7, #case do
+        params[param] = case[i]
+        local fine, err = pcall(call.prepare, vendor, name, params)
+        assert.is_false(fine, name .. " " .. case[i])
+        assert.match("^bad parameter '" .. param .. "' of .* %(.* from [%d.]+ .*expected, got", err)
+      end
+    end
+  end)
+
   describe("writes bodies", function()
     local function create(more)
       local params = { application = 1, currency = "EUR", items = { { "Fee", "1.00", 1 } } }
@@ -568,7 +629,13 @@ describe("call.prepare", function()
 
     it("only where there is one", function()
       assert.is_nil(prepare("dreamapply", "invoices.delete", { id = 1 }).body)
-      assert.same({}, prepare("dreamclass", "fees.update", { id = 1 }).body)
+      for _, name in ipairs { "fees.update", "invoices.update", "payments.update" } do
+        refuses(name .. " has nothing to send (one parameter or more expected)", "dreamclass", name,
+          { id = 1 })
+      end
+      refuses("bad parameter 'payer' of invoices.create (one field or more expected)",
+        "dreamapply", "invoices.create", { application = 1, currency = "EUR", payer = {},
+          items = { { item = "a", price = "1", qty = "1" } } })
     end)
   end)
 end)

@@ -182,6 +182,13 @@ describe("a client's construction", function()
         billhook.dreamclass { api_key = KEY, paths = { ["invoices.get"] = path } }
       end))
     end
+    for path, why in pairs { ["/x"] = "id: missing", ["/{id}/{period}"] =
+      "period: not a parameter of its path", ["/{id}/../x"] = "plain characters expected" } do
+      assert.equal("billhook.dreamclass: 'paths' has a bad path of invoices.get (" .. why .. ")",
+        raised(function()
+          billhook.dreamclass { api_key = KEY, paths = { ["invoices.get"] = path } }
+        end))
+    end
     assert.equal("billhook.dreamclass: 'paths' has 'invoices.gett', which is no operation",
       raised(function()
         billhook.dreamclass { api_key = KEY, paths = { ["invoices.gett"] = "/x/{id}" } }

@@ -280,6 +280,11 @@ describe("a quota", function()
       assert.equal(2.2, transport.slept[1])
       assert.is_true(math.abs(transport.slept[2] - last) < 1e-6, transport.slept[2])
     end
+    -- a guess that ends after the deadline ends the call, as a Retry-After does
+    client, transport = new(script({ 429 }, { 429 }, { 200, '{"id":7}' }), { api_key = "short" })
+    local _, short = client.invoices:get(7, { timeout = 5 })
+    assert.same({ "rate_limited", 2, 4 }, { short.kind, short.attempts, short.retry_after })
+    assert.same({ 2.2 }, transport.slept)
     client, transport = new(script({ 429 }, { 429 }, { 429 }))
     local _, tired = client.invoices:get(7, { timeout = 20 })
     assert.same({ "rate_limited", 3, nil }, { tired.kind, tired.attempts, tired.guessed })

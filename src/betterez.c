@@ -8,7 +8,12 @@
 */
 #include "call.h"
 
-#define PAGE CALL_PARAM("page", CALL_INTEGER, CALL_QUERY, 0)
+static const call_range pages = {"1", NULL,
+                                 "whole number from 1 up expected"};
+
+/* clang-format off */
+#define PAGE {"page", CALL_INTEGER, CALL_QUERY, 0, {.range = &pages}}
+/* clang-format on */
 
 static const call_param by_id[] = {
     CALL_PARAM("id", CALL_HEX24, CALL_PATH, CALL_REQUIRED),

@@ -242,6 +242,25 @@ static int write_boolean(const call_param *param, int on, call_out *out) {
   return 1;
 }
 
+/* whatever is no number is found out about elsewhere */
+static int in_range(const call_param *param, const call_value *value) {
+  const call_range *range = param->detail.range;
+  decimal d, bound;
+  int malformed, read;
+  if ((param->type != CALL_INTEGER && param->type != CALL_NUMBER) ||
+      range == NULL)
+    return 1;
+  read = value->kind == CALL_IS_INTEGER
+             ? decimal_integer(value->integer, &d)
+             : decimal_parse(value->text, &d, &malformed);
+  if (!read) return 1;
+  decimal_parse(slice_of(range->least), &bound, &malformed);
+  if (decimal_compare(d, bound) < 0) return 0;
+  if (range->most == NULL) return 1;
+  decimal_parse(slice_of(range->most), &bound, &malformed);
+  return decimal_compare(d, bound) <= 0;
+}
+
 const char *call_write(const call_param *param, const call_value *value,
                        int encoded, call_out *out) {
   int good = 0;
@@ -262,7 +281,8 @@ const char *call_write(const call_param *param, const call_value *value,
   case CALL_IS_OTHER:
     break;
   }
-  if (good) return NULL;
+  if (good && in_range(param, value)) return NULL;
+  if (good) return param->detail.range->expected;
   if (param->type == CALL_TEXT && param->place == CALL_PATH)
     return "string expected, neither empty nor dots alone";
   return types[param->type].expected;
@@ -385,6 +405,21 @@ const char *call_check_path(const call_op *op, slice path, slice *name) {
         !in_path(path, *name))
       return "missing";
   }
+  return NULL;
+}
+
+const call_op *call_strayed(const call_vendor *vendor, const call_op *op,
+                            slice path) {
+  const call_param *param = op->params;
+  const call_op *other;
+  while (param->name != NULL &&
+         (param->place != CALL_PATH || param->type != CALL_TEXT))
+    param++;
+  if (param->name == NULL) return NULL; /* digits spell nothing */
+  for (other = vendor->ops; other->name != NULL; other++)
+    if (other != op && /* some servers do not tell letters' cases apart */
+        slice_same(path, slice_of(call_main_route(other)->path)))
+      return other;
   return NULL;
 }
 

@@ -49,12 +49,19 @@ typedef enum call_place {
 #define CALL_FIRST    32 /* where absent, the first of its choices is sent */
 #define CALL_SPELT    16 /* text where a CALL_NUMBERED is a table */
 
+/* what a vendor says of how small and how large a number may be */
+typedef struct call_range {
+  const char *least, *most; /* NULL: as large as it likes */
+  const char *expected;     /* for a message */
+} call_range;
+
 typedef struct call_param {
   const char *name; /* NULL ends a list of them */
   uint8_t type, place, flags;
   union {
     const char *const *choices;
     const struct call_param *fields;
+    const call_range *range; /* of a CALL_INTEGER or CALL_NUMBER, or NULL */
   } detail;
 } call_param;
 
@@ -193,6 +200,11 @@ int call_piece(slice *path, slice *literal, slice *name);
 const char *call_check_path(const call_op *op, slice path, slice *name);
 
 const call_route *call_main_route(const call_op *op);
+
+/* the operation whose path this is, where it was meant for another one: an id
+** of letters that spells the path of all of them, say. NULL: there is none */
+const call_op *call_strayed(const call_vendor *vendor, const call_op *op,
+                            slice path);
 
 /* whether a path, chosen by this route, leaves no place for a parameter */
 int call_leaves_out(const call_route *route, slice path,

@@ -163,6 +163,9 @@ static const call_route series_count[] = {
 /* 1.7 GET /journal: what webhooks tell, to be asked for */
 static const char *const orders[] = {"newest-first", "oldest-first", NULL};
 
+static const call_range limits = {"1", "1024",
+                                  "whole number from 1 to 1024 expected"};
+
 static const call_param journal_filter[] = {
     CALL_PARAM("byEvents", CALL_TEXT, CALL_QUERY, CALL_REQUIRED | CALL_LIST),
     CALL_PARAM("bySince", CALL_SINCE, CALL_QUERY, 0),
@@ -170,7 +173,7 @@ static const call_param journal_filter[] = {
     CALL_PARAM("byAcademicYear", CALL_TEXT, CALL_QUERY, 0),
     CALL_PARAM("byAcademicTermID", CALL_ID, CALL_QUERY, 0),
     {"order", CALL_CHOICE, CALL_QUERY, 0, {.choices = orders}},
-    CALL_PARAM("limit", CALL_INTEGER, CALL_QUERY, 0),
+    {"limit", CALL_INTEGER, CALL_QUERY, 0, {.range = &limits}},
     CALL_END,
 };
 

@@ -103,6 +103,9 @@ static const char *const fee_types[] = {"application", "school", NULL};
 static const char *const fee_periods[] = {"oneoff", "monthly", "periodically",
                                           NULL};
 
+static const call_range months = {"0.5", "6",
+                                  "decimal from 0.5 to 6 expected"};
+
 static const call_param fees_new[] = {
     {"type", CALL_CHOICE, CALL_FIELD, CALL_REQUIRED, {.choices = fee_types}},
     {"period",
@@ -113,7 +116,7 @@ static const call_param fees_new[] = {
     CALL_PARAM("cost", CALL_NUMBER, CALL_FIELD, CALL_REQUIRED),
     CALL_PARAM("description", CALL_TEXT, CALL_FIELD, 0),
     CALL_PARAM("startDate", CALL_DATE, CALL_FIELD, 0),
-    CALL_PARAM("interval", CALL_NUMBER, CALL_FIELD, 0),
+    {"interval", CALL_NUMBER, CALL_FIELD, 0, {.range = &months}},
     CALL_PARAM("duration", CALL_INTEGER, CALL_FIELD, 0),
     CALL_PARAM("schoolPeriodId", CALL_ID, CALL_FIELD, CALL_REQUIRED),
     CALL_END,
@@ -130,7 +133,7 @@ static const call_param fees_change[] = {
     CALL_PARAM("description", CALL_TEXT, CALL_FIELD, 0),
     CALL_PARAM("startDate", CALL_DATE, CALL_FIELD, 0),
     CALL_PARAM("duration", CALL_INTEGER, CALL_FIELD, 0),
-    CALL_PARAM("interval", CALL_NUMBER, CALL_FIELD, 0),
+    {"interval", CALL_NUMBER, CALL_FIELD, 0, {.range = &months}},
     CALL_END,
 };
 
@@ -140,10 +143,17 @@ static const call_route fees_update[] = {
 
 /* 2.2 AssignFees: plan 1 is all instalments from the fee's start, 2 from next
 ** month on, 3 from this month on. The answer is a number */
+static const call_range plans = {"1", "3",
+                                 "whole number from 1 to 3 expected"};
+
 static const call_param fees_plan[] = {
     CALL_PARAM("studentIds", CALL_ID, CALL_FIELD, CALL_REQUIRED | CALL_LIST),
     CALL_PARAM("feesIds", CALL_ID, CALL_FIELD, CALL_REQUIRED | CALL_LIST),
-    CALL_PARAM("installmentPlan", CALL_INTEGER, CALL_FIELD, CALL_REQUIRED),
+    {"installmentPlan",
+     CALL_INTEGER,
+     CALL_FIELD,
+     CALL_REQUIRED,
+     {.range = &plans}},
     CALL_END,
 };
 

@@ -114,6 +114,11 @@ static void pushrecord(lua_State *L, const call_op *op,
     lua_rawget(L, i);
     setfield(L, op, &fields[at], name); /* [t value] -> [t] */
   }
+  lua_pushnil(L);
+  if (lua_next(L, -2) == 0)
+    lparam_fail(L, "bad parameter '%s' of %s (one field or more expected)",
+                name, op->name);
+  lua_pop(L, 2);
 }
 
 /* { id = n } */
@@ -229,6 +234,11 @@ void lbody_set(lua_State *L, const lbody_request *r) {
     lua_setfield(L, -3, param->name);
     lua_pop(L, 1);
   }
+  lua_pushnil(L);
+  if (lua_next(L, -2) == 0) /* it would change nothing */
+    lparam_fail(L, "%s has nothing to send (one parameter or more expected)",
+                r->op->name);
+  lua_pop(L, 2);
   if (r->route->wrap != NULL) {
     lua_newtable(L); /* [t body wrap] */
     lua_insert(L, -2);

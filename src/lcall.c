@@ -127,6 +127,20 @@ static void set_url(lua_State *L, const lbody_request *r) {
   if (query.n > 0) set_text(L, "query", (slice){query.p, query.n});
 }
 
+/* the path of the table on top must not be another operation's */
+static void checkpath(lua_State *L, const call_vendor *vendor,
+                      const call_op *op) {
+  const call_op *other;
+  slice path;
+  lua_getfield(L, -1, "path");
+  path.p = lua_tolstring(L, -1, &path.n);
+  other = call_strayed(vendor, op, path);
+  lua_pop(L, 1);
+  if (other != NULL)
+    lparam_fail(L, "bad parameter of %s (with it, the path is that of %s)",
+                op->name, other->name);
+}
+
 /* sets the header of an operation that has its own credentials */
 static void set_basic(lua_State *L, const lbody_request *r) {
   const call_param *param;
@@ -237,7 +251,8 @@ static void set_op(lua_State *L, const call_op *op, const call_route *route) {
 /* prepare(vendor, operation, parameters, paths) -> request */
 static int l_call_prepare(lua_State *L) {
   lbody_request request = {NULL, NULL, {NULL, 0}};
-  request.op = checkop(L, checkvendor(L));
+  const call_vendor *vendor = checkvendor(L);
+  request.op = checkop(L, vendor);
   luaL_checkstack(L, 40, "parameters");
   checkparams(L, request.op);
   choose(L, &request);
@@ -245,6 +260,7 @@ static int l_call_prepare(lua_State *L) {
   lua_createtable(L, 0, PLAN); /* [t] */
   set_op(L, request.op, request.route);
   set_url(L, &request);
+  checkpath(L, vendor, request.op);
   lbody_set(L, &request);
   set_basic(L, &request);
   return 1;
@@ -389,6 +405,19 @@ static int l_call_list(lua_State *L) {
   return 1;
 }
 
+/* wrong_path(vendor, operation, path) -> nil, or what is wrong with a path
+** that is to stand for the operation's */
+static int l_call_wrong_path(lua_State *L) {
+  const call_op *op = checkop(L, checkvendor(L));
+  slice name = {NULL, 0};
+  const char *wrong = call_check_path(op, checkslice(L, 3), &name);
+  if (wrong == NULL) return 0;
+  lua_pushlstring(L, name.n > 0 ? name.p : "", name.n);
+  lua_pushfstring(L, name.n > 0 ? "%s: %s" : "%s%s", lua_tostring(L, -1),
+                  wrong);
+  return 1;
+}
+
 /* mark(vendor, operation), or mark(): see lmark.c */
 static int l_call_mark(lua_State *L) {
   const call_mark *mark = NULL;
@@ -401,6 +430,7 @@ static const luaL_Reg functions[] = {
     {"list", l_call_list},
     {"mark", l_call_mark},
     {"prepare", l_call_prepare},
+    {"wrong_path", l_call_wrong_path},
     {"conclude", l_call_conclude},
     {NULL, NULL},
 };

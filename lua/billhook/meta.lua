@@ -275,6 +275,12 @@ function call.prepare(vendor, operation, params, paths) end
 
 ---@param vendor string
 ---@param operation string
+---@param path string that is to stand for the operation's
+---@return string? why_not
+function call.wrong_path(vendor, operation, path) end
+
+---@param vendor string
+---@param operation string
 ---@param status integer
 ---@param headers table<string, string> names in lower case
 ---@param attempt? integer

@@ -86,7 +86,7 @@ local function line_of(self)
   return line
 end
 
--- Is this what a head may have there: a status line first, headers without a fold after that, and at
+-- Is this what a head may have there: a status line first, then headers without a fold, and at
 -- its end an empty line? Then the next one may begin, for interim answers have heads of their own.
 local function is_head_line(self, line)
   if line == "" then

@@ -41,6 +41,8 @@ local function check_paths(value)
       return nil, "must hold paths that begin with a slash, by the names of operations"
     end
     if not known[name] then return nil, ("has '%s', which is no operation"):format(name) end
+    local why = core.call.wrong_path("dreamclass", name, path)
+    if why then return nil, ("has a bad path of %s (%s)"):format(name, why) end
     paths[name] = path
   end
   return paths

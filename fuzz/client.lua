@@ -60,6 +60,8 @@ local function params_of(operation)
   for _, param in ipairs(operation.params) do
     if param.required then params[param.name] = example(param) end
   end
+  local last = operation.params[#operation.params]
+  if operation.method == "PATCH" then params[last.name] = example(last) end -- it changes something
   return params
 end
 

@@ -19,10 +19,13 @@ return function(app, write)
   app:on("invoice.created", { name = "ledger", trust = "api" }, function(event)
     local invoice = event.data -- as the API gave it, whoever sent the webhook
     local total, why = invoices.total(invoice)
-    if not total then return nil, why end -- fails the rule: it runs again later
+    -- Betterez's invoices need not state one: such an entry has no amount
+    if not total and event.vendor ~= "betterez" then
+      return nil, why -- fails the rule: it runs again later
+    end
     event:once("write", function()
-      return write { key = event.id, number = invoices.number(invoice), amount = tostring(total),
-        currency = invoices.currency(invoice) }
+      return write { key = event.id, number = invoices.number(invoice),
+        amount = total and tostring(total), currency = invoices.currency(invoice) }
     end)
   end)
 

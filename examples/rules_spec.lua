@@ -80,6 +80,19 @@ describe("the ledger", function()
     assert.equal(0, #world:run())
   end)
 
+  it("has one of Betterez without an amount, where the invoice states none", function()
+    world = testing.world { accounts = { tickets = "betterez" }, rules = function(app)
+      ledger(app, function(entry)
+        written[#written + 1] = entry
+        return true
+      end)
+    end }
+    world:issue()
+    assert.equal("done", world:run()[1].state)
+    assert.is_string(written[1].number)
+    assert.is_nil(written[1].amount)
+  end)
+
   it("is voided when the invoice is gone", function()
     local id = world:issue()
     world:run()
@@ -118,6 +131,17 @@ describe("the rules file", function()
     local runs = world:run()
     assert.equal("ledger large", names(runs))
     assert.equal("body", runs[1].event.trust)
+  end)
+
+  it("books and corrects one of tickets that states no amount", function()
+    local there, kept = world:at "tickets", {}
+    local id = there:issue()
+    for _, run in ipairs(world:run(60)) do kept[#kept + 1] = run end
+    there:update(id, { buyer = { name = "Ada Example" } })
+    for _, run in ipairs(world:run(60)) do kept[#kept + 1] = run end
+    assert.equal("ledger large correct", names(kept))
+    for _, run in ipairs(kept) do assert.equal("done", run.state, run.message) end
+    assert.is_nil(billhook.invoice.total(kept[1].event.data))
   end)
 end)
 

@@ -60,7 +60,7 @@ describe("the example", function()
   it("rules_spec.lua passes", function()
     local code, out, err = run(folder, "/usr/bin/busted", "examples/rules_spec.lua")
     assert.equal(0, code, out .. err)
-    assert.matches("12 successes / 0 failures / 0 errors / 0 pending", out, 1, true)
+    assert.matches("14 successes / 0 failures / 0 errors / 0 pending", out, 1, true)
   end)
 
   it("create.lua makes one invoice for one order", function()

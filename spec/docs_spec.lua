@@ -214,8 +214,8 @@ describe("README.md", function()
     started({ "sandbox" }, folder, there)
     local conf = assert(text:match "\n```nginx\n(.-)\n```")
     for _, change in ipairs {
+      { "user www-data;", require("billhook.process").uid() == 0 and "user root;" or "" },
       { "include /etc/nginx/modules-enabled/*.conf;", nginx.load_modules()
-        .. (require("billhook.process").uid() == 0 and " user root;" or "")
         .. " pid $PREFIX/nginx.pid; error_log $PREFIX/error.log info;" },
       { "sqlite:/var/lib/billhook/inbox.db", "sqlite:" .. folder .. "/inbox.db" },
       { "env DREAMAPPLY_URL;", "env DREAMAPPLY_URL=http://127.0.0.1:" .. there .. ";" },

@@ -44,13 +44,16 @@ end
 
 local COLOURS = { ok = "green", warn = "yellow", fail = "red", unknown = "dim" }
 
+local INDENT = 11 -- where the messages begin
+
 local function show(reports, names)
   local term = require "billhook.cli.term"
   for _, name in ipairs(names) do
     term.write(term.colour("bold", term.clean(name)) .. "\n")
     for _, one in ipairs(reports[name]) do
-      term.write(("  %s  %s: %s\n"):format(term.colour(COLOURS[one.state],
-        ("%-7s"):format(one.state:upper())), one.check, term.clean(one.message)))
+      local lines = term.wrapped(one.check .. ": " .. term.clean(one.message), INDENT)
+      term.write(("  %s  %s\n"):format(term.colour(COLOURS[one.state],
+        ("%-7s"):format(one.state:upper())), table.concat(lines, "\n" .. (" "):rep(INDENT))))
     end
   end
 end

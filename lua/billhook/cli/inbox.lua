@@ -164,7 +164,7 @@ local function print_table(head, rows) require("billhook.cli.term").table(head, 
 local heads = {
   deliveries = { "!RECEIVED", "24ID", "TYPE", "?!INVOICE", "?TRUST", "??>SEEN", "!STATE",
     "REASON" },
-  events = { "!MADE", "!ID", "???TYPE", "?!INVOICE", "?TRUST", "!STATE", "??NOTE" },
+  events = { "????!MADE", "!ID", "???TYPE", "?!INVOICE", "?TRUST", "!STATE", "??NOTE" },
   invoices = { "?!CHANGED", "!INVOICE", "??!NUMBER", "!TOTAL", "!BALANCE", "", "???!DUE", "!STATUS",
     "?>VERSION" },
 }
@@ -243,18 +243,27 @@ function actions.dead(store, args)
     end
   end
   return members.all(found, "events"), function()
-    print_table({ "?!MADE", "!ID", "!RULE", "??>ATTEMPTS", "!REASON" }, rows)
+    print_table({ "?!MADE", "!ID", "!RULE", "??>ATTEMPTS", "+REASON" }, rows)
   end
 end
 
 -- Members of an object as lines, in this order, and then its longer texts.
+local PROSE = { note = true, reason = true } -- nobody copies it: it is folded
+local INDENT = 13 -- where values begin: the longest name is "received_at"
+
 local function show_fields(object, names, texts)
-  local rows = {}
+  local term, rows = require "billhook.cli.term", {}
   for _, name in ipairs(names) do
     local value = object[name]
     if name:find "_at$" or name == "check_due" or name == "run_due" then value = when(value) end
     if type(value) == "table" then value = table.concat(value, ", ") end
-    rows[#rows + 1] = { name, value }
+    if PROSE[name] and value then
+      for i, text in ipairs(term.wrapped(value, INDENT)) do
+        rows[#rows + 1] = { i == 1 and name or "", text }
+      end
+    else
+      rows[#rows + 1] = { name, value }
+    end
   end
   for _, name in ipairs(texts) do
     if object[name] then rows[#rows + 1] = { name, object[name] } end
@@ -276,7 +285,7 @@ local function show_event(event)
   end
   table.sort(rows, function(a, b) return a[1] < b[1] end)
   if #rows > 0 then
-    print_table({ "!RULE", "!STATE", ">ATTEMPTS", "!RUNS IN", "!MESSAGE" }, rows)
+    print_table({ "!RULE", "!STATE", ">ATTEMPTS", "!RUNS IN", "+MESSAGE" }, rows)
   end
 end
 

@@ -64,7 +64,7 @@ local function show(results)
     rows[i] = { one.id, one.rule, one.state, #one.calls, one.message }
   end
   if #rows > 0 then
-    term.table({ "!ID", "!RULE", "!WOULD BE", ">CHANGES", "!MESSAGE" }, rows)
+    term.table({ "!ID", "!RULE", "!WOULD BE", "?>CHANGES", "+MESSAGE" }, rows)
   end
   for _, one in ipairs(results) do
     for _, call in ipairs(one.calls) do

@@ -93,7 +93,7 @@ local function describe(url, as_json)
   if as_json then
     term.json(accounts)
   else
-    term.table({ "VENDOR", "!BASE_URL", "!API_KEY", "!WEBHOOKS PROVE THEMSELVES BY" }, rows)
+    term.table({ "VENDOR", "!BASE_URL", "!API_KEY", "+WEBHOOKS PROVE THEMSELVES BY" }, rows)
   end
   io.stdout:flush()
 end

@@ -69,16 +69,37 @@ local function measure(rows, columns)
   return widths
 end
 
+-- Text on lines of at most so many characters. Words stay whole, for they may have to be copied.
+local function wrap(text, columns)
+  local lines = {}
+  for word in text:gmatch "%S+" do
+    local last = lines[#lines]
+    if last and width(last) + 1 + width(word) <= columns then
+      lines[#lines] = last .. " " .. word
+    else
+      lines[#lines + 1] = word
+    end
+  end
+  return lines
+end
+
 -- What a column needs at least.
 local function least(column, n)
   return column.whole and n or math.min(n, column.least)
+end
+
+-- A column that folds is no part of the table where its rows would be too wide.
+local function fold(columns, widths, room)
+  local sum = -2
+  for _, n in ipairs(widths) do sum = sum + 2 + n end
+  for _, column in ipairs(columns) do column.out = column.folds and sum > room end
 end
 
 -- Columns that are left out, the lowest rank first, until the others can fit.
 local function leave_out(columns, widths, room)
   local sum = -2
   for i, column in ipairs(columns) do
-    sum = sum + 2 + least(column, widths[i])
+    if not column.out then sum = sum + 2 + least(column, widths[i]) end
   end
   while sum > room do
     local out
@@ -118,20 +139,38 @@ local function line(row, columns, widths)
   return (table.concat(cells, "  "):gsub("%s+$", ""))
 end
 
+local INDENT = 4
+
+-- The text of the folded column of a row, on lines below it; each line begins below the table's.
+local function below(row, columns, room)
+  local lines = {}
+  for i, column in ipairs(columns) do
+    if column.folds and column.out and row[i] ~= "-" then
+      for _, one in ipairs(wrap(column.name:lower() .. ": " .. row[i], room - INDENT)) do
+        lines[#lines + 1] = (" "):rep(INDENT) .. one
+      end
+    end
+  end
+  return lines
+end
+
 ---Lines of an aligned table, cut to the terminal's width.
 ---@param head string[] titles. A column whose title starts with ">" is aligned to the right, one
 ---that starts with "!" never cut, others to no less than 8 characters, or a number that stands
 ---before the title; one that starts with "?" is left out where the room is too narrow, before those
----that start with "??"
+---that start with "??"; what is in one that starts with "+" is on lines below its row, where the
+---row would be too wide
 ---@param list any[][]
 ---@param room integer|nil columns that there are
 ---@return string[]
 function M.lines(head, list, room)
   local columns, rows = {}, { {} }
   for i, title in ipairs(head) do
-    local marks, number, name = title:match "^([>!?]*)(%d*)(.*)$"
-    columns[i] = { right = marks:find ">" ~= nil, whole = marks:find "!" ~= nil,
-      rank = select(2, marks:gsub("?", "")), least = tonumber(number) or 8 }
+    local marks, number, name = title:match "^([>!?+]*)(%d*)(.*)$"
+    local folds = marks:find("+", 1, true) ~= nil
+    columns[i] = { name = name, right = marks:find ">" ~= nil, folds = folds,
+      whole = folds or marks:find "!" ~= nil, rank = select(2, marks:gsub("?", "")),
+      least = tonumber(number) or 8 }
     rows[1][i] = name
   end
   for _, values in ipairs(list) do
@@ -141,11 +180,17 @@ function M.lines(head, list, room)
   end
   local widths = measure(rows, #head)
   if room then
+    fold(columns, widths, room)
     leave_out(columns, widths, room)
     fit(columns, widths, room)
   end
   local lines = {}
-  for i, row in ipairs(rows) do lines[i] = line(row, columns, widths) end
+  for i, row in ipairs(rows) do
+    lines[#lines + 1] = line(row, columns, widths)
+    for _, one in ipairs(i > 1 and room and below(row, columns, room) or {}) do
+      lines[#lines + 1] = one
+    end
+  end
   return lines
 end
 
@@ -174,6 +219,15 @@ function M.table(head, list)
   local lines = M.lines(head, list, process().columns(1))
   lines[1] = M.colour("bold", lines[1])
   M.print(table.concat(lines, "\n"))
+end
+
+---The lines of a text that stands so many characters into the terminal; elsewhere it is one line.
+---@param text string
+---@param indent integer
+---@return string[]
+function M.wrapped(text, indent)
+  local room = process().columns(1)
+  return room and wrap(text, room - indent) or { text }
 end
 
 ---Prints rows of a table whose titles were printed with the first of them.

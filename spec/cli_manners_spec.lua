@@ -94,6 +94,33 @@ describe("help", function()
     assert.equal(2, command.run { "completion", "tcsh" }.code)
   end)
 
+  it("completes what an argument may be, in bash", function()
+    local text = command.run({ "completion", "bash" }).out
+    local folder = command.folder()
+    command.write(folder .. "/try", text .. [[
+
+      try() {
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+        $(complete -p billhook | sed 's/.*-F \([^ ]*\) .*/\1/')
+        printf '%s\n' "${COMPREPLY[*]}"
+      }
+      try billhook completion ""
+      try billhook call dream
+      try billhook call dreamclass invoices.p
+      try billhook trigger betterez invoice.
+      try billhook export l
+      try billhook help qu
+      try billhook trigger dreamclass --sec
+      try billhook inbox pu ]])
+    local _, code = process.wait(assert(process.spawn({ "bash", "--norc", folder .. "/try" },
+      { stdout = folder .. "/out", stderr = folder .. "/err", stdin = "/dev/null", die = "KILL" })))
+    assert.equal("", command.read(folder .. "/err"))
+    assert.equal(0, code)
+    assert.equal("bash zsh fish\ndreamapply dreamclass\ninvoices.pay\n"
+      .. "invoice.created invoice.updated\nlines\nquota\n--secret\npurge\n",
+      command.read(folder .. "/out"))
+  end)
+
   it("gives the version by either name #both", function()
     for _, option in ipairs { "-V", "--version" } do
       local result = command.run { option }

@@ -11,7 +11,7 @@ local folder, port, base, rules, url
 -- A pseudo-terminal; where there are none, as in a bare chroot, the command is told that its file
 -- is one of 80 columns.
 local function is_pty() return process.stat "/dev/ptmx" and process.stat "/dev/pts/ptmx" end
-local pretend = "require('billhook.process').columns = function(fd) return fd == 1 and 80 or nil end"
+local pretend = "require('billhook.process').columns = function(fd) return fd == 1 and 80 end"
 
 local function quoted(word) return "'" .. word:gsub("'", "'\\''") .. "'" end
 
@@ -44,7 +44,7 @@ local function fits(argv, copied)
     local may = false
     for _, one in ipairs(copied or {}) do may = may or line:find(one, 1, true) ~= nil end
     local _, n = line:gsub("[^\128-\191]", "")
-    assert.is_true(n <= WIDE or may, ("%s: %d columns: %s"):format(table.concat(argv, " "), n, line))
+    assert.is_true(n <= WIDE or may, ("%d columns: %s"):format(n, line))
   end
   return text
 end
@@ -142,8 +142,8 @@ describe("in a terminal of 80 columns", function()
     for one in text:gsub("\27%[[%d;]*[mK]", ""):gsub("\r", ""):gmatch "[^\n]+" do
       assert.is_true(#one <= WIDE, one)
     end
-    for _, secret in ipairs { "sandbox-private-key", "sandbox:sandbox-hook", "Bearer sandbox-hook" } do
-      assert.truthy(text:find(secret, 1, true), text)
+    for _, one in ipairs { "sandbox-private-key", "sandbox:sandbox-hook", "Bearer sandbox-hook" } do
+      assert.truthy(text:find(one, 1, true), text)
     end
   end)
 end)

@@ -104,15 +104,96 @@ local function find(root, words, usage)
   return parser
 end
 
+-- What may stand behind which words: argparse completes options and commands, but the choices of an
+-- argument hardly anywhere.
+local function choices_of(root)
+  local list, billhook = {}, require "billhook"
+  local samples = require "billhook.cli.samples"
+  local known = { "dreamapply", "dreamclass", "betterez" }
+  local function add(behind, words) list[#list + 1] = { behind, table.concat(words, " ") } end
+  add("help", names_of(root))
+  add("completion", { "bash", "zsh", "fish" })
+  add("export", { "invoices", "lines", "payments" })
+  for _, command in ipairs { "call", "trigger", "verify" } do add(command, known) end
+  for _, vendor in ipairs(known) do
+    local operations = {}
+    for i, operation in ipairs(billhook.calls(vendor)) do operations[i] = operation.name end
+    add("call " .. vendor, operations)
+    add("trigger " .. vendor, samples.names(vendor))
+  end
+  return list
+end
+
+-- Each shell's completions: argparse's, where none of ours are.
+local shells = {}
+
+function shells.bash(root)
+  local cases = {}
+  for i, one in ipairs(choices_of(root)) do
+    cases[i] = ('        "%s") words="%s" ;;\n'):format(one[1], one[2])
+  end
+  return root:get_bash_complete() .. ([[
+
+_billhook_choices() {
+    local words=
+    case "${COMP_WORDS[*]:1:COMP_CWORD-1}" in
+%s    esac
+    if [ -n "$words" ] && [ "${COMP_WORDS[COMP_CWORD]:0:1}" != - ]; then
+        COMPREPLY=($(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}"))
+    else
+        _billhook
+    fi
+}
+
+complete -F _billhook_choices -o bashdefault -o default billhook]]):format(table.concat(cases))
+end
+
+function shells.zsh(root)
+  local cases = {}
+  for i, one in ipairs(choices_of(root)) do
+    cases[i] = ('    "%s") choices=(%s) ;;\n'):format(one[1], one[2])
+  end
+  -- the file is the function _billhook, and defines it at the first call
+  local text = root:get_zsh_complete():gsub("\n_billhook%(%)", "\n_billhook_options()")
+  return (text:gsub("\n_billhook%s*$", "")) .. ([=[
+
+_billhook() {
+  local -a choices
+  case "${words[2,CURRENT-1]}" in
+%s  esac
+  if (( $#choices )) && [[ $words[CURRENT] != -* ]]; then
+    compadd -a choices
+  else
+    _billhook_options "$@"
+  fi
+}
+
+_billhook "$@"]=]):format(table.concat(cases))
+end
+
+function shells.fish(root)
+  local lines = {}
+  for i, one in ipairs(choices_of(root)) do
+    lines[i] = ("complete -c billhook -n '__fish_billhook_behind %s' -xa '%s'"):format(one[1],
+      one[2])
+  end
+  return root:get_fish_complete() .. ([[
+
+function __fish_billhook_behind
+    set -l words (commandline -opc)
+    test "$words[2..-1]" = "$argv"
+end
+
+%s]]):format(table.concat(lines, "\n"))
+end
+
 ---Prints what `billhook help` and `billhook completion` were asked for.
 ---@param root table
 ---@param args table
 ---@param usage fun(message: string)
 function M.run(root, args, usage)
   if args.shell then
-    local make = { bash = root.get_bash_complete, zsh = root.get_zsh_complete,
-      fish = root.get_fish_complete }
-    term.print((make[args.shell](root):gsub("\n$", "")))
+    term.print(shells[args.shell](root))
   elseif args.man then
     term.print((manual(root):gsub("\n$", "")))
   else

@@ -115,12 +115,14 @@ local natives = {
   },
 }
 
--- Our names of a vendor's events, for a message.
-local function names_of(vendor)
+---Our names of a vendor's events.
+---@param vendor string
+---@return string[]
+function M.names(vendor)
   local names = {}
   for name in pairs(natives[vendor]) do names[#names + 1] = name end
   table.sort(names)
-  return table.concat(names, ", ")
+  return names
 end
 
 ---The vendor's own name of an event; ours, such as invoice.created, are translated. nil: the vendor
@@ -144,7 +146,8 @@ end
 function M.body(vendor, kind, options)
   local now, native = text.now(), M.native(vendor, kind)
   if not native then
-    return nil, ("%s sends no %s; it sends %s"):format(vendor, kind, names_of(vendor))
+    return nil, ("%s sends no %s; it sends %s"):format(vendor, kind,
+      table.concat(M.names(vendor), ", "))
   end
   local make = data[vendor][native:match(families[vendor])]
   if not options.data and not make then

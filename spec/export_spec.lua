@@ -209,6 +209,16 @@ describe("billhook export", function()
     assert.equal(0, select(2, command.read(folder .. "/out"):gsub("\27", "")))
   end)
 
+  it("says what to add where the list needs a parameter", function()
+    for _, what in ipairs { { "export", "invoices" }, { "invoices", "list" } } do
+      local result = command.run { what[1], what[2], "--vendor", "betterez", "--api-key", "x",
+        "--token", "y" }
+      assert.equal(2, result.code)
+      assert.equal("billhook: missing parameter 'transactionId' of invoices.list: add "
+        .. "transactionId=VALUE\n", result.err)
+    end
+  end)
+
   it("says of what has no list how it is exported", function()
     local result = command.run { "export", "invoices", "--vendor", "dreamclass", "--api-key", "k" }
     assert.equal(1, result.code)

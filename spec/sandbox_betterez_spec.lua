@@ -261,7 +261,8 @@ describe("the sandbox's Betterez", function()
     for _, kind in ipairs { "invoice.deleted", "invoices.deleted", "invoices.failed" } do
       local status, answer = sandbox:ask("POST", "/sandbox/trigger", nil,
         '{"vendor":"betterez","type":"' .. kind .. '"}')
-      assert.same({ 400, "Betterez has no event " .. kind }, { status, answer.error })
+      assert.same({ 400, "Betterez has no event " .. kind .. "; it has invoiceemail.created, "
+        .. "invoices.created, invoices.updated, refund.created" }, { status, answer.error })
     end
     local invoice = issue(1)
     assert.equal(200, (ask("POST", "/invoices/emails",

@@ -572,6 +572,8 @@ describe("billhook serve", function()
       { cwd = folder, script = process.realpath "bin/billhook",
         env = { TMPDIR = folder, LUA_PATH = false, LUA_CPATH = false } })
     wait("serve to listen", function() return server.child:errors():find "listening on" end)
+    assert.truthy(server.child:errors():find(("(process %d: kill -HUP"):format(server.child.pid), 1,
+      true), server.child:errors())
     assert.equal(200, (server:post("INVOICE_CREATED", 1)))
     assert.equal("file", process.stat(folder .. "/inbox.db").type)
   end)

@@ -220,7 +220,8 @@ describe("a world", function()
     assert.is_nil(billhook.dreamapply { webhook = {} }.options.clock)
     local world = testing.world { accounts = { a = "betterez" }, rules = all }
     assert.error_matches(function() world:pay("1", "2.00") end,
-      "a: payment.created: Betterez has no event payment.created")
+      "a: payment.created: Betterez has no event payment.created; it has "
+      .. "invoiceemail.created, invoices.created, ")
     assert.error_matches(function() world:overdue(world:issue()) end, "has no due date")
   end)
 
@@ -286,7 +287,10 @@ describe("an event by itself", function()
       "testing.event: an event has no 'dat'")
     assert.error_matches(function() testing.event("invoice.paid", { vendor = "betterez" }) end,
       "Betterez has no event payment.created")
-    assert.error_matches(function() testing.event "STUDENT_CREATED" end, "needs 'data' or 'claims'")
+    for _, name in ipairs { "STUDENT_CREATED", "invoice.payed" } do
+      assert.error_matches(function() testing.event(name) end, "there is no event '" .. name
+        .. "'; there are invoice.created, invoice.deleted, .* %(a vendor's own needs 'data' or")
+    end
     assert.error_matches(function() testing.event("invoice.paid", { vendor = "x" }) end,
       "there is no vendor 'x'")
   end)

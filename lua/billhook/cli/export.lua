@@ -23,7 +23,7 @@ function M.configure(command)
   command:option("--map", "A Lua file that makes other columns from these."):argname "<file>"
   command:option("--inbox", "Use the last known states in this inbox instead of the API.")
     :argname "<url>"
-  command:option("--state", "With --inbox: open, closed or deleted; without it, no deleted ones.")
+  command:option("--state", "With --inbox: only invoices in this state; else all but deleted ones.")
     :choices { "open", "closed", "deleted" }
   command:epilog [[
 Examples:
@@ -136,6 +136,7 @@ local function from_api(args)
     local counts, n = pcall(client.call, client, "invoices.count", params)
     total = counts and n or nil
   end
+  require("billhook.cli.params").complete(client.vendor, "invoices.list", params)
   local walk = cli.try(client.invoices.each, client.invoices, params)
   return function()
     local invoice = walk()

@@ -114,6 +114,9 @@ function M.run(args)
   local params
   params, err = params_of(args, client, operation)
   if not params then return nil, err end
+  if args.action == "list" or args.action == "count" then
+    require("billhook.cli.params").complete(client.vendor, operation, params)
+  end
   local settings = settings_of(args)
   if args.dry_run then clients.rehearse() end
   if args.action == "delete" and not args.dry_run

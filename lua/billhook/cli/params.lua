@@ -51,4 +51,16 @@ function M.read(vendor, operation, pairs_given, params)
   return params
 end
 
+---Ends the command where a call that lists cannot be made of them: what to add is a name=value.
+---@param vendor string
+---@param operation string
+---@param params table
+function M.complete(vendor, operation, params)
+  for name, param in pairs(known_params(vendor, operation)) do
+    if param.required and params[name] == nil then
+      cli.usage(("missing parameter '%s' of %s: add %s=VALUE"):format(name, operation, name))
+    end
+  end
+end
+
 return M

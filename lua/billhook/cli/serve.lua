@@ -334,7 +334,8 @@ local function announce(self, needs)
   if not admin and not main.near then term.say(no_metrics) end
   if admin then term.say("metrics and health at " .. admin.url) end
   if self.listeners.page then term.say("the page is at " .. self.page_url) end
-  term.say("listening on " .. self.url)
+  term.say(("listening on %s (process %s: kill -HUP reads the rules again)"):format(self.url,
+    process.realpath("/proc/self"):match "%d+$"))
   for _, name in ipairs(needs.names) do term.say("  " .. self.url .. "/webhooks/" .. name) end
 end
 

@@ -432,7 +432,7 @@ function M.trigger(world, args)
     return hook(world, kind, providers.pretend(world, args, kind), nil, args)
   end
   local trigger = triggers[kind]
-  if not trigger then return nil, "Betterez has no event " .. given end
+  if not trigger then return nil, values.no_event("Betterez", given, triggers) end
   local invoice = latest(world, args.invoice)
   if args.invoice and not invoice then return nil, "no invoice " .. tostring(args.invoice) end
   invoice = invoice or create(world, args)

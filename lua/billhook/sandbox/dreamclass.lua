@@ -398,8 +398,9 @@ function M.trigger(world, args)
   local kind = given:find("^%l+%.%l+$") and given:gsub("%.", "_"):upper() or given
   local trigger = triggers[kind] or given == "refund" and refunds[args.how or "card"]
   if not trigger then
-    return nil, "DreamClass has no event " .. given
-      .. (given == "invoice.paid" and "; pay one by payment.created, with invoice=ID" or "")
+    local names = { refund = true }
+    for name in pairs(triggers) do names[name:lower():gsub("_", ".")] = true end
+    return nil, values.no_event("DreamClass", given, names)
   end
   local invoice = latest(world, values.number(args.invoice))
   if args.invoice and not invoice then return nil, "no invoice " .. tostring(args.invoice) end

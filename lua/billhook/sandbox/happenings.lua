@@ -146,8 +146,7 @@ function M.trigger(world, args)
   end
   local trigger = triggers[kind]
   if not trigger and kind:find("^[%l_]+%.[%l_]+$") then
-    return nil, "DreamApply has no event " .. kind
-      .. (kind == "invoice.paid" and "; pay one by payment.created, with invoice=ID" or "")
+    return nil, values.no_event("DreamApply", kind, triggers)
   end
   local invoice, why = subject(world, args)
   if not invoice then return nil, why end

@@ -9,6 +9,16 @@ local M = {}
 function M.iso(seconds) return core.text.iso(math.floor(seconds)) end
 
 --- The day of epoch seconds: YYYY-MM-DD.
+-- What a vendor has no event for, and what it has.
+function M.no_event(vendor, given, triggers)
+  local names = {}
+  for name in pairs(triggers) do names[#names + 1] = name end
+  table.sort(names)
+  return ("%s has no event %s%s; it has %s"):format(vendor, given, given == "invoice.paid"
+    and triggers["payment.created"] and "; pay one by payment.created, with invoice=ID" or "",
+    table.concat(names, ", "))
+end
+
 function M.day(seconds) return M.iso(seconds):sub(1, 10) end
 
 --- The milliseconds of epoch seconds, three digits.

@@ -108,7 +108,11 @@ local function check(type, fields)
   if fields.vendor and not vendors[fields.vendor] then
     error(("testing.event: there is no vendor '%s'"):format(tostring(fields.vendor)), 3)
   elseif not makers[type] and not (fields.data or fields.claims) then
-    error(("testing.event: '%s' needs 'data' or 'claims'"):format(tostring(type)), 3)
+    local names = {}
+    for name in pairs(makers) do names[#names + 1] = name end
+    table.sort(names)
+    error(("testing.event: there is no event '%s'; there are %s (a vendor's own needs 'data' or"
+      .. " 'claims')"):format(tostring(type), table.concat(names, ", ")), 3)
   end
 end
 

@@ -47,8 +47,8 @@ local function book(event, amount)
   return { amount = amount and tostring(amount), trust = event.trust }
 end
 
--- What the invoice comes to. Betterez's need not say: there it is nil. From the other vendors a rule
--- without it has failed, and runs again.
+-- What the invoice comes to. Betterez's need not say: there it is nil. At the other vendors, a rule
+-- without it fails, and runs again.
 local function total_of(event)
   local total, why = invoices.total(event.data)
   if not total and event.vendor ~= "betterez" then error(why, 0) end

@@ -44,15 +44,15 @@ local app = billhook.app {
 
 -- What a rule would tell the bookkeeping. Here it is only kept beside the event.
 local function book(event, amount)
-  return { amount = amount and tostring(amount), trust = event.trust }
+  return { amount = amount and tostring(amount) or nil, trust = event.trust }
 end
 
--- What the invoice comes to. Betterez's need not say: there it is nil. At the other vendors, a rule
--- without it fails, and runs again.
+-- What the invoice comes to; false at Betterez, whose invoices need not say. At the other vendors
+-- nil, and why: a rule that returns that has failed, and runs again.
 local function total_of(event)
   local total, why = invoices.total(event.data)
-  if not total and event.vendor ~= "betterez" then error(why, 0) end
-  return total
+  if not total and event.vendor == "betterez" then return false end
+  return total, why
 end
 
 -- event.data is the invoice as the API gave it (at Betterez: as its signature proves it), so the
@@ -60,12 +60,14 @@ end
 -- `once` is not repeated when a rule that failed later on runs again; one that fails itself fails
 -- the rule.
 app:on("invoice.created", { name = "ledger", trust = "api" }, function(event)
-  local total = total_of(event)
+  local total, why = total_of(event)
+  if total == nil then return nil, why end -- nothing is booked without its amount
   event:once("book", function() return book(event, total) end)
 end)
 
 app:on("invoice.created", { name = "large", trust = "api" }, function(event)
-  local total = total_of(event)
+  local total, why = total_of(event)
+  if total == nil then return nil, why end
   if not total then
     io.stderr:write(("large: invoice %s states no total\n"):format(event.invoice_id))
   elseif total > decimal "500" then
@@ -74,7 +76,8 @@ app:on("invoice.created", { name = "large", trust = "api" }, function(event)
 end)
 
 app:on("invoice.updated", { name = "correct", trust = "api" }, function(event)
-  local total = total_of(event)
+  local total, why = total_of(event)
+  if total == nil then return nil, why end -- nothing is booked without its amount
   event:once("book", function() return book(event, total) end)
 end)
 

@@ -3,97 +3,97 @@
 
 -- === billhook.app ===========================================================================
 
----The options of billhook.app. Wrong ones raise at the caller's line.
+---The options of billhook.app. Invalid options raise at the caller's line.
 ---@class billhook.AppOptions
 ---@field inbox string "sqlite:FILE", "memory:" or "postgresql://user@host/db"
----@field accounts table<string, billhook.client> clients by names of yours: part of URLs and ids
----@field overdue integer[]? days past due at which invoice.overdue comes, such as { 0, 7, 14 }
+---@field accounts table<string, billhook.client> clients by account name, a part of URLs and ids
+---@field overdue integer[]? days past due that make an invoice.overdue, such as { 0, 7, 14 }
 ---@field attempts integer? runs of a rule before its event is a dead letter (24)
 ---@field backoff { base: number?, cap: number? }? seconds between runs ({ base = 5, cap = 3600 })
----@field hold number? seconds for which a failing rule holds back its invoice's later events (900)
----@field budget number? seconds that a rule may take; longer is reported (60)
+---@field hold number? seconds for which a failing rule delays its invoice's later events (900)
+---@field budget number? seconds that a rule may take; longer runs are reported (60)
 ---@field stop_after number|false? seconds after which `billhook work` ends a run (10 budgets)
----@field retention number|false? days after an invoice is closed until what it says goes (90)
+---@field retention number|false? days after an invoice is closed until its content is deleted (90)
 ---@field poll_every number|false? seconds between two polls of an account (300)
----@field log fun(level: "info"|"warn"|"error", name: string, fields: table)? a line to stderr
+---@field log fun(level: "info"|"warn"|"error", name: string, fields: table)? default: stderr
 ---@field clock (fun(): number)? epoch seconds, for tests
 ---@field random (fun(): number)? from 0 to 1, for tests
 
 ---The options of one rule.
 ---@class billhook.RuleOptions
----@field name string? what the inbox keeps; by default the pattern
----@field trust "api"? raises where an account that the pattern is for cannot be read back
----@field attempts integer? runs before its event is a dead letter (the app's)
----@field budget number? seconds that it may take (the app's)
+---@field name string? the rule's name in the inbox; by default its pattern
+---@field trust "api"? raises if billhook cannot read an account of the pattern from the API
+---@field attempts integer? runs before its event is a dead letter (by default the app's)
+---@field budget number? seconds that it may take (by default the app's)
 ---@field stop_after number|false? seconds after which a run is ended (the app's, or 10 budgets)
 
----A rule fails by raising, by nil and a reason, or by false; anything else is success.
+---A rule fails if it raises, returns nil and a reason, or returns false. All else is success.
 ---@alias billhook.Rule fun(event: billhook.Event): any, any
 
----What app:reconcile has found.
+---The result of app:reconcile.
 ---@class billhook.Report
----@field seen integer invoices that the API has shown
----@field same integer
+---@field seen integer invoices that the API returned
+---@field same integer unchanged invoices
 ---@field changed integer
----@field missing_here integer the API has them, the inbox had not
----@field missing_there integer the other way round
----@field unread integer? the API did not answer for these
----@field events integer how many were made
----@field invoices string[] ids of those that are missing there
+---@field missing_here integer invoices that the API has and the inbox did not have
+---@field missing_there integer invoices that the inbox has and the API does not have
+---@field unread integer? invoices that could not be read
+---@field events integer events that were made
+---@field invoices string[] ids of the invoices of missing_there
 
 -- === what a rule is given ===================================================================
 
 ---@alias billhook.EventType
----| "invoice.created" # the API shows it for the first time
----| "invoice.updated" # a documented member differs
----| "invoice.paid" # nothing is to be paid any more; may come again
----| "invoice.overdue" # by the days of the app's option
----| "invoice.deleted" # data is nil, previous what was
----| "invoice.failed" # Betterez could not make it
+---| "invoice.created" # the API returned it for the first time
+---| "invoice.updated" # a documented member has changed
+---| "invoice.paid" # the balance has become zero; may happen again
+---| "invoice.overdue" # on the days past due of the app's option
+---| "invoice.deleted" # data is nil, previous is the last known state
+---| "invoice.failed" # Betterez could not create it
 ---| "payment.created"
 ---| "payment.updated"
 ---| "payment.deleted"
----| "payment.refunded" # DreamClass: its status is 4; Betterez: refund.created, about no invoice
+---| "payment.refunded" # DreamClass: its status is 4; Betterez: refund.created, without invoice
 ---| string
 
----A change of an invoice, or other news. One object for each run of a rule.
+---A change of an invoice, or another notification. Each run of a rule gets its own object.
 ---@class billhook.Event
----@field id string the same over retries, replays and restored backups: for your own idempotency
----@field account string your name for it
+---@field id string the same in retries, replays and after a restore: your idempotency key
+---@field account string your name for the account
 ---@field vendor billhook.Vendor
----@field tenant string? what the vendor calls the school
+---@field tenant string? the vendor's name for the school
 ---@field type billhook.EventType
----@field native string the vendor's word, where the event is the news itself; else like type
----@field invoice_id string? nil: it is about no invoice
----@field version integer? how often the invoice has changed, from 1; nil: the news itself
----@field trust "api"|"body"|"id"|"sender" "id", "sender": nobody vouches for what was sent
----@field data table? the invoice or payment as it was then; nil: deleted, or not proven
----@field previous table? what it was before; nil: not known
----@field changes table<string, { from: any, to: any }> of the top level; empty without previous
----@field claims table? what was sent, where nobody vouches for it; else nil
----@field latest boolean false: a newer version is known by now. Raises where the inbox fails
+---@field native string the vendor's own type, if a webhook is the event; else equal to type
+---@field invoice_id string? nil: the event has no invoice
+---@field version integer? how often the invoice has changed, from 1; nil: a webhook is the event
+---@field trust "api"|"body"|"id"|"sender" "id", "sender": the content is not verified
+---@field data table? the invoice or payment at that time; nil: deleted, or not verified
+---@field previous table? the state before; nil: not known
+---@field changes table<string, { from: any, to: any }> at the top level; empty without previous
+---@field claims table? the unverified content of a webhook; else nil
+---@field latest boolean false: the inbox has a newer version now. Raises if the inbox fails
 ---@field live boolean false: a vendor's test event
----@field occurred_at number? epoch seconds: when the change was found, or the vendor's word
+---@field occurred_at number? epoch seconds: when the change was found, or the vendor's time
 ---@field received_at number epoch seconds
 ---@field attempt integer 1 for the first run of this rule with this event
----@field after_failure boolean? true: an earlier event of the invoice has not got through this rule
+---@field after_failure boolean? true: this rule has failed for an earlier event of the invoice
 
----A delivery behind an event.
+---A delivery that led to an event.
 ---@class billhook.Delivery
 ---@field id string "account:..."
 ---@field account string
 ---@field vendor billhook.Vendor
----@field type string what its sender calls it, in our words
----@field native string and in the vendor's
+---@field type string the sender's type, in billhook's terms
+---@field native string the sender's type, as the vendor spells it
 ---@field invoice string?
 ---@field tenant string?
 ---@field live boolean
 ---@field trust "body"|"id"|"sender"
 ---@field secret integer? which of the account's secrets matched
 ---@field state "pending"|"done"|"unchanged"|"gone"|"unhandled"|"dead"
----@field seen integer how often it came
+---@field seen integer how often it was received
 ---@field occurred_at number? epoch seconds
 ---@field received_at number epoch seconds
----@field last_at number epoch seconds, of the last time
----@field reason string? why nothing can be made of it
----@field body string? as it came, without credentials; nil after the retention
+---@field last_at number epoch seconds; when it was last received
+---@field reason string? why it cannot be processed
+---@field body string? as received, without credentials; nil after the retention

@@ -1,16 +1,15 @@
---- JSON for what we send and what we read.
+--- JSON encoding and decoding.
 --
 --     json.encode { currency = "EUR", items = json.array {} }   --> '{"currency":"EUR","items":[]}'
 --     json.decode '{"id":16,"paid":null}'                       --> { id = 16 }
 --
--- decode is the core's: strict, members that are null are absent, elements
--- that are null are json.null, numbers that no Lua number keeps are strings.
--- What was decoded and is encoded again is as it was, but for what was changed
--- in between: an empty list is none of the other empty tables, a number has the
--- digits that it had, and what was null is null. encode lays out tables
--- itself, with members in order of their names, so that the same value is the
--- same text. Strings are written by cjson, which nobody else needs to know;
--- numbers are not, for it keeps 14 digits.
+-- decode is the core's function and strict. Members that are null are absent,
+-- elements that are null are json.null, and numbers that do not fit a Lua
+-- number are strings. A decoded value that is encoded again keeps everything
+-- that was not changed: empty lists, the digits of numbers, and nulls. encode
+-- writes tables itself, with members in order of their names, so that equal
+-- values give equal texts. cjson writes the strings; it does not write the
+-- numbers, because it keeps only 14 digits.
 
 local cjson = require("cjson").new()
 local core = require "billhook.core"
@@ -18,17 +17,17 @@ local options = require "billhook.options"
 
 local MAXDEPTH = 64
 
--- LuaJIT's `<` compares bytes. That of PUC Lua asks the locale, which a host program may have set;
--- then the same value would not be the same text.
+-- LuaJIT's `<` compares bytes. PUC Lua's `<` depends on the locale, which a host program may have
+-- set; then equal values would not give equal texts.
 local before = not rawget(_G, "jit") and core.text.before or nil
 
 ---@class billhook.json
----@field null userdata null where JSON has it in a list; prints "null"
+---@field null userdata stands for null in a list; prints "null"
 local M = {}
 
 M.null = core.json.null
 
---- The value of a text; nil and why it has none.
+--- Decodes a text. Returns nil and a message if it is not valid JSON.
 ---@param text string
 ---@return any value
 ---@return string? message
@@ -37,12 +36,12 @@ function M.decode(text) return core.json.decode(text, "keep") end
 local array_mt = core.json.array
 array_mt.__name = "billhook.json.array"
 
--- A number that is written as it is, for a Lua number would change it: its text stands at 1.
+-- A number that is written exactly as its text, at index 1, because a Lua number would change it.
 local number_mt = core.call.number
 number_mt.__name = "billhook.json.number"
 function number_mt.__tostring(number) return number[1] end
 
---- Marks a table as a list, so that it encodes as [] even when it is empty.
+--- Marks a table as a list, so that it is encoded as [] even if it is empty.
 ---@param list table
 ---@return table list the same table
 function M.array(list)
@@ -54,7 +53,7 @@ function M.array(list)
   return mt and list or setmetatable(list, array_mt)
 end
 
---- A number of any decimal, with all its digits, to be encoded as a JSON number.
+--- Makes a value that is encoded as a JSON number with all digits of the decimal.
 ---@param value billhook.decimal|string|number
 ---@return table
 function M.number(value)
@@ -84,7 +83,7 @@ local function encode_number(n)
   return (text:gsub(",", ".")) -- some locales write a comma
 end
 
--- What was written there when it was read, if that is still what it says: numbers of JSON.
+-- The original spelling of a number from decoded JSON, if its value has not changed.
 local function written(kept, name, value)
   local text = kept and kept[name]
   if type(text) ~= "string" then return nil end
@@ -161,9 +160,9 @@ function encode(value, depth)
   return nil, "a " .. kind .. " is not JSON"
 end
 
---- The text of a value: tables whose keys are 1 to n are lists, others (and
---- empty ones that json.array did not mark) are objects; decimals become
---- strings. Raises where the value cannot be JSON.
+--- Encodes a value. Tables with the keys 1 to n are lists; others (and empty
+--- ones that json.array did not mark) are objects; decimals become strings.
+--- Raises if the value cannot be JSON.
 ---@param value any
 ---@return string
 function M.encode(value)

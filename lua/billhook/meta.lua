@@ -1,5 +1,5 @@
 ---@meta
--- What the shared objects hold, for editors (LuaCATS). Never loaded.
+-- The functions of the shared objects, for editors (LuaCATS). Never loaded.
 
 -- === billhook.core
 -- ==================================================================================
@@ -7,54 +7,55 @@
 local core = {}
 
 ---@class billhook.core.json
----@field null userdata null where JSON has it in a list; prints "null"
----@field array table the metatable of a list that is empty
+---@field null userdata stands for null in a list; prints "null"
+---@field array table the metatable of an empty list
 local json = {}
 core.json = json
 
 ---@class billhook.json.stream
 local stream = {}
 
----Checks a whole text and gives its value. Members that are null are absent, integers are integers
----on 5.4, a number with more digits than a number keeps stays text. "keep" gives tables that are to
----be written as they were: `list` of their metatable says what is a list, `kept` what a number was
----written as, and what was null. "answer" does so, too, and takes half an emoji and bytes that are
----no UTF-8 as U+FFFD.
+---Checks a whole JSON text and returns its value. Members that are null are absent. Integers are
+---integers on Lua 5.4. A number with too many digits for a Lua number becomes a string. "keep"
+---makes tables that can be encoded unchanged: in their metatables `list` marks lists, and `kept`
+---has the original spelling of numbers, and the nulls. "answer" does the same, and replaces
+---unpaired surrogates and invalid UTF-8 by U+FFFD.
 ---@param text string
 ---@param how? "keep"|"answer"
 ---@return any value
----@return string? message with the byte where it went wrong, never the content
+---@return string? message with the byte position of the fault, never with content
 function json.decode(text, how) end
 
----The same for reading what somebody has sent: half an emoji and bytes that are no UTF-8 become
----U+FFFD; of a member that comes twice the last counts; what is deeper than 64 levels stays text.
+---The same for showing received bodies: unpaired surrogates and invalid UTF-8 become U+FFFD, the
+---last of several members with one name counts, and values deeper than 64 levels stay text.
 ---@param text string
 ---@return any value
 ---@return string? message
 function json.read(text) end
 
----The SHA-256 of a value, the same whatever its white space, escapes and order of members.
+---The SHA-256 of a value. White space, escapes and the order of members do not matter.
 ---@param text string
----@param skip? string[] members of the top object that are left out
+---@param skip? string[] members of the top-level object to leave out
 ---@return string? hex
 ---@return string? message
 function json.digest(text, skip) end
 
----The text with what is secret replaced by "***": the values of these members, at any depth, those
----that a { name, value } calls so, and all scalars below the third; see json.h.
+---Returns the text with secrets replaced by "***": the values of the named members at any depth,
+---the values of { name, value } pairs with such a name, and all scalars below members named by the
+---third argument; see json.h.
 ---@return string text
 function json.redact(text, names, below, kept) end
 
----What JavaScript's JSON.stringify would write for it.
+---Returns the text that JavaScript's JSON.stringify would write for this value.
 ---@param text string
 ---@return string? text
 ---@return string? message
 function json.stringify(text) end
 
----Cuts elements out of a text that comes in pieces.
----@param under? string the member that holds them; the top value without it
----@param limit? number most bytes of one element
----@param answer? boolean half an emoji and bytes that are no UTF-8 become U+FFFD
+---Cuts elements out of a text that arrives in pieces.
+---@param under? string the member that contains the elements; without it, the top-level value
+---@param limit? number maximum bytes of one element
+---@param answer? boolean unpaired surrogates and invalid UTF-8 become U+FFFD
 ---@return billhook.json.stream
 function json.stream(under, limit, answer) end
 
@@ -63,17 +64,17 @@ function json.stream(under, limit, answer) end
 ---@return string? message
 function stream:feed(chunk) end
 
----@return string? text of the next whole element; nil: feed more
+---@return string? text of the next complete element; nil: feed more
 ---@return string? message
 function stream:next() end
 
----The next whole element, decoded; nil: feed more, or a message where it cannot be.
+---Returns the next complete element, decoded. nil: feed more, or, with a message, it is invalid.
 ---@return any value
 ---@return string? message
----@return string? name of an object's element, between its quotes as it is spelled
+---@return string? name of an object's element, as spelled between its quotes
 function stream:value() end
 
----After the last byte: was the text whole?
+---Call it after the last byte: checks that the text was complete.
 ---@return true? ok
 ---@return string? message
 function stream:finish() end
@@ -94,7 +95,7 @@ function text.unhex(digits) end
 ---@return string
 function text.base64(bytes) end
 
----The standard alphabet or the URL's, with padding or without.
+---Accepts the standard and the URL-safe alphabet, with or without padding.
 ---@param digits string
 ---@return string?
 function text.unbase64(digits) end
@@ -103,13 +104,13 @@ function text.unbase64(digits) end
 ---@return string
 function text.percent(value) end
 
----In a time that does not depend on where they differ.
+---Compares in a time that does not depend on where the strings differ.
 ---@param a string
 ---@param b string
 ---@return boolean
 function text.equal(a, b) end
 
----The order of two texts by their bytes: `<` of PUC Lua asks the locale.
+---Whether `a` is before `b` by bytes. (PUC Lua's `<` depends on the locale.)
 ---@param a string
 ---@param b string
 ---@return boolean
@@ -126,7 +127,7 @@ function text.random(n) end
 ---@return number epoch seconds
 function text.now() end
 
----@return number seconds of a clock that never steps back
+---@return number seconds of a monotonic clock
 function text.monotonic() end
 
 ---@param value string? of a Retry-After header
@@ -139,14 +140,14 @@ function text.retry_after(value, now) end
 function text.datetime(value) end
 
 ---@param day string YYYY-MM-DD
----@return integer? days since 1970-01-01; nil where there is no such day
+---@return integer? days since 1970-01-01; nil: no such day
 function text.day(day) end
 
 ---@param epoch number
 ---@return string "2026-11-21T10:00:00+00:00"
 function text.iso(epoch) end
 
----To stderr, where it takes it at once; false: it does not, and nothing has waited.
+---Writes to stderr without waiting. Returns false if stderr cannot take the line now.
 ---@param line string up to 4096 bytes
 ---@return boolean
 function text.say(line) end
@@ -162,12 +163,12 @@ local amount = {}
 local decimal = {}
 core.decimal = decimal
 
----Raises where the value is no exact decimal.
+---Converts a value. Raises if it is not an exact decimal.
 ---@param value string|number|billhook.decimal
 ---@return billhook.decimal
 function decimal.new(value) end
 
----The same, for what comes from outside.
+---The same for external data: returns nil and a message in place of raising.
 ---@param value any
 ---@return billhook.decimal?
 ---@return string? message
@@ -182,7 +183,7 @@ function decimal.is(value) end
 ---@return billhook.decimal
 function amount:round(digits, mode) end
 
----Splits it by ratios, or into n equal shares, without losing anything.
+---Splits the amount by ratios, or into n equal shares. The shares add up to the amount.
 ---@param ratios integer|integer[]
 ---@return billhook.decimal[]
 function amount:allocate(ratios) end
@@ -199,7 +200,7 @@ function amount:is_zero() end
 ---@return billhook.decimal
 function amount:abs() end
 
----@return integer? nil where there is a fraction
+---@return integer? nil if it has a fraction
 function amount:integer() end
 
 ---@param other billhook.decimal|string|number
@@ -218,7 +219,7 @@ function amount:le(other) end
 local verify = {}
 core.verify = verify
 
----Keys print as "***" and are wiped when they are collected. Raises on wrong types.
+---Returns keys, which print as "***" and are wiped when collected. Raises on wrong types.
 ---@param credentials table { secret, basic, authorization }
 ---@return userdata
 function verify.keys(credentials) end
@@ -233,11 +234,11 @@ function verify.keys(credentials) end
 ---@return string? message
 function verify.check(vendor, headers, body, keys, options) end
 
----What the headers decide without the body. It proves nothing.
+---Checks that only need the headers. They do not prove that a delivery is authentic.
 ---@return true? ok, string? code, string? message
 function verify.headers(vendor, headers, keys) end
 
----The events of DreamApply's journal, as its API gives it.
+---The events of DreamApply's journal, as its API returns it.
 ---@param body string
 ---@return table[]? events, string? code, string? message
 function verify.items(body) end
@@ -247,7 +248,7 @@ function verify.items(body) end
 ---@return string bytes 32 of them
 function verify.hmac(secret, message) end
 
----Where a member of the top object stands.
+---Returns the position of a member's value in the top-level object.
 ---@param body string
 ---@param name string
 ---@return integer? first
@@ -258,14 +259,14 @@ function verify.member(body, name) end
 local call = {}
 core.call = call
 
----The metatable of numbers that are sent as they are written: see billhook.json.number.
+---The metatable of numbers that are sent exactly as written: see billhook.json.number.
 call.number = {}
 
 ---@param vendor string
 ---@return table[] operations
 function call.list(vendor) end
 
----Raises a message without a position where the parameters are wrong.
+---Raises a message without a position if the parameters are wrong.
 ---@param vendor string
 ---@param operation string
 ---@param params table
@@ -289,8 +290,8 @@ function call.wrong_path(vendor, operation, path) end
 ---@return table outcome
 function call.conclude(vendor, operation, status, headers, attempt, base_url, path) end
 
----What the objects of an operation's answers are known by; without arguments nothing: any object
----with members will do.
+---The member that identifies the objects in an operation's answers. Without arguments it has none,
+---and any object with members is accepted.
 ---@class billhook.core.mark
 local mark = {} -- luacheck: ignore 241
 
@@ -299,23 +300,23 @@ local mark = {} -- luacheck: ignore 241
 ---@return billhook.core.mark
 function call.mark(vendor, operation) end
 
----What an object is known by, as text.
+---The id of an object, as a string.
 ---@param value any
 ---@return string? id
 function mark:id(value) end
 
----What came, for a message.
+---A description of a value, for a message.
 ---@param value any
 ---@return string
 function mark:name(value) end
 
----Why a value is no such object, or not the one with the id that was wanted.
+---Why a value is not such an object, or does not have the wanted id.
 ---@param value any
 ---@param wanted? string
 ---@return string? why
 function mark:unlike(value, wanted) end
 
----The same of an element of a list; `name` is its id, where it stands under that.
+---The same for an element of a list; `name` is its id, if it is a member with that name.
 ---@param value any
 ---@param name? string
 ---@return string? why
@@ -325,8 +326,8 @@ function mark:unlike_element(value, name) end
 local request = {}
 core.request = request
 
----What a transport may be asked to carry: a copy with the defaults filled in. What is wrong raises
----at the line of whoever called the function that asks.
+---Checks a request for a transport, and returns a copy with the defaults filled in. Errors raise at
+---the line that called the calling function.
 ---@param given table see src/request.h
 ---@param streamed? boolean
 ---@return table request
@@ -347,12 +348,12 @@ local ticket = {}
 function curl.new() end
 
 ---@param given table see src/request.h
----@param streamed? boolean its body is read bit by bit
+---@param streamed? boolean its body is read in pieces
 ---@return billhook.curl.ticket
 function pool:add(given, streamed) end
 
----Adds a request and waits: gives what ticket:result gives, or a ticket where it is not over after
----so many seconds. Other transfers go on meanwhile.
+---Adds a request and waits for it. Returns the same as ticket:result, or a ticket if the request is
+---not finished after so many seconds. Other transfers continue meanwhile.
 ---@param given table see src/request.h
 ---@param seconds number
 ---@return integer|billhook.curl.ticket? status or nil, a kind, a message, and whether it was sent
@@ -362,7 +363,7 @@ function pool:add(given, streamed) end
 function pool:run(given, seconds) end
 
 ---@param seconds number
----@return boolean moved something finished, or a stream moved
+---@return boolean moved a transfer has finished, or a stream has data
 function pool:poll(seconds) end
 
 ---@param seconds number
@@ -380,7 +381,8 @@ function ticket:head() end
 ---@return string? bytes of a stream
 function ticket:read() end
 
----Feeds a stream of JSON with them: what its `feed` gives, or nothing yet.
+---Feeds the bytes to a JSON stream. Returns the result of its `feed`, or nothing if there are none
+---yet.
 ---@param into billhook.json.stream
 ---@return boolean? fed
 ---@return string? why

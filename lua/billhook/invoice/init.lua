@@ -1,14 +1,14 @@
---- What an invoice says, whichever of the three vendors it comes from.
+--- Reads invoices of all three vendors in the same way.
 --
--- Pure functions on invoices as the vendor sent them. A metatable, and nothing in the table itself,
--- remembers the vendor: the client sets it, `tag` does for invoices from elsewhere.
+-- Pure functions on invoices as the vendor sent them. The vendor is stored in a metatable, not in
+-- the table itself. The client sets this metatable; use `tag` for invoices from elsewhere.
 --
 --     local invoices = require "billhook.invoice"
 --     local invoice = invoices.tag("dreamapply", decoded)
 --     print(invoices.number(invoice), invoices.balance(invoice), invoices.currency(invoice))
 --
--- Amounts are decimals. What an invoice does not say is nil and a message: no amount is ever
--- guessed. What is no invoice at all raises.
+-- Amounts are decimals. If an invoice does not have a value, the result is nil and a message; no
+-- amount is ever guessed. A value that is not an invoice raises.
 
 local currencies = require "billhook.invoice.currency"
 local members = require "billhook.invoice.members"
@@ -20,7 +20,7 @@ local answer = members.answer
 ---@class billhook.invoice
 local M = {}
 
---- How many digits a currency's amounts have after the point; 2 where it is not known.
+--- The number of decimals of a currency's amounts; 2 if the currency is not known.
 ---@param currency string?
 ---@return integer
 function M.digits(currency) return currencies.digits(currency) end
@@ -50,7 +50,7 @@ local function is_overdue(reader, invoice, today)
   return is_before(due, today) and balance_of(reader, invoice):sign() > 0
 end
 
--- An invoice over nothing is paid, too: there is nothing to pay.
+-- An invoice with a total of zero is paid, too.
 local function status_of(reader, invoice, today)
   local paid, balance = reader.paid(invoice), balance_of(reader, invoice)
   if balance:sign() <= 0 then
@@ -66,7 +66,7 @@ for vendor in pairs(readers) do
   tags[vendor] = { vendor = vendor, __name = "billhook.invoice" }
 end
 
---- Remembers which vendor an invoice is from; gives the same table.
+--- Marks an invoice as one of this vendor. Returns the same table.
 ---@param vendor string
 ---@param invoice table
 ---@return table
@@ -104,8 +104,8 @@ local function check_day(day, name)
   end
 end
 
---- What is on it. DreamApply alone documents its lines: `items`, where a line without `qty` is one.
--- `amount` is price x quantity, rounded to the currency's digits, half away from zero.
+--- The lines of an invoice. Only DreamApply documents them: `items`; without `qty` the quantity is
+-- 1. `amount` is price x quantity, rounded to the currency's digits, half away from zero.
 ---@param invoice table
 ---@return { description: string?, quantity: billhook.decimal, unit: string?,
 ---  price: billhook.decimal, amount: billhook.decimal }[]? lines
@@ -114,8 +114,8 @@ function M.lines(invoice)
   return answer(reader_of(invoice, "lines").lines, invoice)
 end
 
---- The sum of its lines, each rounded to the currency's digits, half away from zero; DreamClass's
--- `amount`; Betterez's `totals.total` or `total`, where it stands beside a currency.
+--- The total. DreamApply: the sum of the lines, each rounded to the currency's digits, half away
+-- from zero. DreamClass: `amount`. Betterez: `totals.total` or `total`, if a currency is beside it.
 ---@param invoice table
 ---@return billhook.decimal? total
 ---@return string? why
@@ -123,8 +123,8 @@ function M.total(invoice)
   return answer(reader_of(invoice, "total").total, invoice)
 end
 
---- What came in. DreamApply: captured payments and those recorded by hand. DreamClass:
--- `paidAmount`, else the valid `payments`; a webhook's data has neither. Betterez does not tell.
+--- The paid amount. DreamApply: captured payments and payments recorded by hand. DreamClass:
+-- `paidAmount`, else the valid `payments`; a webhook's data has neither. Betterez has none.
 ---@param invoice table
 ---@return billhook.decimal? paid
 ---@return string? why
@@ -132,9 +132,9 @@ function M.paid(invoice)
   return answer(reader_of(invoice, "paid").paid, invoice)
 end
 
---- The payments that it holds, in order of their ids. `counts`: it is money that came in (see
--- `paid`); `status` is the gateway's word, or what DreamClass's number stands for; `method` the
--- gateway's name, or the number of DreamClass's payment method.
+--- The payments of an invoice, in order of their ids. `counts`: the payment is part of `paid`.
+-- `status` is the gateway's word, or the meaning of DreamClass's number. `method` is the gateway's
+-- name, or the number of DreamClass's payment method.
 ---@param invoice table
 ---@return { id: string, amount: billhook.decimal, date: string?, method: string?, status: string?,
 ---  counts: boolean }[]? payments
@@ -143,7 +143,7 @@ function M.payments(invoice)
   return answer(reader_of(invoice, "payments").payments, invoice)
 end
 
---- What is still to be paid; below zero where too much was.
+--- The amount still to be paid; negative if too much was paid.
 ---@param invoice table
 ---@return billhook.decimal? balance
 ---@return string? why
@@ -152,7 +152,8 @@ function M.balance(invoice)
   return answer(function() return balance_of(reader, invoice) end)
 end
 
---- The number that people know it by: DreamApply's `nr`, DreamClass's `id`, Betterez's `number`.
+--- The number by which people know the invoice: DreamApply's `nr`, DreamClass's `id`, Betterez's
+-- `number`.
 ---@param invoice table
 ---@return string? number
 ---@return string? why
@@ -160,8 +161,8 @@ function M.number(invoice)
   return answer(reader_of(invoice, "number").number, invoice)
 end
 
---- What other books call it: DreamClass's `invoiceRefId`, which is the school's own and absent on a
--- new invoice. The others have none.
+--- The reference in other books: DreamClass's `invoiceRefId`, which the school assigns and a new
+-- invoice does not have. The other vendors have none.
 ---@param invoice table
 ---@return string? reference
 ---@return string? why
@@ -169,7 +170,7 @@ function M.reference(invoice)
   return answer(reader_of(invoice, "reference").reference, invoice)
 end
 
---- Three capital letters, however the vendor writes them; DreamClass does not say.
+--- The currency in three capital letters, however the vendor writes it. DreamClass has none.
 ---@param invoice table
 ---@return string? currency
 ---@return string? why
@@ -177,7 +178,7 @@ function M.currency(invoice)
   return answer(reader_of(invoice, "currency").currency, invoice)
 end
 
---- The day by which it is to be paid, as YYYY-MM-DD.
+--- The due date, as YYYY-MM-DD.
 ---@param invoice table
 ---@return string? day
 ---@return string? why
@@ -185,8 +186,8 @@ function M.due_date(invoice)
   return answer(reader_of(invoice, "due_date").due_date, invoice)
 end
 
---- The day that it is dated, as YYYY-MM-DD: DreamApply's `issued`, DreamClass's `issueDate`,
--- Betterez's `createdAt`, each in the time zone that it is written in.
+--- The date of issue, as YYYY-MM-DD: DreamApply's `issued`, DreamClass's `issueDate`,
+-- Betterez's `createdAt`, each in the time zone in which it is written.
 ---@param invoice table
 ---@return string? day
 ---@return string? why
@@ -194,7 +195,7 @@ function M.issued(invoice)
   return answer(reader_of(invoice, "issued").issued, invoice)
 end
 
---- Who is to pay: { name, email }, either of which may be absent.
+--- The payer: { name, email }, either of which may be absent.
 ---@param invoice table
 ---@return { name: string?, email: string? }? payer
 ---@return string? why
@@ -202,11 +203,11 @@ function M.payer(invoice)
   return answer(reader_of(invoice, "payer").payer, invoice)
 end
 
---- How it stands on that day: "paid" (also where there is nothing to pay), "overpaid", "overdue"
--- (its due date has passed and something is to be paid), "part_paid" or "open". No document of the
--- three vendors shows what a void invoice looks like: "void" is never said.
+--- The status on a day: "paid" (also if the total is zero), "overpaid", "overdue" (the due date has
+-- passed and the balance is positive), "part_paid" or "open". None of the three vendors documents
+-- void invoices, so "void" is never returned.
 ---@param invoice table
----@param today string? YYYY-MM-DD; without it nothing is overdue
+---@param today string? YYYY-MM-DD; without it no invoice is overdue
 ---@return "open"|"part_paid"|"paid"|"overpaid"|"overdue"|"void"|nil status
 ---@return string? why
 function M.status(invoice, today)
@@ -215,7 +216,7 @@ function M.status(invoice, today)
   return answer(function() return status_of(reader, invoice, today) end)
 end
 
---- Whether on that day its due date has passed and something is still to be paid.
+--- Whether the due date has passed on that day and the balance is positive.
 ---@param invoice table
 ---@param today string YYYY-MM-DD
 ---@return boolean? overdue
@@ -226,15 +227,15 @@ function M.is_overdue(invoice, today)
   return answer(function() return is_overdue(reader, invoice, today) end)
 end
 
---- What each payer owes on a day: one account for each payer and currency, in the order in which
--- they come in the list. Payers are told apart by their address, else by their name. An account has
--- its invoices as `lines`, by the day they were issued, each with `running`, the balance up to it;
--- the sums `total`, `paid` and `balance`; and `ageing`, the balance by the days that the due dates
--- are past: `not_due`, `days_1_30`, `days_31_60`, `days_61_90`, `over_90`. What was paid too much
--- ages with its invoice, so the buckets add up to `balance`.
+--- What each payer owes on a day: one account for each payer and currency, in the order of the
+-- list. Payers are told apart by their e-mail address, else by their name. An account has its
+-- invoices as `lines`, by the day they were issued, each with `running`, the balance up to it; the
+-- sums `total`, `paid` and `balance`; and `ageing`, the balance by the days that the due dates are
+-- past: `not_due`, `days_1_30`, `days_31_60`, `days_61_90`, `over_90`. An overpaid amount counts in
+-- the bucket of its invoice, so the buckets add up to `balance`.
 --
--- nil and why, with the ids, where one of the invoices does not say what is needed: a statement
--- that leaves an invoice out would be wrong. `currency` is nil where the vendor tells none.
+-- Returns nil and a reason with the ids if an invoice lacks a needed value, because a statement
+-- without that invoice would be wrong. `currency` is nil if the vendor gives none.
 ---@param list table[] invoices, of any of the vendors
 ---@param day string YYYY-MM-DD
 ---@return { payer: { name: string?, email: string? }, currency: string?, lines: { invoice: table,

@@ -64,7 +64,7 @@ describe("billhook doctor", function()
     local said, code = report_of "admissions"
     assert.equal(0, code)
     assert.equal("ok its API answers", said.reachable)
-    assert.equal("ok known", said.key)
+    assert.equal("ok valid", said.key)
     assert.equal("ok works", said["call invoices.count"])
     assert.equal("ok set, and long enough", said.secret)
     assert.truthy(said.quota:find "^ok 1%d%d of 180 requests left$", said.quota)
@@ -77,7 +77,7 @@ describe("billhook doctor", function()
     assert.equal(1, code)
     assert.equal("ok its API answers", said.reachable)
     assert.truthy(said.key:find "^fail auth: ", said.key)
-    assert.equal("warn it takes no webhooks", said.secret)
+    assert.equal("warn its webhooks are not configured", said.secret)
     said, code = report_of "away"
     assert.equal(1, code)
     assert.truthy(said.reachable:find "^fail network: ", said.reachable)
@@ -94,8 +94,8 @@ describe("billhook doctor", function()
     assert.equal("warn 'secret' has 3 bytes: take 16 or more, of chance", said.secret)
     local id = control("trigger", { vendor = "dreamclass" }).invoice
     said = report_of("school", "--invoice", tostring(id))
-    assert.equal(('fail put this into its options: paths = { ["invoices.get"] ='
-      .. ' "/financial/invoices/{id}" }: invoice %s was read there'):format(id), said.GetInvoice)
+    assert.equal(('fail add this to its options: paths = { ["invoices.get"] ='
+      .. ' "/financial/invoices/{id}" }: it has invoice %s'):format(id), said.GetInvoice)
     said = report_of("school", "--invoice", "4711")
     assert.truthy(said.GetInvoice:find "^fail invoice 4711 is at none of the %d paths",
       said.GetInvoice)
@@ -121,8 +121,8 @@ describe("billhook doctor", function()
     control("trigger", { vendor = "dreamapply" })
     app:poll "admissions"
     local said = report_of "admissions"
-    assert.equal("warn none has ever come", said.webhooks)
-    assert.truthy(said.polls:find "^ok the last one was %d+%-.*, up to what was issued %d",
+    assert.equal("warn none was received yet", said.webhooks)
+    assert.truthy(said.polls:find "^ok the last one was %d+%-.*, up to invoices issued %d",
       said.polls)
     assert.equal("ok invoice 1 was read", said["read back"])
     local headers, body = billhook.sign("dreamapply", '{"id":7,"event":"Flag was added"}',
@@ -136,9 +136,9 @@ describe("billhook doctor", function()
     end
     local before = digest()
     said = report_of "admissions"
-    assert.truthy(said.webhooks:find "^ok the last one came %d", said.webhooks)
+    assert.truthy(said.webhooks:find "^ok the last one was received %d", said.webhooks)
     assert.equal(before, digest())
-    assert.equal("warn there was none yet: does `billhook work` run?", report_of("tickets").polls)
+    assert.equal("warn there was none yet: is `billhook work` running?", report_of("tickets").polls)
     app:open():set("account admissions", json.encode { start = 1, origin = "dreamapply elsewhere" })
     local code
     said, code = report_of "admissions"
@@ -196,7 +196,7 @@ describe("a diagnosis #both", function()
     end)
     local said = by_check(diagnose.account("school", client, { given = given, invoice = "16",
       why = "none" }))
-    assert.truthy(said.GetInvoice:find('"/financial/invoice/{id}" }: invoice 16', 1, true),
+    assert.truthy(said.GetInvoice:find('"/financial/invoice/{id}" }: it has invoice 16', 1, true),
       said.GetInvoice)
     assert.equal("GET /financial/invoice/16", asked[#asked])
     for _, request in ipairs(asked) do assert.truthy(request:find "^GET ", request) end
@@ -210,7 +210,7 @@ describe("a diagnosis #both", function()
         return one
       end)
       local said = by_check(diagnose.account("school", client, { given = given, invoice = "16" }))
-      assert.truthy(said.GetInvoice:find "^unknown the candidates could not be tried",
+      assert.truthy(said.GetInvoice:find "^unknown the likely paths could not be tried",
         said.GetInvoice)
       local tried = 0
       for _, request in ipairs(asked) do tried = tried + (request:find "/16$" and 1 or 0) end

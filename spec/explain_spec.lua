@@ -44,19 +44,19 @@ describe("explain, betterez", function()
     ["got white space at its ends"] = { "1700000000.{ }", { body = "{ }\n" } },
     ["changed from LF to CR LF"] = { "1700000000.{\n}", { body = "{\r\n}" } },
     ["changed from CR LF to LF"] = { "1700000000.{\r\n}", { body = "{\n}" } },
-    ["with a space behind commas and colons"] =
+    ["with a space after commas and colons"] =
       { "1700000000." .. better:gsub(":", ": "):gsub(",", ", ") },
     ["without white space, with \\/"] = { "1700000000." .. better:gsub("/", "\\/") },
     ["without white space, in ASCII"] = { "1700000000." .. better:gsub("\195\169", "\\u00e9") },
     ["indented by two"] =
       { '1700000000.{\n  "a": [\n    1,\n    {}\n  ]\n}', { body = '{"a":[1,{}]}' } },
     ["the secret has white space around it"] = { right, { secret = " " .. secret .. "\n" } },
-    ["given to the sender with a line break behind it"] = { right, { key = secret .. "\n" } },
+    ["given to the sender with a line break at its end"] = { right, { key = secret .. "\n" } },
     ["decoded from base64 by the sender"] = { right, { key = "secret!" } },
     ["decoded from hexadecimal by the sender"] = { right, { key = "\1\2", secret = "0102" } },
     ["encoded in base64 by the sender"] = { right, { key = text.base64(secret) } },
     ["hashed by the sender"] = { right, { key = text.sha256(secret) } },
-    ["is prefixed"] = { right, { key = "abc", secret = "whsec_abc" } },
+    ["the secret has a prefix"] = { right, { key = "abc", secret = "whsec_abc" } },
     ["secret 2 is decoded from base64"] =
       { right, { key = "secret!", secret = { "other", secret } } },
     ["signs the body without t"] = { better },
@@ -65,7 +65,7 @@ describe("explain, betterez", function()
     ["sent in seconds and signed in milliseconds"] = { "1700000000000." .. better },
     ["signs the id instead of t"] = { "efec49e0" },
     ["no known mistake explains it"] = { "something else" },
-    ["only the deprecated s is right"] =
+    ["only the deprecated s matches"] =
       { "", { header = "t=1700000000,s=" .. text.hex(hmac(secret, right)) } },
     ["base64 of hexadecimal"] =
       { right, { form = function(code) return text.base64(text.hex(code)) end } },
@@ -88,7 +88,7 @@ describe("explain, betterez", function()
   it("measures the clocks", function()
     local words = said("1700000000." .. better, { now = now + 7201 })
     assert.is_truthy(words:find("^stale: "), words)
-    assert.is_truthy(words:find("7201 s, which is whole hours", 1, true), words)
+    assert.is_truthy(words:find("7201 s, a whole number of hours", 1, true), words)
     words = said("1700000000." .. better, { now = now - 400 })
     assert.is_truthy(words:find("^future: "), words)
     assert.is_truthy(words:find("differ by 400 s\n?$"), words)
@@ -147,22 +147,22 @@ describe("explain, dreamclass", function()
     end
     assert.is_truthy(basic("password:user"):find("swapped", 1, true))
     assert.is_truthy(basic("user:password\n"):find("white space at an end", 1, true))
-    assert.is_truthy(basic("user:other"):find("the user is right, not the password", 1, true))
-    assert.is_truthy(basic("nobody:password"):find("the user is another one", 1, true))
+    assert.is_truthy(basic("user:other"):find("the user is right, the password is wrong", 1, true))
+    assert.is_truthy(basic("nobody:password"):find("the user is wrong", 1, true))
     assert.is_truthy(basic("nobody"):find("user:password in base64", 1, true))
     assert.is_nil(basic("user:other"):find("other Basic credentials.*password\n"))
   end)
 
   it("looks at a body that is none", function()
     local function about(body) return all("dreamclass", {}, body, { secret = "123" }) end
-    assert.is_truthy(about(""):find("read it already", 1, true))
+    assert.is_truthy(about(""):find("read it before", 1, true))
     assert.is_truthy(about("payload=%7B%7D"):find("looks like a form", 1, true))
   end)
 
   it("says what to configure", function()
     assert.is_truthy(all("dreamclass", {}, class, {}):find("unconfigured: .*give secret"))
     assert.is_truthy(all("dreamclass", { ["content-encoding"] = "gzip" }, class, { secret = "123" })
-      :find("encoding: .*leave bodies as they are"))
+      :find("encoding: .*must not change bodies"))
   end)
 end)
 

@@ -89,14 +89,14 @@ describe("billhook serve and what is no file", function()
     for path, kind in pairs { [server.folder .. "/pipe"] = "pipe", [server.data] = "directory",
         ["/dev/null"] = "device" } do
       server.rules = path
-      refused(server, ("%s is no file but a %s"):format(path, kind))
+      refused(server, ("%s is not a file but a %s"):format(path, kind))
     end
     server.rules = good
     os.execute("mkfifo " .. server.inbox)
-    refused(server, ("the inbox %s is no file but a pipe"):format(server.inbox))
+    refused(server, ("the inbox %s is not a file but a pipe"):format(server.inbox))
     server.rules = command.write(server.folder .. "/other.lua",
       (rules:gsub("%$INBOX", "/dev/zero")))
-    refused(server, "the inbox /dev/zero is no file but a device")
+    refused(server, "the inbox /dev/zero is not a file but a device")
   end)
 end)
 

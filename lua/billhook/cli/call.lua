@@ -16,24 +16,24 @@ function M.configure(command)
   command:handle_options(false)
   usage = command
   command:argument("vendor", "dreamapply, dreamclass or betterez."):args "?"
-  command:argument("operation", "As docs/vendors.md names it: invoices.get."):args "?"
+  command:argument("operation", "Its name in docs/vendors.md, such as invoices.get."):args "?"
   command:argument("rest", "--name value: the call's parameters, and the options below."):args "*"
   command:epilog [[
 Options: --base-url, --api-key (or BILLHOOK_API_KEY), --token (or
 BILLHOOK_TOKEN), --tenant, --school-code, --timeout, --settle-timeout, --rules
 with --account; --json with the body, as JSON, @file or - for stdin;
---show-secrets prints credentials of an answer, which are hidden otherwise;
---dry-run only prints what would be sent, --yes does not ask before something is
-deleted. Leave a password to BILLHOOK_PASSWORD rather than to an option.
-Without an operation: lists a vendor's.
+--show-secrets prints the credentials in an answer, which are hidden by default;
+--dry-run only prints the request, --yes deletes without asking. Give passwords
+in BILLHOOK_PASSWORD, not as an option. Without an operation, it lists the
+vendor's operations.
 
 Examples:
   billhook call dreamapply invoices.exists \
     --base-url https://apply.example.edu --id 321
   billhook call betterez providers.create --json @provider.json
 
-Exit codes: 0 done; 1 it failed; 2 called wrongly; 3 nobody knows whether it was
-done: then its intent is printed, which billhook settle takes.]]
+Exit codes: 0 done; 1 it failed; 2 usage error; 3 the outcome is unknown: then
+the intent is printed, which you can give to billhook settle.]]
 end
 
 local options = { ["base-url"] = true, ["api-key"] = true, token = true, tenant = true,
@@ -158,7 +158,7 @@ end
 
 function M.run(given)
   if asks_for_help(given) then return write(usage:get_help() .. "\n") end
-  if not given.vendor then cli.usage "whose API? dreamapply, dreamclass or betterez" end
+  if not given.vendor then cli.usage "name the vendor: dreamapply, dreamclass or betterez" end
   local known, names = operations_of(given.vendor)
   if not given.operation then return write(table.concat(names, "\n") .. "\n") end
   local operation = known[given.operation]

@@ -79,11 +79,11 @@ local function judge(report, results)
   end
   report:add("reachable", "ok", "its API answers")
   if worked then
-    report:add("key", "ok", denied and "known; it may not make all calls" or "known")
+    report:add("key", "ok", denied and "valid; it may not make all calls" or "valid")
   elseif denied then
     report:add("key", "fail", tostring(denied))
   else
-    report:add("key", "unknown", "no call told: " .. tostring(last))
+    report:add("key", "unknown", "no call could show it: " .. tostring(last))
   end
 end
 
@@ -125,23 +125,23 @@ local function find_path(report, given, id)
   for _, path in ipairs(M.CANDIDATES) do
     local value, err = try(elsewhere(given, path), "invoices.get", { id = id })
     if value then
-      report:add("GetInvoice", "fail", ("put this into its options: paths = { [\"invoices.get\"] ="
-        .. " %q }: invoice %s was read there"):format(path, id))
+      report:add("GetInvoice", "fail", ("add this to its options: paths = { [\"invoices.get\"] ="
+        .. " %q }: it has invoice %s"):format(path, id))
       return
     elseif err.kind == "auth" or not answered(err) then
-      report:add("GetInvoice", "unknown", "the candidates could not be tried: " .. tostring(err))
+      report:add("GetInvoice", "unknown", "the likely paths could not be tried: " .. tostring(err))
       return
     end
   end
-  report:add("GetInvoice", "fail", ("invoice %s is at none of the %d paths that it may have: ask"
-    .. " DreamClass, and put it into `paths`"):format(id, #M.CANDIDATES))
+  report:add("GetInvoice", "fail", ("invoice %s is at none of the %d paths that are likely: ask"
+    .. " DreamClass for the path, and set it in `paths`"):format(id, #M.CANDIDATES))
 end
 
 local function check_reading(report, client, given, id)
   local operation, why = rules.readable(client)
   if client.vendor == "dreamclass" and not operation and client.read_back ~= false and given then
     if id then return find_path(report, given, id) end
-    report:add("GetInvoice", "fail", why .. "; to have the candidates tried, give the id of an"
+    report:add("GetInvoice", "fail", why .. "; to try likely paths, give the id of an"
       .. " invoice with --invoice")
     return
   end
@@ -175,7 +175,7 @@ local function check_secret(report, client, hook)
   local name = client.vendor == "dreamapply" and "authorization" or "secret"
   local length = hook and hook[name] and length_of(hook[name])
   if not hook then
-    report:add("secret", "warn", "it takes no webhooks")
+    report:add("secret", "warn", "its webhooks are not configured")
   elseif not length then
     report:add("secret", "fail", ("its webhook has no '%s': every delivery is refused"):format(
       name))
@@ -205,10 +205,10 @@ local function check_memory(report, peek, account, client)
   local memory = text and json.decode(text) or {}
   local last = peek:last(account)
   if last then
-    report:add("webhooks", "ok", "the last one came " .. when(last.last_at))
+    report:add("webhooks", "ok", "the last one was received " .. when(last.last_at))
   else
     report:add("webhooks", client.webhook and client.webhook.keys and "warn" or "unknown",
-      "none has ever come")
+      "none was received yet")
   end
   if memory.origin and memory.origin ~= accounts.origin(client) then
     report:add("address", "fail", ("its address or school has changed: see"
@@ -217,9 +217,9 @@ local function check_memory(report, peek, account, client)
     report:add("polls", "fail", memory.fault)
   elseif memory.polled_at then
     report:add("polls", "ok", "the last one was " .. when(memory.polled_at) .. (memory.issued
-      and ", up to what was issued " .. when(memory.issued * 1000) or ""))
+      and ", up to invoices issued " .. when(memory.issued * 1000) or ""))
   else
-    report:add("polls", "warn", "there was none yet: does `billhook work` run?")
+    report:add("polls", "warn", "there was none yet: is `billhook work` running?")
   end
 end
 
@@ -246,7 +246,7 @@ function M.account(account, client, known)
   if peek then
     check_memory(report, peek, account, client)
   else
-    report:add("inbox", "unknown", known.why or "it could not be looked into")
+    report:add("inbox", "unknown", known.why or "it could not be read")
   end
   return report
 end

@@ -74,7 +74,7 @@ local function spellings_of(body)
   if not compact then return {} end
   local list = { { "without white space", compact } }
   for _, way in ipairs { { "without white space", as_is },
-    { "with a space behind commas and colons", spaced }, { "indented by two", indented "  " },
+    { "with a space after commas and colons", spaced }, { "indented by two", indented "  " },
     { "indented by four", indented "    " }, { "indented by a tab", indented "\t" } } do
     local form, with_slashes = respelt(compact, as_is, way[2]), respelt(compact, slashed, way[2])
     for _, one in ipairs { { "", form }, { ", in ASCII", ascii(form) },
@@ -99,13 +99,13 @@ local function secrets_of(options)
     end
     add(nil, secret)
     if trimmed(secret) ~= secret then add("has white space around it", trimmed(secret)) end
-    add("was given to the sender with a line break behind it", secret .. "\n")
-    add("was given to the sender with a line break (CR LF) behind it", secret .. "\r\n")
+    add("was given to the sender with a line break at its end", secret .. "\n")
+    add("was given to the sender with a line break (CR LF) at its end", secret .. "\r\n")
     add("is decoded from base64 by the sender; give it decoded", text.unbase64(trimmed(secret)))
     add("is decoded from hexadecimal by the sender; give it decoded", text.unhex(trimmed(secret)))
     add("is encoded in base64 by the sender", text.base64(secret))
     add("is hashed by the sender first", text.sha256(secret))
-    add("is prefixed; the part behind the prefix signs", secret:match("^%a+_(.+)$"))
+    add("has a prefix; the sender signs with the part after it", secret:match("^%a+_(.+)$"))
   end
   return list
 end
@@ -122,7 +122,7 @@ local function bodies_of(body)
   add("had its line breaks changed from CR LF to LF on the way", (body:gsub("\r?\n", "\r\n")))
   add("had its line breaks changed from LF to CR LF on the way", (body:gsub("\r\n", "\n")))
   for _, form in ipairs(spellings_of(bare)) do
-    add("was decoded and encoded again: signed was JSON " .. form[1], form[2])
+    add("was decoded and encoded again: the signed body was JSON " .. form[1], form[2])
   end
   return list
 end
@@ -152,7 +152,7 @@ function messages.dreamclass(claim)
     { "the sender signs the id in upper case", id:upper() },
     { "the sender signs the id without its dashes", (id:gsub("-", "")) },
     { "the sender signs the id with quotes around it", '"' .. id .. '"' },
-    { "the sender signs the id with a line break behind it", id .. "\n" },
+    { "the sender signs the id with a line break at its end", id .. "\n" },
   }
   if claim.data then list[#list + 1] = { "the sender signs data instead of the id", claim.data } end
   local stamp = claim.timestamp
@@ -214,7 +214,7 @@ function claims.betterez(headers, body)
   })
   for _, old in ipairs(codes_of(claim.s, { hexadecimal = true, base64 = true })) do
     claim.codes[#claim.codes + 1] = {
-      "only the deprecated s is right, which is not accepted; s2 is another or missing", old[2],
+      "only the deprecated s matches, which is not accepted; s2 is wrong or missing", old[2],
     }
   end
   return claim
@@ -290,16 +290,16 @@ end
 
 function hints.unconfigured(add, vendor)
   local name = vendor == "dreamapply" and "authorization" or "secret"
-  add("give " .. name .. ": without it nothing can be checked, so everything is refused")
+  add("give " .. name .. ": without it every delivery is refused")
 end
 
 function hints.encoding(add)
-  add("have the proxy in front leave bodies as they are, and the sender not compress them")
+  add("the proxy must not change bodies, and the sender must not compress them")
 end
 
 function hints.malformed(add, _, _, body)
   if body == "" then
-    add("the body is empty: did something in front read it already?")
+    add("the body is empty: has another program read it before?")
   elseif body:find("^%s*[%w_]+=") then
     add("the body looks like a form, not like JSON")
   end
@@ -308,7 +308,7 @@ end
 local function off(seconds)
   local hours = seconds / 3600
   if seconds > 1800 and math.abs(hours - math.floor(hours + 0.5)) < 0.02 then
-    return ("%.0f s, which is whole hours: a clock may be set to local time"):format(seconds)
+    return ("%.0f s, a whole number of hours: a clock may be set to local time"):format(seconds)
   end
   return ("%.0f s"):format(seconds)
 end
@@ -319,9 +319,9 @@ local function time_hint(add, vendor, headers, body, options)
   if not stamp then return end
   if vendor == "dreamclass" or stamp >= 1e11 then stamp = stamp / 1000 end
   local now = options.now or text.now()
-  add("the delivery's clock and ours differ by " .. off(math.abs(now - stamp)))
+  add("the clocks of the sender and of this machine differ by " .. off(math.abs(now - stamp)))
   if now > stamp then
-    add("a delivery that was resent later keeps its time: raise tolerance for it")
+    add("a delivery that is sent again keeps its time: raise tolerance to accept it")
   end
 end
 hints.stale, hints.future = time_hint, time_hint
@@ -343,7 +343,7 @@ function hints.unauthorized(add, vendor, headers, _, options)
       return add("the credentials have white space at an end")
     end
     local right = user == basic[1]
-    return add(right and "the user is right, not the password" or "the user is another one")
+    return add(right and "the user is right, the password is wrong" or "the user is wrong")
   end
   local list = options.authorization
   if type(list) ~= "table" then list = { list } end
@@ -391,7 +391,7 @@ function M.why(vendor, headers, raw_body, options)
     local mistakes = search(vendor, headers, raw_body, options)
     for _, mistake in ipairs(mistakes or {}) do add(mistake, "mistake") end
     if not mistakes and code == "mismatch" then
-      add("no known mistake explains it: the secret is another one, or the signed text was changed")
+      add("no known mistake explains it: the secret is wrong, or the signed text was changed")
     end
   end
   return findings

@@ -39,8 +39,8 @@ end
 local statuses = {
   { 0, "Done." },
   { 1, "It failed; reconcile: something differed; replay: a rule would fail." },
-  { 2, "Called wrongly." },
-  { 3, "Nobody knows whether it was done." },
+  { 2, "Usage error." },
+  { 3, "The outcome of a call is unknown." },
   { 130, "Interrupted." },
 }
 
@@ -51,7 +51,7 @@ function M.configure(root, stop)
   local lines = { "Exit codes:" }
   for i, status in ipairs(statuses) do lines[i + 1] = ("  %-4d %s"):format(status[1], status[2]) end
   root:epilog(table.concat(lines, "\n"))
-  local help = root:command "help":summary "Show what a command does and takes."
+  local help = root:command "help":summary "Show the help of a command."
   help:argument "topic":args "*":argname "<command>"
   help:flag("--man", "Print the manual page of all commands, for man(1).")
   local completion = root:command "completion":summary "Print completions for a shell."

@@ -37,7 +37,7 @@ Example:
     --base-url https://apply.example.edu application=123 --body invoice.json \
     --reference smallprint=order-881
 
-Exit codes: 0 created or found; 1 it failed; 2 called wrongly; 3 it is not known
+Exit codes: 0 created or found; 1 it failed; 2 usage error; 3 it is not known
 whether it was created: then the intent is printed, for billhook settle (with
 --json: error.intent).]]
   command:epilog [[

@@ -16,7 +16,7 @@ Example:
   billhook settle --vendor dreamapply \
     --base-url https://apply.example.edu intent
 
-Exit codes: 0 found; 1 it failed; 2 called wrongly, or another account's intent;
+Exit codes: 0 found; 1 it failed; 2 usage error, or another account's intent;
 3 still unknown.
 Nothing is ever created.]]
 end

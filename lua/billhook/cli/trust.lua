@@ -93,7 +93,7 @@ function M.wall(user, path)
   end
 end
 
-local started_by = "nginx is started by what lies there"
+local started_by = "nginx is started from there"
 
 ---Why a path is none that only we may change; nil: it is one.
 ---@param path string
@@ -119,11 +119,11 @@ function M.regular(path)
   local found, err = process.stat(path)
   if not found then return nil, err end
   if found.type == "file" then return true end
-  return nil, ("%s is no file but a %s"):format(path, found.type)
+  return nil, ("%s is not a file but a %s"):format(path, found.type)
 end
 
-local mixed = "root does not load %s: %s may change %s; make it root's alone, or start serve as a"
-  .. " user of its own"
+local mixed = "root does not load %s: %s may change %s; let root alone change it, or start"
+  .. " serve as a user of its own"
 
 ---Whose code that is which the rules file consists of, as root sees it.
 ---@param rules string path of the rules file
@@ -150,7 +150,7 @@ end
 local function path_of(inbox) return inbox:match "^sqlite:(.+)$" end
 local function folder_of(path) return path:match "^(.+)/[^/]*$" or path:match "^/" or "." end
 
-local takes = "the inbox %s %s: root does not become %s for that; make the file and its folder the"
+local takes = "the inbox %s %s: so root does not change to %s; make the file and its folder the"
   .. " user's own, or start serve as that user"
 
 -- Why the owner of the file need not be who the inbox was meant for.
@@ -175,10 +175,10 @@ function M.inbox(inbox)
   local file = path and process.stat(path)
   if not file then return false end
   if file.type == "pipe" or file.type == "device" then -- which would be waited for, for ever
-    return nil, ("the inbox %s is no file but a %s"):format(path, file.type)
+    return nil, ("the inbox %s is not a file but a %s"):format(path, file.type)
   end
   if has(file.mode, 2) then
-    return nil, ("anybody may write the inbox %s: chmod 600 it, if what is in it is to be believed")
+    return nil, ("anybody may write the inbox %s: check what is in it, then chmod 600 it")
       :format(path)
   end
   return file

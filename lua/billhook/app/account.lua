@@ -1,20 +1,20 @@
--- app/account.lua: an account at work: its client, and what is remembered of it, which is one text
--- of the inbox, as JSON:
+-- app/account.lua: an account with its client and its stored state. The state is one text of the
+-- inbox, as JSON:
 --
---   start            ms: when it was first worked on; invoices issued earlier are no news
---   origin           where its API is, and whose it is; where that changes, checks stop
---   baseline         true once a complete list was stored
---   worked           true once its invoices' path has answered 200
+--   start            ms: when it was first worked on; earlier invoices make no events
+--   origin           the API's address and tenant; if these change, checks stop
+--   baseline         true after a complete list was stored
+--   worked           true after the path of its invoices has answered 200
 --   paused_till, fault, failures   the circuit breaker: while it is open, one probe a minute
---   deletions        ms of the deletions of the last day; brake_off: ms until which many are right
---   issued, collected   the newest of the vendor's times that the lists have shown
---   poll_at, reconcile_at, reconcile_due   ms: when which is due; reconciled_at: the last one asked
---                    for by news; overdue_on: the day that was looked at; overdue_at: not before
+--   deletions        ms of the deletions of the last day; brake_off: ms until many are allowed
+--   issued, collected   the newest of the vendor's times in its lists
+--   poll_at, reconcile_at, reconcile_due   ms: when each is due; reconciled_at: the last one that a
+--                    delivery caused; overdue_on: the last day checked; overdue_at: not before
 --   polled_at        the last poll
---   list_at, open_at   not before: a list in place of many reads, that of open invoices
+--   list_at, open_at   not before: a list in place of many reads, a list of open invoices
 --
--- Each is changed in its own update, so that workers do not undo each other's. Store failures are
--- raised (app/round.lua).
+-- Each field is changed in an update of its own, so workers do not overwrite each other's changes.
+-- Inbox errors are raised (app/round.lua).
 
 local core = require "billhook.core"
 local err = require "billhook.error"

@@ -1,6 +1,6 @@
---- What rules are told of two states of an invoice: its own event first (created, updated,
--- deleted), then one for each payment that differs, then paid. Their types come from the two
--- states, never from what was sent. And what they are told of a day past due.
+--- The events that follow from two states of an invoice: its own event first (created, updated,
+-- deleted), then one for each changed payment, then paid. Their types come from the two states,
+-- never from a delivery. And the events of days past due.
 --
 -- Pure: rows, reads and contexts are those of app.check.
 

@@ -1,16 +1,16 @@
---- What a read of an invoice means: the heart of "a webhook is news, the API is the truth, and a
--- rule sees changes of the truth".
+--- Decides what follows from a read of an invoice. This file implements "a webhook is a
+-- notification, the API is the truth, and a rule sees changes of the truth".
 --
--- A row of the table of invoices is the last known state of one invoice. `take` holds a read of the
--- API (or a body whose proof covers it) against it and says what is to be written: columns of the
--- row, events, and what becomes of the deliveries that asked for the read. It is pure: the caller
--- reads, draws tickets and writes, and may simulate.
+-- A row of the table of invoices is the last known state of one invoice. `take` compares it with a
+-- read of the API (or a body that the proof covers), and returns the changes to write: columns of
+-- the row, events, and the new states of the deliveries that caused the read. It is pure: the
+-- caller reads, draws tickets and writes, or only simulates.
 --
--- The row's fields that matter here: `ticket` and `read_at` of the read that it comes from, `known`
--- and `deleted_at`, `data` and `digest`, `news_at` (the newest news) with `check_due` (nil: nothing
--- to check), `tries` (how far along the schedule the checks for the news are), `reads` (reads
--- without a find since the last change), `absent_at` (the first of two 404s), `doubt` (a digest
--- that was left and is seen again). Times are milliseconds.
+-- The fields of a row that matter here: `ticket` and `read_at` of the read that it comes from,
+-- `known` and `deleted_at`, `data` and `digest`, `news_at` (the newest delivery) with `check_due`
+-- (nil: nothing to check), `tries` (the position in the schedule of checks for that delivery),
+-- `reads` (reads without a change since the last change), `absent_at` (the first of two 404s),
+-- `doubt` (an earlier digest that is seen again). Times are milliseconds.
 
 local core = require "billhook.core"
 local changes = require "billhook.app.changes"

@@ -1,9 +1,8 @@
---- Has an invoice changed? And what is read off a state.
+--- Compares two states of an invoice, and reads values from a state.
 --
--- Two states of an invoice are the same where the members that its vendor documents say the same,
--- however they are spelt (app.state). What the documents do not name, and what they name but says
--- nothing of the invoice (`silent` in the vendor's table), does not count unless the account's
--- `watch` names it.
+-- Two states of an invoice are equal if the members that its vendor documents are equal, however
+-- they are spelled (app.state). Undocumented members, and documented ones that do not describe the
+-- invoice (`silent` in the vendor's table), are ignored unless the account's `watch` names them.
 --
 -- Pure: no clock, no store, no API.
 

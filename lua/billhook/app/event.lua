@@ -1,8 +1,8 @@
--- app/event.lua: what a rule is given. One object a run of a rule.
+-- app/event.lua: the event that a rule is given. Each run of a rule gets its own object.
 --
 --   id               "admissions:200@3.1f9c03ab.updated": the same over retries, replays and
 --                    restored backups: a rule's own idempotency key
---   account, vendor, tenant, type, native (the vendor's word, where the event is the news itself)
+--   account, vendor, tenant, type, native (the vendor's own type, if a webhook is the event)
 --   invoice_id, version   of the invoice, as text, and how often it has changed
 --   trust            "api": the API said so; "body": the proof covers what was sent; "id" and
 --                    "sender": nobody vouches for it
@@ -17,7 +17,7 @@
 --   after_failure    true where an earlier event of the same invoice has still not got through this
 --                    rule, and is not waited for any longer
 --
--- Fields that cost something (data, previous, changes, claims, latest) are made when they are read.
+-- Expensive fields (data, previous, changes, claims, latest) are computed on first access.
 
 local compare = require "billhook.app.compare"
 local core = require "billhook.core"

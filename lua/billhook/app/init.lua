@@ -1,14 +1,14 @@
--- app/init.lua: accounts, rules and an inbox, put together.
+-- app/init.lua: an app, which combines accounts, rules and an inbox.
 --
 --   local app = billhook.app { inbox = "sqlite:billhook.db", accounts = { school = client } }
 --   app:on("invoice.created", function(event) ... end)
 --
--- Its options stand in app/options.lua.
+-- app/options.lua describes its options.
 --
--- Rules are registered before the first delivery is taken or worked on; later `on` raises, for an
--- event keeps the names of the rules that wanted it when it came. A rule that is added later does
--- not see older events (`replay` gives them to it); one that has gone fails until it is back or
--- its attempts are used up.
+-- Rules are registered before the first delivery is received or processed. Later `on` raises,
+-- because an event stores the names of the rules that matched when it was made. A rule that is
+-- added later does not get older events (`replay` runs it for them). A rule that was removed fails
+-- until it is back or its attempts are used up.
 
 local checks = require "billhook.app.options"
 local clients = require "billhook.client"

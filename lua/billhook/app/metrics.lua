@@ -1,12 +1,12 @@
--- app/metrics.lua: what an app has done, as Prometheus text.
+-- app/metrics.lua: the metrics of an app, as Prometheus text.
 --
---   metrics.text(app, extra)      the text, for whatever serves /metrics
---   metrics.add(app, name, n)     counts what no transaction of the inbox counts
---   metrics.flush(app)            hands that over to the inbox
+--   metrics.text(app, extra)      the text, for the server of /metrics
+--   metrics.add(app, name, n)     counts things that no transaction of the inbox counts
+--   metrics.flush(app)            writes these counts into the inbox
 --
--- Receivers and workers are many processes, so what is counted is in the inbox. Each process counts
--- for itself, and hands it over every 10 seconds and when it is asked for metrics; a killed one
--- takes those of its last seconds with it. Counters' names are
+-- There are many receivers and workers, so the counters are in the inbox. Each process counts in
+-- its memory, and writes the counts into the inbox every 10 seconds and when it is asked for
+-- metrics. A killed process loses the counts of its last seconds. The names of counters are
 --
 --   delivery RESULT ACCOUNT          new, duplicate, refused, not_stored; too_many: one of these
 --                                    that is kept and not acted on

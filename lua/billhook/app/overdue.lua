@@ -1,5 +1,5 @@
--- app/overdue.lua: has invoices that reach one of the days past due read on that day; check.lua
--- makes the event of what is then still to be paid. Days are this process's local days.
+-- app/overdue.lua: plans a read of each invoice on its configured days past due. check.lua makes
+-- the event if the invoice still has a balance then. Days are this process's local days.
 
 local changes = require "billhook.app.changes"
 local read = require "billhook.app.read"

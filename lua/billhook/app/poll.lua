@@ -1,16 +1,15 @@
--- app/poll.lua: asks a vendor's API for what its webhooks may have lost, by the lists that its
--- documents show; found changes become events as those of a check do.
+-- app/poll.lua: finds changes whose webhooks were lost, in the lists that a vendor's API documents.
+-- These changes become events in the same way as those of a check.
 --
 --   DreamApply   issued since, not collected, collected since: three requests. The times are the
---                vendor's own, 10 minutes of them asked for twice. A known open invoice in none of
---                the lists is read singly
+--                vendor's own, and each poll overlaps the last by 10 minutes. A known open invoice
+--                in none of the lists is read singly
 --   Betterez     failures, each an event invoice.failed; undelivered webhooks, each a delivery;
 --                re-reads of open invoices, longest unread first
 --   DreamClass   such re-reads
 --
--- The first poll of an account reads the whole list where there is one; what was issued before the
--- account's first start is stored without events. What is to be read singly is read by the next
--- round of work.
+-- The first poll of an account reads the whole list, if there is one. Invoices from before the
+-- account's first start are stored without events. The next round of work does the single reads.
 
 local accounts = require "billhook.app.account"
 local core = require "billhook.core"

@@ -1,8 +1,9 @@
--- app/read.lua: every read of an API, of single invoices or of a list, takes one road: a ticket
--- from the store, the vendor's API, check.take() on the row as it stands, store:apply(), which
--- refuses what was worked out from an older row: then it is worked out again from the newer one.
+-- app/read.lua: reads single invoices or a list from an API. The steps are always the same: a
+-- ticket from the inbox, the vendor's API, check.take() with the current row, and store:apply().
+-- The last refuses changes that were computed from an older row; then they are computed again from
+-- the new one.
 --
--- `mine` is an account (account.lua). Store failures are raised, and a list's failures, too.
+-- `mine` is an account (account.lua). Errors of the inbox and of lists are raised.
 
 local check = require "billhook.app.check"
 local core = require "billhook.core"

@@ -1,5 +1,5 @@
--- app/readback.lua: makes the checks that are due: reads invoices back, and tells the fault of one
--- invoice from that of its account.
+-- app/readback.lua: does the checks that are due: reads invoices from the API, and distinguishes
+-- faults of one invoice from faults of its account.
 
 local accounts = require "billhook.app.account"
 local check = require "billhook.app.check"

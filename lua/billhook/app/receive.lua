@@ -1,9 +1,9 @@
--- app/receive.lua: from a delivery's raw bytes to rows for the inbox.
+-- app/receive.lua: makes rows for the inbox from the raw bytes of a delivery.
 --
--- Everything here happens before the inbox is asked, and may run on nginx's event loop: no waiting.
--- What is refused is refused with one of few words, which tell a forger nothing; the log says why.
--- What is authentic is never refused: where it cannot be acted on it becomes a dead letter. So
--- nothing is believed that only a header says of the body, but that it is compressed.
+-- Everything here happens before the inbox is used, and may run on nginx's event loop, so nothing
+-- waits. The answer to a refused delivery is one of a few words that do not help a forger; the log
+-- has the reason. An authentic delivery is never refused: if it cannot be processed, it becomes a
+-- dead letter. So claims of a header about the body are ignored, except that it is compressed.
 
 local complain = require "billhook.complain"
 local core = require "billhook.core"

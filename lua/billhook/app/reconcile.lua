@@ -1,6 +1,6 @@
--- app/reconcile.lua: all that an account's API has, against what is known; differences become
--- events. DreamApply in one request, in constant memory; the others by a read of each known open
--- invoice.
+-- app/reconcile.lua: compares all known invoices of an account with its API; differences become
+-- events. DreamApply needs one request, and constant memory. The other vendors need a read of each
+-- known open invoice.
 
 local read = require "billhook.app.read"
 

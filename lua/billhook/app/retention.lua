@@ -1,9 +1,9 @@
--- app/retention.lua: forgets what has been kept for long enough, once a day.
+-- app/retention.lua: once a day deletes content whose retention is over.
 --
--- What deliveries, invoices and events say is personal data. It goes an app's `retention` (days)
--- after the invoice was paid or deleted, and after `keep` days whatever it is about; ids, digests,
--- versions, amounts, dates and states stay, so that what was known stays known. What is not
--- finished is kept, however old.
+-- The content of deliveries, invoices and events is personal data. It is deleted an app's
+-- `retention` (days) after the invoice was paid or deleted, and in any case after `keep` days. Ids,
+-- digests, versions, amounts, dates and states stay, so that duplicates are still recognized.
+-- Unfinished deliveries and events are kept, however old.
 
 local round = require "billhook.app.round"
 

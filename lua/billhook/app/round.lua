@@ -1,5 +1,5 @@
--- app/round.lua: some work with the inbox, from its start to its end. What the store or an API
--- fails with is raised on the way, and becomes nil and an error once, here.
+-- app/round.lua: runs a piece of work with the inbox. Errors of the inbox or an API are raised in
+-- it, and this file alone turns them into nil and an error.
 
 local err = require "billhook.error"
 

@@ -1,14 +1,14 @@
--- app/route.lua: what a delivery means: the first thing that a worker does with it, once.
+-- app/route.lua: decides what to do with a delivery. This is a worker's first step, done once:
 --
 --   the proof covers the invoice (Betterez)   it is the new state at once
---   it can be read back                       its invoice is marked for a check, however often it
---                                             is said
---   it cannot                                 the news itself becomes the event, with what was sent
---                                             as claims
+--   it can be read back                       its invoice is marked for a check, once for any
+--                                             number of deliveries
+--   it cannot                                 the delivery itself becomes the event, with its
+--                                             content as claims
 --   about no invoice                          the same
 --   about an invoice that it does not name    all are compared, within the hour (DreamApply);
 --                                             a dead letter, unless nothing can be read back
---   nothing can be made of it                 a dead letter, of which a person is told
+--   it cannot be processed                   a dead letter, which is reported to a person
 
 local check = require "billhook.app.check"
 local core = require "billhook.core"

@@ -1,14 +1,14 @@
--- app/rules.lua: the rules of an app, and which of them want an event. A pattern is
+-- app/rules.lua: the rules of an app, and which of them match an event. A pattern is
 --
 --   invoice.created           an exact type
 --   invoice.*                 every type of a family
 --   *                         everything
 --   tickets:invoice.*         the same, of one account only
 --
--- A vendor's own name of an invoice's or payment's event (INVOICE_CREATED, invoices.created) is
--- another word for ours; any other native type ("Offer was edited: ?", STUDENT_CREATED) names the
--- event that the news itself becomes. Native types may have spaces, colons and question marks in
--- them, so only a name of an account before the first colon is taken for one.
+-- A vendor's own name for an invoice or payment event (INVOICE_CREATED, invoices.created) means the
+-- same as billhook's. Any other native type ("Offer was edited: ?", STUDENT_CREATED) is the type of
+-- the event that such a delivery becomes. Native types may contain spaces, colons and question
+-- marks, so the text before the first colon is an account only if an account has that name.
 
 local log = require "billhook.log"
 local vendors = require "billhook.vendor"

@@ -1,11 +1,11 @@
--- app/run.lua: runs rules for what is due: one claim, its rows, their events, one rule after the
--- other.
+-- app/run.lua: runs the rules that are due: it claims rows and runs the rules of their events, one
+-- after the other.
 --
--- In a row events go in their order, and each rule goes by itself: one that fails is tried again
--- later and holds back its own later events there, for the app's `hold`; other rules go on. What
--- became of a run is stored in one transaction with which run begins next, so a rule runs at least
--- once, and once more only where its process died or lost its lease in between; a run that its
--- process does not survive is counted as failed by whoever takes the row over.
+-- Events of a row run in order, and rules are independent: a rule that fails is tried again later
+-- and delays only its own later events of that row, for the app's `hold`. The result of a run and
+-- the start of the next are stored in one transaction. So a rule runs at least once, and again only
+-- if its process died or lost its lease in between. If a process dies during a run, the worker that
+-- takes the row over counts that run as failed.
 
 local caller = require "billhook.caller"
 local err = require "billhook.error"

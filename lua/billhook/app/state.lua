@@ -1,8 +1,7 @@
---- One text for one state of an invoice: what counts of it, however it is spelt.
+--- Makes the same text from equal states of an invoice, however they are spelled.
 --
--- "20.00" is "20" is 2e1 where an amount stands, a moment is the same in every time zone, and
--- nothing is [] is {} is null is absent. The vendor's table (`documented`) gives each member a
--- kind:
+-- For an amount, "20.00", "20" and 2e1 are equal. An instant is equal in every time zone. [], {},
+-- null and an absent member are equal. The vendor's table (`documented`) gives each member a kind:
 --
 --   "value"    as it is, whatever is in it
 --   "decimal"  an amount, as text or as a number

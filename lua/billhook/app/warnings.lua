@@ -1,5 +1,5 @@
--- app/warnings.lua: what in an app is allowed, and most probably not meant. Said once,
--- at the start of whoever runs the rules:
+-- app/warnings.lua: settings that are allowed but probably mistakes. Each is logged once, when a
+-- program that runs the rules starts:
 --
 --   unheard_of       a rule whose pattern fits nothing that its accounts are known to have
 --   no_overdue       a rule for invoice.overdue, and the app's option `overdue` names no days

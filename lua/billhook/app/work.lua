@@ -1,5 +1,5 @@
--- app/work.lua: a worker's round: route what came in, check invoices that need it, run rules. And
--- what comes due by the clock.
+-- app/work.lua: a worker's round: it routes new deliveries, checks invoices and runs rules. It also
+-- starts the jobs that are due by the clock.
 
 local accounts = require "billhook.app.account"
 local overdue = require "billhook.app.overdue"

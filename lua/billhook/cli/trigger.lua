@@ -34,8 +34,10 @@ function M.target(to, account)
 end
 
 function M.configure(command)
-  command:argument("vendor", "The vendor that sends the webhook."):choices { "dreamclass", "betterez", "dreamapply" }
-  command:argument("event", "The event's name at the vendor, or billhook's (invoice.created)."):args "?"
+  command:argument("vendor", "The vendor that sends the webhook.")
+    :choices { "dreamclass", "betterez", "dreamapply" }
+  command:argument("event", "The vendor's name of the event, or billhook's (invoice.created).")
+    :args "?"
   M.to(command)
   command:option("--account", "The receiver's account; by default the sandbox's.")
     :argname "<account>"

@@ -1,5 +1,5 @@
--- inbox/admin.lua: what operators do: look, count, run again, purge. All of it goes by one filter,
--- which says which rows of a table are meant.
+-- inbox/admin.lua: the operations for operators: list, count, run again, purge. All of them select
+-- the rows of a table by the same filter.
 
 local deliveries = require "billhook.inbox.deliveries"
 local events = require "billhook.inbox.events"

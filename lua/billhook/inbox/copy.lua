@@ -1,8 +1,8 @@
 -- inbox/copy.lua: all of an inbox into another, empty one: from SQLite to PostgreSQL, or back.
 --
--- Nobody may use either of them meanwhile. All is written in one transaction of the target, so a
--- copy that ends early, however it does, leaves it empty; and rows go over a few at a time, so an
--- inbox may be larger than memory. What a worker held whose process is gone is due again, a run
+-- No other process may use either inbox meanwhile. Everything is written in one transaction of the
+-- target, so a copy that is interrupted leaves the target empty. Rows are copied a few at a time,
+-- so an inbox may be larger than memory. Rows leased by a dead process are due again, and a run
 -- that it had begun counts as failed.
 
 local inbox = require "billhook.inbox"

@@ -1,5 +1,5 @@
--- inbox/deliveries.lua: what came in. Admission is one upsert into one table: nothing else is
--- written that another admission writes too, so many can be under way side by side.
+-- inbox/deliveries.lua: the received deliveries. Storing one is a single upsert into one table. It
+-- writes no row that another delivery also writes, so many can be stored concurrently.
 
 local sql = require "billhook.inbox.sql"
 

@@ -1,5 +1,5 @@
--- inbox/events.lua: what rules run on, how far each rule is with it, and what its steps gave.
--- A mark counts only while its row is held under the token that it comes with.
+-- inbox/events.lua: the events that rules run for, the state of each rule's run (a mark), and the
+-- results of its steps. A mark is stored only while its row is leased with the token given.
 
 local err = require "billhook.error"
 local log = require "billhook.log"

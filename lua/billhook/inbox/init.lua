@@ -1,10 +1,10 @@
--- inbox/init.lua: the inbox interface, and the door to its implementations.
+-- inbox/init.lua: the inbox interface, and the function that opens an implementation.
 --
--- An inbox keeps what came in, what is known of invoices, and the events that rules run on, until
--- they have. This comment is the interface; spec/inbox_contract.lua holds every implementation to
--- it. All arguments and results are plain data (but update()'s function), so that a call can be
--- made in another thread. Every method gives a value, or nil and an error of kind "store". Times
--- are milliseconds of the store's own clock; what admin methods and events show are epoch seconds.
+-- An inbox keeps deliveries, the known states of invoices, and events until their rules have run.
+-- This comment is the interface; spec/inbox_contract.lua checks every implementation against it.
+-- All arguments and results are plain data (but update()'s function), so that a call can be made in
+-- another thread. Every method gives a value, or nil and an error of kind "store". Times are
+-- milliseconds of the store's own clock; what admin methods and events show are epoch seconds.
 --
 -- Deliveries
 --   admit(list)            -> "new" or "duplicate" for each. One transaction, durable when it

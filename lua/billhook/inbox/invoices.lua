@@ -1,5 +1,5 @@
--- inbox/invoices.lua: the last known state of each invoice. It is changed by apply(), which refuses
--- what was worked out from an older state (`stamp`), whoever holds the row (queue.lua).
+-- inbox/invoices.lua: the last known state of each invoice. Only apply() changes it, and refuses
+-- changes that were computed from an older state (`stamp`), whoever leases the row (queue.lua).
 
 local core = require "billhook.core"
 local events = require "billhook.inbox.events"

@@ -1,14 +1,14 @@
--- inbox/owner.lua: a name for this process that another one can check.
+-- inbox/owner.lua: a name for this process by which others can check whether it is alive.
 --
 --   owner.name()        --> "9f0c.../4026531836/4711/182736"
 --   owner.name(4712)    the same of a child
 --   owner.alive(name)   --> false where that process is known to be gone
 --
 -- Boot id, namespace of process ids, process id and start time (in ticks after
--- boot): together they never come again. Where /proc says nothing, or the name
--- is from another container, the process counts as alive: its lease will end.
--- "/" and a number may follow, where a process goes by several names. A process that /proc says
--- nothing of takes a name by lot: under a common one they would take each other's lanes.
+-- boot): together these are unique. If /proc has no entry, or the name is from
+-- another container, the process counts as alive, and its lease will end.
+-- "/" and a number may follow if a process uses several names. A process without an entry in /proc
+-- takes a random name, because processes with a common name would take each other's lanes.
 
 local core = require "billhook.core"
 local sqlite = require "billhook.sqlite"

@@ -1,13 +1,13 @@
--- inbox/peek.lua: looks into an inbox that is there, and changes nothing: no file, schema or row is
--- made. For `billhook doctor`.
+-- inbox/peek.lua: reads an existing inbox without changing it: it makes no file, schema or row. For
+-- `billhook doctor`.
 --
 --   local peek, why = peek.open "sqlite:billhook.db"
 --   peek:texts "account "          by the rest of their names
 --   peek:last "school"             the newest delivery of an account: { invoice, last_at (ms) }
---   peek:invoice "school"          the id of an invoice of the account that is there
+--   peek:invoice "school"          the id of an existing invoice of the account
 --   peek:update(name, fn)          as a store's, but what it changes stays in this process
 --
--- Each raises the message of a database that refuses.
+-- Each raises the message of a database error.
 
 local inbox = require "billhook.inbox"
 local process = require "billhook.process"

@@ -1,5 +1,5 @@
--- inbox/queue.lua: what is due for each invoice. A row is claimed for one purpose, a check or the
--- running of rules, with a lease and a token, so one invoice's work never overlaps.
+-- inbox/queue.lua: the work that is due for each invoice. A worker claims a row for one purpose, a
+-- check or running rules, with a lease and a token, so two workers never work on one invoice.
 
 local events = require "billhook.inbox.events"
 local invoices = require "billhook.inbox.invoices"

@@ -1,5 +1,5 @@
--- inbox/schema.lua: the tables of the inbox. Written once for both databases; words in capitals
--- that are no SQL (SERIAL_KEY, BIGINT, TEXT, BYTES, WITHOUT_ROWID) are spelt by each of them.
+-- inbox/schema.lua: the tables of the inbox, the same for both databases. Each dialect replaces the
+-- words in capitals that are not SQL (SERIAL_KEY, BIGINT, TEXT, BYTES, WITHOUT_ROWID) by its own.
 --
 --   deliveries  what came in, as it came (credentials redacted). The only table that admission
 --               writes to. id: what tells one from another within an account; seen: how often it

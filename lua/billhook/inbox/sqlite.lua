@@ -1,19 +1,20 @@
 -- inbox/sqlite.lua: the SQLite dialect of sql.lua: a file, or ":memory:".
 --
 -- WAL with synchronous=FULL: what was committed survives a power cut. The file
--- is made with mode 0600. A worker process that died on this machine is found
--- out by its id in /proc, so its lanes are free at once.
+-- is made with mode 0600. The id in /proc shows that a worker process on this
+-- machine has died, so its leases can be ended at once.
 --
--- SQLite finds the log and its index by the file's name. Who moves one of the three, or puts
--- another file in its place, would have it lose what is stored then, or destroy what was there. So:
---   * Who writes looks whether all three are in their places once it has the writer's lock, and
---     after the commit, before anybody is told of it.
---   * Where they are not, what the log holds goes into its own file (rescue), wherever that is now,
---     under the locks of all who have it open; nobody writes to this log any more, also those who
---     have not noticed yet. Then what is at the path is opened, where that is sound.
---   * A file is made only where there is nothing of one. Where its log or index is still there, the
---     file is missing: an empty inbox in its place would do again what was done already, and
---     SQLite would delete the log. That is an error until somebody puts it back, or removes these.
+-- SQLite finds the log and its index by the file's name. If one of the three files is moved or
+-- replaced, SQLite could lose later commits, or destroy the data in the file. So:
+--   * A writer checks that all three are in their places when it has the write lock, and again
+--     after the commit, before it reports success.
+--   * If they are not, the content of the log is written into its own file (rescue), wherever that
+--     file is now, under the locks of all processes that have it open. After that no process writes
+--     to this log, not even one that has not noticed the move. Then the file at the path is opened,
+--     if it is sound.
+--   * A new file is made only if there is no log or index for it either. If one exists, the
+--     database file is missing: an empty inbox in its place would repeat finished work, and SQLite
+--     would delete the log. That is an error until somebody restores the file or removes these.
 --   * A log that was written for another file is never read into this one.
 
 local core = require "billhook.core"

@@ -1,8 +1,8 @@
--- inbox/steps.lua: which rule of a lane is the next to run. Pure: both the
--- inbox, which notes what is about to run, and the work loop go by it.
+-- inbox/steps.lua: decides which rule of a lane runs next. Pure. The inbox uses
+-- it to note the next run, and the work loop uses it to run the rules.
 --
 --   walk = steps.start(lane)      a lane as claim() gives it
---   row, name, mark, after_failure = steps.next(walk, hold)     nil: nothing more on this page
+--   row, name, mark, after_failure = steps.next(walk, hold)     nil: no more on this page
 --   steps.wait(walk, name, wait, held)    that rule is to run again; nil for `held`: without
 --                                         holding back its later events
 --

@@ -1,5 +1,5 @@
--- inbox/texts.lua: texts by name, each changed by one at a time: what is remembered of an account,
--- a cursor, a quota, a call that must not happen twice. One with `till` is nobody's after that.
+-- inbox/texts.lua: texts by name, which only one process changes at a time: an account's state, a
+-- cursor, a quota, a call that must not happen twice. After `till` a text is no longer needed.
 
 local err = require "billhook.error"
 local sql = require "billhook.inbox.sql"

@@ -1,8 +1,8 @@
 -- inbox/url.lua: the URL of a PostgreSQL database, read as libpq reads it. Pure.
 --
--- libpq takes a password with an "@" or a "/" in it for a host, a port or a name, and its messages
--- quote those. So a URL in which anything could be a part of a password is refused before libpq
--- sees it, and nobody shows one but as shown() gives it.
+-- libpq takes parts of a password with an "@" or a "/" as a host, a port or a name, and quotes
+-- these in its messages. So a URL in which any other part could belong to a password is refused
+-- before libpq gets it, and URLs are only displayed in the form that shown() returns.
 
 local M = {}
 

@@ -1,8 +1,8 @@
--- capture.lua - some of what was refused, kept in a folder, for `billhook verify`.
+-- capture.lua - keeps some refused deliveries in a folder, for `billhook verify`.
 --
--- NUMBER.body is the body as it came, NUMBER.json what came with it: headers (credentials only as
--- the beginning of their digest), when, from where, and why it was refused. There are at most so
--- many files and bytes; the oldest go. All nginx workers count together, in lua_shared_dict
+-- NUMBER.body is the body as received. NUMBER.json has the headers (of credentials only the start
+-- of their digest), the time, the sender, and the reason of the refusal. The number of files and
+-- bytes is limited; the oldest are deleted. All nginx workers share the counts, in lua_shared_dict
 -- billhook.
 
 local core = require "billhook.core"

@@ -1,14 +1,13 @@
 -- commit.lua - group commit: many requests share one transaction of the inbox.
 --
--- In each nginx worker at most one commit is under way. Deliveries that arrive meanwhile are
--- put together and share the next one, so the disk is asked as often as it can answer and no
--- more. Nobody is told "stored" before the transaction that holds it is.
+-- Each nginx worker runs at most one commit at a time. Deliveries that arrive meanwhile share
+-- the next commit, so there are exactly as many commits as the disk can take. A delivery is
+-- answered only after its transaction is committed.
 --
--- A batch that fails is halved and both halves are tried: where only one of them fails, the
--- fault is in it (one delivery that the inbox cannot take) and it is halved again, so that the
--- others are stored after all. Where both fail, the fault is the inbox's (disk full, locked)
--- and nothing more is tried: a broken disk sees 3 attempts a batch, a poisoned batch of 256
--- some 16.
+-- A batch that fails is halved, and both halves are tried. If only one half fails, it contains a
+-- delivery that the inbox cannot store, and it is halved again, so that the others are stored.
+-- If both halves fail, the inbox is at fault (disk full, locked), and no more is tried. So a
+-- broken disk gets 3 attempts per batch, and a batch of 256 with one bad delivery about 16.
 
 local errors = require "billhook.error"
 

@@ -1,9 +1,9 @@
 -- page.lua - the operator's page (billhook.page) in nginx: a content handler for a server block of
 -- its own.
 --
--- What it reads of the inbox it reads in worker threads, beside the ones that deliveries are
--- committed in. Sessions are good for all workers, until serve ends: their key, and how many
--- passwords were wrong of late, are in lua_shared_dict billhook.
+-- It reads the inbox in other worker threads than those that commit deliveries. Sessions are valid
+-- in all workers until serve ends: their key, and the number of recent wrong passwords, are in
+-- lua_shared_dict billhook.
 
 local complaint = require "billhook.complain"
 local core = require "billhook.core"

@@ -1,18 +1,18 @@
---- Calls that must not happen twice: what became of one whose answer never came.
+--- Calls that must not happen twice: finds out the outcome of a call whose answer was lost.
 --
--- Before such a call its place is looked at (which ids are there), afterwards, where the outcome is
--- unknown, looked at again, two to four times with growing pauses within `settle_timeout`. One that
--- was not there before, that nobody else claims and that is in everything what was asked for is the
--- result: how = "found". Finding nothing proves nothing, for the request may still be under way:
--- then the error is unknown_outcome, with an intent for client:settle later.
+-- Before such a call, the ids in its place are listed. Afterwards, if the outcome is unknown, they
+-- are listed again, two to four times with growing pauses within `settle_timeout`. A new id that no
+-- other call claims, and that matches the request in everything, is the result: how = "found". If
+-- there is none, that proves nothing, because the request may still be on its way: then the error
+-- is unknown_outcome, with an intent for client:settle later.
 --
 -- Two calls that could be mistaken for each other, of one account and place, never overlap.
 --
--- What is about to be sent is written down before (pending.lua), so that the next call for the same
--- finds out about one whose handler or coroutine died. The client of an app writes it into the
--- inbox, so that a crash is found out about at the next start.
+-- A call is stored before it is sent (pending.lua), so that the next call for the same place finds
+-- out about one whose handler or coroutine died. The client of an app stores it in the inbox, so
+-- that a crash is noticed at the next start.
 --
--- Nothing here knows how a call is made. The functions that do are given:
+-- This file does not depend on how a call is sent. It gets functions for that:
 --
 --   doors.send(account, request, how) -> value, or nil and an error; how: { deadline, purse, again
 --       = what comes before another attempt, and ends the call where it gives an error; attempts,

@@ -1,6 +1,6 @@
 --- Calls of an account that must not happen twice: which places are busy, which outcomes are open,
--- which ids have an owner. Pure functions on one text a place, over shared.update; whoever shares
--- the store knows of all of them.
+-- which ids have an owner. Pure functions on one text per place, over shared.update; all processes
+-- that share the store see these texts.
 --
 -- A place is an operation and what it is done to ("invoices.create 123"): calls of one place could
 -- be mistaken for each other. An intent is such a call as plain data: { id, vendor, account,

@@ -2,10 +2,9 @@
 --
 -- nginx.conf: lua_shared_dict billhook 1m;   (some 10 kB a key with a quota)
 --
--- The dictionary has no transactions, so a text is changed under a lock of its own. Nobody yields
--- while holding it, so it is free again within microseconds; a worker that was killed in there
--- loses it after a second. Nothing that is still needed makes room for something new: where it is
--- full, that is an error.
+-- The dictionary has no transactions, so each text has a lock for changes. The code that holds it
+-- never yields, so the lock is free again within microseconds; the lock of a killed worker expires
+-- after a second. Entries that are still needed are never evicted: a full dictionary is an error.
 
 local core = require "billhook.core"
 local errors = require "billhook.error"

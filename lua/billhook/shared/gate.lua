@@ -1,4 +1,4 @@
--- gate.lua - the one way to nginx's worker threads.
+-- gate.lua - limits the use of nginx's worker threads; all calls to them go through it.
 --
 -- ngx.run_worker_thread has no queue: a call that finds no free Lua VM fails, and one that
 -- finds the thread pool's queue full ends the nginx worker (lua-nginx-module 0.10.23). So each
@@ -9,13 +9,13 @@
 --   store   the inbox's other methods (one VM: SQLite has one writer)
 --   call    API calls through libcurl (the rest, 8 of 10)
 --
--- A stream is a call that takes as long as its reader likes: of those there are half as many as of
--- calls (4), so that what is asked for between two of its elements finds a VM.
+-- A stream is a call that lasts as long as its reader takes. At most half of the calls (4) may be
+-- streams, so that a call between two elements of a stream finds a VM.
 --
--- Each call runs in a timer of its own, not in the coroutine that asked for it: a request can
--- be killed while its thread works (client gone, ngx.exit), and with it the count would be
--- lost. A sleeping light thread beside the call keeps a worker that was told to quit, or to
--- reload, alive until the answer is there.
+-- Each call runs in a timer of its own, not in the coroutine that started it: a request can be
+-- killed while its thread works (client gone, ngx.exit), and then the count would be wrong. A
+-- sleeping light thread keeps a worker that has to quit or reload alive until the call's
+-- answer has arrived.
 
 local M = {}
 

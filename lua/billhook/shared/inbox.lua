@@ -1,10 +1,10 @@
--- inbox.lua - texts in an inbox (see shared/init.lua), also from nginx's event loop, which must not
--- wait for a disk.
+-- inbox.lua - texts in an inbox (see shared/init.lua). Also works on nginx's event loop, which must
+-- not wait for a disk.
 --
--- There, each method of an inbox runs in a worker thread (shared/thread.lua). A function does not
--- cross to another thread: a text does, and comes back where nobody has changed it meanwhile. An
--- inbox in memory would be another one in each thread, so it stays in the nginx worker and runs in
--- place.
+-- There, each method of an inbox runs in a worker thread (shared/thread.lua). A function cannot be
+-- passed to another thread. So the text is fetched, changed here, and stored if it was not changed
+-- meanwhile. An inbox in memory would be a different one in each thread, so it stays in the nginx
+-- worker and its methods run in place.
 
 local complain = require "billhook.complain"
 local errors = require "billhook.error"

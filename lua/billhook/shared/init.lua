@@ -1,22 +1,21 @@
---- Texts that several change, one at a time: what is left of a quota, calls that must not happen
--- twice. A store of such texts has one method:
+--- Shared texts that only one process changes at a time: the state of a quota, calls that must not
+-- happen twice. A store of such texts has one method:
 --
---   store:update(name, fn, keep)  -> the value that fn gives (true where that is nil), or nil and
+--   store:update(name, fn, keep)  -> the value that fn returns (true if that is nil), or nil and
 --       an error of kind "store": then nothing has changed
 --
--- fn(text or nil, now) gives the new text (nil: it stays as it is, false: it goes) and a value.
--- Nobody else changes the text meanwhile. `now` is in seconds, by a clock that all who share the
--- text have in common. fn may be called several times, so it must do nothing but compute; and it
--- must not wait. keep: seconds after which nobody needs the text any more, should it not be changed
--- again.
+-- fn(text or nil, now) returns the new text (nil: no change, false: delete it) and a value. No
+-- other process changes the text meanwhile. `now` is in seconds, by a clock common to all processes
+-- that share the text. fn may be called several times, so it must only compute, and not wait. keep:
+-- the seconds after the last change when the text is no longer needed.
 --
--- There are three, held to this by spec/shared_spec.lua:
+-- There are three stores, which spec/shared_spec.lua checks:
 --
 --   this one      the memory of this process
 --   dict.lua      lua_shared_dict billhook, for the workers of one nginx
---   inbox.lua     an inbox: several processes or machines, and what was there before a crash
+--   inbox.lua     an inbox: several processes or machines; survives a crash
 --
--- An inbox can say more, which the others do not know:
+-- An inbox has more methods:
 --
 --   store:who()            a name for this process
 --   store:departed(name)   is the process of this name known to be gone?

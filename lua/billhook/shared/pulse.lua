@@ -1,8 +1,8 @@
--- pulse.lua - a sign of life of whoever holds something that is shared, on nginx's event loop.
+-- pulse.lua - renews the lease of a holder of something shared, on nginx's event loop.
 --
--- nginx kills a handler without a word: its client has left (lua_check_client_abort), another light
--- thread of it called ngx.exit, its timer or its worker ended. A light thread of the same handler
--- ends with it, so what that renews again and again is free soon after.
+-- nginx kills a handler without notice: its client has left (lua_check_client_abort), another light
+-- thread of it called ngx.exit, or its timer or worker ended. A light thread of the same handler
+-- ends with it, so a lease that this thread renews ends soon after the handler.
 
 local turns = require "billhook.shared.turns"
 

@@ -1,8 +1,9 @@
--- thread.lua - what runs of an inbox inside of a worker thread of nginx: see shared/inbox.lua.
+-- thread.lua - the part of shared/inbox.lua that runs in a worker thread of nginx.
 --
--- Each worker VM keeps an inbox of each URL. Arguments and results are plain data (strings,
--- numbers, booleans, tables of these): nothing else crosses, an error object would arrive empty. A
--- new VM loads its modules on nginx's event loop, so this file requires little, and late.
+-- Each worker VM keeps an inbox for each URL. Arguments and results are plain data (strings,
+-- numbers, booleans, tables of these), because nothing else can be passed; an error object would
+-- arrive empty. A new VM loads its modules on nginx's event loop, so this file requires few
+-- modules, and as late as possible.
 
 local M = {}
 

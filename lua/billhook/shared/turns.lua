@@ -1,4 +1,4 @@
---- Waiting on nginx's event loop: where it can be done, and the others' turn amid long work.
+--- Waiting on nginx's event loop: where that is possible, and yielding to others during long work.
 
 local M = {}
 

@@ -1,5 +1,5 @@
---- A transport for tests: answers come from a function, time passes only where somebody sleeps,
--- nothing leaves.
+--- A transport for tests: a function gives the answers, time passes only in `sleep`, and nothing is
+-- sent.
 --
 --   local fake = require "billhook.transport.fake"
 --   local transport = fake.new(function(request, n)      -- n: 1 for the first request
@@ -11,9 +11,9 @@
 --   transport.requests[1].url, transport.slept[1]
 --   transport.time = transport.time + 60       -- its clock, in epoch seconds: a minute goes by
 --
--- A client without a `clock` of its own goes by this one, as by that of any transport.
+-- A client without its own `clock` uses this one, as it uses the clock of any transport.
 --
--- A request is checked as every transport checks it, and kept as the handler got it.
+-- A request is checked as in every transport, and kept as the handler got it.
 
 local core = require "billhook.core"
 local errors = require "billhook.error"

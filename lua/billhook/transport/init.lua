@@ -1,4 +1,4 @@
---- Picks a transport: the one place that knows which there are and where each works.
+--- Picks a transport. Only this file knows all transports, and where each of them works.
 --
 --   pick()          "curl"; inside nginx "resty" where lua-resty-http is installed, else "worker"
 --   pick("curl")    by name: curl, worker, resty; on nginx's event loop curl is worker
@@ -19,11 +19,12 @@
 -- and an error where the body was torn, after all that came) and `close`.
 --
 -- An error is one of billhook.error: `kind` is timeout, network, tls, decode, too_large or
--- cancelled, and `sent` says whether the request may have reached the server. It is false only
--- where nothing of it left; where a transport of the caller's own does not say, it may have.
+-- cancelled, and `sent` says whether the request may have reached the server. It is false only if
+-- nothing was sent; if a caller's own transport does not set it, the request may have been sent.
 --
--- Time is the transport's: who waits in `sleep` reads `now` or `wall` before and after. The fake
--- transport pretends to all three; one of the caller's own without clocks goes by the system's.
+-- The transport provides the time: code that waits in `sleep` reads `now` or `wall` before and
+-- after. The fake transport simulates all three. For a caller's own transport without clocks, the
+-- system's clocks are used.
 
 local pulse = require "billhook.shared.pulse"
 

@@ -1,5 +1,5 @@
---- A file without a name through which a thread hands over what it gets while it gets it: the
--- thread writes at the end, others read behind it. Its first byte says whether anybody still reads.
+--- An unnamed file through which a thread passes on data as it arrives: the thread appends, and
+-- others read what it has written. The first byte says whether there is still a reader.
 
 local M = {}
 

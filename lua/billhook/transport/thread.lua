@@ -1,8 +1,8 @@
--- thread.lua - the worker transport's other half: what runs inside of a worker thread of nginx.
+-- thread.lua - the part of the worker transport that runs in a worker thread of nginx.
 --
 -- Each worker VM keeps one curl transport, with its connections. Arguments and results are plain
--- data: an error object would arrive empty. A new VM loads its modules on nginx's event loop, so
--- this file requires little, and late.
+-- data, because an error object would arrive empty. A new VM loads its modules on nginx's event
+-- loop, so this file requires few modules, and as late as possible.
 
 local M = {}
 

@@ -167,7 +167,8 @@ describe("billhook serve --page", function()
     refused(1, file .. " is for others, too: chmod 600",
       { "--page", page_at, "--page-password-file", file })
     refused(1, "No such file", { "--page", page_at, "--page-password-file", file .. "x" })
-    refused(1, "is not a file but a directory", { "--page", page_at, "--page-password-file", "/tmp" })
+    refused(1, "is not a file but a directory",
+      { "--page", page_at, "--page-password-file", "/tmp" })
   end)
 
   it("is used by keyboard alone, in a browser, on a screen and on a phone", function()

@@ -1,17 +1,17 @@
 /*
 ** curl.h - HTTP transfers over libcurl's multi interface, without Lua.
 **
-** A pool is one multi handle with what is worth keeping between transfers:
+** A pool is one multi handle and the things to keep between transfers:
 ** connections, TLS sessions, names, easy handles. A transfer is one request
-** and what came back. libcurl runs only inside pool_poll and the functions
+** and its answer. libcurl runs only inside pool_poll and the functions
 ** that start, read or free a transfer; its callbacks copy bytes and count.
 **
 ** A transfer is sent at most once: where libcurl would quietly repeat it
 ** (a kept connection that died, a refused HTTP/2 stream) it fails instead.
 **
-** Both are counted: a transfer holds its pool, so they may be let go in any
-** order. After a fork, what the parent made is forgotten in the child, never
-** closed: closing would speak on the parent's connections.
+** Both are reference-counted: a transfer holds its pool, so they may be freed
+** in any order. After a fork, the child forgets the parent's objects and never
+** closes them: closing would send data on the parent's connections.
 */
 #ifndef BILLHOOK_CURL_H
 #define BILLHOOK_CURL_H

@@ -2,9 +2,9 @@
 ** date.h - the one calendar: ISO 8601 as JSON and queries have it, and the
 ** three forms of a date in HTTP headers.
 **
-** Years are 1 to 9999, days are days that there are, and nothing looks at the
-** locale or the time zone. Strict: what does not follow the grammar to the
-** letter is refused. Nothing allocates.
+** Years are 1 to 9999, days must exist, and nothing depends on the locale or
+** the time zone. Strict: text that does not follow the grammar exactly is
+** refused. Nothing allocates.
 */
 #ifndef BILLHOOK_DATE_H
 #define BILLHOOK_DATE_H

@@ -2,9 +2,9 @@
 ** decimal.h - exact decimal numbers for amounts of money.
 **
 ** A decimal is an integer coefficient and a scale, the number of digits
-** after the point: 19.90 is 1990 with scale 2, and stays so. Nothing is
-** rounded but where rounding is asked for, and nothing is ever a double: what
-** does not fit is an error. Plain values; nothing here allocates.
+** after the point: 19.90 is 1990 with scale 2, and stays so. Values
+** are rounded only on request, and are never doubles. A value that does not
+** fit is an error. Plain values; nothing here allocates.
 */
 #ifndef BILLHOOK_DECIMAL_H
 #define BILLHOOK_DECIMAL_H

@@ -2,7 +2,7 @@
 ** head.h - the header values that billhook reads: Betterez's signature list,
 ** Basic credentials and Retry-After.
 **
-** Strict: what does not follow the grammar to the letter is refused, because
+** Strict: a value that does not follow the grammar exactly is refused, because
 ** two readers could understand it differently. Nothing allocates.
 */
 #ifndef BILLHOOK_HEAD_H

@@ -1,10 +1,10 @@
 /*
-** place.h - where an SQLite file is, and what stands beside it.
+** place.h - the place of an SQLite file, and the files beside it.
 **
 ** SQLite finds a file's log (-wal) and the log's index (-shm) by their names,
-** but holds all three open. Who renames or replaces one of them makes two
-** databases of one, or one of two: what is written then is lost, or destroys
-** what was there. So each is known by its device and inode here.
+** but holds all three open. If one of them is renamed or replaced, one
+** database becomes two, or two become one: later writes are lost, or destroy
+** existing data. So each file is identified by its device and inode here.
 */
 #ifndef BILLHOOK_PLACE_H
 #define BILLHOOK_PLACE_H

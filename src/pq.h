@@ -1,11 +1,11 @@
 /*
-** pq.h - a connection to PostgreSQL that never waits longer than it was told.
+** pq.h - a connection to PostgreSQL that never waits longer than its deadline.
 **
 ** The engine of billhook.pq: it sends a statement, waits for the answer with a
 ** deadline of its own (a server that is stopped or cut off answers nothing,
 ** and libpq would wait for ever), and keeps statements prepared by their text.
 ** The last answer belongs to the connection, until the next one or
-** pq_forget(). What went wrong is read from it by pq_failure().
+** pq_forget(). pq_failure() reads the reason of a failure from it.
 */
 #ifndef BILLHOOK_PQ_H
 #define BILLHOOK_PQ_H

@@ -1,7 +1,7 @@
 /*
-** request.h - what a transport may be asked to carry: the one place that
-** says it. Every transport checks a request by these rules first, so that a
-** header cannot smuggle another one in, whichever library sends it.
+** request.h - the rules for a request to a transport, defined only here. Every
+** transport checks a request by these rules first, so that a header cannot
+** smuggle another one in, whichever library sends it.
 **
 ** A request is a table in Lua, read by lrequest.c:
 **

@@ -1,5 +1,5 @@
 /*
-** say.h - a line of a log that nobody waits for.
+** say.h - writes a line to a log without waiting.
 */
 #ifndef BILLHOOK_SAY_H
 #define BILLHOOK_SAY_H

@@ -1,6 +1,6 @@
 /*
 ** sign.h - HMAC-SHA256, SHA-256, comparison in constant time, random bytes.
-** sign.c is the only file that knows OpenSSL.
+** sign.c is the only file that uses OpenSSL.
 **
 ** A ring holds up to SIGN_KEYS keys, each already digested into the two
 ** states that an HMAC starts from, so that a message costs no key set-up; the

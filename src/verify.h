@@ -6,12 +6,12 @@
 ** with one code for each reason. verify_next then gives the events one by
 ** one: a DreamApply body may have thousands.
 **
-** Refusing is for ever: the vendors' senders are not known to come again. So
-** only what is not authentic is refused. What is, and cannot be acted on, is
-** an event that is bad, to be kept and looked at by somebody: its id begins
-** with "bad-", so that it takes no place of the true one's. A member that
-** decides (an id, a type, whose data it is) must be there once, as plain text
-** that no two readers read differently; the rest may be as it is.
+** A refusal is final, because it is not known whether the vendors send again.
+** So only deliveries that are not authentic are refused. An authentic delivery
+** that cannot be processed is a bad event, which is kept for a person to look
+** at. Its id begins with "bad-", so it never replaces the good one. A member
+** that decides (an id, a type, whose data it is) must be there once, as plain
+** text that no two readers read differently; the rest may be as it is.
 **
 ** Keys are made once (each secret is digested, each credential is kept only
 ** as its code under a random key) and used many times. Work is the room that

@@ -102,7 +102,7 @@ describe("a rule that never ends", function()
     assert.equal("done", marks(1).short.state)
   end)
 
-  it("has ten budgets, or what the app or the rule says", function()
+  it("has ten budgets and at least ten minutes, or what the app or the rule says", function()
     local function of(options, more)
       options.inbox, options.accounts = "memory:", { school = billhook.dreamclass {
         tenant = "t", webhook = { secret = "1" } } }
@@ -111,7 +111,8 @@ describe("a rule that never ends", function()
       return app.rules.list[1].stop_after
     end
     assert.equal(600, of({}, {}))
-    assert.equal(20, of({ budget = 7 }, { budget = 2 }))
+    assert.equal(600, of({ budget = 7 }, { budget = 2 }))
+    assert.equal(700, of({ budget = 2 }, { budget = 70 }))
     assert.equal(5, of({ stop_after = 5 }, { budget = 2 }))
     assert.equal(false, of({ stop_after = false }, {}))
     assert.equal(9, of({ stop_after = false }, { stop_after = 9 }))

@@ -11,7 +11,7 @@
 --   budget     60     seconds that a rule may take; longer is reported. An invoice is leased for
 --              the longest budget and 60 s more
 --   stop_after        seconds after which a run that does not end is ended with its process, by
---              `billhook work`; ten times the budget by default. false: never
+--              `billhook work`; 10 budgets, at least 600 s, by default. false: never
 --   retention  90     days after which what a closed invoice's deliveries and events say is
 --              deleted; ids and amounts are kept. false: never
 --   poll_every 300    seconds between two polls of an account by `billhook work`, which also

@@ -211,12 +211,12 @@ local function impossible(self, pattern, options)
   end
 end
 
--- Seconds after which a run is ended, or false.
+-- Seconds after which a run is ended, or false. A short budget is a wish to be told early.
 local function stop_after(options, defaults)
   for _, given in ipairs { options, defaults } do
     if given.stop_after ~= nil then return given.stop_after end
   end
-  return 10 * (options.budget or defaults.budget)
+  return math.max(600, 10 * (options.budget or defaults.budget))
 end
 
 ---Adds a rule; the reason where it cannot be one.

@@ -100,8 +100,8 @@ describe("app:on", function()
     raises("the handler must be a function", "*")
     raises("the handler must be a function", "*", {})
     raises("the options of a rule must be a table", "*", "name", handler)
-    raises("unknown option 'nmae' of a rule: known are attempts, budget, name, trust", "*",
-      { nmae = "x" }, handler)
+    raises("unknown option 'nmae' of a rule: known are attempts, budget, name, stop_after, trust",
+      "*", { nmae = "x" }, handler)
     for _, name in ipairs { "", "a\nb", ("x"):rep(201), 7, "caf\xe9", "\xc3" } do
       raises("option 'name' of a rule must be a text of one line, up to 200 bytes of UTF-8", "*",
         { name = name }, handler)

@@ -12,7 +12,7 @@
 ---@field backoff { base: number?, cap: number? }? seconds between runs ({ base = 5, cap = 3600 })
 ---@field hold number? seconds for which a failing rule delays its invoice's later events (900)
 ---@field budget number? seconds that a rule may take; longer runs are reported (60)
----@field stop_after number|false? seconds after which `billhook work` ends a run (10 budgets, at least 600)
+---@field stop_after number|false? seconds after which a run is ended (10 budgets, or 600)
 ---@field retention number|false? days after an invoice is closed until its content is deleted (90)
 ---@field poll_every number|false? seconds between two polls of an account (300)
 ---@field log fun(level: "info"|"warn"|"error", name: string, fields: table)? default: stderr
@@ -25,7 +25,7 @@
 ---@field trust "api"? raises if billhook cannot read an account of the pattern from the API
 ---@field attempts integer? runs before its event is a dead letter (by default the app's)
 ---@field budget number? seconds that it may take (by default the app's)
----@field stop_after number|false? seconds after which a run is ended (the app's, or 10 budgets, at least 600)
+---@field stop_after number|false? seconds after which a run is ended (10 budgets, or 600)
 
 ---A rule fails if it raises, returns nil and a reason, or returns false. All else is success.
 ---@alias billhook.Rule fun(event: billhook.Event): any, any

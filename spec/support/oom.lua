@@ -120,6 +120,9 @@ local SIMPLE = {
   ["core.call.prepare"] = function()
     return core.call.prepare("dreamapply", "invoices.list", { byOverdue = true })
   end,
+  ["core.call.wrong_path"] = function()
+    return core.call.wrong_path("dreamclass", "invoices.get", "/none"):match "id"
+  end,
   ["core.call.conclude"] = function()
     return core.call.conclude("dreamapply", "invoices.create", 201, { location = "/x/5" })
   end,

@@ -19,14 +19,20 @@ static int mixed_up(anchor *d) {
          place_same(&now.index, &d->noted.index);
 }
 
-static int log_is_empty(anchor *d) {
+sqlite3_file *anchor_log(anchor *d) {
   sqlite3_file *file = NULL;
-  sqlite3_int64 size = -1;
   if (sqlite3_file_control(d->db, "main", SQLITE_FCNTL_JOURNAL_POINTER,
                            &file) != SQLITE_OK ||
       file == NULL || file->pMethods == NULL)
-    return 0;
-  return file->pMethods->xFileSize(file, &size) == SQLITE_OK && size == 0;
+    return NULL;
+  return file;
+}
+
+static int log_is_empty(anchor *d) {
+  sqlite3_file *log = anchor_log(d);
+  sqlite3_int64 size = -1;
+  return log != NULL && log->pMethods->xFileSize(log, &size) == SQLITE_OK &&
+         size == 0;
 }
 
 /* Another file is at the path, and is to have a log of its own. Where none is

@@ -10,13 +10,27 @@
 
 #pragma GCC visibility push(hidden)
 
+struct anchor;
+
+/* The file's methods, with a sync of our own (see durable.h). */
+typedef struct watch {
+  sqlite3_io_methods methods; /* the first: SQLite knows its address */
+  int (*sync)(sqlite3_file *, int);
+  struct anchor *of;
+} watch;
+
 typedef struct anchor {
   sqlite3 *db;         /* NULL: closed */
   int patience;        /* ms that a lock of another is waited for */
   char path[PATH_MAX]; /* as it was given, absolute */
   place noted;         /* file.st_ino 0: nothing yet */
   int log;             /* holds a shared lock on the log; -1: none */
+  watch file;          /* outlives the connection */
+  int failed;          /* has a sync of the file failed? */
 } anchor;
+
+/* the log that is open, or NULL */
+sqlite3_file *anchor_log(anchor *d);
 
 /* see place_moved; NULL also where nothing was noted */
 const char *anchor_moved(anchor *d);

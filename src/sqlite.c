@@ -7,8 +7,13 @@
 **   db:exec(sql)             true; any number of statements, no values
 **   db:query(sql, ...)       rows, and how many it has changed; one statement,
 **                            a value a parameter
-**   db:note()                what is at its path now belongs together: its
-**                            file, the log and the log's index
+**   db:note()                true: what is at its path now belongs together,
+**                            its file, the log and the log's index; and all
+**                            that the log holds is on the disk. Outside of a
+**                            transaction
+**   db:sync_failed()         has a sync of the file failed since this was
+**                            asked last? (What was to be synced is still in
+**                            the log.)
 **   db:moved()               what of that has been renamed, replaced or
 **                            deleted ("file", "log", "index") or cut off
 **                            ("size") since; or false
@@ -48,6 +53,7 @@
 */
 #define _GNU_SOURCE 1 /* dladdr */
 #include "compat.h"
+#include "durable.h"
 #include "rescue.h"
 #include "sqlite_code.h"
 #include "stay.h"
@@ -259,6 +265,7 @@ static int l_open(lua_State *L) {
   sqlite3_extended_result_codes(d->at.db, 1);
   d->at.patience = timeout;
   sqlite3_busy_handler(d->at.db, wait_for_lock, d);
+  durable_watch(&d->at);
   return 1;
 }
 
@@ -490,15 +497,21 @@ static int l_release(lua_State *L) {
 static int l_note(lua_State *L) {
   const char *why;
   database *d = todb(L, &why);
+  int code;
   if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
-  place_unlock(d->at.log);
-  d->at.log = -1;
-  if (place_look(&d->at.noted, d->at.path) == 0 &&
-      d->at.noted.log.st_ino != 0) {
-    place_mark(&d->at.noted);
-    d->at.log = place_share(&d->at.noted);
-  }
+  code = durable_note(&d->at);
+  if (code != SQLITE_OK)
+    return refuse(L, codename(code), sqlite3_errstr(code));
   lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int l_sync_failed(lua_State *L) {
+  const char *why;
+  database *d = todb(L, &why);
+  if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
+  lua_pushboolean(L, d->at.failed);
+  d->at.failed = 0;
   return 1;
 }
 
@@ -587,6 +600,7 @@ static const luaL_Reg methods[] = {
     {"rescue", l_rescue}, {"keep_log", l_keep_log},
     {"alone", l_alone},   {"checkpoint", l_checkpoint},
     {"park", l_park},     {"cut_log", l_cut_log},
+    {"sync_failed", l_sync_failed},
     {"close", l_close},   {"__gc", l_close},
     {"__close", l_close}, {"__tostring", l_tostring},
     {NULL, NULL},

@@ -52,10 +52,15 @@ function sqlite.lock(path, ms) end
 
 function lock:release() end
 
----@return true? ok what is at its path belongs together
+---@return true? ok what is at its path belongs together, and its log is on the disk
 ---@return string? code
 ---@return string? message
 function database:note() end
+
+---@return boolean? failed a sync of the file has failed since this was asked last
+---@return string? code
+---@return string? message
+function database:sync_failed() end
 
 ---@return false|"file"|"log"|"index"|"size"|nil what is not any more as it was noted
 ---@return string? code

@@ -11,11 +11,25 @@
 ** "folder" is a sync of the folder itself; "other" is what would change a file
 ** in a way that is not told here: a shared mapping of anything but the -shm.
 ** Marks are written by the process itself. Syncs are told and not done.
+**
+** With POWERLOSS_FAIL=N about one sync of N fails with EIO, and the kernel's
+** own writing fails now and then before one is asked for, once there is a file
+** POWERLOSS_FROM: "failed INODE". This is as on Linux since 4.17 (errseq_t):
+**   * What was to be written counts as clean after that, and stays readable;
+**     a later sync does not write it unless its page is written to once more.
+**   * Each descriptor that was open before reports an error once: its next sync
+**     gives EIO although it writes all that is dirty. One that is opened later
+**     does so only if nobody has been told yet.
+**   * Nothing fails where nothing is dirty, nor does a folder.
+** POWERLOSS_STATE is a file for what the kernel knows of this: it outlives the
+** process. POWERLOSS_SEED begins the row of what is drawn. With POWERLOSS_KILL=N
+** the process is killed at its N-th write or sync.
 */
 #define _GNU_SOURCE 1
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,12 +96,120 @@ __attribute__((format(printf, 1, 2))) static void note(const char *f, ...) {
   tell(line, NULL, 0);
 }
 
+/* --- failures --------------------------------------------------------- */
+
+#define FILES 64
+#define FDS   1024
+
+typedef struct file {
+  unsigned long long inode;
+  unsigned errors; /* so many until now */
+  int told;        /* has the last one been reported to anybody? */
+  int dirty;
+} file;
+
+static struct kernel {
+  unsigned long long drawn; /* 0: not begun */
+  file files[FILES];
+} *kernel;
+
+static unsigned seen[FDS]; /* errors, of the file that the descriptor is for */
+
+static const struct kernel *begun(void) {
+  REAL(int, "open", (const char *, int, ...));
+  const char *state = getenv("POWERLOSS_STATE"), *seed;
+  int fd;
+  if (kernel != NULL || state == NULL) return kernel;
+  fd = real(state, O_RDWR | O_CREAT, 0600);
+  if (fd < 0 || ftruncate(fd, sizeof *kernel) != 0) abort();
+  kernel = mmap(NULL, sizeof *kernel, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                0);
+  if (kernel == MAP_FAILED) abort();
+  close(fd);
+  seed = getenv("POWERLOSS_SEED");
+  if (kernel->drawn == 0)
+    kernel->drawn = (seed != NULL ? strtoull(seed, NULL, 10) : 0) * 2 + 1;
+  return kernel;
+}
+
+/* one time of n */
+static int drawn(unsigned n) {
+  kernel->drawn =
+      kernel->drawn * 6364136223846793005u + 1442695040888963407u;
+  return (kernel->drawn >> 33) % n == 0;
+}
+
+static file *file_of(unsigned long long inode) {
+  int i = 0;
+  if (begun() == NULL) return NULL;
+  while (kernel->files[i].inode != inode && kernel->files[i].inode != 0)
+    if (++i == FILES) abort();
+  kernel->files[i].inode = inode;
+  return &kernel->files[i];
+}
+
+/* its number goes to the next file that is made */
+static void forget(unsigned long long number) {
+  file *f = file_of(number);
+  if (f == NULL) return;
+  f->errors = 0;
+  f->told = f->dirty = 0;
+}
+
+static unsigned failing(void) {
+  const char *every = getenv("POWERLOSS_FAIL"), *from;
+  if (every == NULL || begun() == NULL) return 0;
+  from = getenv("POWERLOSS_FROM");
+  return from != NULL && access(from, F_OK) == 0 ? (unsigned)atol(every) : 0;
+}
+
+static void lost(file *f) {
+  f->errors++;
+  f->dirty = f->told = 0;
+  note("failed %llu\n", f->inode);
+}
+
+/* Of a file that is dirty no longer. 0, or -1: it fails. */
+static int sync_result(int fd) {
+  file *f = file_of(inode(fd));
+  unsigned every = failing();
+  if (f != NULL && every > 0 && f->dirty && drawn(every)) {
+    lost(f);
+  } else {
+    if (f != NULL) f->dirty = 0;
+    note("sync %llu\n", inode(fd));
+  }
+  if (f == NULL || fd >= FDS || seen[fd] == f->errors) return 0;
+  seen[fd] = f->errors;
+  f->told = 1;
+  errno = EIO;
+  return -1;
+}
+
+static void dirtied(int fd) {
+  file *f = file_of(inode(fd));
+  unsigned every = failing();
+  if (f == NULL) return;
+  if (every > 0 && f->dirty && drawn(every * 50)) lost(f);
+  f->dirty = 1;
+}
+
+static void may_be_killed(void) {
+  static long calls;
+  const char *at = getenv("POWERLOSS_KILL");
+  if (at != NULL && ++calls == atol(at)) kill(getpid(), SIGKILL);
+}
+
+/* --- what is done ----------------------------------------------------- */
+
 static void wrote(int fd, const void *data, ssize_t n, off64_t at) {
   char path[512], line[100];
   if (n <= 0 || name_of(fd, path) == NULL) return;
+  dirtied(fd);
   snprintf(line, sizeof line, "write %llu %lld %zd\n", inode(fd),
            (long long)at, n);
   tell(line, data, (size_t)n);
+  may_be_killed();
 }
 
 ssize_t pwrite(int fd, const void *p, size_t n, off_t at) {
@@ -128,34 +250,44 @@ int ftruncate64(int fd, off64_t size) {
   return resized(fd, size, real(fd, size));
 }
 
-static int synced(int fd) {
+/* is it a file of the folder? then *result is what its sync gives */
+static int synced(int fd, int *result) {
   char path[512];
   const char *name = name_of(fd, path);
+  *result = 0;
   if (name == NULL) return 0;
   if (name[0] == '\0')
     note("folder\n");
   else
-    note("sync %llu\n", inode(fd));
+    *result = sync_result(fd);
+  may_be_killed();
   return 1;
 }
 
 int fsync(int fd) {
   REAL(int, "fsync", (int));
-  return synced(fd) ? 0 : real(fd);
+  int result;
+  return synced(fd, &result) ? result : real(fd);
 }
 
 int fdatasync(int fd) {
   REAL(int, "fdatasync", (int));
-  return synced(fd) ? 0 : real(fd);
+  int result;
+  return synced(fd, &result) ? result : real(fd);
 }
 
 static int opened(const char *path, int flags, int fd, int was_there) {
   const char *name = within(path);
+  file *f;
   if (fd < 0 || name == NULL || name[0] == '\0') return fd;
-  if (!was_there)
+  if (!was_there) {
     note("create %llu %s\n", inode(fd), name);
-  else if (flags & O_TRUNC)
+    forget(inode(fd));
+  } else if (flags & O_TRUNC) {
     note("size %llu 0\n", inode(fd));
+  }
+  f = file_of(inode(fd));
+  if (f != NULL && fd < FDS) seen[fd] = f->told ? f->errors : 0;
   return fd;
 }
 
@@ -178,7 +310,9 @@ int mknod(const char *path, mode_t mode, dev_t device) {
   REAL(int, "mknod", (const char *, mode_t, dev_t));
   int failed = real(path, mode, device);
   const char *name = within(path);
-  if (!failed && name != NULL) note("create %llu %s\n", inode_at(path), name);
+  if (failed || name == NULL) return failed;
+  note("create %llu %s\n", inode_at(path), name);
+  forget(inode_at(path));
   return failed;
 }
 

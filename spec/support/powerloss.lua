@@ -5,7 +5,7 @@
 --   for image in powerloss.images(records, 60) do
 --     image.files      { [name] = bytes }
 --     image.last       the state that was committed last before the cut, as state() gives it
---     image.next       the one that was being committed, or nil
+--     image.tried      the states whose commits began since, failed or not, as a set
 --     image.cut        where it was, in words
 --   end
 --
@@ -15,17 +15,40 @@
 --   * everything up to its last sync before the cut,
 --   * of what was written or cut off since: all, nothing, a random part in any order with the last
 --     write torn at a 512-byte boundary, or a random part of its 512-byte pieces in any order.
+-- With `fail = n` one sync of n fails, as on Linux (powerloss.c says how). Of what it was for, some
+-- sectors are on the disk, drawn once for all images. The others stay as they were until something
+-- is written to their page of 4096 bytes: only then the kernel takes the page for dirty. With
+-- `lives = n` the process is killed at random moments, and another one goes on with what the files
+-- hold for who reads them, n of them in all.
 -- Names that were made, deleted or changed are there up to the folder's last sync; of later ones a
 -- random number of the first ones. What the -shm says is lost.
 -- Not imitated: a disk that says it has synced and has not, that harms bytes beside those it
 -- writes, or that changes what it has kept; names that outrun each other within one folder; the
--- attribute by which place.c marks a log: no image has it.
+-- attribute by which place.c marks a log: no image has it; a kernel that drops a page which it could
+-- not write from its cache, and then reads the old one from the disk, while the process runs.
 
 local core = require "billhook.core"
+local errors = require "billhook.error"
 local inbox = require "billhook.inbox"
 local process = require "billhook.process"
+local sqlite = require "billhook.sqlite"
 
 local M = {}
+
+---What is drawn from a seed, on both Luas: random(), random(n), random(from, to) as math.random.
+function M.random(seed)
+  local x = seed % 2147483646 + 1
+  local function draw()
+    x = x * 16807 % 2147483647
+    return (x - 1) / 2147483646
+  end
+  for _ = 1, 5 do draw() end -- seeds that are near each other begin alike
+  return function(from, to)
+    if not from then return draw() end
+    if not to then from, to = 1, from end
+    return from + math.floor(draw() * (to - from + 1))
+  end
+end
 
 -- --- what an inbox says -----------------------------------------------------------
 
@@ -83,20 +106,37 @@ local function marker(path)
   end
 end
 
-local function open(options, work)
-  local store = assert(inbox.open(options.url, { clock = function() return work.now end }))
-  local db = store.db
+-- The connection, which says what it tries to commit, and that it has.
+local function watched(db, options, work)
   assert(db:exec("PRAGMA synchronous = " .. options.synchronous))
   -- small ones, so that the log begins anew and pages leave the cache before their commit
   assert(db:exec(("PRAGMA wal_autocheckpoint = %d; PRAGMA cache_size = %d")
     :format(math.random(5, 120), math.random(4) > 1 and 10 or 4000)))
-  store.db = setmetatable({ query = function(_, text, ...)
-    local rows, changed, message = db:query(text, ...)
-    if rows and text == "COMMIT" then work.mark(work.step .. "\n" .. M.state(db)) end
+  return setmetatable({ query = function(_, text, ...)
+    if text ~= "COMMIT" then return db:query(text, ...) end
+    work.mark("try " .. work.step .. "\n" .. M.state(db))
+    local rows, changed, message = db:query(text)
+    if rows then work.mark "done" end
     return rows, changed, message
   end }, { __index = function(_, name)
     return function(_, ...) return db[name](db, ...) end
   end })
+end
+
+local function open(options, work)
+  local store, why
+  for _ = 1, options.fail and 20 or 1 do -- a sync that fails may do so here
+    store, why = inbox.open(options.url, { clock = function() return work.now end,
+      log = function() end })
+    if store then break end
+  end
+  if not store then error(tostring(why)) end
+  store.db = watched(store.db, options, work)
+  local connect = store.dialect.connect
+  function store.dialect:connect()
+    local db, code, message = connect(self)
+    return db and watched(db, options, work), code, message
+  end
   return store
 end
 
@@ -171,20 +211,48 @@ function steps.texts(store, work)
   assert(store:ticket())
 end
 
+-- Nobody waits for who reads.
 local CHECKPOINTS = { "PASSIVE", "FULL", "RESTART", "TRUNCATE" }
-function steps.checkpoint(store)
-  assert(store.db:query(("PRAGMA wal_checkpoint(%s)"):format(CHECKPOINTS[math.random(4)])))
+function steps.checkpoint(store, work)
+  if not store.db then return end -- given up after a failure
+  local how = CHECKPOINTS[work.reader and 1 or math.random(4)]
+  local rows, code, message = store.db:query(("PRAGMA wal_checkpoint(%s)"):format(how))
+  if not rows then error(errors.new { kind = "store", code = code, message = message }, 0) end
+end
+
+-- Somebody begins to read, or ends it: meanwhile a checkpoint goes no further than he has read.
+function steps.reader(_, work)
+  if work.reader then
+    work.reader:close()
+    work.reader = nil
+    return
+  end
+  work.reader = assert(sqlite.open(work.path, { create = false }))
+  work.reader:keep_log()
+  assert(work.reader:exec "BEGIN")
+  assert(work.reader:query "SELECT COUNT(*) FROM meta")
 end
 
 local ORDER = { "admit", "admit", "admit", "route", "route", "apply", "apply", "apply", "run",
-  "run", "texts", "refused", "refused", "purge", "checkpoint", "reopen" }
+  "run", "texts", "refused", "refused", "purge", "checkpoint", "reopen", "reader" }
 
----What the process does; options: url, log, seed, synchronous, steps.
+-- A failure of the disk is none of a step, where the disk is to fail.
+local function take(step, store, work, options)
+  local ok, why = pcall(step, store, work)
+  if ok then return end
+  local code = errors.is(why) and why.code or tostring(why)
+  if not (options.fail and code:find "SQLITE_IOERR") then error(why, 0) end
+end
+
+---What the process does; options: url, path, log, seed, synchronous, steps, fail, life.
 function M.work(options)
   math.randomseed(options.seed)
-  local work = { now = 1700000000, ids = 0, step = "open", mark = marker(options.log) }
+  local work = { now = 1700000000 + options.life * 1000, ids = options.life * 1000, step = "open",
+    mark = marker(options.log), path = options.path }
   local stores = { open(options, work), open(options, work) }
-  work.mark("open\n" .. M.state(stores[1].db))
+  work.mark("try open\n" .. M.state(stores[1].db))
+  work.mark "done"
+  assert(io.open(options.log .. ".open", "w")):close()
   for n = 1, options.steps do
     local name, which = ORDER[math.random(#ORDER)], math.random(2)
     work.step, work.now = ("%d %s"):format(n, name), work.now + math.random(3)
@@ -197,9 +265,10 @@ function M.work(options)
       end
       stores[which] = open(options, work)
     else
-      steps[name](stores[which], work)
+      take(steps[name], stores[which], work, options)
     end
   end
+  if work.reader then work.reader:close() end
   for _, store in ipairs(stores) do store:close() end
 end
 
@@ -212,26 +281,38 @@ function M.shim(folder)
   return path
 end
 
----@param folder string an empty one
----@param options { shim: string, seed: number, synchronous: string, steps?: number }
----@return table records of the log, in order, each { what it was, its words, data }
-function M.record(folder, options)
+-- Runs the process once. `kill`: the write or sync at which it is killed, if it comes so far.
+local function live(folder, options, life, kill)
   local log, output = folder .. "/log", folder .. "/output"
-  assert(process.mkdir(folder .. "/files"))
+  local path = folder .. "/files/a.db"
   local text = ("package.path, package.cpath = %q, %q\nrequire('spec.support.powerloss').work {"
-    .. "url = %q, log = %q, seed = %d, synchronous = %q, steps = %d }"):format(package.path,
-    package.cpath, "sqlite:" .. folder .. "/files/a.db", log, options.seed, options.synchronous,
-    options.steps or 60)
+    .. "url = %q, path = %q, log = %q, seed = %d, synchronous = %q, steps = %d, fail = %s, "
+    .. "life = %d }"):format(package.path, package.cpath, "sqlite:" .. path, path, log,
+    options.seed + life, options.synchronous, options.steps or 60, tostring(options.fail), life)
   local pid = assert(process.spawn({ rawget(_G, "jit") and "luajit" or "lua5.4", "-e", text },
     { stdout = output, stderr = output, env = { POWERLOSS_FOLDER = folder .. "/files",
-      POWERLOSS_LOG = log, LD_PRELOAD = (os.getenv "LD_PRELOAD" or "") .. " " .. options.shim } }))
+      POWERLOSS_LOG = log, POWERLOSS_FAIL = options.fail and ("%d"):format(options.fail),
+      POWERLOSS_FROM = log .. ".open", POWERLOSS_STATE = options.fail and folder .. "/kernel",
+      POWERLOSS_SEED = ("%d"):format(options.seed), POWERLOSS_KILL = kill and ("%d"):format(kill),
+      LD_PRELOAD = (os.getenv "LD_PRELOAD" or "") .. " " .. options.shim } }))
   local how, code = process.wait(pid)
-  local said = assert(io.open(output)):read "*a"
-  if how ~= "exit" or code ~= 0 then
-    error(("POWERLOSS_SEED=%d: the process: %s %s %s")
-      :format(options.seed, how, tostring(code), said))
+  if (how ~= "exit" or code ~= 0) and not (kill and how == "signal") then
+    error(("POWERLOSS_SEED=%d: the process: %s %s %s"):format(options.seed, how, tostring(code),
+      assert(io.open(output)):read "*a"))
   end
-  local records = M.read(log)
+end
+
+---@param folder string an empty one
+---@param options { shim: string, seed: number, synchronous: string, steps?: number, fail?: number,
+---  lives?: number }
+---@return table records of the log, in order, each { what it was, its words, data }
+function M.record(folder, options)
+  assert(process.mkdir(folder .. "/files"))
+  local lives, random = options.lives or 1, M.random(options.seed)
+  for life = 1, lives do
+    live(folder, options, life, life < lives and random(100, 1500) or nil)
+  end
+  local records = M.read(folder .. "/log")
   assert(records[1][1] == "create", "what the process does was not told")
   return records
 end
@@ -261,7 +342,7 @@ end
 
 -- --- what a file holds, by its sectors --------------------------------------------------------
 
-local SECTOR = 512
+local SECTOR, PAGE = 512, 4096
 local ZEROS = ("\0"):rep(SECTOR)
 
 local function put(content, at, data)
@@ -301,19 +382,19 @@ end
 
 -- --- what is left of what was not synced --------------------------------------------------------
 
-local function some(list)
-  local out, rate = {}, math.random()
+local function some(list, random)
+  local out, rate = {}, random()
   for _, one in ipairs(list) do
-    if math.random() < rate then table.insert(out, math.random(#out + 1), one) end
+    if random() < rate then table.insert(out, random(#out + 1), one) end
   end
   return out
 end
 
 -- the write up to a boundary, where it has one
-local function torn(one)
+local function torn(one, random)
   local first = SECTOR - one.at % SECTOR
   if first >= #one.data then return one end
-  local length = first + SECTOR * math.random(0, math.floor((#one.data - 1 - first) / SECTOR))
+  local length = first + SECTOR * random(0, math.floor((#one.data - 1 - first) / SECTOR))
   return { at = one.at, data = one.data:sub(1, length) }
 end
 
@@ -335,18 +416,18 @@ end
 local fates = {
   function(list) return list end,
   function() return {} end,
-  function(list)
-    list = some(list)
+  function(list, random)
+    list = some(list, random)
     local last = list[#list]
-    if last and last.data and math.random(2) == 1 then list[#list] = torn(last) end
+    if last and last.data and random(2) == 1 then list[#list] = torn(last, random) end
     return list
   end,
-  function(list) return some(pieces(list)) end,
+  function(list, random) return some(pieces(list), random) end,
 }
 
-local function left_of(file)
+local function left_of(file, random)
   local content = copy(file.content)
-  for _, one in ipairs(fates[math.random(#fates)](file.pending)) do change(content, one) end
+  for _, one in ipairs(fates[random(#fates)](file.pending, random)) do change(content, one) end
   return bytes_of(content)
 end
 
@@ -360,12 +441,15 @@ local function rename(names, one)
 end
 
 local function image_of(disk)
-  local names, files = copy(disk.names), {}
-  for i = 1, math.random(0, #disk.renamed) do rename(names, disk.renamed[i]) end
-  for name, file in pairs(names) do
-    files[name] = left_of(file)
+  local names, files, random = copy(disk.names), {}, disk.random
+  for i = 1, random(0, #disk.renamed) do rename(names, disk.renamed[i]) end
+  local sorted = {}
+  for name in pairs(names) do sorted[#sorted + 1] = name end
+  table.sort(sorted)
+  for _, name in ipairs(sorted) do
+    files[name] = left_of(names[name], random)
     if name:find "-shm$" then
-      files[name] = string.char(math.random(0, 255)):rep(#files[name])
+      files[name] = string.char(random(0, 255)):rep(#files[name])
     end
   end
   return files
@@ -374,7 +458,9 @@ end
 local apply = {}
 
 function apply.create(disk, one)
-  one.file = { content = { size = 0 }, pending = {} }
+  -- what the disk holds, what those who read it see, what was changed since its last sync, and
+  -- which sectors are another on the disk although the kernel takes them for written
+  one.file = { content = { size = 0 }, cache = { size = 0 }, pending = {}, lost = {} }
   disk.files[one[2]] = one.file
   table.insert(disk.renamed, one)
 end
@@ -383,11 +469,26 @@ function apply.rename(disk, one) table.insert(disk.renamed, one) end
 apply.unlink = apply.rename
 
 function apply.write(disk, one)
-  table.insert(disk.files[one[2]].pending, { at = one[3], data = one.data })
+  local file, at, stop = disk.files[one[2]], one[3], one[3] + #one.data
+  -- the whole pages are dirty now
+  local from, to = math.floor(at / PAGE) * PAGE, math.ceil(stop / PAGE) * PAGE
+  for i = from / SECTOR, to / SECTOR - 1 do
+    if file.lost[i] then
+      file.lost[i] = nil
+      table.insert(file.pending, { at = i * SECTOR, data = file.cache[i] or ZEROS })
+    end
+  end
+  put(file.cache, at, one.data)
+  table.insert(file.pending, { at = at, data = one.data })
 end
 
 function apply.size(disk, one)
-  table.insert(disk.files[one[2]].pending, { size = one[3] })
+  local file = disk.files[one[2]]
+  for i in pairs(file.lost) do
+    if (i + 1) * SECTOR > one[3] then file.lost[i] = nil end
+  end
+  resize(file.cache, one[3])
+  table.insert(file.pending, { size = one[3] })
 end
 
 function apply.sync(disk, one)
@@ -396,23 +497,49 @@ function apply.sync(disk, one)
   file.pending = {}
 end
 
+-- Sizes are the file system's own: it stops altogether where it cannot write these.
+function apply.failed(disk, one)
+  local file, rate = disk.files[one[2]], disk.fate()
+  local touched = {}
+  for _, each in ipairs(pieces(file.pending)) do
+    if not each.data or disk.fate() < rate then change(file.content, each) end
+    if each.data then touched[math.floor(each.at / SECTOR)] = true end
+  end
+  for i in pairs(touched) do
+    if i * SECTOR < file.cache.size and file.content[i] ~= file.cache[i] then
+      file.lost[i] = true
+    end
+  end
+  file.pending = {}
+end
+
 function apply.folder(disk)
   for _, each in ipairs(disk.renamed) do rename(disk.names, each) end
   disk.renamed = {}
 end
 
+local function tried_in(one) return one.data:match "^try ([^\n]*)\n(.*)$" end
+
 function apply.mark(disk, one)
-  disk.marks = disk.marks + 1
-  disk.step = one.data:match "^[^\n]*"
+  local step, state = tried_in(one)
+  if state then
+    disk.step, disk.trying = step, state
+    disk.tried[state] = true
+  elseif disk.trying ~= disk.last then -- else what failed before it was not written over
+    disk.last, disk.tried = disk.trying, {}
+  end
 end
 
 function apply.other(_, one) error("a change that is not imitated: " .. table.concat(one, " ")) end
 
 -- Half of them right after a commit has returned, when nothing else may have synced it yet.
-local function cuts(records, marks, n)
-  local list = {}
+local function cuts(records, n, random)
+  local marks, list = {}, {}
+  for i, one in ipairs(records) do
+    if one[1] == "mark" and one.data == "done" then marks[#marks + 1] = i end
+  end
   for i = 1, n do
-    list[i] = i % 2 == 0 and marks[math.random(#marks)].at or math.random(0, #records)
+    list[i] = i % 2 == 0 and marks[random(#marks)] or random(0, #records)
   end
   table.sort(list)
   return list
@@ -420,23 +547,24 @@ end
 
 ---@param records table of record()
 ---@param n number of images, at random moments
+---@param seed number
 ---@return function that gives the next image, or nil
-function M.images(records, n)
-  local marks = {}
-  for i, one in ipairs(records) do
+function M.images(records, n, seed)
+  local disk = { files = {}, names = {}, renamed = {}, step = "nothing", tried = {},
+    random = M.random(seed), fate = M.random(seed + 1) }
+  for _, one in ipairs(records) do
     if one[1] == "mark" then
-      marks[#marks + 1] = { at = i, state = one.data:match "^[^\n]*\n(.*)$" }
+      disk.last = select(2, tried_in(one)) -- an inbox without anything in it
+      break
     end
   end
-  local disk = { files = {}, names = {}, renamed = {}, marks = 0, step = "nothing" }
-  local list, done, nth = cuts(records, marks, n), 0, 0
+  local list, done, nth = cuts(records, n, disk.random), 0, 0
   return function()
     nth = nth + 1
     if not list[nth] then return nil end
     for i = done + 1, list[nth] do apply[records[i][1]](disk, records[i]) end
     done = list[nth]
-    local last, following = marks[disk.marks] or marks[1], marks[disk.marks + 1]
-    return { files = image_of(disk), last = last.state, next = following and following.state,
+    return { files = image_of(disk), last = disk.last, tried = disk.tried,
       cut = ("record %d of %d, after step %s"):format(done, #records, disk.step) }
   end
 end

@@ -16,6 +16,11 @@
 --     database file is missing: an empty inbox in its place would repeat finished work, and SQLite
 --     would delete the log. That is an error until somebody restores the file or removes these.
 --   * A log that was written for another file is never read into this one.
+--
+-- After a failed fsync the kernel forgets what it could not write, and the next fsync succeeds.
+-- src/durable.h says what SQLite would lose by that in a power cut, and how it is kept from it. A
+-- commit whose fsync fails is reported as failed. It may turn out to be stored nevertheless, like
+-- one whose process was killed.
 
 local core = require "billhook.core"
 local logs = require "billhook.log"
@@ -114,15 +119,17 @@ local UNTIL_RESTART = "others have it open too; start all of them again soon"
 local REOPENED = "opened again"
 local CUT = "the file was cut off or overwritten while it was open: stop billhook, and put a copy "
   .. "in its place, without its -wal and -shm"
+local SYNC_FAILED = "the disk failed to keep what was written into the file (fsync): all of it is "
+  .. "in the -wal still, and is written once more; look after the disk"
 local UNSAVED = MOVED .. "; what was stored last cannot be written into it: %s (%s)"
 
 local function is_missing(place) return not place.file and (place.log or place.index) end
 
-local function tell(self, what)
-  local now = core.text.monotonic()
-  if self.told and now < self.told + REPEAT then return end
-  self.told = now
-  self.log("error", "inbox_moved", { inbox = self.path, message = MOVED .. ": " .. what })
+local function tell(self, event, message)
+  local now, told = core.text.monotonic(), self.told
+  if told[event] and now < told[event] + REPEAT then return end
+  told[event] = now
+  self.log("error", event, { inbox = self.path, message = message })
 end
 
 ---Has the connection lost sight of its file? nil, code, message: so it has, and it must be kept,
@@ -150,16 +157,18 @@ function Dialect:adrift(db)
     self.away = self.away or not what
     return misplaced(UNSAVED, message, code)
   end
-  if shared and not self.through then tell(self, UNTIL_RESTART) end
+  if shared and not self.through then tell(self, "inbox_moved", MOVED .. ": " .. UNTIL_RESTART) end
   self.through = shared and what or nil
   if shared or not what then return false end
   if is_missing(place) then return misplaced(MISSING) end
-  tell(self, REOPENED)
+  tell(self, "inbox_moved", MOVED .. ": " .. REOPENED)
   return true
 end
 
--- What was committed where nobody sees it is done once more.
+-- What was committed where nobody sees it is done once more. The commit itself is in the log and
+-- synced where the log could not be written into the file.
 function Dialect:kept(db, committed)
+  if committed and db:sync_failed() then tell(self, "inbox_sync_failed", SYNC_FAILED) end
   local what = db:moved()
   if not what then return true end
   if what ~= self.through then return false, "SQLITE_MOVED", MOVED end
@@ -234,10 +243,8 @@ local function open_file(self)
   end
   if ok then ok, code, message = to_wal(db) end
   if ok then ok, code, message = db:query "SELECT COUNT(*) FROM sqlite_master" end -- opens the log
-  if ok then
-    db:note()
-    return db
-  end
+  if ok then ok, code, message = db:note() end
+  if ok then return db end
   db:keep_log()
   db:close()
   return nil, code, message
@@ -289,6 +296,7 @@ function Dialect.departed(name) return owner.departed(name) end
 function M.open(path, options)
   return sql.open(setmetatable({
     path = path,
+    told = {}, -- when, by event
     log = options.log or logs.default,
     volatile = path == ":memory:",
     busy_timeout = options.busy_timeout or BUSY_TIMEOUT,

@@ -44,7 +44,7 @@ void durable_watch(anchor *d) {
   file->pMethods = &d->file.methods;
 }
 
-/* --- the log --------------------------------------------------------------- */
+/* --- the log ---------------------------------------------------------- */
 
 static int write_again(sqlite3_file *log) {
   char bytes[16384];

@@ -2,14 +2,14 @@
 ** durable.h - what was committed stays committed although a sync has failed.
 **
 ** After a failed sync Linux takes the pages for written: they can be read, but
-** no later sync writes them. Then a power cut would take what SQLite relies on:
+** no later sync writes them. A power cut would take what SQLite relies on:
 **
 **   * A checkpoint that a reader holds up counts the frames that it has copied
 **     into the file as copied, without a sync. If the sync of the next one
 **     fails, the one after that copies only what came later, and its sync
 **     succeeds: the log is written over, and what was copied first is nowhere.
 **     So where a sync of the file fails, nothing of the log counts as copied.
-**   * Who opens the log first takes all whole commits in it for committed: also
+**   * Who opens the log first takes each whole commit in it for committed: also
 **     one whose sync has failed, or whose process was killed before. What he
 **     commits behind it would be lost with it. So he writes the log once more.
 */

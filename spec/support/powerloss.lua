@@ -2,7 +2,7 @@
 --
 --   local shim = powerloss.shim(folder)
 --   local records = powerloss.record(folder, { shim = shim, seed = 7, synchronous = "FULL" })
---   for image in powerloss.images(records, 60) do
+--   for image in powerloss.images(records, 60, 7) do
 --     image.files      { [name] = bytes }
 --     image.last       the state that was committed last before the cut, as state() gives it
 --     image.tried      the states whose commits began since, failed or not, as a set
@@ -19,13 +19,14 @@
 -- sectors are on the disk, drawn once for all images. The others stay as they were until something
 -- is written to their page of 4096 bytes: only then the kernel takes the page for dirty. With
 -- `lives = n` the process is killed at random moments, and another one goes on with what the files
--- hold for who reads them, n of them in all.
+-- hold for who reads them, n of them in all. `what` is another process than one that does anything,
+-- a function below; with `plain` SQLite is left to itself (src/durable.c does nothing).
 -- Names that were made, deleted or changed are there up to the folder's last sync; of later ones a
 -- random number of the first ones. What the -shm says is lost.
 -- Not imitated: a disk that says it has synced and has not, that harms bytes beside those it
 -- writes, or that changes what it has kept; names that outrun each other within one folder; the
--- attribute by which place.c marks a log: no image has it; a kernel that drops a page which it could
--- not write from its cache, and then reads the old one from the disk, while the process runs.
+-- attribute by which place.c marks a log: no image has it; a kernel that could not write a page,
+-- drops it from its cache, and reads the old one from the disk while the process runs.
 
 local core = require "billhook.core"
 local errors = require "billhook.error"
@@ -88,7 +89,7 @@ function M.missing(state, other)
   return gone
 end
 
--- --- the process ---------------------------------------------------------------------
+-- --- the processes ---------------------------------------------------------------------
 
 function M.delivery(id, invoice, body)
   return { account = "school", id = id, again = true, vendor = "dreamclass",
@@ -121,6 +122,15 @@ local function watched(db, options, work)
   end }, { __index = function(_, name)
     return function(_, ...) return db[name](db, ...) end
   end })
+end
+
+-- Syncs fail from now on, or no longer.
+local function failures(options, on)
+  if on then
+    assert(io.open(options.log .. ".failing", "w")):close()
+  else
+    assert(os.remove(options.log .. ".failing"))
+  end
 end
 
 local function open(options, work)
@@ -244,15 +254,21 @@ local function take(step, store, work, options)
   if not (options.fail and code:find "SQLITE_IOERR") then error(why, 0) end
 end
 
----What the process does; options: url, path, log, seed, synchronous, steps, fail, life.
-function M.work(options)
+local function begin(options)
   math.randomseed(options.seed)
   local work = { now = 1700000000 + options.life * 1000, ids = options.life * 1000, step = "open",
     mark = marker(options.log), path = options.path }
-  local stores = { open(options, work), open(options, work) }
-  work.mark("try open\n" .. M.state(stores[1].db))
+  local store = open(options, work)
+  work.mark("try open\n" .. M.state(store.db))
   work.mark "done"
-  assert(io.open(options.log .. ".open", "w")):close()
+  return work, store
+end
+
+---A process that does anything; options: url, path, log, seed, synchronous, steps, fail, life.
+function M.anything(options)
+  local work, store = begin(options)
+  local stores = { store, open(options, work) }
+  failures(options, true)
   for n = 1, options.steps do
     local name, which = ORDER[math.random(#ORDER)], math.random(2)
     work.step, work.now = ("%d %s"):format(n, name), work.now + math.random(3)
@@ -272,6 +288,39 @@ function M.work(options)
   for _, store in ipairs(stores) do store:close() end
 end
 
+local function checkpoint(store)
+  local rows, code = store.db:query "PRAGMA wal_checkpoint(PASSIVE)"
+  return rows or code
+end
+
+---A process whose checkpoint is held up by a reader; the sync of the next one fails, and the one
+---after that succeeds.
+function M.held_up(options)
+  local work, store = begin(options)
+  assert(store.db:exec "PRAGMA wal_autocheckpoint = 0")
+  steps.admit(store, work)
+  steps.reader(store, work)
+  steps.admit(store, work)
+  local before = checkpoint(store)[1]
+  assert(before.checkpointed > 0 and before.checkpointed < before.log)
+  steps.reader(store, work)
+  failures(options, true)
+  assert(checkpoint(store) == "SQLITE_IOERR_FSYNC")
+  failures(options, false)
+  local after = checkpoint(store)[1]
+  assert(after.checkpointed == after.log)
+  steps.admit(store, work) -- over the log's beginning
+end
+
+---A process with a commit whose sync fails, and another one after it.
+function M.not_synced(options)
+  local work, store = begin(options)
+  failures(options, true)
+  assert(not pcall(steps.admit, store, work))
+  failures(options, false)
+  steps.admit(store, work)
+end
+
 ---Builds powerloss.c; gives its path.
 function M.shim(folder)
   local path = folder .. "/powerloss.so"
@@ -285,14 +334,16 @@ end
 local function live(folder, options, life, kill)
   local log, output = folder .. "/log", folder .. "/output"
   local path = folder .. "/files/a.db"
-  local text = ("package.path, package.cpath = %q, %q\nrequire('spec.support.powerloss').work {"
+  local text = ("package.path, package.cpath = %q, %q\nrequire('spec.support.powerloss').%s {"
     .. "url = %q, path = %q, log = %q, seed = %d, synchronous = %q, steps = %d, fail = %s, "
-    .. "life = %d }"):format(package.path, package.cpath, "sqlite:" .. path, path, log,
-    options.seed + life, options.synchronous, options.steps or 60, tostring(options.fail), life)
+    .. "life = %d }"):format(package.path, package.cpath, options.what or "anything",
+    "sqlite:" .. path, path, log, options.seed + life, options.synchronous or "FULL",
+    options.steps or 60, tostring(options.fail), life)
   local pid = assert(process.spawn({ rawget(_G, "jit") and "luajit" or "lua5.4", "-e", text },
     { stdout = output, stderr = output, env = { POWERLOSS_FOLDER = folder .. "/files",
       POWERLOSS_LOG = log, POWERLOSS_FAIL = options.fail and ("%d"):format(options.fail),
-      POWERLOSS_FROM = log .. ".open", POWERLOSS_STATE = options.fail and folder .. "/kernel",
+      POWERLOSS_WHILE = log .. ".failing", POWERLOSS_PLAIN = options.plain and "1",
+      POWERLOSS_STATE = options.fail and folder .. "/kernel",
       POWERLOSS_SEED = ("%d"):format(options.seed), POWERLOSS_KILL = kill and ("%d"):format(kill),
       LD_PRELOAD = (os.getenv "LD_PRELOAD" or "") .. " " .. options.shim } }))
   local how, code = process.wait(pid)
@@ -303,8 +354,8 @@ local function live(folder, options, life, kill)
 end
 
 ---@param folder string an empty one
----@param options { shim: string, seed: number, synchronous: string, steps?: number, fail?: number,
----  lives?: number }
+---@param options { shim: string, seed: number, what?: string, synchronous?: string, steps?: number,
+---  fail?: number, lives?: number, plain?: boolean }
 ---@return table records of the log, in order, each { what it was, its words, data }
 function M.record(folder, options)
   assert(process.mkdir(folder .. "/files"))
@@ -533,13 +584,14 @@ end
 function apply.other(_, one) error("a change that is not imitated: " .. table.concat(one, " ")) end
 
 -- Half of them right after a commit has returned, when nothing else may have synced it yet.
-local function cuts(records, n, random)
+local function cuts(records, n, random, last)
   local marks, list = {}, {}
   for i, one in ipairs(records) do
     if one[1] == "mark" and one.data == "done" then marks[#marks + 1] = i end
   end
   for i = 1, n do
     list[i] = i % 2 == 0 and marks[random(#marks)] or random(0, #records)
+    if last then list[i] = #records end
   end
   table.sort(list)
   return list
@@ -548,8 +600,9 @@ end
 ---@param records table of record()
 ---@param n number of images, at random moments
 ---@param seed number
+---@param last? boolean all of them after the last record
 ---@return function that gives the next image, or nil
-function M.images(records, n, seed)
+function M.images(records, n, seed, last)
   local disk = { files = {}, names = {}, renamed = {}, step = "nothing", tried = {},
     random = M.random(seed), fate = M.random(seed + 1) }
   for _, one in ipairs(records) do
@@ -558,7 +611,7 @@ function M.images(records, n, seed)
       break
     end
   end
-  local list, done, nth = cuts(records, n, disk.random), 0, 0
+  local list, done, nth = cuts(records, n, disk.random, last), 0, 0
   return function()
     nth = nth + 1
     if not list[nth] then return nil end

@@ -2,6 +2,9 @@
 ** failing_disk.c - for LD_PRELOAD: the FAULT_AT-th write, sync or change of
 ** size of a file whose path has FAULT_PATH in it fails with EIO, once; how
 ** many there were is written to FAULT_COUNT when the process exits.
+**
+** While there is a file FAULT_WHILE, each sync fails of files whose path ends
+** as it says. This also holds for a process that has lost its environment.
 */
 #define _GNU_SOURCE 1
 #include <dlfcn.h>
@@ -12,16 +15,41 @@
 #include <unistd.h>
 
 static long calls;
+static char failing[512];
+
+__attribute__((constructor)) static void begin(void) {
+  const char *path = getenv("FAULT_WHILE");
+  if (path != NULL) snprintf(failing, sizeof failing, "%s", path);
+}
+
+static int path_of(int fd, char path[512]) {
+  char link[64];
+  ssize_t n;
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  n = readlink(link, path, 511);
+  if (n <= 0) return 0;
+  path[n] = '\0';
+  return 1;
+}
+
+static int sync_fails(int fd) {
+  char path[512], end[100];
+  FILE *file = failing[0] != '\0' ? fopen(failing, "r") : NULL;
+  size_t n, m;
+  if (file == NULL) return 0;
+  n = fread(end, 1, sizeof end, file);
+  fclose(file);
+  if (n == 0 || !path_of(fd, path)) return 0;
+  m = strlen(path);
+  if (m < n || memcmp(path + m - n, end, n) != 0) return 0;
+  errno = EIO;
+  return 1;
+}
 
 static int fails(int fd) {
   const char *part = getenv("FAULT_PATH"), *at = getenv("FAULT_AT");
-  char link[64], path[512];
-  ssize_t n;
-  if (part == NULL || at == NULL) return 0;
-  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-  n = readlink(link, path, sizeof path - 1);
-  if (n <= 0) return 0;
-  path[n] = '\0';
+  char path[512];
+  if (part == NULL || at == NULL || !path_of(fd, path)) return 0;
   if (strstr(path, part) == NULL || ++calls != atol(at)) return 0;
   errno = EIO;
   return 1;
@@ -42,12 +70,12 @@ ssize_t pwrite64(int fd, const void *p, size_t n, off64_t at) {
 
 int fsync(int fd) {
   REAL(int, "fsync", (int));
-  return fails(fd) ? -1 : real(fd);
+  return fails(fd) || sync_fails(fd) ? -1 : real(fd);
 }
 
 int fdatasync(int fd) {
   REAL(int, "fdatasync", (int));
-  return fails(fd) ? -1 : real(fd);
+  return fails(fd) || sync_fails(fd) ? -1 : real(fd);
 }
 
 int ftruncate(int fd, off_t size) {

@@ -38,7 +38,8 @@ local http = [[
         local app = assert(require("billhook.cli.rules").load $RULES)
         local headers = ngx.req.get_headers(0, true)
         ngx.req.read_body()
-        local rows, reply = app:examine("tickets", headers, ngx.req.get_body_data())
+        local rows, reply = require("billhook.app.receive").examine(app, "tickets", headers,
+          ngx.req.get_body_data())
         ngx.status = type(rows) == "table" and 200 or rows
         ngx.header["Content-Type"] = "application/json"
         ngx.header["Content-Length"] = 11

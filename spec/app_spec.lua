@@ -319,19 +319,6 @@ describe("app:receive", function()
       assert.is_falsy(require("billhook.app.metrics").text(d.app):find(secret))
     end
   end)
-
-  it("can be taken apart by a host", function()
-    local headers, body = billhook.sign("dreamclass", '{"id":"' .. desk.uuid(1)
-      .. '","type":"INVOICE_CREATED","tenant":"my-school","timestamp":1,"data":{"id":16}}',
-      { secret = desk.SECRET })
-    local rows = d.app:examine("school", headers, body)
-    assert.are.equal(1, #rows)
-    local store = assert(billhook.app { inbox = "memory:", accounts = d.app.accounts }:open())
-    d.app:use_store(store)
-    assert.are.equal(200, (d.app:admitted(rows, assert(store:admit(rows)))))
-    local status, reply = d.app:examine("nobody", {}, "")
-    assert.are.same({ 404, '{"error":"no such account"}' }, { status, reply })
-  end)
 end)
 
 describe("billhook.app", function()

@@ -12,7 +12,6 @@
 
 local checks = require "billhook.app.options"
 local clients = require "billhook.client"
-local complain = require "billhook.complain"
 local core = require "billhook.core"
 local inbox = require "billhook.inbox"
 local log = require "billhook.log"
@@ -23,7 +22,6 @@ local pulse = require "billhook.shared.pulse"
 local receive = require "billhook.app.receive"
 local reconcile = require "billhook.app.reconcile"
 local retention = require "billhook.app.retention"
-local rounds = require "billhook.app.round"
 local rules = require "billhook.app.rules"
 local share = require "billhook.shared"
 local work = require "billhook.app.work"
@@ -34,8 +32,6 @@ local M = {}
 ---@field accounts table<string, billhook.client>
 local App = {}
 App.__index = App
-
-local SUSPICION = 30 -- seconds for which a delivery that was not stored speaks against the inbox
 
 -- What its processes have in common is in the inbox: what is left of an account's quota, and the
 -- calls whose outcome is open. A client must not keep its app; but where only the client is kept,
@@ -139,62 +135,6 @@ end
 
 -- --- deliveries -------------------------------------------------------------
 
----Verifies a delivery: rows for the inbox, or a status, a reply and its headers. With admitted()
----and not_stored() the parts of receive(), for a host that stores in its own way.
----@param account string
----@param headers table<string, string|string[]>
----@param body string the raw bytes
----@param from? string the sender's address, for the log
----@return table|integer, string|nil, table|nil
-function App:examine(account, headers, body, from)
-  self.started = true
-  return receive.examine(self, account, headers, body, from)
-end
-
--- The vendor's own id, as its people know it.
-local function news_id(row) return row.account .. ":" .. row.id:match "^%S*" end
-
----The answer for rows that the inbox has taken.
----@param rows table[]
----@param results string[]
----@return integer status, string reply, table headers
-function App:admitted(rows, results)
-  self.trouble = nil
-  for i, row in ipairs(rows) do
-    metrics.add(self, "delivery " .. results[i] .. " " .. row.account)
-    if row.secret then metrics.add(self, ("secret %d %s"):format(row.secret, row.account)) end
-    self.log(row.reason and "warn" or "info", results[i] == "new" and "admitted" or "duplicate", {
-      id = news_id(row), account = row.account, type = row.type,
-      invoice = row.invoice, trust = row.trust, secret = row.secret, reason = row.reason,
-    })
-  end
-  return receive.success()
-end
-
----The answer where the inbox could not take them.
----@param rows table[] of one account
----@param why table
----@return integer status, string reply, table headers
-function App:not_stored(rows, why)
-  local account = rows[1] and rows[1].account or "?"
-  self.trouble = { at = core.text.monotonic(), why = why }
-  metrics.add(self, "delivery not_stored " .. account)
-  -- a store that is down is down for every delivery: one line, then how many more a minute
-  complain.once(self, "not_stored", { account = account, message = tostring(why),
-    id = rows[1] and news_id(rows[1]), answer = 503 })
-  return receive.refusal(503)
-end
-
-local function take(self, account, headers, body, from)
-  local rows, reply, reply_headers = self:examine(account, headers, body, from)
-  if type(rows) ~= "table" then return rows, reply, reply_headers end
-  local store, why = self:open()
-  local results
-  if store then results, why = store:admit(rows) end
-  if results then return self:admitted(rows, results) end
-  return self:not_stored(rows, why)
-end
-
 ---Takes a delivery: verified, durably stored, answered. Nothing that is sent makes it raise.
 ---@param account string
 ---@param headers table<string, string|string[]>
@@ -202,28 +142,14 @@ end
 ---@param from? string the sender's address, for the log
 ---@return integer status, string reply, table headers
 function App:receive(account, headers, body, from)
-  own(self, "receive")
-  local ok, status, reply, reply_headers = pcall(take, self, account, headers, body, from)
-  if ok then return status, reply, reply_headers end
-  self.log("error", "internal", { account = tostring(account), message = tostring(status) })
-  return receive.refusal(503)
+  own(self, "receive", true)
+  return receive.receive(self, account, headers, body, from)
 end
 
 ---Does the inbox take what comes? No, where it has not taken the last delivery, within half a
 ---minute; else it is given something, at most once a second, for that is a commit.
 ---@return boolean|nil, table|nil err
-function App:health()
-  local now = core.text.monotonic()
-  if self.trouble and now < self.trouble.at + SUSPICION then return nil, self.trouble.why end
-  local last = self.checked
-  if last and last.ok and now < last.at + 1 then return true end
-  last = { at = now }
-  last.ok, last.why = rounds.run(self, function(store)
-    return store:set("health", ("%.0f"):format(core.text.now()))
-  end)
-  self.checked = last
-  return last.ok, last.why
-end
+function App:health() return receive.health(self) end
 
 -- --- work -------------------------------------------------------------------------
 

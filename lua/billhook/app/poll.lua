@@ -129,7 +129,7 @@ local function undelivered(mine)
     mine:log("warn", "undelivered", ("%d undelivered webhooks do not say what they are: have the"
       .. " vendor send them again"):format(strange))
   end
-  if #rows > 0 then mine.app:admitted(rows, mine.store:admit(rows)) end
+  if #rows > 0 then receive.admitted(mine.app, rows, mine.store:admit(rows)) end
 end
 
 function vendors.betterez(mine)

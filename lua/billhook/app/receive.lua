@@ -1,19 +1,22 @@
--- app/receive.lua: makes rows for the inbox from the raw bytes of a delivery.
+-- app/receive.lua: from the raw bytes of a delivery to its answer: verified, stored, answered.
 --
--- Everything here happens before the inbox is used, and may run on nginx's event loop, so nothing
--- waits. The answer to a refused delivery is one of a few words that do not help a forger; the log
--- has the reason. An authentic delivery is never refused: if it cannot be processed, it becomes a
--- dead letter. So claims of a header about the body are ignored, except that it is compressed.
+-- It may run on nginx's event loop: nothing waits but the inbox's admit(), which nginx replaces by
+-- one that shares a transaction with other requests. The answer to a refused delivery is one of a
+-- few words that do not help a forger; the log has the reason. An authentic delivery is never
+-- refused: if it cannot be processed, it becomes a dead letter. So claims of a header about the
+-- body are ignored, except that it is compressed.
 
 local complain = require "billhook.complain"
 local core = require "billhook.core"
 local metrics = require "billhook.app.metrics"
+local rounds = require "billhook.app.round"
 local rules = require "billhook.app.rules"
 local vendors = require "billhook.vendor"
 
 local M = {}
 
 local DEFAULT_LIMIT = 8 * 1024 * 1024
+local SUSPICION = 30 -- seconds for which a delivery that was not stored speaks against the inbox
 
 local STATUS = {
   unsigned = 401, unauthorized = 401, mismatch = 401, stale = 401, future = 401, tenant = 401,
@@ -35,8 +38,10 @@ function M.refusal(status)
   return status, ('{"error":"%s"}'):format(WORDS[status]), status == 503 and JSON_LATER or JSON
 end
 
----The answer that every vendor counts as success.
-function M.success() return 200, '{"ok":true}', JSON end
+---The largest body that an account takes, in bytes.
+---@param client table
+---@return integer
+function M.limit(client) return (client.webhook or {}).limit or DEFAULT_LIMIT end
 
 ---Is what a delivery says proven: by a proof that covers it, or since the API has it in a list?
 ---@param trust string of a delivery
@@ -115,11 +120,12 @@ function M.early(app, account, headers, length, from)
   local client = app.accounts[account]
   local status, code, message = 404, "account", nil
   if client then
-    local hook = client.webhook or {}
     status, code = 413, "size"
-    if not (length and length > (hook.limit or DEFAULT_LIMIT)) then
+    if not (length and length > M.limit(client)) then
       local ok, why, detail = app.keep ~= nil, nil, nil -- who keeps bodies must wait for them
-      if not ok then ok, why, detail = core.verify.headers(client.vendor, headers, hook.keys) end
+      if not ok then
+        ok, why, detail = core.verify.headers(client.vendor, headers, (client.webhook or {}).keys)
+      end
       status, code, message = not ok and (STATUS[why] or 503) or nil, why, detail
     end
   end
@@ -158,12 +164,81 @@ function M.examine(app, account, headers, body, from)
   if not client then return refuse(404, "account") end
   if type(headers) ~= "table" then return refuse(400, "header", "headers must be a table") end
   if type(body) ~= "string" then return refuse(400, "malformed", "the body must be a string") end
-  local hook = client.webhook or {}
-  if #body > (hook.limit or DEFAULT_LIMIT) then return refuse(413, "size") end
-  local delivery, code, message = core.verify.check(client.vendor, headers, body, hook.keys,
-    given_of(app, account, client))
+  if #body > M.limit(client) then return refuse(413, "size") end
+  local delivery, code, message = core.verify.check(client.vendor, headers, body,
+    (client.webhook or {}).keys, given_of(app, account, client))
   if not delivery then return refuse(STATUS[code] or 503, code, message) end
   return rows_of(account, client, delivery, body)
+end
+
+-- The vendor's own id, as its people know it.
+local function news_id(row) return row.account .. ":" .. row.id:match "^%S*" end
+
+---Counts and logs rows that the inbox has taken.
+---@param app table
+---@param rows table[]
+---@param results string[]
+function M.admitted(app, rows, results)
+  for i, row in ipairs(rows) do
+    metrics.add(app, "delivery " .. results[i] .. " " .. row.account)
+    if row.secret then metrics.add(app, ("secret %d %s"):format(row.secret, row.account)) end
+    app.log(row.reason and "warn" or "info", results[i] == "new" and "admitted" or "duplicate", {
+      id = news_id(row), account = row.account, type = row.type,
+      invoice = row.invoice, trust = row.trust, secret = row.secret, reason = row.reason,
+    })
+  end
+end
+
+-- A store that is down is down for every delivery: one line, then how many more a minute.
+local function not_stored(app, rows, why)
+  local account = rows[1] and rows[1].account or "?"
+  app.trouble = { at = core.text.monotonic(), why = why }
+  metrics.add(app, "delivery not_stored " .. account)
+  complain.once(app, "not_stored", { account = account, message = tostring(why),
+    id = rows[1] and news_id(rows[1]), answer = 503 })
+  return M.refusal(503)
+end
+
+local function take(app, account, headers, body, from)
+  local rows, reply, reply_headers = M.examine(app, account, headers, body, from)
+  if type(rows) ~= "table" then return rows, reply, reply_headers end
+  local store, why = app:open()
+  local results
+  if store then results, why = store:admit(rows) end
+  if not results then return not_stored(app, rows, why) end
+  app.trouble = nil
+  M.admitted(app, rows, results)
+  return 200, '{"ok":true}', JSON -- what every vendor counts as success
+end
+
+---See App:receive().
+---@param app table
+---@param account string
+---@param headers table
+---@param body string
+---@param from? string
+---@return integer status, string reply, table headers
+function M.receive(app, account, headers, body, from)
+  local ok, status, reply, reply_headers = pcall(take, app, account, headers, body, from)
+  if ok then return status, reply, reply_headers end
+  complain.once(app, "internal", { account = tostring(account), message = tostring(status) })
+  return M.refusal(503)
+end
+
+---See App:health().
+---@param app table
+---@return boolean|nil, table|nil err
+function M.health(app)
+  local now = core.text.monotonic()
+  if app.trouble and now < app.trouble.at + SUSPICION then return nil, app.trouble.why end
+  local last = app.checked
+  if last and last.ok and now < last.at + 1 then return true end
+  last = { at = now }
+  last.ok, last.why = rounds.run(app, function(store)
+    return store:set("health", ("%.0f"):format(core.text.now()))
+  end)
+  app.checked = last
+  return last.ok, last.why
 end
 
 return M

@@ -29,7 +29,6 @@ local watches = require "billhook.app.watch"
 
 local M = {}
 
-local default_limit = 8 * 1024 * 1024
 local chains = 4 -- rules side by side in one nginx worker
 local idle = 1 -- seconds between two looks for due deliveries
 local body_time = 30 -- seconds in which a body must be here, however slowly it trickles
@@ -110,15 +109,11 @@ local function handle(app, account)
   local status, answer, fields = intake.early(app, account, given, tonumber(ngx.var.content_length),
     sender)
   if status then return told(status, answer, fields) end
-  local hook = app.accounts[account].webhook
-  local body, code = read_body(app, hook and hook.limit or default_limit)
+  local body, code = read_body(app, intake.limit(app.accounts[account]))
   if not body then return say(intake.refusal(code)) end
-  local rows, reply, headers = app:examine(account, given, body, sender)
-  if type(rows) == "number" then return told(rows, reply, headers) end
-  local results, err = store:admit(rows)
-  if not results then return told(app:not_stored(rows, err)) end
-  if store.wake:count() <= 0 then store.wake:post() end
-  return told(app:admitted(rows, results))
+  status, answer, fields = app:receive(account, given, body, sender)
+  if status == 200 and store.wake:count() <= 0 then store.wake:post() end
+  told(status, answer, fields)
 end
 
 --- Content handler: receives a delivery of an account. Never raises.

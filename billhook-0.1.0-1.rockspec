@@ -128,7 +128,6 @@ build = {
     ["billhook.inbox.schema"] = "lua/billhook/inbox/schema.lua",
     ["billhook.inbox.sql"] = "lua/billhook/inbox/sql.lua",
     ["billhook.inbox.sqlite"] = "lua/billhook/inbox/sqlite.lua",
-    ["billhook.inbox.steps"] = "lua/billhook/inbox/steps.lua",
     ["billhook.inbox.texts"] = "lua/billhook/inbox/texts.lua",
     ["billhook.inbox.url"] = "lua/billhook/inbox/url.lua",
     ["billhook.invoice"] = "lua/billhook/invoice/init.lua",

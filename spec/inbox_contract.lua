@@ -67,7 +67,7 @@ return function(open)
 
   local function claim(kind, fields)
     return assert(store:claim(with({ kind = kind or "run", account = "school", owner = "me",
-      lease = 60000, limit = 10, page = 16, hold = 900000 }, fields)))
+      lease = 60000, limit = 10, page = 16 }, fields)))
   end
 
   local function run_one(fields) return only(claim("run", fields).rows) end
@@ -953,10 +953,15 @@ return function(open)
 
     local function mark(id, rule) return store:show("school:" .. id).marks[rule or "r"] end
 
-    it("is known from the claim on, and counts once its process is gone", function()
+    local function claim_and_begin(fields, rule)
+      local one = run_one(fields)
+      assert.is_true(begin(one, 1, rule))
+      return one
+    end
+
+    it("counts once its process is gone", function()
       add(event "a")
-      local first = claim("run", { owner = GONE }).first
-      assert.are.equal("r", first.rule)
+      claim_and_begin { owner = GONE }
       assert.is_true(due().lost)
       recover()
       assert.is_false(due().lost)
@@ -973,7 +978,7 @@ return function(open)
     it("counts where it is left over from an answer that was lost, and only to who is fresh",
       function()
         add(event "a")
-        claim "run"
+        claim_and_begin()
         assert.is_false(due().lost)
         assert.is_false(due({ owner = "you", fresh = true }).lost)
         assert.is_true(due({ fresh = true }).lost)
@@ -984,7 +989,7 @@ return function(open)
 
     it("counts nowhere else: in no other row, and not what was not begun", function()
       add(event("a", { rules = { "r", "s" } }), event "b", event("c", { invoice = "17" }))
-      claim("run", { owner = GONE })
+      assert.is_true(begin(claim("run", { owner = GONE }).rows[1]))
       recover()
       assert.are.equal(1, mark("a").attempts)
       assert.is_nil(mark("a", "s") or mark "b" or mark "c")
@@ -1021,6 +1026,8 @@ return function(open)
       assert.are.same({}, assert(store:running()))
       local rows = claim().rows
       local one = rows[1]
+      assert.are.same({}, assert(store:running()))
+      assert.is_true(begin(one))
       now = now + 7.5
       assert.are.same({ { lane = one.lane, token = one.token, owner = "me", seq = one.events[1].seq,
         id = "school:a", rule = "r", seconds = 7.5 } }, store:running())
@@ -1055,8 +1062,7 @@ return function(open)
       add(event "a")
       local waits = {}
       for i = 1, 6 do
-        local one = run_one { owner = GONE }
-        begin(one) -- it waits, so nothing is begun unless it is said
+        claim_and_begin { owner = GONE }
         recover()
         waits[i] = mark("a").wait
         now = now + 100
@@ -1066,7 +1072,9 @@ return function(open)
 
     it("comes behind what is due, and costs the other rows of its process no turn", function()
       add(event "a", event("b", { invoice = "17" }), event("c", { invoice = "18" }))
-      assert.are.equal(3, #claim("run", { owner = GONE }).rows)
+      local rows = claim("run", { owner = GONE }).rows
+      assert.are.equal(3, #rows)
+      assert.is_true(begin(rows[1]))
       add(event("d", { invoice = "19" }))
       recover()
       now = now + 1
@@ -1086,21 +1094,10 @@ return function(open)
 
     it("may be the telling of a bad item", function()
       add(event("a", { rules = {}, bad = true }))
-      assert.are.equal("", claim("run", { owner = GONE }).first.rule)
+      claim_and_begin({ owner = GONE }, "")
       recover()
       now = now + 1
       assert.are.equal(1, run_one().events[1].marks[""].attempts)
-    end)
-
-    it("is none where nobody can say which it would be", function()
-      add(event "a")
-      local one = run_one()
-      store:mark(one.lane, one.token, outcome(one.events[1], "waiting", { delay = 1e6 }))
-      add(event "b")
-      release(one, 0)
-      local found = claim("run", { page = 1 })
-      assert.is_nil(found.first)
-      assert.is_true(found.rows[1].more)
     end)
   end)
 

@@ -140,8 +140,11 @@ describe("inbox copy", function()
     d.now = d.now + 3600
     local store = d.app.store
     local claimed = store:claim { kind = "run", account = "apply", owner = "a/1/2/3", lease = 1e9,
-      limit = 8, page = 8, hold = 0 }
+      limit = 8, page = 8 }
     assert.equal(1, #claimed.rows)
+    local row = claimed.rows[1]
+    assert(store:mark(row.lane, row.token, nil,
+      { lane = row.lane, seq = row.events[1].seq, rule = "steps" }))
     store:close()
     copied(file, server.url)
     store = assert(inbox.open(server.url))

@@ -106,7 +106,7 @@ while true do
   local began = process.monotonic()
   local rows = insist(function(inbox)
     return inbox:claim { kind = "run", account = "school", owner = me, lease = LEASE * 1000,
-      limit = 2, page = 8, hold = 1e6 }
+      limit = 2, page = 8 }
   end).rows
   for _, row in ipairs(rows) do
     row.till = began + LEASE

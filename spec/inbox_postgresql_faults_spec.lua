@@ -23,7 +23,7 @@ end
 
 local function claim(store, who)
   return assert(store:claim { kind = "run", account = "school", owner = who, lease = 60000,
-    limit = 10, page = 16, hold = 900000 }).rows
+    limit = 10, page = 16 }).rows
 end
 
 local function refused(store, code)

@@ -78,7 +78,7 @@ function route(store, one)
 end
 function claim(store, who, limit)
   return assert(store:claim { kind = "run", account = "school", owner = who or "me", lease = 60000,
-    limit = limit or 10, page = 16, hold = 900000 }).rows
+    limit = limit or 10, page = 16 }).rows
 end
 ]]
 -- the same here

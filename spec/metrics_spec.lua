@@ -119,7 +119,7 @@ describe("metrics", function()
     assert(d.app:work { limit = 0 })
     d.now = d.now + 30
     assert(d.app:open():claim { kind = "run", account = "school", owner = "me", lease = 60000,
-      limit = 1, page = 1, hold = 1000 })
+      limit = 1, page = 1 })
     values { billhook_queue_pending = "2", billhook_queue_oldest_seconds = "30",
       billhook_queue_due = "1", billhook_queue_leased = "1", billhook_deliveries_incoming = "0",
       billhook_deliveries_checking = "1", billhook_checks_due = "1",

@@ -21,8 +21,11 @@ local function claim(owner, invoice)
   local store = d.app:open()
   assert(d.app:work { limit = 0 }) -- routes
   local row = assert(store:claim { kind = "run", account = "school", owner = owner or "us/1",
-    lease = 70000, limit = 1, page = 5, hold = 900000 }).rows[1]
+    lease = 70000, limit = 1, page = 5 }).rows[1]
   if invoice then assert.are.equal(invoice, row.invoice) end
+  local event = row.events[1]
+  assert.is_true(store:mark(row.lane, row.token, nil,
+    { lane = row.lane, seq = event.seq, rule = event.rules[1] or "" }))
   return row
 end
 
@@ -30,7 +33,7 @@ local function claimable()
   assert(d.app.store:recover { owner = "them", backoff = { base = 5000, cap = 60000 } })
   d.now = d.now + 0.001
   return #assert(d.app.store:claim { kind = "run", account = "school", owner = "them",
-    lease = 70000, limit = 5, page = 5, hold = 900000 }).rows
+    lease = 70000, limit = 5, page = 5 }).rows
 end
 
 before_each(function()

@@ -36,7 +36,7 @@ local function take_over()
   assert(store:recover { owner = "another", backoff = { base = 5000, cap = 60000 } })
   d.now = d.now + 1
   return #assert(store:claim { kind = "run", account = "school", owner = "another",
-    lease = 60000, limit = 5, page = 5, hold = 900000 }).rows
+    lease = 60000, limit = 5, page = 5 }).rows
 end
 
 local function show(n) return d:show("school:" .. desk.uuid(n)) end
@@ -525,7 +525,7 @@ describe("a run that ends its process", function()
     assert.are.equal("a 1", took())
   end)
 
-  it("costs no commit of its own", function()
+  it("costs a commit a claim, and none of its own", function()
     rule "a"
     rule("b", nil, { pattern = "school:invoice.created" })
     d:work()
@@ -539,8 +539,9 @@ describe("a run that ends its process", function()
       return function(_, ...) return db[name](db, ...) end
     end })
     assert.are.equal(40, d.app:work { limit = 64 })
-    -- and 3 claims, with their releases; one more claim finds nothing; and all are routed in one
-    assert.are.equal(40 + 2 * 3 + 1 + 1, commits)
+    -- and 3 claims, each with its first run begun and its release; one more claim finds nothing;
+    -- and all are routed in one
+    assert.are.equal(40 + 3 * 3 + 1 + 1, commits)
   end)
 end)
 
@@ -563,7 +564,10 @@ describe("a store that fails in between", function()
     d:school()
     local store = d.app.store
     local mark = store.mark
-    store.mark = function() return nil, errors.new { kind = "store", message = "disk full" } end
+    store.mark = function(self, lane, token, outcome, following)
+      if not outcome then return mark(self, lane, token, outcome, following) end
+      return nil, errors.new { kind = "store", message = "disk full" }
+    end
     assert.are.equal(1, d.app:work())
     assert.are.equal("store: disk full", d:logged("not_marked")[1].fields.message)
     store.mark = mark
@@ -572,6 +576,22 @@ describe("a store that fails in between", function()
     assert.are.equal(1, d:work()) -- without waiting for the lease to end
     assert.are.equal("a 1, a 1", took())
     assert.are.equal("done", show(1).state)
+  end)
+
+  it("runs nothing where it cannot be noted that it begins", function()
+    rule "a"
+    d:school()
+    local store = d.app.store
+    local mark = store.mark
+    store.mark = function() return nil, errors.new { kind = "store", message = "disk full" } end
+    local ran, why = d.app:work()
+    assert.is_nil(ran)
+    assert.are.equal("store: disk full", tostring(why))
+    store.mark = mark
+    d:work()
+    d.now = d.now + 1
+    d:work()
+    assert.are.equal("a 1", took())
   end)
 end)
 

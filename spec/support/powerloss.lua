@@ -195,7 +195,7 @@ end
 
 function steps.run(store)
   local rows = assert(store:claim { kind = "run", account = "school", owner = "me", lease = 60000,
-    limit = math.random(4), page = 8, hold = 900000 }).rows
+    limit = math.random(4), page = 8 }).rows
   local ends = { "done", "done", "done", "waiting", "dead" }
   local list = {}
   for i, row in ipairs(rows) do

@@ -12,7 +12,6 @@ local err = require "billhook.error"
 local events = require "billhook.app.event"
 local metrics = require "billhook.app.metrics"
 local round = require "billhook.app.round"
-local steps = require "billhook.inbox.steps"
 
 local M = {}
 
@@ -109,6 +108,60 @@ local function run(self, row, step)
   return outcome "done"
 end
 
+-- --- which run is next ----------------------------------------------------------------
+
+-- A walk through the open events of a claimed row, page by page. `seen` is the last event that was
+-- passed; `after` the ms until something is due; `held`, by rule, for how long it has been failing.
+local function walk_of(row)
+  return { events = row.events, more = row.more, at = 1, rule = 0, held = {}, seen = 0 }
+end
+
+-- That rule is to run again; nil for `held`: without holding back its later events.
+local function wait_for(walk, name, wait, held)
+  walk.after = math.min(walk.after or wait, wait)
+  if held then walk.held[name] = math.max(walk.held[name] or 0, held) end
+end
+
+-- What keeps a rule from an event just now: the wait in ms; nil: nothing.
+local function obstacle(walk, name, mark, hold)
+  if mark and (mark.wait or 0) > 0 then return mark.wait end
+  local earlier = walk.held[name]
+  if earlier and earlier < hold then return hold - earlier end
+end
+
+local function next_rule(walk, event, hold)
+  while walk.rule < #event.rules do
+    walk.rule = walk.rule + 1
+    local name = event.rules[walk.rule]
+    local mark = event.marks[name]
+    if not mark or mark.state == "waiting" then
+      local wait = obstacle(walk, name, mark, hold)
+      if not wait then return name, mark end
+      wait_for(walk, name, wait, mark and mark.held)
+    end
+  end
+end
+
+-- The next run of this page, nil where there is none: { event, name, mark, after = an earlier event
+-- is still failing there }; the name is "" where the event cannot be run at all. `hold`: ms for
+-- which a failing rule holds back its later events.
+local function next_run(walk, hold)
+  while true do
+    local event = walk.events[walk.at]
+    if not event then return nil end
+    local name, mark
+    if not event.bad then
+      name, mark = next_rule(walk, event, hold)
+    elseif walk.rule == 0 then
+      walk.rule, name, mark = 1, "", event.marks[""]
+    end
+    if name then
+      return { event = event, name = name, mark = mark, after = walk.held[name] ~= nil }
+    end
+    walk.seen, walk.at, walk.rule = event.seq, walk.at + 1, 0
+  end
+end
+
 -- --- rows ---------------------------------------------------------------------------
 
 -- Runs of what was claimed at once.
@@ -136,25 +189,24 @@ function Runner:hold(row, budget)
   row.till = now + self.lease
 end
 
--- The next run of a row, and how it is noted as begun; nil where there is none now. `here`: only of
--- the page at hand.
+-- The next run of a row; nil where there is none now. `here`: only of the page at hand.
 function Runner:next(row, here)
-  row.walk = row.walk or steps.start(row)
+  row.walk = row.walk or walk_of(row)
+  local walk = row.walk
   while not self:over() do
-    local event, name, mark, after = steps.next(row.walk, self.app.hold * 1000)
-    if event then
-      return { event = event, name = name, mark = mark, after = after,
-        note = { lane = row.lane, seq = event.seq, rule = name } }
-    end
-    if here or not row.walk.more then return nil end
-    steps.turn(row.walk, held(self.store:more(row.lane, row.token, row.walk.seen, PAGE)))
+    local step = next_run(walk, self.app.hold * 1000)
+    if step or here or not walk.more then return step end
+    local page = held(self.store:more(row.lane, row.token, walk.seen, PAGE))
+    walk.events, walk.more, walk.at, walk.rule = page.events, page.more, 1, 0
   end
 end
 
--- What became of a run, and which one begins.
-function Runner:mark(row, outcome, begins)
-  self.begun = begins
-  held(self.store:mark(row.lane, row.token, outcome, begins))
+-- Notes what became of a run, nil where there was none, and which one begins, of this row or
+-- another: before a rule is called, it stands in the inbox that it was.
+function Runner:mark(row, outcome, step, of)
+  held(self.store:mark(row.lane, row.token, outcome,
+    step and { lane = of.lane, seq = step.event.seq, rule = step.name }))
+  if step then step.noted = true end
 end
 
 -- Works through one claimed row; gives the ms until it is due again, if ever. With what became of
@@ -162,23 +214,20 @@ end
 function Runner:row(row, later)
   local step = row.first or self:next(row)
   while step do
-    local begun, rule = self.begun, self.app.rules.by_name[step.name]
-    if not (begun and begun.lane == row.lane and begun.seq == step.event.seq
-      and begun.rule == step.name) then self:mark(row, nil, step.note) end
+    local rule = self.app.rules.by_name[step.name]
+    if not step.noted then self:mark(row, nil, step, row) end
     self:hold(row, rule and rule.budget or 0)
     if rule then self.bound(rule, step.event) end -- what it takes to tell of a dead one, too
     local outcome = run(self, row, step)
     self.bound()
     if outcome.state == "waiting" then
-      steps.wait(row.walk, step.name, outcome.delay, step.mark and step.mark.held or 0)
+      wait_for(row.walk, step.name, outcome.delay, step.mark and step.mark.held or 0)
     end
-    local following = self:next(row, true)
-    local begins = following
+    local following, of = self:next(row, true), row
     if not following and not row.walk.more and later and not self:late() then
-      later.first = self:next(later, true)
-      begins = later.first
+      later.first, of = self:next(later, true), later
     end
-    self:mark(row, outcome, begins and begins.note)
+    self:mark(row, outcome, following or later and later.first, of)
     step = following or self:next(row)
   end
   return self:over() and 0 or row.walk.after
@@ -196,10 +245,8 @@ function M.round(app, store, account, settings)
     clock = app.monotonic, lease = M.lease(app) }, Runner)
   self.claimed_at = self.clock()
   local claimed = store:claim { kind = "run", account = account, owner = settings.owner,
-    lease = self.lease * 1000, limit = math.min(CLAIM, settings.limit), page = PAGE,
-    hold = app.hold * 1000 }
+    lease = self.lease * 1000, limit = math.min(CLAIM, settings.limit), page = PAGE }
   local plans = {}
-  self.begun = claimed.first
   for i, row in ipairs(claimed.rows) do
     row.till = self.claimed_at + self.lease
     local fine, after = true, 0

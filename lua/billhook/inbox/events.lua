@@ -4,7 +4,6 @@
 local err = require "billhook.error"
 local log = require "billhook.log"
 local sql = require "billhook.inbox.sql"
-local steps = require "billhook.inbox.steps"
 
 local M = {}
 
@@ -116,25 +115,11 @@ end
 local BEGIN = "UPDATE invoices SET running = $1, rule = $2, began = $3 "
   .. "WHERE lane = $4 AND token = $5 AND owner IS NOT NULL"
 
----Notes the first run of some rows that were claimed together, as far as it is sure which it is;
----gives it. For this folder only.
-function M.begin_first(query, now, rows, hold)
-  for _, row in ipairs(rows) do
-    local event, rule = steps.next(steps.start(row), hold)
-    if event then
-      query(BEGIN, event.seq, rule, now, row.lane, row.token)
-      return { lane = row.lane, seq = event.seq, rule = rule }
-    end
-    if row.more then return nil end
-  end
-end
-
 local MARK = sql.insert("marks", { "seq", "rule", "state", "attempts", "due", "failed_at",
-  "marked_at", "message" }, [[
+  "message" }, [[
 ON CONFLICT (seq, rule) DO UPDATE SET state = excluded.state,
   attempts = marks.attempts + excluded.attempts, due = excluded.due,
-  failed_at = COALESCE(marks.failed_at, excluded.failed_at),
-  marked_at = excluded.marked_at, message = excluded.message
+  failed_at = COALESCE(marks.failed_at, excluded.failed_at), message = excluded.message
 WHERE marks.state = 'waiting' RETURNING attempts]])
 
 local LOST = "the process that ran this rule ended (a crash, a kill, its stop_after), or its lease"
@@ -146,7 +131,7 @@ local AT_ONCE = 3 -- lost runs that are repeated at once: a process may be kille
 function M.count_lost(query, now, row, backoff)
   local event = row.running and query("SELECT open FROM events WHERE seq = $1", row.running)[1]
   if not event or event.open == 0 then return now end
-  local mark = query(MARK, row.running, row.rule, "waiting", 1, now, now, now, LOST)[1]
+  local mark = query(MARK, row.running, row.rule, "waiting", 1, now, now, LOST)[1]
   if mark and mark.attempts > AT_ONCE then
     local wait = math.min(backoff.cap, backoff.base * 2 ^ math.min(mark.attempts - AT_ONCE - 1, 40))
     query("UPDATE marks SET due = $1 WHERE seq = $2 AND rule = $3", now + math.floor(wait),
@@ -174,7 +159,7 @@ function Store:mark(lane, token, outcome, following)
     if outcome then
       local due = outcome.delay and now + math.floor(outcome.delay)
       local marked = query(MARK, outcome.seq, outcome.rule, outcome.state, outcome.lost and 0 or 1,
-        due, outcome.state ~= "done" and now or nil, now,
+        due, outcome.state ~= "done" and now or nil,
         outcome.message and log.text(outcome.message, MESSAGE_LIMIT))[1]
       if marked and outcome.state ~= "waiting" then query(CLOSE, now, outcome.seq) end
     end

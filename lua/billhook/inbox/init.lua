@@ -52,10 +52,9 @@
 --       a run that was under way counts as failed: repeated at once three times, then with backoff
 --   claim{ kind = "check", account, owner, lease, limit, unknown_first }  -> { rows, now }: known
 --       invoices before others, or the other way round
---   claim{ kind = "run", account, owner, lease, limit, page, hold }  -> { rows, now, first }: rows
---       with `events` (the first `page` open ones, with `marks` by rule: { state, attempts,
---       message, wait, held }) and `more`; the first run is noted as begun: `first` { lane, seq,
---       rule }
+--   claim{ kind = "run", account, owner, lease, limit, page }  -> { rows, now }: rows with `events`
+--       (the first `page` open ones, with `marks` by rule: { state, attempts, message, wait, held
+--       }) and `more`
 --   more(lane, token, seq, page)  -> { events, more } after that one; false: the token is old
 --   renew(lane, token, lease)     -> true, or false where the token is old
 --   mark(lane, token, outcome, following)  -> true, or false where the token is old: what became of

@@ -126,7 +126,7 @@ local function claim_runs(self, query, now, want)
   for _, row in ipairs(rows) do
     row.events, row.more = events.page(query, now, row.lane, 0, want.page)
   end
-  return { rows = rows, first = events.begin_first(query, now, rows, want.hold), now = now }
+  return { rows = rows, now = now }
 end
 
 function Store:claim(want)

@@ -77,7 +77,7 @@ CREATE INDEX events_dead ON events (seq) WHERE state = 'dead';
 CREATE INDEX events_unhandled ON events (seq) WHERE state = 'unhandled';
 CREATE TABLE marks (
   seq BIGINT NOT NULL, rule TEXT NOT NULL, state TEXT NOT NULL, attempts BIGINT NOT NULL,
-  due BIGINT, failed_at BIGINT, marked_at BIGINT NOT NULL, message BYTES, PRIMARY KEY (seq, rule)
+  due BIGINT, failed_at BIGINT, message BYTES, PRIMARY KEY (seq, rule)
 ) WITHOUT_ROWID;
 CREATE TABLE results (
   seq BIGINT NOT NULL, rule TEXT NOT NULL, name BYTES NOT NULL, value BYTES NOT NULL,

@@ -119,7 +119,7 @@ describe("a rule that never ends", function()
     assert.error_matches(function() of({ stop_after = 0 }, {}) end,
       "'stop_after' must be seconds above 0, up to 864000, or false")
     assert.error_matches(function() of({}, { stop_after = true }) end,
-      "option 'stop_after' of a rule must be seconds, up to 864000, or false")
+      "on: 'stop_after' must be seconds above 0, up to 864000, or false")
   end)
 end)
 

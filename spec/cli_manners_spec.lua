@@ -207,8 +207,8 @@ local app = billhook.app { inbox = "memory:", accounts = {
   school = billhook.dreamclass { webhook = { secret = "x" } } } }
 app:on("invoice.created", { nam = "ledger" }, function() end)
 return app]]
-    assert.equal(("billhook: %s:4: on: unknown option 'nam' of a rule: known are attempts, budget, "
-      .. "name, stop_after, trust\n"):format(path), err)
+    assert.equal(("billhook: %s:4: on: 'nam' is not known: there are attempts, budget, name, "
+      .. "stop_after, trust\n"):format(path), err)
   end)
 
   it("is told with the lines that led there", function()

@@ -99,11 +99,12 @@ describe("app:on", function()
     raises("a pattern must be a string", nil, handler)
     raises("the handler must be a function", "*")
     raises("the handler must be a function", "*", {})
-    raises("the options of a rule must be a table", "*", "name", handler)
-    raises("unknown option 'nmae' of a rule: known are attempts, budget, name, stop_after, trust",
-      "*", { nmae = "x" }, handler)
-    for _, name in ipairs { "", "a\nb", ("x"):rep(201), 7, "caf\xe9", "\xc3" } do
-      raises("option 'name' of a rule must be a text of one line, up to 200 bytes of UTF-8", "*",
+    raises("on: 'options' must be a table, got string", "*", "name", handler)
+    raises("on: 'nmae' is not known: there are attempts, budget, name, stop_after, trust", "*",
+      { nmae = "x" }, handler)
+    raises("on: 'name' must be a string, got number", "*", { name = 7 }, handler)
+    for _, name in ipairs { "", "a\nb", ("x"):rep(201), "caf\xe9", "\xc3" } do
+      raises("on: 'name' must be a text of one line, up to 200 bytes of UTF-8", "*",
         { name = name }, handler)
     end
     for _, pattern in ipairs { ("x"):rep(201), "Caf\xe9 was created: ?" } do
@@ -112,11 +113,11 @@ describe("app:on", function()
     local app = desk.new().app
     app:on("Caf\xe9 was created: ?", { name = "caf\xc3\xa9" }, handler)
     app:on(("x"):rep(201), { name = ("x"):rep(200) }, handler)
-    raises("option 'trust' of a rule can only be \"api\"", "*", { trust = "body" }, handler)
-    raises("option 'attempts' of a rule must be a whole number", "*", { attempts = 0 }, handler)
-    raises("option 'attempts' of a rule must be a whole number", "*", { attempts = 1.5 }, handler)
-    raises("option 'budget' of a rule must be seconds", "*", { budget = 0 }, handler)
-    raises("option 'budget' of a rule must be seconds", "*", { budget = 86401 }, handler)
+    raises("on: 'trust' can only be \"api\"", "*", { trust = "body" }, handler)
+    raises("on: 'attempts' must be a whole number", "*", { attempts = 0 }, handler)
+    raises("on: 'attempts' must be a whole number", "*", { attempts = 1.5 }, handler)
+    raises("on: 'budget' must be above 0, up to 86400", "*", { budget = 0 }, handler)
+    raises("on: 'budget' must be above 0, up to 86400", "*", { budget = 86401 }, handler)
   end)
 
   it("raises where an account cannot have what trust = \"api\" demands", function()

@@ -56,7 +56,7 @@ end
 ---@param given billhook.AppOptions
 ---@return billhook.App app
 function M.new(given)
-  local self = options.read(checks, given, "billhook.app", 2)
+  local self = options.read(checks.app, given, "billhook.app", 2)
   for _, name in ipairs { "inbox", "accounts" } do
     if not self[name] then error(("billhook.app: '%s' is missing"):format(name), 2) end
   end
@@ -95,6 +95,7 @@ function App:on(pattern, settings, handler)
   own(self, "on")
   if type(settings) == "function" and handler == nil then settings, handler = {}, settings end
   if self.started then error("on: rules must be added before the first delivery", 2) end
+  settings = options.read(checks.rule, settings, "on", 2)
   local rule, why = self.rules:add(pattern, settings, handler, self)
   if not rule then error("on: " .. why, 2) end
   return self

@@ -1,4 +1,4 @@
--- app/options.lua: the options of billhook.app, checked. With their defaults:
+-- app/options.lua: the options of billhook.app, and of a rule, checked. With their defaults:
 --
 --   inbox      "sqlite:FILE", "memory:" or "postgresql://..."
 --   accounts   clients by names of yours (letters, digits, "_", "-", "."): part of URLs and ids
@@ -20,6 +20,7 @@
 --   clock      epoch seconds, and random, a number from 0 to 1: for tests
 
 local inbox = require "billhook.inbox"
+local log = require "billhook.log"
 local options = require "billhook.options"
 local retry = require "billhook.client.retry"
 
@@ -38,6 +39,15 @@ local function seconds_up_to(most)
   return demand(function(value) return value > 0 and value <= most end,
     ("must be above 0, up to %d"):format(most))
 end
+
+-- A number above zero, or false.
+local function unless_false(most, unit)
+  return demand(function(given)
+    return given == false or within(given, 0, most) and given > 0
+  end, ("must be %s above 0, up to %d, or false"):format(unit, most))
+end
+
+local budget, stop_after = seconds_up_to(86400), unless_false(864000, "seconds")
 
 local function check_accounts(given)
   local checked = {}
@@ -82,20 +92,18 @@ local function check_overdue(given)
   return steps
 end
 
-return {
+local M = {}
+
+M.app = {
   inbox = { "string", check = check_inbox },
   accounts = { "table", check = check_accounts },
   overdue = { "table", check = check_overdue },
   attempts = { "number", check = options.counting, default = 24 },
   backoff = { "table", check = check_backoff, default = { base = 5, cap = 3600 } },
   hold = { "number", check = seconds_up_to(30 * 86400), default = 900 },
-  budget = { "number", check = seconds_up_to(86400), default = 60 },
-  stop_after = { { "number", "boolean" }, check = demand(function(given)
-    return given == false or within(given, 0, 864000) and given > 0
-  end, "must be seconds above 0, up to 864000, or false") },
-  retention = { { "number", "boolean" }, default = 90, check = demand(function(given)
-    return given == false or within(given, 0, 36500) and given > 0
-  end, "must be days above 0, up to 36500, or false") },
+  budget = { "number", check = budget, default = 60 },
+  stop_after = { { "number", "boolean" }, check = stop_after },
+  retention = { { "number", "boolean" }, default = 90, check = unless_false(36500, "days") },
   poll_every = { { "number", "boolean" }, default = 300, check = demand(function(given)
     return given == false or within(given, 1, 86400)
   end, "must be seconds from 1 to 86400, or false") },
@@ -103,3 +111,20 @@ return {
   clock = { "function" },
   random = { "function", default = retry.chance },
 }
+
+---The name of a rule stands in the inbox, in logs and on pages.
+M.check_name = demand(function(value)
+  return value ~= "" and not value:find "[%z\1-\31]" and log.text(value, 200) == value
+end, "must be a text of one line, up to 200 bytes of UTF-8")
+
+-- Those of a rule that the app has too are the app's, where they are not given.
+M.rule = {
+  name = { "string", check = M.check_name },
+  trust = { "string", check = demand(function(value) return value == "api" end,
+    "can only be \"api\"") },
+  attempts = { "number", check = options.counting },
+  budget = { "number", check = budget },
+  stop_after = { { "number", "boolean" }, check = stop_after },
+}
+
+return M

@@ -10,7 +10,7 @@
 -- the event that such a delivery becomes. Native types may contain spaces, colons and question
 -- marks, so the text before the first colon is an account only if an account has that name.
 
-local log = require "billhook.log"
+local checks = require "billhook.app.options"
 local vendors = require "billhook.vendor"
 
 local M = {}
@@ -163,36 +163,6 @@ end
 
 -- --- adding -------------------------------------------------------------------
 
--- what an option must be, and whether it is
-local CHECKS = {
-  name = { "must be a text of one line, up to 200 bytes of UTF-8", function(value)
-    return type(value) == "string" and value ~= "" and not value:find "[%z\1-\31]"
-      and log.text(value, 200) == value
-  end },
-  trust = { "can only be \"api\"", function(value) return value == "api" end },
-  attempts = { "must be a whole number of at least 1", function(value)
-    return type(value) == "number" and value >= 1 and value % 1 == 0
-  end },
-  budget = { "must be seconds, up to 86400", function(value)
-    return type(value) == "number" and value > 0 and value <= 86400
-  end },
-  stop_after = { "must be seconds, up to 864000, or false", function(value)
-    return value == false or type(value) == "number" and value > 0 and value <= 864000
-  end },
-}
-
-local function check(options)
-  if type(options) ~= "table" then return "the options of a rule must be a table" end
-  for name, value in pairs(options) do
-    local one = CHECKS[name]
-    if not one then
-      return ("unknown option '%s' of a rule: known are attempts, budget, name, "
-        .. "stop_after, trust"):format(tostring(name))
-    end
-    if not one[2](value) then return ("option '%s' of a rule %s"):format(name, one[1]) end
-  end
-end
-
 -- Why no account that the pattern is for can do what the rule demands.
 local function impossible(self, pattern, options)
   for name, client in pairs(self.accounts) do
@@ -221,7 +191,7 @@ end
 
 ---Adds a rule; the reason where it cannot be one.
 ---@param text string pattern
----@param options table { name, trust, attempts, budget, stop_after }
+---@param options table { name, trust, attempts, budget, stop_after }, checked
 ---@param handler function
 ---@param defaults table the same but for name and trust
 ---@return table|nil rule, string|nil message
@@ -229,13 +199,12 @@ function Rules:add(text, options, handler, defaults)
   local pattern, why = M.pattern(text, self.accounts)
   if not pattern then return nil, why end
   why = type(handler) ~= "function"
-    and ("the handler must be a function, got %s"):format(type(handler)) or check(options)
+    and ("the handler must be a function, got %s"):format(type(handler))
     or impossible(self, pattern, options)
   if why then return nil, why end
   local name = options.name or text
-  if not CHECKS.name[2](name) then
-    return nil, "the name of a rule, here its pattern, " .. CHECKS.name[1]
-  end
+  local _, wrong = checks.check_name(name)
+  if wrong then return nil, "the name of a rule, here its pattern, " .. wrong end
   if self.by_name[name] then
     return nil, ("there is a rule '%s' already: give this one another name"):format(name)
   end

@@ -499,13 +499,16 @@ describe("inbox postgresql: with others beside it", function()
     finished(pid, folder .. "/out")
     local wait = db:query [[SELECT run_due - CAST(EXTRACT(EPOCH FROM now()) * 1000 AS BIGINT) AS ms
       FROM invoices]][1].ms
-    assert.is_true(wait <= 5000, wait)
+    -- moved by what was noted; a second that went by since was neither noted nor corrected
+    assert.is_true(wait <= 6000, wait)
   end)
 
   it("takes over at once from a process of this machine that was killed", function()
     add(store, event("a", "1"))
     local pid = beside [[
-      assert(#claim(store, require("billhook.inbox.owner").name()) == 1)
+      local row = claim(store, require("billhook.inbox.owner").name())[1]
+      assert(store:mark(row.lane, row.token, nil,
+        { lane = row.lane, seq = row.events[1].seq, rule = "r" }))
       print "claimed"
       io.stdout:flush()
       while true do process.sleep(10) end]]
@@ -556,7 +559,7 @@ describe("inbox postgresql: with others beside it", function()
     table.sort(counted, function(a, b) return a.name < b.name end)
     assert.are.same({ { name = "a", n = 200, total = 400 }, { name = "b", n = 200, total = 0 } },
       counted)
-    assert.are.equal("200", store:get "n")
+    assert.are.equal("200", store:peek("n").text)
   end)
 
   -- --- numbers that lag behind what is stored: restored without them, or set back ---
@@ -692,7 +695,7 @@ describe("inbox postgresql: with others beside it", function()
     assert(store:of_account("school", { which = "open", limit = 5 }))
     assert(store:of_account("school", { which = "open", unread = true, limit = 5 }))
     assert(store:of_account("school", { which = "there", limit = 5 }))
-    assert(store:past_due("school", "2026-01-01", 0, 5))
+    assert(store:of_account("school", { which = "open", due_by = "2026-01-01", limit = 5 }))
     assert(store:how_many "school")
     assert(store:show "school:a")
     assert(store:deliveries { invoice = "1", account = "school" })

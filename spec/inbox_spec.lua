@@ -17,7 +17,7 @@ describe("inbox memory: #both", function()
   it("is another one each time", function()
     local a, b = inbox.open "memory:", inbox.open "memory:"
     a:set("x", "1")
-    assert.is_false(b:get "x")
+    assert.is_false(b:peek("x").text)
   end)
 end)
 
@@ -758,7 +758,7 @@ describe("inbox sqlite: on a disk", function()
     store:recover { owner = "me", fresh = true, backoff = { base = 1, cap = 1 } }
     store:another("school", "1")
     store:of_account("school", { which = "there", limit = 5 })
-    store:past_due("school", "2026-01-01", 0, 5)
+    store:of_account("school", { which = "open", due_by = "2026-01-01", limit = 5 })
     store:how_many "school"
     store:show "school:a"
     store:events { state = "dead", limit = 1, before = 3 }

@@ -258,8 +258,8 @@ end
 
 ---What is remembered of an account.
 function M:memory(account)
-  local text = assert(self.app:open():get("account " .. (account or "apply")))
-  return core.json.decode(text)
+  local seen = assert(self.app:open():peek("account " .. (account or "apply")))
+  return core.json.decode(assert(seen.text))
 end
 
 ---The entries of the log with this name.

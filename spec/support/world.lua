@@ -240,7 +240,7 @@ local function controller_of(vendor, store, r)
     end
     local left = {}
     for _, one in ipairs(change.settle and pending[change.invoice] or {}) do
-      if one.routed <= change.settle_until then
+      if one.routed <= change.began then
         one.state = change.settle
       else
         left[#left + 1] = one

@@ -14,13 +14,13 @@
 --   list_at, open_at   not before: a list in place of many reads, a list of open invoices
 --
 -- Each field is changed in an update of its own, so workers do not overwrite each other's changes.
--- Inbox errors are raised (app/round.lua).
+-- Inbox errors are raised (app/strict.lua).
 
 local core = require "billhook.core"
 local err = require "billhook.error"
 local json = require "billhook.json"
-local round = require "billhook.app.round"
 local rules = require "billhook.app.rules"
+local strict = require "billhook.app.strict"
 local vendors = require "billhook.vendor"
 
 local M = {}
@@ -133,7 +133,7 @@ function Account:attempt(fn, ...)
       message = ("the account's address or school has changed: see `billhook inbox rebase %s`")
         :format(self.name) }
   end
-  local value, why = round.catch(fn, self, ...)
+  local value, why = strict.catch(fn, self, ...)
   if value == nil and (why.status
     or why.kind ~= "store" and why.kind ~= "invalid" and why.kind ~= "rate_limited") then
     self:failed(tostring(why), why.status == 401)

@@ -12,9 +12,8 @@ local M = {}
 
 local function complete(event, row, context)
   event.account, event.vendor, event.invoice = row.account, context.vendor.name, row.invoice
-  event.native, event.trust, event.live = event.type, context.trust, true
-  event.occurred_at = context.now
-  event.rules = context.rules and context.rules(event.type, event.native) or {}
+  event.trust, event.live, event.occurred_at = context.trust, true, context.now
+  event.rules = context.rules and context.rules(event.type) or {}
   return event
 end
 

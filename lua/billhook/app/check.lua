@@ -84,7 +84,7 @@ function Take:put(name, value)
 end
 
 -- The deliveries that asked for it, and were routed until then, come to an end.
-function Take:settle(state, till) self.change.settle, self.change.settle_until = state, till end
+function Take:settle(state, till) self.change.settle, self.change.began = state, till end
 
 function Take:look_again(due)
   self:put("check_due", due)
@@ -119,9 +119,8 @@ function Take:after_change()
   if context.trust == "body" or not row.check_due then return end -- a body has not been asked for
   if row.news_at and row.news_at > read.began then return self:put("check_due", context.now) end
   local last = row.news_at and row.news_at + SCHEDULE[#SCHEDULE]
-  if context.lists_open ~= false or not last or last <= read.began or read.status == "absent" then
-    return self:put("check_due", nil)
-  end
+  if context.vendor.lists_open ~= false or not last or last <= read.began
+    or read.status == "absent" then return self:put("check_due", nil) end
   self:put("check_due", last) -- no poll finds what lags behind this change
   self:put("tries", #SCHEDULE - 1)
 end
@@ -307,13 +306,12 @@ end
 --- context: `now`, `vendor` (its module), `watch`, `baseline` (a complete list has been seen),
 --- `start` (the account's first, in ms), `deletions` (told within a day), `known` (how many
 --- invoices are), `brake_off` (a person said that the deletions are meant), `today`, `overdue`,
---- `lists_open` (false: no list of the vendor shows open invoices), `trust` ("api", or "body" where
---- the read is a delivery's verified body), `rules(type, native)` (the names of the rules that an
---- event is for).
+--- `trust` ("api", or "body" where the read is a delivery's verified body), `rules(type)` (the
+--- names of the rules that an event is for).
 ---
 --- change: `nothing` (the row comes from a newer read) or `set` (columns; `check.NULL`), `events`
 --- in order, `settle` (nil, "done", "unchanged", "gone": what becomes of the deliveries about the
---- invoice that were routed at `settle_until` or before), and of these at most one: `need_control`
+--- invoice that were routed at `began` or before), and of these at most one: `need_control`
 --- (read another invoice, and call again), `fault` (the account's, not the invoice's), `braked`,
 --- `found` (a new state) with `deleted`. `expect` is the stamp of the row that all of it is about.
 ---@param row table

@@ -199,9 +199,7 @@ function App:work(settings)
   if ran then ran, why = work.round(self, settings or {}) end
   if not ran then return nil, why end
   if is_time(self, "metrics", 10) then metrics.flush(self) end
-  if self.retention and is_time(self, "retention", 3600) then
-    retention.look(self, self.clock and self.clock() or core.text.now())
-  end
+  if self.retention and is_time(self, "retention", 3600) then retention.look(self) end
   return ran
 end
 

@@ -17,7 +17,7 @@
 --   call ACCOUNT OPERATION RESULT    requests to APIs, by status or kind of failure
 
 local accounts = require "billhook.app.account"
-local round = require "billhook.app.round"
+local strict = require "billhook.app.strict"
 
 local M = {}
 
@@ -201,7 +201,7 @@ function M.text(app, extra)
   local page, all = {}, nil
   local known, why = M.flush(app)
   if known then
-    known, why = round.run(app, function(store)
+    known, why = strict.run(app, function(store)
       all = accounts.load(app, store)
       return { stats = store:stats(), running = store:running(), counted = store:counters() }
     end)

@@ -11,9 +11,7 @@ local M = {}
 local function reached(mine, today, count_only)
   local context = { today = today, overdue = mine.app.overdue, start = mine.memory.start }
   local count = 0
-  read.pages(mine, function(after, limit)
-    return mine.store:past_due(mine.name, today, after, limit)
-  end, function(row, now, marks)
+  read.pages(mine, { which = "open", due_by = today }, function(row, now, marks)
     if not changes.overdue_step(row, context) then return end
     count = count + 1
     if not count_only then marks[#marks + 1] = read.look(row, now) end

@@ -32,9 +32,10 @@ end
 
 local function since(at) return core.text.iso(math.floor(at - OVERLAP)) end
 
-local vendors = {}
+-- by vendor: how many events were found
+local polls = {}
 
-function vendors.dreamapply(mine)
+function polls.dreamapply(mine)
   if not mine.reads then error(mine:cannot "polling", 0) end
   local memory, now = mine.memory, mine.app.clock and mine.app.clock() or core.text.now()
   local issued, collected, asked, bytes = memory.issued, memory.collected, { {} }, 0
@@ -58,10 +59,7 @@ function vendors.dreamapply(mine)
     events, seen = events + report.events, seen + report.seen
   end
   if open_asked then
-    read.pages(mine, function(after, limit)
-      return mine.store:of_account(mine.name,
-        { which = "open", after = after, limit = limit, ticket_before = first })
-    end, read.mark)
+    read.pages(mine, { which = "open", ticket_before = first }, read.mark)
   end
   mine:update(function(fresh, at)
     fresh.issued, fresh.collected = issued, collected
@@ -73,13 +71,10 @@ end
 
 -- Has open invoices read again, longest unread first.
 local function reread(mine)
-  local page = mine.store:of_account(mine.name, { which = "open", unread = true, limit = REREADS })
-  local marks = {}
-  for _, row in ipairs(page.rows) do read.mark(row, page.now, marks) end
-  if #marks > 0 then mine.store:apply(marks) end
+  read.pages(mine, { which = "open", unread = true, limit = REREADS }, read.mark)
 end
 
-function vendors.dreamclass(mine)
+function polls.dreamclass(mine)
   if not mine.reads then error(mine:cannot "polling", 0) end
   reread(mine)
   return 0
@@ -132,7 +127,7 @@ local function undelivered(mine)
   if #rows > 0 then receive.admitted(mine.app, rows, mine.store:admit(rows)) end
 end
 
-function vendors.betterez(mine)
+function polls.betterez(mine)
   local client = mine.client
   if type(client.can) ~= "function" or not client:can "invoices.failures" then
     error(mine:cannot "polling", 0)
@@ -147,7 +142,7 @@ end
 ---@param mine billhook.app.account
 ---@return integer events how many were found
 function M.poll(mine)
-  local events = vendors[mine.client.vendor](mine)
+  local events = polls[mine.client.vendor](mine)
   mine:update(function(memory, now) memory.polled_at = now end)
   return events
 end

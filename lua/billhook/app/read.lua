@@ -33,8 +33,7 @@ function M.context(mine, now, dry)
     baseline = memory.baseline or false, start = memory.start,
     deletions = 0, known = 0, brake_off = mine:brake_is_off(now),
     today = os.date("%Y-%m-%d", math.floor(now / 1000)), overdue = app.overdue,
-    lists_open = mine.vendor.lists_open ~= false,
-    rules = function(type, native) return app.rules:select(mine.name, type, native) end,
+    rules = function(type) return app.rules:select(mine.name, type) end,
   }
 end
 
@@ -71,7 +70,7 @@ function M.take(mine, rows, reads, context)
     local batch, from, ids, again = {}, {}, {}, {}
     for _, i in ipairs(left) do
       local change = check.take(rows[i], reads[i], context)
-      changes[i], change.began = change, change.settle_until or reads[i].began
+      changes[i] = change
       change.route = reads[i].seq
         and { { seq = reads[i].seq, state = change.found and "done" or "unchanged" } }
       if change.route or not (change.nothing or change.need_control) then
@@ -261,21 +260,22 @@ function M.list(mine, params, see, dry)
   return report
 end
 
----Goes through rows in pages: next_page(after, limit) gives { rows, now }; fn(row, now, marks) may
----put changes into `marks`, which are stored.
+---Goes through known invoices, in pages: fn(row, now, marks) may put changes into `marks`, which
+---are stored.
 ---@param mine billhook.app.account
----@param next_page fun(after: integer, limit: integer): table
+---@param which table as of the store's of_account(): all of them, from the first on, or its `limit`
 ---@param fn fun(row: table, now: integer, marks: table[])
-function M.pages(mine, next_page, fn)
-  local after = 0
+function M.pages(mine, which, fn)
+  local want = { after = 0, limit = BATCH }
+  for name, value in pairs(which) do want[name] = value end
   repeat
-    local page, marks = next_page(after, BATCH), {}
+    local page, marks = mine.store:of_account(mine.name, want), {}
     for _, row in ipairs(page.rows) do
-      after = row.lane
+      want.after = row.lane
       fn(row, page.now, marks)
     end
     if #marks > 0 then mine.store:apply(marks) end
-  until #page.rows < BATCH
+  until which.limit or #page.rows < BATCH
 end
 
 ---A change of some columns of a row.

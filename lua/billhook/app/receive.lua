@@ -9,8 +9,8 @@
 local complain = require "billhook.complain"
 local core = require "billhook.core"
 local metrics = require "billhook.app.metrics"
-local rounds = require "billhook.app.round"
 local rules = require "billhook.app.rules"
+local strict = require "billhook.app.strict"
 local vendors = require "billhook.vendor"
 
 local M = {}
@@ -234,7 +234,7 @@ function M.health(app)
   local last = app.checked
   if last and last.ok and now < last.at + 1 then return true end
   last = { at = now }
-  last.ok, last.why = rounds.run(app, function(store)
+  last.ok, last.why = strict.run(app, function(store)
     return store:set("health", ("%.0f"):format(core.text.now()))
   end)
   app.checked = last

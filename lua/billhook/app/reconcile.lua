@@ -19,10 +19,8 @@ end
 local function by_list(mine, report, dry)
   local shown = {}
   local list = read.list(mine, {}, dry and function(row) shown[row.lane or 0] = true end, dry)
-  read.pages(mine, function(after, limit)
-    return mine.store:of_account(mine.name, { which = "there", after = after, limit = limit,
-      ticket_before = not dry and list.ticket or nil })
-  end, function(row, now, marks)
+  local which = { which = "there", ticket_before = not dry and list.ticket or nil }
+  read.pages(mine, which, function(row, now, marks)
     if not shown[row.lane] then missing(report, row) end
     if not dry then read.mark(row, now, marks) end
   end)
@@ -34,9 +32,7 @@ end
 -- One read of each known open invoice. One may be ill; several in a row are the account's fault.
 local function by_reads(mine, report, dry)
   local failures = 0
-  read.pages(mine, function(after, limit)
-    return mine.store:of_account(mine.name, { which = "open", after = after, limit = limit })
-  end, function(row)
+  read.pages(mine, { which = "open" }, function(row)
     local answers, events = read.singly(mine, { row }, dry)
     local one = answers[1]
     report.events = report.events + events

@@ -5,31 +5,30 @@
 -- digests, versions, amounts, dates and states stay, so that duplicates are still recognized.
 -- Unfinished deliveries and events are kept, however old.
 
-local round = require "billhook.app.round"
+local strict = require "billhook.app.strict"
 
 local M = {}
 
 local DAY = 86400
 local KEEP = 400 -- days
 
-local function purge(store, app, wall)
-  local last = store:get "purged"
-  last = last and tonumber(last)
-  -- a clock that was wrong for a moment must not delete anything: not before a second look, a day
-  -- after one that noted when it was
-  if last and wall >= last and wall - last < DAY then return 0 end
-  store:set("purged", ("%.0f"):format(wall))
-  if not last or wall < last or wall - last > 2 * DAY then return 0 end
-  local purged = store:forget(app.retention * DAY, math.max(KEEP, app.retention) * DAY)
+local function purge(store, app)
+  local due = store:update("purged", function(text, now)
+    local last = tonumber(text or "")
+    if last and now >= last and now - last < DAY then return nil, false end
+    -- a clock that was wrong for a moment must not delete anything: not before a second look, a
+    -- day after one that noted when it was
+    return ("%.0f"):format(now), last ~= nil and now >= last and now - last <= 2 * DAY
+  end)
+  local purged = due and store:forget(app.retention * DAY, math.max(KEEP, app.retention) * DAY) or 0
   if purged > 0 then app.log("info", "purged", { rows = purged, days = app.retention }) end
   return purged
 end
 
 ---Looks whether a day has gone by, and forgets what is due. Never raises.
 ---@param app table
----@param wall number epoch seconds
-function M.look(app, wall)
-  local purged, why = round.run(app, purge, app, wall)
+function M.look(app)
+  local purged, why = strict.run(app, purge, app)
   if not purged then app.log("error", "not_purged", { message = tostring(why) }) end
 end
 

@@ -110,15 +110,14 @@ end
 
 -- --- invoices' news -----------------------------------------------------------------
 
--- Takes the first of each invoice out of a list of { delivery, invoice }: ids, and what was taken.
+-- The first delivery of each invoice: ids, and what was taken; and the later ones.
 local function take_first(list)
   local ids, first, later, seen = {}, {}, {}, {}
   for _, one in ipairs(list) do
-    local id = one.delivery.invoice
-    if seen[id] then
+    if seen[one.invoice] then
       later[#later + 1] = one
     else
-      ids[#ids + 1], first[#first + 1], seen[id] = id, one, true
+      ids[#ids + 1], first[#first + 1], seen[one.invoice] = one.invoice, one, true
     end
   end
   return ids, first, later
@@ -126,21 +125,21 @@ end
 
 -- What the proof covers is the state: one delivery of an invoice after the other, in their order.
 -- Where one was not stored, for others route too, those behind it wait for the next round.
-local function take_states(mine, list)
+local function take_states(mine, list, states)
   while #list > 0 do
     local ids, first, later = take_first(list)
     local seen, reads = mine.store:look(mine.name, ids), {}
     for i, one in ipairs(first) do
-      reads[i] = read.found(mine, mine.store:ticket(), invoices.tag("betterez", one.invoice))
-      reads[i].seq = one.delivery.seq
+      reads[i] = read.found(mine, mine.store:ticket(), invoices.tag("betterez", states[one]))
+      reads[i].seq = one.seq
     end
     local context = read.context(mine, seen.now)
     context.trust = "body"
     local changes, stored = read.take(mine, seen.rows, reads, context), {}
-    for i, one in ipairs(first) do stored[one.delivery.invoice] = changes[i] ~= nil end
+    for i, one in ipairs(first) do stored[one.invoice] = changes[i] ~= nil end
     list = {}
     for _, one in ipairs(later) do
-      if stored[one.delivery.invoice] then list[#list + 1] = one end
+      if stored[one.invoice] then list[#list + 1] = one end
     end
   end
 end
@@ -157,8 +156,8 @@ local function mark(mine, list)
     changes[i].route = route
   end
   for _, one in ipairs(list) do
-    local route = by_id[one.delivery.invoice]
-    route[#route + 1] = { seq = one.delivery.seq, state = "pending" }
+    local route = by_id[one.invoice]
+    route[#route + 1] = { seq = one.seq, state = "pending" }
   end
   mine.store:apply(changes)
 end
@@ -168,13 +167,13 @@ end
 ---@return integer routed how many were looked at
 function M.round(mine)
   local incoming = mine.store:incoming(mine.name, M.PAGE)
-  local plain, states, checks, compare = {}, {}, {}, false
+  local plain, proven, states, checks, compare = {}, {}, {}, {}, false
   for _, delivery in ipairs(incoming) do
     local what, detail, event = decide(mine, delivery)
     if what == "state" then
-      states[#states + 1] = { delivery = delivery, invoice = detail }
+      proven[#proven + 1], states[delivery] = delivery, detail
     elseif what == "check" then
-      checks[#checks + 1] = { delivery = delivery }
+      checks[#checks + 1] = delivery
     else
       compare = compare or what == "compare"
       plain[#plain + 1] = { account = mine.name, events = { event }, route = { {
@@ -183,7 +182,7 @@ function M.round(mine)
   end
   if #plain > 0 then mine.store:apply(plain) end
   mark(mine, checks)
-  take_states(mine, states)
+  take_states(mine, proven, states)
   if compare then -- at most once an hour
     mine:update(function(memory, now)
       memory.reconcile_at = memory.reconcile_at or math.max(now, (memory.reconciled_at or 0) + HOUR)

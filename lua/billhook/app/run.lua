@@ -11,7 +11,7 @@ local caller = require "billhook.caller"
 local err = require "billhook.error"
 local events = require "billhook.app.event"
 local metrics = require "billhook.app.metrics"
-local round = require "billhook.app.round"
+local strict = require "billhook.app.strict"
 
 local M = {}
 
@@ -263,7 +263,7 @@ function M.round(app, store, account, settings)
       error(after, 0)
     end
   end
-  local _, why = round.catch(function() return #plans > 0 and store:release(plans) end)
+  local _, why = strict.catch(function() return #plans > 0 and store:release(plans) end)
   if why then app.log("error", "not_released", { message = tostring(why) }) end
   return self.ran, self.why or why, #claimed.rows
 end

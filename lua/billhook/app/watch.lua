@@ -9,8 +9,8 @@
 --   local watch = watches.new(app, function(owner) return owner is ours end)
 --   watch:round()        about once a second
 
-local rounds = require "billhook.app.round"
 local run = require "billhook.app.run"
+local strict = require "billhook.app.strict"
 
 local M = {}
 
@@ -43,7 +43,7 @@ end
 ---Looks at all runs of ours.
 ---@return boolean|nil, table|nil err
 function Watch:round()
-  return rounds.run(self.app, function(store)
+  return strict.run(self.app, function(store)
     local known = {}
     for _, one in ipairs(store:running()) do
       if self.mine(one.owner) then

@@ -7,9 +7,9 @@ local owner = require "billhook.inbox.owner"
 local poll = require "billhook.app.poll"
 local readback = require "billhook.app.readback"
 local reconcile = require "billhook.app.reconcile"
-local rounds = require "billhook.app.round"
 local route = require "billhook.app.route"
 local run = require "billhook.app.run"
+local strict = require "billhook.app.strict"
 
 local M = {}
 
@@ -62,7 +62,7 @@ end
 ---@param jobs table[] M.POLLS or M.OVERDUE
 ---@return boolean|nil, table|nil err
 function M.tend(app, jobs)
-  return rounds.run(app, function(store)
+  return strict.run(app, function(store)
     local now = store:clock().now
     for _, mine in pairs(accounts.load(app, store)) do
       for _, job in ipairs(jobs) do by_the_clock(mine, job, now) end
@@ -74,7 +74,7 @@ end
 ---Has fn(account, ...) done now.
 ---@return any value, table|nil err
 function M.now(app, name, fn, ...)
-  return rounds.run(app, function(store, ...)
+  return strict.run(app, function(store, ...)
     return accounts.load(app, store)[name]:attempt(fn, ...)
   end, ...)
 end
@@ -171,7 +171,7 @@ end
 ---@return integer|nil ran, table|nil err
 function M.round(app, settings)
   local name, me = enter()
-  local ok, ran, why = pcall(rounds.run, app, round, app,
+  local ok, ran, why = pcall(strict.run, app, round, app,
     { limit = settings.limit or 64, stop = settings.stop, bound = settings.bound }, me)
   names[name] = nil
   if not ok then error(ran, 0) end

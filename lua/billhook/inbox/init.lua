@@ -32,14 +32,13 @@
 --                  nothing of all changes is done (false for each): look again
 --         settle   deliveries of the invoice that were routed at or before `began`
 --         events   added in order; one that is known by its id is left alone. { id, account,
---                  vendor, type, native, invoice, tenant, version, trust, live, data, previous,
---                  claims, occurred_at, received_at (ms), rules = names, note, bad = true: nothing
---                  can be made of it, a person is told }
+--                  vendor, type, native (nil: the type), invoice, tenant, version, trust, live,
+--                  data, previous, claims, occurred_at, received_at (ms), rules = names, note,
+--                  bad = true: nothing can be made of it, a person is told }
 --   another(account, id)   -> the id of another invoice that is there, or false
---   of_account(account, { which, after, limit, ticket_before, unread })  -> { rows, now } in pages,
---       after the row (lane) named `after`. which: "there" or "open"; unread: longest
---       unread first
---   past_due(account, day, after, n)  -> the same, of open invoices due on that day or before
+--   of_account(account, { which, after, limit, ticket_before, due_by, unread })  -> { rows, now },
+--       a page, after the row (lane) named `after`. which: "there" or "open"; due_by: due on that
+--       day or before; unread: longest unread first
 --   how_many(account)      -> number of known invoices, up to 100,000
 --   is_latest(account, id, version)
 --
@@ -68,7 +67,7 @@
 --   running()                     -> runs under way: { lane, token, owner, seq, id, rule, seconds }
 --
 -- Texts
---   get(name), set(name, text), texts(prefix)
+--   set(name, text), texts(prefix)
 --   update(name, fn, keep) fn(text or nil, now in seconds) -> new text, value: nobody else changes
 --                          it meanwhile; see shared/init.lua
 --   peek(name)             -> { text or false, now }

@@ -31,16 +31,6 @@ function M.empty(account, invoice)
     tries = 0, reads = 0, faults = 0, left_states = {} }
 end
 
--- A page of rows.
-local function rows(self, text, ...)
-  local values, n = { ... }, select("#", ...)
-  return self:read(function(query, now)
-    local list = query("SELECT * FROM invoices WHERE " .. text, unpack(values, 1, n))
-    for _, row in ipairs(list) do M.row(row) end
-    return { rows = list, now = now }
-  end)
-end
-
 function Store:look(account, ids)
   return self:read(function(query, now)
     local list = {}
@@ -72,14 +62,19 @@ local FOREVER = 4503599627370496 -- ms: no time is later
 local SELECTIONS = { there = " AND deleted_at IS NULL", open = " AND closed_at IS NULL" }
 
 function Store:of_account(account, want)
-  return rows(self, "account = $1 AND known = 1" .. SELECTIONS[want.which]
-    .. " AND lane > $2 AND ticket < $3 ORDER BY " .. (want.unread and "read_at, " or "")
-    .. "lane LIMIT $4", account, want.after or 0, want.ticket_before or FOREVER, want.limit)
-end
-
-function Store:past_due(account, today, after, limit)
-  return rows(self, "account = $1 AND known = 1 AND closed_at IS NULL AND due_date IS NOT NULL "
-    .. "AND due_date <= $2 AND lane > $3 ORDER BY lane LIMIT $4", account, today, after or 0, limit)
+  local text = "account = $1 AND known = 1" .. SELECTIONS[want.which]
+    .. " AND lane > $2 AND ticket < $3"
+  local values = { account, want.after or 0, want.ticket_before or FOREVER }
+  if want.due_by then
+    values[4], text = want.due_by, text .. " AND due_date <= $4"
+  end
+  values[#values + 1] = want.limit
+  return self:read(function(query, now)
+    local list = query("SELECT * FROM invoices WHERE " .. text .. " ORDER BY "
+      .. (want.unread and "read_at, " or "") .. "lane LIMIT $" .. #values, unpack(values))
+    for _, row in ipairs(list) do M.row(row) end
+    return { rows = list, now = now }
+  end)
 end
 
 local COUNTED = 100000 -- known invoices: no further

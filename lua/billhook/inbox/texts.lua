@@ -27,12 +27,6 @@ function Store:peek(name)
   end)
 end
 
-function Store:get(name)
-  local seen, why = self:peek(name)
-  if not seen then return nil, why end
-  return seen.text
-end
-
 function Store:texts(prefix)
   return self:read(function(query, now)
     local texts = {}

@@ -20,7 +20,7 @@ local json = require "billhook.json"
 local metrics = require "billhook.app.metrics"
 local owner = require "billhook.inbox.owner"
 local remote = require "billhook.shared.inbox"
-local rounds = require "billhook.app.round"
+local strict = require "billhook.app.strict"
 local usage = require "billhook.options"
 local warnings = require "billhook.app.warnings"
 local watches = require "billhook.app.watch"
@@ -129,7 +129,7 @@ end
 -- What a person looks for first when something is wrong.
 local function details(app)
   local mine, stats
-  local ok, why = rounds.run(app, function(store)
+  local ok, why = strict.run(app, function(store)
     mine, stats = accounts.load(app, store), store:stats()
     return true
   end)
@@ -269,8 +269,8 @@ local function watch_over(app)
   end))
 end
 
-local known_options = { work = "boolean", pool = "string", vms = "number", body_time = "number",
-  capture = "string" }
+local known_options = { work = { "boolean" }, pool = { "string" }, vms = { "number" },
+  body_time = { "number" }, capture = { "string" } }
 
 --- In init_worker: makes the worker VMs, and runs rules from timers.
 ---@param app table what billhook.app gave
@@ -279,19 +279,10 @@ local known_options = { work = "boolean", pool = "string", vms = "number", body_
 ---  body_time (30): seconds in which the whole body of a delivery must have come; capture: a folder
 ---  in which some of what is refused is kept (nginx/capture.lua)
 function M.start(app, options)
-  options = options or {}
-  for name, value in pairs(options) do
-    local wanted = known_options[name]
-    if not wanted then error(usage.unknown("start", name, known_options), 2) end
-    if type(value) ~= wanted then
-      error(usage.wrong("start", name, "must be a " .. wanted, value), 2)
-    end
-  end
+  options = usage.read(known_options, options, "start", 2)
   if ngx.worker.id() == nil then return end -- a helper process serves nobody
   body_time = options.body_time or body_time
-  if options.capture then
-    app:keep_refused(capture.new(options.capture))
-  end
+  if options.capture then app:keep_refused(capture.new(options.capture)) end
   if options.pool or options.vms then
     gate.configure { pool = options.pool, vms = options.vms }
   end

@@ -5,7 +5,7 @@ local chart = require "billhook.page.chart"
 local html = require "billhook.page.html"
 local lists = require "billhook.page.lists"
 local parts = require "billhook.page.parts"
-local rounds = require "billhook.app.round"
+local strict = require "billhook.app.strict"
 
 local e = html.elements
 
@@ -74,9 +74,9 @@ end
 ---@return string|nil page
 ---@return table|nil err
 function M.overview(context)
-  return rounds.run(context.app, function(strict)
-    local all, stats, day = accounts.load(context.app, strict), strict:stats(), strict:day()
-    local dead = strict:events { state = "dead", brief = true, limit = LATELY }
+  return strict.run(context.app, function(store)
+    local all, stats, day = accounts.load(context.app, store), store:stats(), store:day()
+    local dead = store:events { state = "dead", brief = true, limit = LATELY }
     return parts.page("Overview", "/", context.token,
       e.h2 { "Accounts" }, account_table(all, day),
       e.h2 { "Now" }, tiles(stats),

@@ -1,4 +1,4 @@
--- app/round.lua: runs a piece of work with the inbox. Errors of the inbox or an API are raised in
+-- app/strict.lua: runs a piece of work with the inbox. Errors of the inbox or an API are raised in
 -- it, and this file alone turns them into nil and an error.
 
 local err = require "billhook.error"

@@ -1,6 +1,6 @@
 -- What a read means: each rule of the delivery model is one `it`.
 local core = require "billhook.core"
-local changes = require "billhook.app.changes"
+local derive = require "billhook.app.derive"
 local check = require "billhook.app.check"
 local compare = require "billhook.app.compare"
 local inbox = require "billhook.inbox"
@@ -862,12 +862,12 @@ describe("check.take: a body whose proof covers it (Betterez)", function()
   end)
 end)
 
-describe("changes.overdue_step", function()
+describe("derive.overdue_step", function()
   it("needs days that are days", function()
     local row = inbox.empty("a", "1")
     row.due_date, row.balance = "2025-12-17", "1.00"
     local function step(today, overdue)
-      return changes.overdue_step(row, { start = START, today = today, overdue = overdue })
+      return derive.overdue_step(row, { start = START, today = today, overdue = overdue })
     end
     assert.equal(0, step("2025-12-17", { 0 }))
     assert.is_nil(step("2025-12-17", {}))

@@ -13,8 +13,8 @@
 -- `doubt` (an earlier digest that is seen again). Times are milliseconds.
 
 local core = require "billhook.core"
-local changes = require "billhook.app.changes"
 local compare = require "billhook.app.compare"
+local derive = require "billhook.app.derive"
 local inbox = require "billhook.inbox"
 
 local M = {}
@@ -142,7 +142,7 @@ function Take:put_change(type, digest)
   if #left > 0 or #row.left_states > 0 then change.set.left_states = left end
   self:after_change()
   if not type then return end
-  change.events = changes.events(row, self:after(), not change.deleted and self.read or nil,
+  change.events = derive.events(row, self:after(), not change.deleted and self.read or nil,
     self.context, type, digest)
 end
 
@@ -163,8 +163,12 @@ function Take:delete()
   self:put_change("invoice.deleted", self.row.digest)
 end
 
--- A 404 of the invoice's own address. Only the second one, so much later, while another invoice can
--- be read, is a deletion.
+-- A 404 of the invoice's own address. It is a deletion where a second one comes a minute later,
+-- while another invoice of the account can be read: a wrong host or key, or a vendor's outage,
+-- answers 404 for every invoice. The other one is read after the second 404, so an outage that ends
+-- between the two would pass for a deletion: the caller therefore reads this invoice once more,
+-- after the other one, and only that third 404 comes here with `control` (read.lua,
+-- confirm_absence).
 function Take:absent()
   local row, read, context, change = self.row, self.read, self.context, self.change
   if not row.known then
@@ -207,11 +211,11 @@ end
 
 function Take:add_overdue()
   local after = self:after()
-  local step, events = changes.overdue_step(after, self.context), self.change.events
+  local step, events = derive.overdue_step(after, self.context), self.change.events
   if not step then return end
   self:put("overdue_for", after.due_date)
   self:put("overdue_step", step)
-  events[#events + 1] = changes.overdue_event(after, self.read, self.context, step)
+  events[#events + 1] = derive.overdue_event(after, self.read, self.context, step)
 end
 
 -- Silent is what was there before the account: a list that is read for the first time shows it.

@@ -1,7 +1,7 @@
 --- Compares two states of an invoice, and reads values from a state.
 --
 -- Two states of an invoice are equal if the members that its vendor documents are equal, however
--- they are spelled (app.state). Undocumented members, and documented ones that do not describe the
+-- they are spelled (app.normal). Undocumented members, and documented ones that do not describe the
 -- invoice (`silent` in the vendor's table), are ignored unless the account's `watch` names them.
 --
 -- Pure: no clock, no store, no API.
@@ -9,7 +9,7 @@
 local core = require "billhook.core"
 local invoices = require "billhook.invoice"
 local json = require "billhook.json"
-local state = require "billhook.app.state"
+local normal = require "billhook.app.normal"
 local vendors = require "billhook.vendor"
 
 local M = {}
@@ -24,7 +24,7 @@ M.ALGORITHM = "1"
 ---@param watch string[]? names ("reminded", "serie.name") that count besides the documented ones
 ---@return string digest "1:9f86d0..."
 function M.digest(vendor, invoice, watch)
-  local text = state.text(state.plan(vendor, watch), invoice) or ""
+  local text = normal.text(normal.plan(vendor, watch), invoice) or ""
   return M.ALGORITHM .. ":" .. core.text.sha256(text)
 end
 
@@ -36,17 +36,17 @@ end
 ---@param payment boolean? they are states of a payment in it
 ---@return table<string, { from: any, to: any }>
 function M.changes(vendor, invoice, previous, watch, payment)
-  local plan, changes = state.plan(vendor, watch), {}
+  local plan, changes = normal.plan(vendor, watch), {}
   if payment then plan = plan.members[vendor.payments].of end
   local function look(name, node)
-    if node and state.text(node, previous[name]) ~= state.text(node, invoice[name]) then
+    if node and normal.text(node, previous[name]) ~= normal.text(node, invoice[name]) then
       changes[name] = { from = previous[name], to = invoice[name] }
     end
   end
   for name, node in pairs(plan.members) do look(name, node) end
   for _, one in ipairs(plan.open and { previous, invoice } or {}) do
     for name in pairs(one) do
-      look(name, not plan.members[name] and not plan.silent[name] and state.VALUE)
+      look(name, not plan.members[name] and not plan.silent[name] and normal.VALUE)
     end
   end
   return changes
@@ -87,7 +87,7 @@ end
 ---@return table<string, table>
 function M.payments(vendor, invoice)
   local found, value = {}, vendor.payments and invoice[vendor.payments]
-  for id, payment in pairs(type(value) == "table" and state.by_id(value) or {}) do
+  for id, payment in pairs(type(value) == "table" and normal.by_id(value) or {}) do
     if type(payment) == "table" and id:sub(1, 1) ~= "#" then found[id] = payment end
   end
   return found
@@ -108,7 +108,7 @@ end
 function M.payment_changes(vendor, invoice, previous, watch)
   local list = {}
   if not vendor.payments then return list end
-  local node = state.plan(vendor, watch).members[vendor.payments].of
+  local node = normal.plan(vendor, watch).members[vendor.payments].of
   local now = invoice and M.payments(vendor, invoice) or {}
   local before = previous and M.payments(vendor, previous) or {}
   for id, payment in pairs(now) do
@@ -117,7 +117,7 @@ function M.payment_changes(vendor, invoice, previous, watch)
       list[#list + 1] = { id = id, verb = "refunded", payment = payment, previous = before[id] }
     elseif not before[id] then
       list[#list + 1] = { id = id, verb = "created", payment = payment }
-    elseif state.text(node, payment) ~= state.text(node, before[id]) then
+    elseif normal.text(node, payment) ~= normal.text(node, before[id]) then
       list[#list + 1] = { id = id, verb = "updated", payment = payment, previous = before[id] }
     end
   end

@@ -1,7 +1,7 @@
 -- app/overdue.lua: plans a read of each invoice on its configured days past due. check.lua makes
 -- the event if the invoice still has a balance then. Days are this process's local days.
 
-local changes = require "billhook.app.changes"
+local derive = require "billhook.app.derive"
 local read = require "billhook.app.read"
 
 local M = {}
@@ -12,7 +12,7 @@ local function reached(mine, today, count_only)
   local context = { today = today, overdue = mine.app.overdue, start = mine.memory.start }
   local count = 0
   read.pages(mine, { which = "open", due_by = today }, function(row, now, marks)
-    if not changes.overdue_step(row, context) then return end
+    if not derive.overdue_step(row, context) then return end
     count = count + 1
     if not count_only then marks[#marks + 1] = read.look(row, now) end
   end)

@@ -169,8 +169,9 @@ function M.control(mine, besides)
   return "failed", why
 end
 
--- A second 404, some time after the first: is it this invoice, or all of them? Where another one
--- can be read, all may have been missing until this moment: so it is asked for once more.
+-- A second 404, some time after the first: is it this invoice, or all of them? So another one is
+-- read. Where that is there, an outage may have ended between the two reads, and this invoice may
+-- be there again, too: so it is read a last time, and is deleted only where it is still missing.
 local function confirm_absence(mine, one, context)
   local state, why = M.control(mine, one.row.invoice)
   if state ~= "failed" then

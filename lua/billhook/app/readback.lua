@@ -14,6 +14,22 @@ local SOON = 5000 -- ms: a read that failed is made again then
 local GIVE_UP = 8 -- reads of one invoice that failed while others succeeded
 local UNKNOWN_FIRST = 4 -- each so many-th claim: neither kind of news can starve the other
 
+-- What waits for a read, of an account that cannot read back any more, is news again, to be routed
+-- as such an account's.
+local function reroute(mine, owner)
+  local claimed = mine.store:claim { kind = "check", account = mine.name, owner = owner,
+    lease = LEASE, limit = MANY }
+  local changes, back = {}, {}
+  for i, row in ipairs(claimed.rows) do
+    changes[i] = read.change(row, { check_due = check.NULL })
+    changes[i].settle, changes[i].began = "new", claimed.now
+    back[i] = { lane = row.lane, token = row.token }
+  end
+  if #changes == 0 then return end
+  mine.store:apply(changes)
+  mine.store:release(back)
+end
+
 -- It failed although others did not: less and less often, in the end given up until news comes.
 local function invoice_failed(mine, id, why)
   local seen = mine.store:look(mine.name, { id })
@@ -94,13 +110,15 @@ local function others_turn(mine)
   return claims[mine.name] % UNKNOWN_FIRST == 0
 end
 
----Makes the checks of an account that are due, as far as its quota and its breaker allow.
+---Makes the checks of an account that are due, as far as its quota and its breaker allow; where it
+---cannot read back, the news behind them is routed anew.
 ---@param mine billhook.app.account
 ---@param due { checks: integer, now: integer }
 ---@param owner string
 ---@param over fun(): boolean
 ---@return integer events
 function M.round(mine, due, owner, over)
+  if not mine.reads and due.checks > 0 then reroute(mine, owner) end
   local may, events, most = mine:may_ask(due.now), 0, nil
   if not may then return 0 end
   if may == "yes" then

@@ -23,7 +23,6 @@ local M = {}
 M.PAGE = 64 -- deliveries at once
 local ACTED_ON = 8 -- deliveries of one event id, where nothing can be read back
 local HOUR = 3600000
-local LEASE = 120000
 
 -- What was sent: of an envelope, what is in it, as it is spelt.
 local function payload_of(delivery)
@@ -189,24 +188,6 @@ function M.round(mine)
     end)
   end
   return #incoming
-end
-
----What waits for a read, of an account that cannot read back any more, is news again, to be routed
----as such an account's.
----@param mine billhook.app.account
----@param owner string
-function M.again(mine, owner)
-  local claimed = mine.store:claim { kind = "check", account = mine.name, owner = owner,
-    lease = LEASE, limit = M.PAGE }
-  local changes, back = {}, {}
-  for i, row in ipairs(claimed.rows) do
-    changes[i] = read.change(row, { check_due = check.NULL })
-    changes[i].settle, changes[i].began = "new", claimed.now
-    back[i] = { lane = row.lane, token = row.token }
-  end
-  if #changes == 0 then return end
-  mine.store:apply(changes)
-  mine.store:release(back)
 end
 
 return M

@@ -144,9 +144,7 @@ local function round(store, app, settings, me)
   local runs = {}
   for _, name in ipairs(in_turn(app, app.accounts)) do
     local one, mine, found = due.accounts[name] or { checks = 0 }, all[name], 0
-    if one.checks > 0 and not mine.reads then
-      route.again(mine, me)
-    elseif (one.checks > 0 or mine.memory.fault) and not over() then
+    if (one.checks > 0 or mine.memory.fault) and not over() then
       found = readback.round(mine, { checks = one.checks, now = due.now }, me, over)
     end
     if one.runs or found > 0 then runs[name] = true end

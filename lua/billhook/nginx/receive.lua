@@ -13,7 +13,7 @@
 local accounts = require "billhook.app.account"
 local capture = require "billhook.nginx.capture"
 local commit = require "billhook.nginx.commit"
-local complaint = require "billhook.complain"
+local complain = require "billhook.complain"
 local gate = require "billhook.shared.gate"
 local intake = require "billhook.app.receive"
 local json = require "billhook.json"
@@ -85,7 +85,7 @@ local function read_body(app, limit)
     body = file and file:read(limit + 1)
     if file then file:close() end
     if not body then
-      complaint.once(app, "internal", { message = "body file: " .. (err or "cannot be read") })
+      complain.once(app, "internal", { message = "body file: " .. (err or "cannot be read") })
       return nil, 503
     end
   end
@@ -122,7 +122,7 @@ end
 function M.receive(app, account)
   local ok, err = pcall(handle, app, account)
   if ok then return end
-  complaint.once(app, "internal", { message = "receive: " .. tostring(err) })
+  complain.once(app, "internal", { message = "receive: " .. tostring(err) })
   if not ngx.headers_sent then say(intake.refusal(503)) end
 end
 
@@ -149,7 +149,7 @@ end
 function M.healthz(app, detailed)
   adopt(app)
   local well, err = app:health()
-  if not well then complaint.once(app, "unhealthy", { message = tostring(err) }) end
+  if not well then complain.once(app, "unhealthy", { message = tostring(err) }) end
   if detailed then
     local found = well and details(app) or { ok = false, error = tostring(err) }
     return say(found.ok and 200 or 503, json.encode(found))
@@ -189,7 +189,7 @@ function M.metrics(app, extra, near)
   if near and not is_near() then return say(404, '{"error":"not found"}') end
   adopt(app)
   local text, err = metrics.text(app, extra)
-  if err then complaint.once(app, "no_metrics", { message = tostring(err) }) end
+  if err then complain.once(app, "no_metrics", { message = tostring(err) }) end
   say(200, text, { ["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8" })
 end
 
@@ -212,9 +212,9 @@ end
 
 -- Also when nginx quits: what was counted since is not lost.
 local function hand_over(_, app)
-  complaint.rest(app)
+  complain.rest(app)
   local ok, err = metrics.flush(app)
-  if not ok then complaint.once(app, "no_metrics", { message = tostring(err) }) end
+  if not ok then complain.once(app, "no_metrics", { message = tostring(err) }) end
 end
 
 -- One round of due deliveries; the next follows at once where rules ran, else when a delivery
@@ -227,7 +227,7 @@ local function work(premature, app, store)
     return app:work { limit = 16, stop = ngx.worker.exiting }
   end)
   if not done then ran, err = nil, ran end
-  if not ran then complaint.once(app, "no_work", { message = tostring(err) }) end
+  if not ran then complain.once(app, "no_work", { message = tostring(err) }) end
   if (ran or 0) == 0 and not ngx.worker.exiting() then store.wake:wait(idle) end
   if ngx.worker.exiting() then return end -- a timer without a delay would still be taken
   local ok, why = ngx.timer.at(0, work, app, store)

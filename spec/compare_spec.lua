@@ -288,7 +288,7 @@ describe("compare.columns", function()
   it("reads DreamApply", function()
     assert.same({ number = "AF-1", currency = "EUR", total = "17.00", paid = "0.00",
       balance = "17.00", due_date = "2025-12-17", status = "open",
-      issued = "2025-12-03T13:15:31+00:00" }, compare.columns(tagged("dreamapply",
+      issued_at = compare.time "2025-12-03T13:15:31+00:00" }, compare.columns(tagged("dreamapply",
         apply:format "{}")))
   end)
 
@@ -296,7 +296,7 @@ describe("compare.columns", function()
     local text = '{"id":7,"amount":300,"dueDate":"2025-12-17",'
       .. '"createdAt":"2024-10-02T16:02:00.544+00:00","issueDate":"2024-10-03","invoiceRefId":%s%s}'
     assert.same({ number = "7", reference = "R-1", total = "300.00", due_date = "2025-12-17",
-      issued = "2024-10-02T16:02:00.544+00:00" },
+      issued_at = compare.time "2024-10-02T16:02:00.544+00:00" },
       compare.columns(tagged("dreamclass", text:format('"R-1"', ""))))
     local function paid(more)
       local columns = compare.columns(tagged("dreamclass", text:format("null", more)))
@@ -315,7 +315,7 @@ describe("compare.columns", function()
 
   it("reads Betterez", function()
     assert.same({ number = "1261913952", currency = "GTQ", total = "20.50",
-      issued = "2021-10-18T13:47:55.691Z" }, compare.columns(tagged("betterez",
+      issued_at = compare.time "2021-10-18T13:47:55.691Z" }, compare.columns(tagged("betterez",
       '{"number":"1261913952","currency":"GTQ","totals":{"total":20.5},'
       .. '"createdAt":{"value":"2021-10-18T13:47:55.691Z"}}')))
     assert.same({}, compare.columns(tagged("betterez", "{}")))

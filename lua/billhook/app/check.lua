@@ -196,13 +196,12 @@ function Take:absent()
 end
 
 local STATE = { "number", "reference", "currency", "total", "paid", "balance", "due_date",
-  "status" }
+  "status", "issued_at" }
 
 -- The columns of the state that was read.
 function Take:put_state(digest)
   local columns = compare.columns(self.read.invoice, self.context.today)
   for _, name in ipairs(STATE) do self:put(name, columns[name]) end
-  self:put("issued_at", compare.time(columns.issued))
   self:put("data", self.read.text)
   self:put("digest", digest)
   local closed = columns.status == "paid" or columns.status == "overpaid"
@@ -223,7 +222,7 @@ end
 function Take:type()
   local row, context = self.row, self.context
   if row.known then return "invoice.updated" end
-  local issued = compare.time(compare.columns(self.read.invoice).issued)
+  local issued = self:after().issued_at
   if context.baseline or issued and issued >= context.start then return "invoice.created" end
   return (context.trust == "body" or row.check_due) and "invoice.updated" or nil
 end

@@ -163,17 +163,17 @@ end
 ---@param invoice table tagged with its vendor
 ---@param today string? YYYY-MM-DD; without it nothing is overdue
 ---@return { number: string?, reference: string?, currency: string?, total: string?, paid: string?,
----  balance: string?, due_date: string?, status: string?, issued: string? }
+---  balance: string?, due_date: string?, status: string?, issued_at: integer? }
 function M.columns(invoice, today)
   local currency = invoices.currency(invoice)
-  local digits, issued = invoices.digits(currency), vendors[invoices.vendor(invoice)].came(invoice)
+  local digits, vendor = invoices.digits(currency), vendors[invoices.vendor(invoice)]
   return {
     number = (invoices.number(invoice)), reference = (invoices.reference(invoice)),
     currency = currency, total = money(invoices.total(invoice), digits),
     paid = money(invoices.paid(invoice), digits),
     balance = money(invoices.balance(invoice), digits),
     due_date = (invoices.due_date(invoice)), status = (invoices.status(invoice, today)),
-    issued = type(issued) == "string" and issued ~= "" and issued or nil,
+    issued_at = M.time(vendor.came(invoice)),
   }
 end
 

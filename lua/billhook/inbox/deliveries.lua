@@ -94,8 +94,8 @@ end
 
 ---A delivery as the interface gives it.
 function M.delivery(row)
-  row.routed, row.last_at = row.state ~= "new", row.last_at or row.received_at
-  if not row.routed then row.state = "pending" end
+  row.last_at = row.last_at or row.received_at
+  if row.state == "new" then row.state = "pending" end
   row.key, row.id = row.id, row.account .. ":" .. row.id
   return sql.shown(row)
 end

@@ -196,9 +196,10 @@ describe("nginx.conf #both", function()
       assert.same({ 2, "billhook: not an address and port: " .. text }, { err.code, err.text })
     end
     for host, near in pairs { ["127.0.0.1"] = true, ["127.9.9.9"] = true, ["[::1]"] = true,
-        localhost = true, ["*"] = false, ["0.0.0.0"] = false, ["[::]"] = false,
+        ["::1"] = true, Localhost = true, localhost = true,
+        ["*"] = false, ["0.0.0.0"] = false, ["[::]"] = false,
         ["127.0.0.1.example"] = false, ["192.0.2.1"] = false } do
-      assert.equal(near, nginx.is_local(host), host)
+      assert.equal(near, require("billhook.options").is_local(host), host)
     end
     assert.equal("http://127.0.0.1:80", nginx.url("*", "80"))
     assert.equal("http://127.0.0.1:80", nginx.url("0.0.0.0", "80"))

@@ -261,7 +261,7 @@ describe("a peek", function()
     assert.equal("was 1", look:update("quota k", function(text) return "2", "was " .. text end))
     assert.equal("was 2", look:update("quota k", function(text) return nil, "was " .. text end))
     assert.is_true(look:update("quota new", function(text) assert.is_nil(text) return "3" end))
-    assert.equal("1", store:get "quota k")
+    assert.equal("1", store:peek("quota k").text)
     assert.is_nil(look:last "a")
     assert.is_falsy(look:invoice "a")
     local refused = look.db:query "DELETE FROM texts"

@@ -123,8 +123,9 @@ describe("examples/nginx.conf", function()
   -- what is issued before an account's first start is no news
   local function started(store)
     for _, account in pairs(accounts) do
-      nginx.wait("the start of " .. account, function() return store:get("account " .. account) end,
-        30)
+      nginx.wait("the start of " .. account, function()
+        return store:peek("account " .. account).text
+      end, 30)
     end
   end
 

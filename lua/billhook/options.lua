@@ -204,8 +204,13 @@ function M.resolve(from, link)
   return base and url, why
 end
 
-local function is_loopback(host)
-  return host == "localhost" or host == "[::1]" or host:find("^127%.%d+%.%d+%.%d+$") ~= nil
+--- Is a host this machine alone, by its name or address?
+---@param host string an IPv6 address with or without its brackets
+---@return boolean
+function M.is_local(host)
+  host = host:lower()
+  return host == "localhost" or host == "::1" or host == "[::1]"
+    or host:find("^127%.%d+%.%d+%.%d+$") ~= nil
 end
 
 --- A base URL: normalised, without a slash at its end.
@@ -218,7 +223,7 @@ function M.base_url(url, allow_http)
     return nil, why
   elseif parts.tail ~= "" then
     return nil, "must not have a query or fragment in it"
-  elseif parts.scheme == "http" and not allow_http and not is_loopback(parts.host) then
+  elseif parts.scheme == "http" and not allow_http and not M.is_local(parts.host) then
     return nil, "must be https (plain http only to this machine, or with allow_http = true)"
   end
   parts.path = parts.path:gsub("/+$", "")

@@ -325,13 +325,6 @@ function M.address(text)
   return host, port
 end
 
----Is that an address of this machine alone?
----@param host string
----@return boolean
-function M.is_local(host)
-  return host == "localhost" or host == "[::1]" or host:find "^127%.%d+%.%d+%.%d+$" ~= nil
-end
-
 ---Where this machine reaches a server that listens there.
 ---@param host string
 ---@param port string

@@ -14,6 +14,7 @@
 local children = require "billhook.cli.children"
 local folder = require "billhook.cli.folder"
 local nginx = require "billhook.cli.nginx"
+local options = require "billhook.options"
 local paths = require "billhook.cli.paths"
 local process = require "billhook.process"
 local reloads = require "billhook.cli.reload"
@@ -370,7 +371,7 @@ local function listeners_of(args)
       if not ok then return nil, err end
       used[port] = name
       found[name == "listen" and "main" or name] = { host = host, port = port,
-        url = nginx.url(host, port), near = nginx.is_local(host) }
+        url = nginx.url(host, port), near = options.is_local(host) }
     end
   end
   return found

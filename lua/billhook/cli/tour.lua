@@ -94,7 +94,8 @@ function Tour:ready()
   local memory
   repeat
     self.interrupted()
-    memory = self.store:get("account " .. self.names.dreamapply) or ""
+    local seen = self.store:peek("account " .. self.names.dreamapply)
+    memory = seen and seen.text or ""
     if memory:find('"baseline":true', 1, true) then break end
     process.sleep(0.02, true)
   until process.monotonic() > deadline

@@ -4,6 +4,8 @@
 -- these in its messages. So a URL in which any other part could belong to a password is refused
 -- before libpq gets it, and URLs are only displayed in the form that shown() returns.
 
+local options = require "billhook.options"
+
 local M = {}
 
 local ADVICE = "; in a user name or a password write %25 for %, %2F for /, %3A for :, %40 for @"
@@ -117,9 +119,7 @@ end
 -- --- on its way ---------------------------------------------------------------------
 
 local function is_local(host)
-  host = host:gsub("^%[(.*)%]$", "%1"):lower()
-  return host == "" or host == "localhost" or host == "::1" or host:find "^127%.%d+%.%d+%.%d+$"
-    or host:find "^[/@]" -- a socket
+  return host == "" or options.is_local(host) or host:find "^[/@]" -- a socket
 end
 
 local PROTECTED = { require = true, ["verify-ca"] = true, ["verify-full"] = true }

@@ -158,20 +158,13 @@ function M.healthz(app, detailed)
   return told(intake.refusal(503))
 end
 
-local LOCAL = { "^127%.%d+%.%d+%.%d+$", "^::1$", "^%[::1%]$", "^localhost$", "^unix:$" }
-
-local function is_local(host)
-  for _, pattern in ipairs(LOCAL) do
-    if host:lower():find(pattern) then return true end
-  end
-  return false
-end
-
 -- Has somebody on this machine asked, for himself? What a proxy hands on names another host, or
 -- says for whom.
 local function is_near()
-  if not is_local(ngx.var.remote_addr or "") then return false end
-  if not is_local((ngx.var.http_host or "localhost"):gsub(":%d+$", "")) then return false end
+  local from, host = ngx.var.remote_addr, (ngx.var.http_host or "localhost"):gsub(":%d+$", "")
+  if from ~= "unix:" and not usage.is_local(from or "") or not usage.is_local(host) then
+    return false
+  end
   for name in pairs(ngx.req.get_headers(0)) do
     if name:find "^x%-forwarded" or name == "forwarded" or name == "via" or name == "x-real-ip" then
       return false

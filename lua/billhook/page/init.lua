@@ -8,6 +8,7 @@ local details = require "billhook.page.details"
 local html = require "billhook.page.html"
 local lists = require "billhook.page.lists"
 local overview = require "billhook.page.overview"
+local options = require "billhook.options"
 local parts = require "billhook.page.parts"
 local sessions = require "billhook.page.session"
 local style = require "billhook.page.style"
@@ -48,17 +49,14 @@ end
 
 -- --- where it is, and who asks -----------------------------------------------------
 
-local LOCAL = { "^localhost$", "^127%.%d+%.%d+%.%d+$", "^%[::1%]$" }
-
 -- The page's own origin, as this request reaches it; nil: by a name that is not the page's, which a
 -- stranger's web site may have given to this machine.
 local function origin_of(context, host)
   if context.origin then
     return context.origin:match "^https?://(.+)$" == host and context.origin or nil
   end
-  for _, pattern in ipairs(LOCAL) do
-    if (host or ""):gsub(":%d+$", ""):find(pattern) then return "http://" .. host end
-  end
+  local name = (host or ""):gsub(":%d+$", "")
+  return options.is_local(name) and "http://" .. host or nil
 end
 
 local COOKIE = "billhook_page"

@@ -146,6 +146,99 @@ describe("billhook.curl", function()
     assert.is_false(pool:poll(0.01))
   end)
 
+  -- What many do at once: { URL; a status and a body, or a failure's kind and whether anything was
+  -- sent; more of the request }.
+  local function mixed()
+    return {
+      { server:url(answer(200, {}, "at once")), 200, "at once" },
+      { server:url("wait=100", answer(200, {}, "late")), 200, "late" },
+      { server:url(answer(503, {}, "no")), 503, "no" },
+      { server:url(answer(200, {}, "a", 3), "wait=50", send "bc"), 200, "abc" },
+      { ("http://127.0.0.1:%d/"):format(peer.refused_port()), "network", false },
+      { server:url("wait=20", "reset"), "network", true },
+      { server:url(answer(200, {}, "abc", 10), "close"), "network", true },
+      { server:url(send "SSH-2.0\r\n", "close"), "decode", true },
+      { server:url(answer(200, {}, ("x"):rep(1001))), "too_large", true, { limit = 1000 } },
+      { server:url("wait=20000"), "timeout", nil, { timeout = 0.3 } }, -- may be before it is sent
+    }
+  end
+
+  it("ends each of many as it ends, whatever becomes of the others", function()
+    for _, fresh in ipairs { false, true } do
+      local kinds, tickets = mixed(), {}
+      for i = 1, 40 do
+        local kind = kinds[(i - 1) % #kinds + 1]
+        local made = request(kind[4])
+        made.url, made.fresh = kind[1], fresh
+        tickets[i] = pool:add(made)
+      end
+      for i = 40, 1, -1 do
+        local status, what, more, sent = ended(pool, tickets[i])
+        local kind = kinds[(i - 1) % #kinds + 1]
+        if kind[2] == "timeout" then sent = nil end
+        assert.are.same({ kind[2], kind[3] }, status and { status, more } or { what, sent })
+      end
+    end
+  end)
+
+  it("ends one of many whose time is over, and no other", function()
+    local tickets = {}
+    for i = 1, 32 do
+      tickets[i] = pool:add(request { timeout = i == 7 and 0.2 or 60,
+        url = server:url(i == 7 and "wait=20000" or "wait=600", answer(200, {}, "done")) })
+    end
+    local status, kind, message = ended(pool, tickets[7])
+    assert.are.same({ nil, "timeout" }, { status, kind })
+    assert.is_truthy(message:find("timed out after %d+ milliseconds"), message)
+    for i = 1, 32 do
+      if i ~= 7 then assert.are.equal("done", select(3, ended(pool, tickets[i]))) end
+    end
+  end)
+
+  it("lets others go when one is done, whatever came for them meanwhile", function()
+    for round = 1, 30 do
+      local tickets = {}
+      for i = 1, 16 do
+        tickets[i] = pool:add(request { url = server:url("wait=20", answer(200, {}, "x")) })
+      end
+      local first
+      repeat
+        pool:poll(10)
+        for i = 1, 16 do
+          if tickets[i]:done() then first = first or i end
+        end
+      until first
+      for i = 1, 16 do
+        if i ~= first and i ~= first % 16 + 1 then tickets[i]:cancel() end
+      end
+      local one, other = tickets[first], tickets[first % 16 + 1]
+      assert.are.equal("x", select(3, one:result()))
+      local next_one = pool:add(request { url = server:url(answer(200, {}, tostring(round))) })
+      assert.are.equal("x", select(3, ended(pool, other)))
+      assert.are.equal(tostring(round), select(3, ended(pool, next_one)))
+    end
+  end)
+
+  it("goes on where servers have closed what was kept, and sockets have their numbers", function()
+    for round = 1, 20 do
+      local tickets = {}
+      for i = 1, 8 do
+        tickets[i] = pool:add(request { url = server:url(answer(200, {}, tostring(i)), "close") })
+      end
+      for i = 8, 1, -1 do
+        local status, what, more, sent = ended(pool, tickets[i])
+        if status then
+          assert.are.equal(tostring(i), more)
+        else -- libcurl may look for dead connections once a second only
+          assert.are.same({ "network", true }, { what, sent })
+        end
+      end
+      server:await("closed", server:connections())
+      if round % 2 == 0 then pool:poll(0.01) end -- where it may be seen before the next one
+    end
+    assert.is_true(server:count "GET " >= 80) -- all of every second round at the least
+  end)
+
   it("sleeps all of the time, while transfers go on", function()
     local ticket = pool:add(request { url = server:url(answer(200, {}, "")) })
     local rounds = 0

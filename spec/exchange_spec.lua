@@ -431,7 +431,7 @@ describe("hooks", function()
     local none, err = client.invoices:get(7)
     assert.is_nil(none)
     assert.equal("timeout", err.kind)
-    assert.equal("the deadline has passed", err.message)
+    assert.equal("the deadline has passed, and nothing was sent", err.message)
     assert.equal(0, #transport.requests)
     assert.equal("timeout", told.kind)
     assert.equal(180, told.quota_left) -- nothing was sent

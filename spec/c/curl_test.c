@@ -1,8 +1,8 @@
-/* with: curl -I/usr/include/lua5.4 -llua5.4 -lpthread -Wl,--wrap=malloc -Wl,--wrap=realloc -Wl,--wrap=calloc */
+/* with: curl -I/usr/include/lua5.4 -llua5.4 -lpthread -Wl,--wrap=malloc -Wl,--wrap=realloc -Wl,--wrap=calloc -Wl,--wrap=poll */
 /*
 ** curl_test.c - what Lua cannot try on billhook.curl: a fork with connections
-** and transfers under way, and every allocation refused, Lua's, libcurl's and
-** our own.
+** and transfers under way; every allocation refused, Lua's, libcurl's and our
+** own; how often it wakes up.
 */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -10,6 +10,8 @@
 #include <lua.h>
 #include <lauxlib.h>
 #include <lualib.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -77,9 +79,30 @@ static void *lua_alloc(void *user, void *p, size_t old, size_t n) {
   return n <= old && p != NULL ? __real_realloc(p, n) : __wrap_realloc(p, n);
 }
 
-/* a server that greets everybody; /late after a while */
+/* how often this thread has waited for sockets */
+
+static _Thread_local long polls;
+
+int __real_poll(struct pollfd *fds, nfds_t n, int ms);
+int __wrap_poll(struct pollfd *fds, nfds_t n, int ms);
+
+int __wrap_poll(struct pollfd *fds, nfds_t n, int ms) {
+  polls++;
+  return __real_poll(fds, n, ms);
+}
+
+/* a server that greets everybody; /late after a while, /slow byte by byte */
 
 static atomic_int connections, port;
+
+static void send_slowly(int fd, const char *text, size_t n) {
+  int one = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  for (; n > 0; n--) {
+    send(fd, text++, 1, MSG_NOSIGNAL);
+    usleep(2000);
+  }
+}
 
 static void *greet(void *argument) {
   static const char answer[] = "HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\n"
@@ -94,7 +117,10 @@ static void *greet(void *argument) {
     head[have] = '\0';
     if (strstr(head, "\r\n\r\n") == NULL) continue;
     if (strstr(head, "/late") != NULL) usleep(300000);
-    send(fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL);
+    if (strstr(head, "/slow") != NULL)
+      send_slowly(fd, answer, sizeof(answer) - 1);
+    else
+      send(fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL);
     have = 0;
   }
   close(fd);
@@ -154,6 +180,20 @@ static int l_connections(lua_State *L) {
   return 1;
 }
 
+static int l_polls(lua_State *L) {
+  lua_pushinteger(L, polls);
+  return 1;
+}
+
+/* (n): one allocation is refused, after n; (): none, was one? */
+static int l_refuse(lua_State *L) {
+  left = luaL_optinteger(L, 1, -1);
+  once = 1;
+  lua_pushboolean(L, refused);
+  refused = 0;
+  return 1;
+}
+
 static const char *const prelude =
     "function order(path, more)\n"
     "  local o = { method = 'GET', url = url .. path, headers = { ['X-B'] = "
@@ -175,6 +215,8 @@ static int load(lua_State *L) {
   lua_register(L, "wait", l_wait);
   lua_register(L, "leave", l_leave);
   lua_register(L, "connections", l_connections);
+  lua_register(L, "polls", l_polls);
+  lua_register(L, "refuse", l_refuse);
   luaL_requiref(L, "billhook.curl", luaopen_billhook_curl, 0);
   lua_setglobal(L, "curl");
   if (luaL_dostring(L, prelude)) return lua_error(L);
@@ -256,6 +298,59 @@ static void test_memory(int one) {
   CHECK(run(working, 0) == 0);
 }
 
+/* What memory was refused to is let go, with all that was under way; the pool
+** is as good as a new one then. */
+static const char *const renewing =
+    "local pool = curl.new()\n"
+    "local n, failed = 0, 0\n"
+    "repeat\n"
+    "  local beside = pool:add(order '/')\n"
+    "  refuse(n)\n"
+    "  local fine, status = pcall(function()\n"
+    "    return get(pool, pool:add(order '/'))\n"
+    "  end)\n"
+    "  local was_one = refuse()\n"
+    "  if not (fine and status) then failed = failed + 1 end\n"
+    "  local s, kind = get(pool, beside)\n"
+    "  assert(s == 200 or kind == 'too_large', kind)\n"
+    "  assert(select(3, get(pool, pool:add(order '/'))) == 'hello')\n"
+    "  n = n + 1\n"
+    "until not was_one or n > 10000\n"
+    "assert(n < 10000 and failed > 10, n .. ' ' .. failed)\n";
+
+/* As often as something comes (59 bytes, where they come one by one), and not
+** once for each that runs. What else makes it wake up are libcurl's own
+** times. */
+static const char *const waking =
+    "local pool = curl.new()\n"
+    "local function woken(count, path)\n"
+    "  local before, tickets = polls(), {}\n"
+    "  for i = 1, count do tickets[i] = pool:add(order(path)) end\n"
+    "  for i = 1, count do\n"
+    "    while not tickets[i]:done() do pool:poll(60) end\n"
+    "    assert(select(3, tickets[i]:result()) == 'hello')\n"
+    "  end\n"
+    "  return polls() - before\n"
+    "end\n"
+    "local function atmost(most, count, path)\n"
+    "  local n = woken(count, path)\n"
+    "  assert(n > 0 and n <= most, path .. ' ' .. count .. ': ' .. n)\n"
+    "end\n"
+    "atmost(10, 1, '/late')\n"
+    "atmost(6, 1, '/late')\n"
+    "atmost(70, 1, '/slow')\n"
+    "atmost(32 * 6, 32, '/late')\n"
+    "atmost(32 * 4, 32, '/late')\n"
+    "atmost(32 * 66, 32, '/slow')\n"
+    "local never = pool:add(order('/late', { timeout = 60 }))\n"
+    "local before = polls()\n"
+    "pool:sleep(0.2)\n"
+    "assert(polls() - before <= 10)\n"
+    "get(pool, never)\n"
+    "before = polls()\n"
+    "pool:sleep(0.2)\n"
+    "assert(polls() - before <= 2)\n";
+
 int main(void) {
   pthread_t thread;
   int fd;
@@ -266,6 +361,8 @@ int main(void) {
   test_fork();
   test_memory(0);
   test_memory(1);
+  CHECK(run(renewing, 0) == 0);
+  CHECK(run(waking, 0) == 0);
   shutdown(fd, SHUT_RDWR);
   pthread_join(thread, NULL);
   curl_global_cleanup();

@@ -154,7 +154,8 @@ local function transmit(account, request, attempt, how)
       proxy = account.options.proxy,
     })
   else
-    err = { kind = "timeout", message = "the deadline has passed", sent = false }
+    err = { kind = "timeout", message = "the deadline has passed, and nothing was sent",
+      sent = false }
   end
   if response and not how.stream then response.body = M.unmarked(response.body) end
   if slot and left > 0 then

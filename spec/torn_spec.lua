@@ -13,16 +13,26 @@ local http = [[
   init_by_lua_block { package.path = package.path .. ";%s/?.lua" }
   init_worker_by_lua_block {
     local billhook = require "billhook"
-    local function made(client, timeout)
+    -- a hook that does not come back, where the handler of this worker was told so
+    local function holder(moment)
+      return function(event)
+        if event.method ~= "POST" or at ~= moment then return end
+        ngx.shared.marks:set("held", true)
+        while true do ngx.sleep(1) end
+      end
+    end
+    local function made(client, timeout, reference)
       return client.invoices:create(5, { currency = "EUR",
-        items = { { item = "Fee", price = "25.00", qty = 1 } } }, { timeout = timeout })
+        items = { { item = "Fee", price = "25.00", qty = 1 } } }, { timeout = timeout,
+        reference = reference and { field = "smallprint", value = reference } })
     end
     local function paid(client, timeout)
       return client.invoices:pay(16, { amount = "5", paymentmethod = 1 }, { timeout = timeout })
     end
     local function dreamapply()
       return billhook.dreamapply { base_url = "%s", api_key = "torn", settle_timeout = 2,
-        transport = %q }
+        quota = false, transport = %q, on_request = holder "before",
+        on_response = holder "after" }
     end
     local function dreamclass()
       return billhook.dreamclass { base_url = "%s", tenant = "t", school_code = "s",
@@ -39,9 +49,9 @@ local http = [[
       end
       return all[name]
     end
-    function order(name, timeout)
+    function order(name, timeout, reference)
       local call = name:find "class" and paid or made
-      local value, err = call(client_of(name), timeout or 6)
+      local value, err = call(client_of(name), timeout or 6, reference)
       return value and (value.how or "paid") .. " " .. tostring(value.id)
         or err.kind .. " " .. err.message
     end
@@ -53,7 +63,9 @@ local server = [[
   lua_check_client_abort on;
   location /order { content_by_lua_block {
     mark()
-    ngx.print(order(ngx.var.arg_of or "dreamapply", tonumber(ngx.var.arg_timeout)))
+    at = ngx.var.arg_at
+    ngx.print(order(ngx.var.arg_of or "dreamapply", tonumber(ngx.var.arg_timeout),
+      ngx.var.arg_reference))
   } }
   location /exit { content_by_lua_block {
     mark()
@@ -73,6 +85,16 @@ local server = [[
     ngx.timer.at(0, function() order "dreamapply" end)
     ngx.print "begun"
   } }
+  location /raise { content_by_lua_block {
+    mark()
+    ngx.timer.at(0, function()
+      ngx.thread.spawn(order, "dreamapply")
+      while not ngx.shared.marks:get "go" do ngx.sleep(0.01) end
+      error "torn"
+    end)
+    ngx.print "begun"
+  } }
+  location /held { content_by_lua_block { ngx.print(tostring(ngx.shared.marks:get "held")) } }
   location /go { content_by_lua_block {
     ngx.shared.marks:set("go", true)
     ngx.print(ngx.shared.marks:get "worker")
@@ -107,6 +129,10 @@ local function goes_on(status, said)
   end
 end
 
+local unknown = "^unknown_outcome an earlier call %s, .*: nothing was sent%%. The earlier one was "
+  .. "sent %%d+ s ago; each call for the same looks for it, and none is sent for another %%d+ "
+  .. "minutes$"
+
 -- promise, world, path of the first call, how it dies, what the next one for the same is told
 local deaths = {
   { "is found by the next one for the same where its client has left", held(), "/order",
@@ -118,11 +144,25 @@ local deaths = {
   { "is found where its light thread was killed, whose handler goes on and ends", held(), "/kill",
     goes_on(200, "killed"), "^found 1$" },
   { "is not sent a second time while the first may still be under way, and found then", held(false),
-    "/order", client_leaves, "^unknown_outcome an earlier call asked for the same, .*: nothing was "
-      .. "sent%. The earlier one was sent %d+ s ago; each call for the same looks for it, and none "
-      .. "is sent for another %d+ minutes$", late = true, later = "^found 1$" },
+    "/order", client_leaves, unknown:format "asked for the same", late = true,
+    later = "^found 1$" },
   { "is not sent a second time where it never comes to light", held(false), "/order",
     client_leaves, "^unknown_outcome ", later = "^unknown_outcome ", never = true },
+  -- with a reference, before it was sent, after that, and when its answer had come
+  { "is not sent where its worker was killed before", {}, "/order?reference=a&at=before",
+    worker_is_killed, unknown:format "had this reference", later = "^unknown_outcome ",
+    never = true, posts = 0 },
+  { "is not sent where its client has left before", {}, "/order?at=before", client_leaves,
+    unknown:format "asked for the same", later = "^unknown_outcome ", never = true, posts = 0 },
+  { "is found by its reference where its worker was killed", held(), "/order?reference=a",
+    worker_is_killed, "^found 1$", named = true },
+  { "is found by its reference where it is carried out later than its worker was killed", held(4),
+    "/order?reference=a", worker_is_killed, "^found 1$", named = true },
+  { "is found by its reference where its worker was killed when it had the answer", {},
+    "/order?reference=a&at=after", worker_is_killed, "^found 1$", named = true },
+  { "is found where its client has left when it had the answer", {}, "/order?at=after",
+    client_leaves, "^found 1$" },
+  { "is found where its timer raised", held(), "/raise", goes_on(200, "begun"), "^found 1$" },
   { "is not sent a second time where it can't be looked up", held(false),
     "/order?of=dreamclass", client_leaves, "^unknown_outcome .*it can't be looked up, and none "
       .. "is sent for another 14%d%d minutes$", later = "^unknown_outcome ", never = true },
@@ -138,12 +178,15 @@ for _, transport in ipairs { "worker", "resty" } do
 
     local function begin(death)
       local run = { world = faults:world(death[2]),
-        path = "/order?timeout=25&" .. (death[3]:match "%?(.*)" or "") }
+        path = "/order?timeout=25&" .. (death[3]:match "%?(.*)" or ""):gsub("&?at=%l+", "") }
       run.front = nginx.start { workers = 2, server = server, http = http:format(
         remote.resty_http() or remote.STANDIN, run.world.url, transport, run.world.url, transport) }
       runs[#runs + 1] = run
       local peer = assert(nginx.send(run.front.port, { path = death[3] }))
-      nginx.wait("the create", function() return run.world:state().requests.POST == 1 end)
+      nginx.wait("the create", function()
+        if death[3]:find "at=" then return told(run.front, "/held") == "true" end
+        return run.world:state().requests.POST == 1
+      end)
       death[4](run.front, peer)
       run.next = assert(nginx.send(run.front.port, { path = run.path }))
     end
@@ -169,12 +212,76 @@ for _, transport in ipairs { "worker", "resty" } do
         if death.later then
           assert.matches(death.later, told(run.front, run.path))
         end
-        assert.equal(1, run.world:state().requests.POST)
+        assert.equal(death.posts or 1, run.world:state().requests.POST or 0)
         assert.equal(death.never and 0 or 1, #run.world:state().made)
         if not death.never then -- it was given to its caller: who asks once more wants another one
-          assert.equal("created 2", told(run.front, run.path))
+          assert.equal(death.named and "found 1" or "created 2", told(run.front, run.path))
         end
       end)
     end
   end)
 end
+
+-- BILLHOOK_KILLS kills so many times
+local KILLS = tonumber(os.getenv "BILLHOOK_KILLS" or 4)
+
+describe("creates in an nginx whose workers are killed at any moment", function()
+  local faults, front
+
+  teardown(function()
+    if front then front:stop() end
+    faults:stop()
+  end)
+
+  it("bill each reference once", function()
+    faults = fault_server.start()
+    local world = faults:world { latency = 0.05 }
+    front = nginx.start { workers = 2, server = server, http = http:format(remote.resty_http()
+      or remote.STANDIN, world.url, "resty", world.url, "resty") }
+    local seed = 20261129
+    local function random(most)
+      seed = seed * 16807 % 2147483647
+      return seed % most + 1
+    end
+    local function requests()
+      local all = world:state().requests
+      return (all.GET or 0) + (all.POST or 0)
+    end
+    local function path(n) return "/order?timeout=40&reference=order-" .. n end
+    local function is_begun() -- the last one was killed
+      local pid = told(front, "/go")
+      for _, worker in ipairs(front:workers()) do
+        if tostring(worker) == pid then return true end
+      end
+    end
+    -- one at a time, so that each may be killed at any of its steps: a look, a create and, where
+    -- another one was torn, its looks
+    for n = 1, KILLS do
+      local till = requests() + random(3) - 1
+      local peer = assert(nginx.send(front.port, { path = path(n) }))
+      nginx.wait("some requests", function() return is_begun() and requests() >= till end)
+      process.sleep(random(60) / 1000)
+      worker_is_killed(front, peer)
+    end
+    local ids, open = {}, 0
+    for n = 1, KILLS do
+      local said = told(front, path(n))
+      local id = said:match "^%l+ (%d+)$"
+      if id then
+        assert.is_nil(ids[id])
+        ids[id] = true
+      else -- killed when it was written down and before it was carried out, as far as one can see
+        assert.matches("^unknown_outcome .*: nothing was sent", said)
+        open = open + 1
+      end
+    end
+    local state, seen = world:state(), {}
+    for _, made in ipairs(state.made) do
+      assert.is_nil(seen[made.one.smallprint])
+      seen[made.one.smallprint] = true
+      assert.is_true(ids[("%d"):format(made.one.id)])
+    end
+    assert.equal(KILLS, #state.made + open)
+    assert.is_true(state.requests.POST <= KILLS)
+  end)
+end)

@@ -22,7 +22,15 @@ local commands = {
 
 local function stop(code, text) error({ code = code, text = text }, 0) end
 
-local function parser()
+-- Whoever runs one command waits for no other to be loaded.
+local function needed(first)
+  for _, name in ipairs(commands) do
+    if name == first then return { name } end
+  end
+  return commands
+end
+
+local function parser(first)
   local root = argparse("billhook",
     "Calls invoice APIs, receives invoice webhooks, runs your rules.")
   root:command_target "command"
@@ -33,7 +41,7 @@ local function parser()
     term.print(("billhook %s (%s)"):format(version, jit and jit.version or _VERSION))
     stop(0)
   end)
-  for _, name in ipairs(commands) do
+  for _, name in ipairs(needed(first)) do
     local module = require("billhook.cli." .. name)
     module.configure(root:command(name):summary(module.summary))
   end
@@ -52,7 +60,7 @@ local function traced(reason)
 end
 
 local function perform(argv)
-  local root = parser()
+  local root = parser(argv[1])
   local args = root:parse(argv)
   if not args.command then stop(2, root:get_help()) end
   if args.command == "help" or args.command == "completion" then

@@ -40,10 +40,14 @@ local function marks(n)
 end
 
 local function ended(n, rule)
-  return command.wait(rule, function()
-    local mark = marks(n)[rule]
-    return mark and mark.state ~= "waiting" and mark
+  local store = assert(inbox.open(url))
+  local mark = command.wait(rule, function()
+    local one = store:show(("school:aa3a27d6-05b5-4fcd-bd04-%012d"):format(n))
+    local found = one and one.marks[rule]
+    return found and found.state ~= "waiting" and found
   end)
+  store:close()
+  return mark
 end
 
 local function stop(child)
@@ -133,7 +137,7 @@ describe("a rule that eats memory", function()
       app:on("*", { name = "asks for all" }, function() return #("x"):rep(500 * 2 ^ 20) end)
       app:on("*", { name = "fine" }, function() note "fine" end)]]
     deliver(path, 1)
-    local child = command.start { "work", path, "--memory", "150" }
+    local child = command.start { "work", path, "--memory", "32" }
     for _, name in ipairs { "eats", "asks for all" } do
       local mark = ended(1, name)
       assert.same({ "dead", 2 }, { mark.state, mark.attempts })
@@ -149,9 +153,9 @@ describe("a rule that eats memory", function()
     local path = rules [[
       kept = {}
       app:on("*", { name = "keeps", attempts = 1 }, function()
-        kept[#kept + 1] = ("x"):rep(60 * 2 ^ 20 + #kept)
+        kept[#kept + 1] = ("x"):rep(15 * 2 ^ 20 + #kept)
       end)]]
-    local child = command.start { "work", path, "--memory", "200" }
+    local child = command.start { "work", path, "--memory", "56" }
     for n = 1, 6 do
       deliver(path, n)
       assert.equal("done", ended(n, "keeps").state)
@@ -164,10 +168,10 @@ describe("a rule that eats memory", function()
 
   it("has as much as it likes with --memory 0", function()
     local path = rules [[
-      app:on("*", { name = "needs" }, function() note("got " .. #("x"):rep(300 * 2 ^ 20)) end)]]
+      app:on("*", { name = "needs" }, function() note("got " .. #("x"):rep(64 * 2 ^ 20)) end)]]
     deliver(path, 1)
     assert.equal(0, command.run({ "work", path, "--once", "--memory", "0" }).code)
-    assert.equal("got 314572800\n", command.read(folder .. "/notes"))
+    assert.equal("got 67108864\n", command.read(folder .. "/notes"))
   end)
 end)
 

@@ -46,13 +46,15 @@ function M.folder()
   return folder
 end
 
----Waits for something to become true; how fast the machine is decides only how long it takes.
+---Waits for something to become true; how fast the machine is decides only how long it takes. Looks
+---less often when it takes long: others need the processor.
 function M.wait(what, check)
-  local deadline = process.monotonic() + M.patience
+  local deadline, pause = process.monotonic() + M.patience, 0.005
   repeat
     local result = check()
     if result then return result end
-    process.sleep(0.01, true)
+    process.sleep(pause, true)
+    pause = math.min(pause * 1.2, 0.05)
   until process.monotonic() > deadline
   error("waited in vain for " .. what, 2)
 end

@@ -11,6 +11,7 @@
 -- the URL: localhost with tls, else the address), before, instead (scripts; see peer.c).
 
 local ports = require "spec.support.port"
+local process = require "billhook.process"
 local socket = require "socket"
 
 local M = {}
@@ -30,12 +31,15 @@ local function line_of(command)
 end
 
 -- Builds spec/support/NAME.c unless that was done; gives the program's path.
+local built = {}
 local function compile(name, libraries)
   local path = "build/test/" .. name
+  if built[name] then return path end
   local cc = ("cc -std=gnu11 -O1 -Wall -Wextra -Werror spec/support/%s.c %s")
     :format(name, libraries)
   run(("mkdir -p build/test; [ %s -nt spec/support/%s.c ] || { %s -o %s.$$ && mv %s.$$ %s; }")
     :format(path, name, cc, path, path, path))
+  built[name] = true
   return path
 end
 
@@ -59,6 +63,7 @@ local folder
 
 --- Makes an authority (ca.pem) and the certificates good, wrong (another host), expired, selfsigned
 --- and stranger (another authority's), each NAME.pem with NAME.key, in a folder. Gives the folder.
+--- They are made once a day, by this text as it is: the folder is a copy.
 function M.certificates()
   if folder then return folder end
   local made = line_of("mktemp -d /tmp/billhook-tls.XXXXXX")
@@ -75,7 +80,10 @@ function M.certificates()
       key, name, name, name)
     steps[#steps + 1] = ("openssl x509 -req -in %s.csr -out %s.pem %s"):format(name, name, how)
   end
-  run(table.concat(steps, " && "))
+  run(("mkdir -p build/test; kept=build/test/certificates-$(date -u +%%j)-$(cksum "
+    .. "<spec/support/peer.lua | tr ' ' -); if [ -d $kept ]; then cp $kept/* %s; else (%s) "
+    .. "&& cp -R %s $kept.$$ && { mv -T $kept.$$ $kept 2>/dev/null || rm -rf $kept.$$; }; fi"
+    ):format(made, table.concat(steps, " && "), made)) -- who comes second to make them: has its own
   folder = made
   return folder
 end
@@ -124,7 +132,7 @@ end
 
 function M.start(options)
   options = options or {}
-  local log = line_of("mktemp /tmp/billhook-peer.XXXXXX")
+  local log = os.tmpname() -- made, and nobody else's
   local words = { compile("peer", "-lssl -lcrypto -lpthread"), "--log", log }
   local function add(...) for _, w in ipairs { ... } do words[#words + 1] = quoted(w) end end
   if options.tls then
@@ -188,7 +196,7 @@ function Server:forget() assert(io.open(self.logfile, "wb")):close() end
 
 function Server:stop()
   if not self.pipe then return end
-  run("kill -9 " .. self.pid)
+  process.kill(tonumber(self.pid), "KILL")
   self.pipe:close()
   self.pipe = nil
   if self.logfile then os.remove(self.logfile) end

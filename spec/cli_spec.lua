@@ -125,6 +125,20 @@ describe("billhook verify #both", function()
     assert.truthy(result.out:find("not authentic: unconfigured", 1, true))
   end)
 
+  it("reads the body from a file", function()
+    local path = command.folder() .. "/body.json"
+    local file = assert(io.open(path, "w"))
+    file:write(sample)
+    file:close()
+    assert.equal(0, command.run({ "verify", "dreamclass", path, "--secret", "123" }).code)
+    assert.equal(1, command.run({ "verify", "dreamclass", path, "--secret", "124" }).code)
+    local none = command.run { "verify", "dreamclass", path .. "2", "--secret", "123" }
+    assert.same({ 1, "billhook: " .. path .. "2: No such file or directory\n" },
+      { none.code, none.err })
+    refused(command.run { "verify", "dreamclass", path, "--rules", "examples/rules.lua" },
+      "verify: give a vendor or --rules, not both")
+  end)
+
   it("takes headers, of which two of one name are two", function()
     local function verify(...)
       return command.run({ "verify", "dreamapply", "--authorization", "Bearer x", ... },
@@ -328,7 +342,8 @@ describe("billhook sandbox and invoices", function()
     refused(command.run { "invoices", "list" }, "--vendor")
     refused(command.run { "invoices", "list", "--vendor", "dreamapply", "--api-key", "k" },
       "billhook: --base-url is missing")
-    refused(command.run { "invoices", "list", "--vendor", "dreamclass" }, "--api-key is missing")
+    refused(command.run { "invoices", "list", "--vendor", "dreamclass" }, "--api-key (or"
+      .. " BILLHOOK_API_KEY, or --rules and --account) is missing")
     refused(command.run { "invoices", "list", "--vendor", "dreamapply", "--timeout", "x" },
       "not a number of 0 or more: x")
     refused(command.run { "invoices", "list", "--vendor", "dreamapply", "--api-key", "k",
@@ -500,7 +515,8 @@ describe("billhook inbox", function()
   it("makes no inbox out of a mistyped name", function()
     local path = command.folder() .. "/none.db"
     local result = command.run { "inbox", "events", "--inbox", "sqlite:" .. path }
-    assert.same({ 1, "billhook: no inbox " .. path .. "\n" }, { result.code, result.err })
+    assert.same({ 1, "billhook: there is no inbox " .. path .. ": name yours with --inbox, --rules"
+      .. " or BILLHOOK_INBOX\n" }, { result.code, result.err })
     assert.is_nil(process.stat(path))
     refused(command.run { "inbox", "events", "--inbox", "nosuch:x" }, "inbox must be")
     result = command.run { "inbox", "events", "--inbox", "sqlite:" .. command.folder() }

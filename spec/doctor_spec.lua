@@ -91,7 +91,7 @@ describe("billhook doctor", function()
     assert.truthy(said.GetInvoice:find "^fail the path of 'invoices.get' is not published",
       said.GetInvoice)
     assert.truthy(said.GetInvoice:find "%-%-invoice$")
-    assert.equal("warn 'secret' has 3 bytes: take 16 or more, of chance", said.secret)
+    assert.equal("warn 'secret' has 3 bytes: use 16 or more random ones", said.secret)
     local id = control("trigger", { vendor = "dreamclass" }).invoice
     said = report_of("school", "--invoice", tostring(id))
     assert.equal(('fail add this to its options: paths = { ["invoices.get"] ='
@@ -153,7 +153,7 @@ describe("billhook doctor", function()
     assert.equal(1, result.code)
     assert.equal("", result.err)
     for _, line in ipairs { "admissions\n  OK       reachable: its API answers\n", "\nschool\n",
-      "\n  WARN     secret: 'secret' has 3 bytes: take 16 or more, of chance\n" } do
+      "\n  WARN     secret: 'secret' has 3 bytes: use 16 or more random ones\n" } do
       assert.truthy(result.out:find(line, 1, true), result.out)
     end
     result = doctor "nobody"
@@ -234,12 +234,12 @@ describe("a diagnosis #both", function()
       return by_check(diagnose.account("a", client, { hook = hook })).secret
     end
     local class = { tenant = "t" }
-    assert.equal("warn 'secret' has 15 bytes: take 16 or more, of chance", secret("dreamclass",
+    assert.equal("warn 'secret' has 15 bytes: use 16 or more random ones", secret("dreamclass",
       class, { secret = { LONG, LONG:sub(2) }, basic = { "a", "b" } }))
     assert.truthy(secret("dreamclass", class, { secret = LONG }):find "^warn .*set `basic`, too$")
     assert.equal("ok set, and long enough", secret("dreamclass", class, { secret = LONG,
       basic = { "a", "b" } }))
-    assert.equal("warn 'authorization' has 15 bytes: take 16 or more, of chance",
+    assert.equal("warn 'authorization' has 15 bytes: use 16 or more random ones",
       secret("dreamapply", { base_url = "https://a.example" }, { authorization = "Bearer "
         .. LONG:sub(2) }))
   end)

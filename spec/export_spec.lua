@@ -222,8 +222,8 @@ describe("billhook export", function()
   it("says of what has no list how it is exported", function()
     local result = command.run { "export", "invoices", "--vendor", "dreamclass", "--api-key", "k" }
     assert.equal(1, result.code)
-    assert.equal("billhook: dreamclass has no list of invoices: export what an inbox knows of it,"
-      .. " with --inbox\n", result.err)
+    assert.equal("billhook: dreamclass documents no list of invoices: export the states in an"
+      .. " inbox, with --inbox\n", result.err)
   end)
 end)
 
@@ -291,6 +291,7 @@ describe("billhook export --inbox", function()
     assert.equal(2, export("invoices", "byCollected=true").code)
     local result = command.run { "export", "invoices", "--inbox", "sqlite:/nowhere/x.db" }
     assert.equal(1, result.code)
-    assert.equal("billhook: no inbox /nowhere/x.db\n", result.err)
+    assert.equal("billhook: there is no inbox /nowhere/x.db: name yours with --inbox, --rules or"
+      .. " BILLHOOK_INBOX\n", result.err)
   end)
 end)

@@ -288,6 +288,6 @@ describe("billhook inbox copy", function()
     result = command.run { "inbox", "copy", "--from", "sqlite:" .. folder .. "/none.db", "--to",
       file }
     assert.equal(1, result.code)
-    assert.matches("no inbox ", result.err)
+    assert.matches("there is no inbox .*/none%.db: %-%-from names the one to copy\n", result.err)
   end)
 end)

@@ -58,6 +58,9 @@ function M.of(args)
     base_url = args.base_url, timeout = args.timeout,
     api_key = cli.secret(args.api_key, "BILLHOOK_API_KEY"),
   }
+  if not settings.api_key then
+    cli.usage "--api-key (or BILLHOOK_API_KEY, or --rules and --account) is missing"
+  end
   if args.vendor == "betterez" then settings.token = cli.secret(args.token, "BILLHOOK_TOKEN") end
   if args.vendor == "dreamclass" then
     settings.tenant, settings.school_code = args.tenant, args.school_code

@@ -180,7 +180,7 @@ local function check_secret(report, client, hook)
     report:add("secret", "fail", ("its webhook has no '%s': every delivery is refused"):format(
       name))
   elseif length < LEAST then
-    report:add("secret", "warn", ("'%s' has %d bytes: take %d or more, of chance"):format(name,
+    report:add("secret", "warn", ("'%s' has %d bytes: use %d or more random ones"):format(name,
       length, LEAST))
   elseif client.vendor == "dreamclass" and not hook.basic then
     report:add("secret", "warn", "long enough; but it covers a delivery's id alone: set `basic`,"

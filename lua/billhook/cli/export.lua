@@ -126,7 +126,7 @@ local function from_api(args)
   if not client then return nil, err end
   local can, guessed = client:can "invoices.list"
   if not can or guessed then
-    return nil, ("%s has no list of invoices: export what an inbox knows of it, with --inbox")
+    return nil, ("%s documents no list of invoices: export the states in an inbox, with --inbox")
       :format(client.vendor)
   end
   local params = require("billhook.cli.params").read(client.vendor, "invoices.list", args.params,

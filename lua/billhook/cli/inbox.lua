@@ -131,11 +131,13 @@ local function url_of(args)
 end
 
 -- Is there such an inbox? Looking must not make a new, empty one out of a mistyped name.
-local function exists(url)
+local function exists(url, what_next)
   local good, why = require("billhook.inbox").check(url)
   if not good then require("billhook.cli").usage(why) end
   local path = url:match "^sqlite:(.+)$"
-  if path and not require("billhook.process").stat(path) then return nil, "no inbox " .. path end
+  if path and not require("billhook.process").stat(path) then
+    return nil, ("there is no inbox %s: %s"):format(path, what_next)
+  end
   return true
 end
 
@@ -146,7 +148,8 @@ end
 function M.open(args)
   local url, app = url_of(args)
   if not url then return nil, app end
-  local there, why = exists(url)
+  local there, why = exists(url, args.rules and "`billhook serve` makes it"
+    or "name yours with --inbox, --rules or BILLHOOK_INBOX")
   if not there then return nil, why end
   local store, err = require("billhook.inbox").open(url)
   return store, store and app or err
@@ -353,7 +356,7 @@ local function copy(args)
   if args.from == args.to then usage "copy: --from and --to are the same inbox" end
   local good, wrong = require("billhook.inbox").check(args.to)
   if not good then usage(wrong) end
-  local there, why = exists(args.from)
+  local there, why = exists(args.from, "--from names the one to copy")
   if not there then return nil, why end
   local bar
   local counts, err = require("billhook.inbox.copy").copy(args.from, args.to, function(_, total)

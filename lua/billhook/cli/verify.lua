@@ -1,16 +1,18 @@
 -- cli/verify.lua: `billhook verify`: what a delivery proves, or why it proves
--- nothing. The delivery is a body on stdin and headers on the command line, or
--- one that `billhook serve --capture-refused` has kept.
+-- nothing. The delivery is a body in a file or on stdin with headers on the
+-- command line, or one that `billhook serve --capture-refused` has kept.
 
 local M = {}
 
-M.summary = "Verify a delivery read from stdin, or a refused one."
+M.summary = "Verify a delivery, and say why one was refused."
 
 local VENDORS = { dreamclass = true, betterez = true, dreamapply = true }
 
 function M.configure(command)
-  command:argument("vendor", "The sender: dreamclass, betterez or dreamapply; with --rules, the"
-    .. " body's file; its captured headers are used (stdin by default)."):args "?"
+  command:argument("vendor", "The sender: dreamclass, betterez or dreamapply; not with --rules.")
+    :args "?"
+  command:argument("body", "The body's file; if `billhook serve` has kept it, with its headers"
+    .. " (stdin by default)."):args "?"
   command:option("--rules", "Take the secrets from an account of this rules file.")
     :argname "<file>"
   command:option("--account", "The account in the rules file."):argname "<name>"
@@ -30,7 +32,7 @@ function M.configure(command)
 Exit code 0: authentic; 1: not, and why.
 
 Examples:
-  billhook verify dreamclass --secret 123 < body.json
+  billhook verify dreamclass --secret 123 body.json
   billhook verify --rules rules.lua --account school refused/000000001.body]]
 end
 
@@ -159,14 +161,15 @@ end
 -- The vendor, headers, the body, options and what is to be said of a credential that came; or nil,
 -- and why not.
 local function delivery_of(args)
-  if not args.rules then
-    if not VENDORS[args.vendor or ""] then
-      require("billhook.cli").usage "verify: dreamclass, betterez or dreamapply; or --rules"
-    end
-    return args.vendor, headers_of(args.header), io.read "*a",
-      require("billhook.cli.trigger").credentials(args)
+  local usage = require("billhook.cli").usage
+  local path = args.body
+  if args.rules then
+    if path then usage "verify: give a vendor or --rules, not both" end
+    path = args.vendor
+  elseif not VENDORS[args.vendor or ""] then
+    usage "verify: dreamclass, betterez or dreamapply; or --rules"
   end
-  local path, about, body = args.vendor, { headers = {} }, nil
+  local about, body = { headers = {} }, nil
   if path then
     local file, err = io.open(path, "rb")
     if not file then return nil, err end
@@ -175,8 +178,13 @@ local function delivery_of(args)
     about, err = beside(path)
     if not about then return nil, err end
   end
-  local vendor, options = of_account(args, args.account or about.account)
-  if not vendor then return nil, options end
+  local vendor, options = args.vendor, nil
+  if args.rules then
+    vendor, options = of_account(args, args.account or about.account)
+    if not vendor then return nil, options end
+  else
+    options = require("billhook.cli.trigger").credentials(args)
+  end
   options.now = args.at or tonumber(about.at)
   local came, known = restore(about.headers, options)
   for name, value in pairs(headers_of(args.header)) do about.headers[name] = value end

@@ -210,7 +210,7 @@ describe("billhook serve --page", function()
     end
     assert.equal("Retry", browser:evaluate "document.activeElement.textContent")
     browser:key("Enter", true)
-    assert.equal("It is to run again.",
+    assert.equal("It will run again.",
       browser:evaluate "document.querySelector('[role=status]').textContent")
     wait("the rule to run", function()
       browser:go(server.page .. "/event?id=" .. id)

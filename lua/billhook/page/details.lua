@@ -33,13 +33,13 @@ function M.delivery(context, query)
   return parts.page("Delivery " .. lists.news_id(one), "/deliveries", context.token, parts.fields {
     { "ID", e.span { class = "id", one.id } }, { "State", parts.state(one.state) },
     { "Reason", one.reason }, { "Account", one.account },
-    { "Vendor", one.vendor }, { "Type", one.type }, { "In the vendor's words", one.native },
+    { "Vendor", one.vendor }, { "Type", one.type }, { "Type at the vendor", one.native },
     { "Invoice", invoice_link(one) }, { "Tenant", one.tenant }, { "Trust", one.trust },
     { "Secret", one.secret }, { "Live", one.live and "yes" or "no: a test" }, { "Seen", one.seen },
     { "Happened", parts.time(one.occurred_at) }, { "Received", parts.time(one.received_at) },
-    { "Came last", parts.time(one.last_at) }, { "Looked at", parts.time(one.routed_at) } },
-    parts.body("What was sent, credentials left out", one.body, one.id)
-      or e.p { class = "soft", "What was sent has been purged." })
+    { "Received last", parts.time(one.last_at) }, { "Processed", parts.time(one.routed_at) } },
+    parts.body("Body, without credentials", one.body, one.id)
+      or e.p { class = "soft", "The body has been purged." })
 end
 
 -- --- events ------------------------------------------------------------------------
@@ -81,23 +81,23 @@ local function actions(context, event)
   for _, mark in pairs(event.marks) do waiting = waiting or mark.state == "waiting" end
   local kept = event.data or event.previous or event.claims
   if event.state == "pending" then
-    return waiting and { e.p { "A rule waits for its next try." },
+    return waiting and { e.p { "A rule waits for its next attempt." },
       action(context, event, "Try now") }
   elseif not kept then
     return e.p { class = "soft", "Its content has been purged: it cannot run again." }
   elseif #event.rules == 0 and event.state == "dead" then
-    return e.p { class = "soft", "Nothing can be made of it, so no rule can run on it." }
+    return e.p { class = "soft", "It cannot be acted on, so no rule can run on it." }
   elseif event.state == "dead" then
     return { e.p { "The dead rules run again; those that are done do not." },
       action(context, event, "Retry") }
   elseif event.state == "unhandled" then
     local names = wanted(context.app, event)
-    if #names == 0 then return e.p { class = "soft", "No rule wants it." } end
-    return { e.p { "Rules that want it now: ", table.concat(names, ", ") },
+    if #names == 0 then return e.p { class = "soft", "No rule matches it." } end
+    return { e.p { "Rules that match it now: ", table.concat(names, ", ") },
       action(context, event, "Run them") }
   end
   return e.details { e.summary { "Replay ..." },
-    e.p { "All its rules run once more, with the same event id and the data of then: ",
+    e.p { "All its rules run once more, with the same event id and the same data: ",
       table.concat(event.rules, ", "), ". What they did, they may do again." },
     action(context, event, "Replay now") }
 end
@@ -109,7 +109,7 @@ local function behind(context, event)
   if not found then return nil, err end
   local ids = {}
   for i, one in ipairs(found) do ids[i] = one.id end
-  return { e.h2 { "Deliveries behind it" }, id_list("/delivery", ids) }
+  return { e.h2 { "Its deliveries" }, id_list("/delivery", ids) }
 end
 
 ---@return string|nil page, table|nil err  nil and nil: there is none
@@ -119,19 +119,19 @@ function M.event(context, query)
   local news, why = behind(context, event)
   if news == nil then return nil, why end
   local rows = marks_of(event)
-  local told = { ["0"] = "There was nothing to run.", ["1"] = "It is to run again." }
+  local told = { ["0"] = "There was nothing to run.", ["1"] = "It will run again." }
   return parts.page("Event " .. event.id, "/events", context.token,
     told[query.ran or ""] and e.p { class = "note", role = "status", told[query.ran] },
     parts.fields { { "State", parts.state(event.state) }, { "Note", event.note },
       { "Account", event.account }, { "Vendor", event.vendor }, { "Type", event.type },
-      { "In the vendor's words", event.native ~= event.type and event.native },
+      { "Type at the vendor", event.native ~= event.type and event.native },
       { "Invoice", invoice_link(event) }, { "Version", event.version }, { "Trust", event.trust },
       { "Live", event.live and "yes" or "no: a test" },
       { "Happened", parts.time(event.occurred_at) }, { "Received", parts.time(event.received_at) },
       { "Made", parts.time(event.created_at) }, { "Finished", parts.time(event.finished_at) } },
     e.h2 { "Rule by rule" }, #rows > 0 and parts.table("In the order of the rules file",
       { { "Rule" }, { "State" }, { "Attempts", "number" }, { "Runs in", "whole" },
-        { "Failed first", "whole" }, { "Error" } }, rows) or e.p { "No rule wanted it." },
+        { "Failed first", "whole" }, { "Error" } }, rows) or e.p { "No rule matched it." },
     actions(context, event), news, parts.body("Data", event.data, event.id),
     parts.body("Before", event.previous, event.id),
     parts.body("Claims: unverified content of the delivery", event.claims, event.id))
@@ -184,7 +184,7 @@ function M.invoice(context, query)
       { "Changed", parts.time(one.changed_at) }, { "Read last", parts.time(one.read_at) },
       { "Closed", parts.time(one.closed_at) }, { "Deleted", parts.time(one.deleted_at) },
       { "Next check", parts.time(one.check_due) }, { "Rules run", parts.time(one.run_due) } },
-    events, deliveries, parts.body("As the API told it last", one.data, one.account .. ":"
+    events, deliveries, parts.body("Last state from the API", one.data, one.account .. ":"
       .. one.invoice))
 end
 

@@ -99,7 +99,7 @@ end
 local function login(context, request, origin)
   local to = next_of(request.form.next)
   if not context.session:is_ticket(request.form.ticket) then
-    return answer(403, login_form(context, to, "The form was too old. Try again."))
+    return answer(403, login_form(context, to, "The form is too old. Try again."))
   end
   local cookie, why = context.session:login(request.form.password)
   if cookie then
@@ -110,7 +110,7 @@ local function login(context, request, origin)
       { ["Retry-After"] = "60" })
   end
   context.log("warn", "page_refused", { from = request.remote })
-  return answer(403, login_form(context, to, "This is not the password."))
+  return answer(403, login_form(context, to, "Wrong password."))
 end
 
 -- --- pages --------------------------------------------------------------------------
@@ -122,7 +122,7 @@ local function shown(context, page, err)
     return note(503, "The inbox does not answer", tostring(err), context.token,
       { ["Retry-After"] = "5" })
   end
-  return note(404, "Not found", "There is no such thing here (any more).", context.token)
+  return note(404, "Not found", "This does not exist, or no longer.", context.token)
 end
 
 local GET, POST = {}, {}
@@ -173,7 +173,8 @@ end
 local function change(context, request, origin)
   if not context.id then return go "/login" end
   if not context.session:is_token(context.id, request.form.token) then
-    return note(403, "Not done", "The form was not this session's: go back and load it anew.",
+    return note(403, "Not done",
+      "The form is of another session: go back, reload the page, and try again.",
       context.token)
   end
   return POST[request.path](context, request, origin)
@@ -196,11 +197,13 @@ end
 function M.answer(page, request)
   local origin = origin_of(page, request.headers.host)
   if not origin then
-    return note(421, "Another address", "This page is not to be had by this name.")
+    return note(421, "Another address",
+      "This page has another address: `billhook serve` has printed it.")
   end
   local method = request.method == "HEAD" and "GET" or request.method
   if method == "POST" and request.headers.origin ~= origin then
-    return note(403, "Not done", "The form was not of this page, or the browser did not say so.")
+    return note(403, "Not done",
+      "The request did not come from this page, or had no Origin header.")
   end
   local open = OPEN[request.path]
   if open then

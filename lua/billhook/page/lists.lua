@@ -195,7 +195,7 @@ local function neighbours(of, asked, near)
       href = html.address("/" .. of, parameters), text }
   end
   if not near.before and not near.after then return false end
-  return e.nav { class = "pages", ["aria-label"] = "More of them", to("after", "Newer"),
+  return e.nav { class = "pages", ["aria-label"] = "More pages", to("after", "Newer"),
     to("before", near.searched and "Search on" or "Older") }
 end
 

@@ -40,7 +40,7 @@ local function account_table(all, day)
     local mine = all[name]
     rows[i] = { e.a { href = html.address("/deliveries", { account = name }), name },
       mine.client.vendor, api_of(mine), quota_of(mine),
-      day.last[name] and parts.time(day.last[name]) or "none of late",
+      day.last[name] and parts.time(day.last[name]) or "none in 24 hours",
       parts.time(mine.memory.polled_at and mine.memory.polled_at / 1000) }
   end
   return parts.table("Each account of the rules file", { { "Account" }, { "Vendor" }, { "API" },
@@ -53,11 +53,11 @@ end
 
 local function tiles(stats)
   return e.ul { class = "tiles",
-    tile(stats.incoming, "deliveries not looked at"),
-    tile(stats.checking, "deliveries whose invoice is being checked"),
+    tile(stats.incoming, "deliveries not processed yet"),
+    tile(stats.checking, "deliveries waiting for the API"),
     tile(stats.pending, "events with rules to run", "/events?state=pending"),
     tile(stats.oldest and parts.span(stats.oldest) or "-", "age of the oldest"),
-    tile(stats.unhandled, "events that no rule wants", "/events?state=unhandled"),
+    tile(stats.unhandled, "events that no rule matches", "/events?state=unhandled"),
     tile(stats.dead, "dead events", "/events?state=dead") }
 end
 
@@ -84,8 +84,8 @@ function M.overview(context)
       e.p { class = "soft", e.span { class = "key" }, "deliveries", e.span { class = "key fail" },
         "failures: dead events and deliveries" },
       e.details { e.summary { "As a table" }, by_hour(day) },
-      e.h2 { "Gave up lately" }, #dead > 0 and lists.table(context, "events", dead, "Newest first")
-        or e.p { "Nothing." })
+      e.h2 { "Newest dead letters" },
+      #dead > 0 and lists.table(context, "events", dead, "Newest first") or e.p { "None." })
   end)
 end
 

@@ -38,6 +38,11 @@ local locations = [[
     local quota, err = client:quota()
     ngx.print(quota and quota.left or tostring(err))
   } }
+  location /evict { content_by_lua_block {
+    for i = 1, 5000 do ngx.shared.billhook:set("e" .. i, ("x"):rep(400)) end
+    for i = 4900, 5000 do ngx.shared.billhook:delete("e" .. i) end -- there is room again
+    ngx.print("ok")
+  } }
   location /lock { content_by_lua_block {
     for _, key in ipairs(ngx.shared.billhook:get_keys(0)) do
       local name = key:match("^quota .*$")
@@ -101,5 +106,16 @@ describe("the dictionary of an nginx", function()
     assert.equal("ok", get "/call")
     assert.equal("true", get "/lock?seconds=30")
     assert.equal("store: lua_shared_dict billhook: its lock is held", get "/quota")
+  end)
+
+  it("holds everybody up for one window after other code has evicted the quota", function()
+    start("1m", false, { limit = LIMIT, window = WINDOW })
+    for _ = 1, 40 do assert.equal("ok", get "/call") end
+    get "/evict"
+    assert.equal("0", get "/quota")
+    for _ = 1, 40 do assert.equal("ok", get "/call") end -- after no more than one window
+    assert.equal(0, world:state().refused)
+    assert.equal(80, world:state().requests.GET)
+    assert.is_true(tonumber(get "/quota") > 0)
   end)
 end)

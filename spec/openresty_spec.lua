@@ -3,6 +3,7 @@
 
 local core = require "billhook.core"
 local inbox = require "billhook.inbox"
+local json = require "billhook.json"
 local nginx = require "spec.support.nginx"
 local sqlite = require "billhook.sqlite"
 
@@ -617,5 +618,38 @@ describe("nginx", function()
     local _, _, body = server:request { path = "/bad" }
     assert.matches("start: 'nonsense' is not known: .*\n.*start: 'work' must be a boolean, got",
       body)
+  end)
+
+  it("tells whoever watches that the dictionary is full, or was evicted from", function()
+    start { http = "lua_shared_dict billhook 128k;", server = [[
+      location /detailed { content_by_lua_block { host.healthz(app, true) } }
+      location /dict { content_by_lua_block {
+        local n = tonumber(ngx.var.arg_n)
+        local dict = ngx.shared.billhook
+        for i = 1, n do dict[ngx.var.arg_how](dict, i, ("x"):rep(400)) end
+        ngx.print(n)
+      } }
+    ]] }
+    local function detailed()
+      local status, _, body = server:request { path = "/detailed" }
+      local found = json.decode(body)
+      return { status, found.ok, found.error }, found.accounts
+    end
+    local found, accounts = detailed()
+    assert.same({ 200, true }, found)
+    assert.is_table(accounts)
+    server:request { path = "/dict?how=safe_set&n=1000" }
+    assert.same({ 503, false, "store: lua_shared_dict billhook: no memory" }, detailed())
+    assert.equal(200, (server:request { path = "/healthz" })) -- deliveries need none of it
+    assert.equal(200, (post(1)))
+    server:request { path = "/dict?how=delete&n=1000" }
+    assert.same({ 200, true }, detailed())
+    server:request { path = "/dict?how=set&n=1000" }
+    server:request { path = "/dict?how=delete&n=1000" }
+    found, accounts = detailed()
+    assert.same({ 503, false, "store: lua_shared_dict billhook: other code that writes into it has "
+      .. "evicted texts from it, so nothing is sent for another 3600 s: give that code a dictionary "
+      .. "of its own" }, found)
+    assert.is_table(accounts)
   end)
 end)

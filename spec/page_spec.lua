@@ -20,7 +20,11 @@ local function memory()
   local kept = {}
   return { get = function(name) return kept[name] end,
     set = function(name) kept[name] = true end,
-    count = function(name) kept[name] = (kept[name] or 0) + 1 end, kept = kept }
+    count = function(name, n)
+      if kept.full then return nil end
+      kept[name] = (kept[name] or 0) + n
+      return kept[name]
+    end, kept = kept }
 end
 
 local function fresh(origin, attempts)
@@ -199,6 +203,9 @@ describe("who sees the page", function()
     assert.same({ 429, "60" }, { status, headers["Retry-After"] })
     has(body, "wait a minute")
     page.session.memory.kept["page tries"] = nil -- the minute is over
+    page.session.memory.kept.full = true -- nobody counts
+    assert.equal(429, (log_in()))
+    page.session.memory.kept.full = nil
     assert.equal(303, (log_in()))
     local names = {}
     for _, line in ipairs(logged) do names[line[1]] = (names[line[1]] or 0) + 1 end

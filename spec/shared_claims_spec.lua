@@ -69,7 +69,16 @@ local server = [[
     end
     ngx.print("ok")
   } }
+  location /evict { content_by_lua_block {
+    local n = tonumber(ngx.var.arg_n)
+    for i = 1, n do ngx.shared.billhook:set("e" .. i, ("x"):rep(400)) end
+    for i = n - 99, n do ngx.shared.billhook:delete("e" .. i) end -- there is room again
+    ngx.print("ok")
+  } }
 ]]
+
+local EVICTED = "lua_shared_dict billhook: other code that writes into it has evicted texts from it,"
+  .. " so nothing is sent for another 3600 s: give that code a dictionary of its own"
 
 describe("the workers of an nginx without an app", function()
   local faults, world, front
@@ -195,10 +204,84 @@ describe("the workers of an nginx without an app", function()
 
   it("take the room of what has had its time", function()
     start {}
-    get "/fill?seconds=0.05"
+    get "/fill?seconds=0.05&beside=yes"
     nginx.wait("the end of it", function()
       return call 'ngx.shared.billhook:get("500x1") == nil' == "true"
     end)
     assert.equal("created 1", get "/other?timeout=20")
+  end)
+
+  it("send nothing for an hour after other code has evicted what was open", function()
+    start { fates = { POST = { { at = "request", how = "stall", commit = false } } } }
+    assert(nginx.send(front.port, { path = "/first" }))
+    nginx.wait("the create", function() return world:state().requests.POST == 1 end)
+    get "/evict?n=5000"
+    assert.equal("store " .. EVICTED, other(2))
+    assert.equal(1, world:state().requests.POST)
+    assert.equal("nil store: " .. EVICTED, call 'claims:enter("elsewhere", 1)')
+    assert.equal("nil store: " .. EVICTED, call 'claims.store:health(3600)')
+    assert.equal("true", call 'claims.store:health(0)')
+    assert.matches("%[error%].*other code that writes into lua_shared_dict billhook has evicted",
+      front:log())
+    -- what is only asked goes on
+    assert.equal("table", call 'type(claims:known("p", {}))')
+  end)
+
+  it("give a call whose text was evicted its answer all the same", function()
+    start { fates = { POST = { { at = "answer", how = "stall" } } } }
+    local first = assert(nginx.send(front.port, { path = "/first" }))
+    nginx.wait("the create", function() return world:state().requests.POST == 1 end)
+    get "/evict?n=5000"
+    local _, _, body = nginx.answer(first)
+    assert.equal("created 1", body)
+    assert.equal(1, world:state().requests.POST)
+  end)
+
+  it("mind no other code that evicts nothing, nor a reload", function()
+    start {}
+    assert.equal("created 1", get "/other?timeout=20")
+    get "/evict?n=500"
+    get "/fill?seconds=0.05&beside=yes"
+    nginx.wait("the end of it", function()
+      return call 'ngx.shared.billhook:get("500x1") == nil' == "true"
+    end)
+    local before = front:workers()[1]
+    front:signal "HUP"
+    nginx.wait("other workers", function() return front:workers()[1] ~= before end)
+    for n = 1, 8 do assert.equal(16, #call(('claims:enter("p%d", 1)'):format(n))) end
+    assert.equal("true", call 'claims.store:health(3600)')
+  end)
+
+  it("do not mistake what others left no room for, and what they push out, for nothing", function()
+    start {}
+    -- what stands there by this account, and what the store says of it, over 20,000 steps
+    assert.equal("0 missed, some lost", call [[(function()
+      local store, dict, there, missed, lost = claims.store, ngx.shared.billhook, {}, 0, 0
+      local random = math.random
+      for step = 1, 20000 do
+        local name, size = "t" .. random(200), random(2000)
+        local what = random(100)
+        if what <= 60 then
+          local asked, told, was
+          local ok = store:update(name, function(text, now, since)
+            asked, told, was = true, since and now - since, text
+            if what > 55 then return false end
+            if what > 30 then return ("y"):rep(size) end
+          end, 600)
+          if told and told < 0.0015 then there, lost = {}, lost + 1 end -- whatever is there
+          if asked and there[name] and not was then missed = missed + 1 end
+          if ok then
+            if what > 55 then there[name] = nil elseif what > 30 then there[name] = true end
+          end
+        elseif what <= 80 then
+          dict:safe_add("f" .. random(2000), ("x"):rep(size), random() < 0.5 and 0.01 or nil)
+        elseif what <= 95 then
+          dict:delete("f" .. random(2000))
+        elseif what > 99 then
+          dict:set("f" .. random(2000), ("x"):rep(size))
+        end
+      end
+      return missed .. " missed, " .. (lost > 3 and "some" or "none") .. " lost"
+    end)()]])
   end)
 end)

@@ -353,8 +353,9 @@ local function ask(self, store, question)
     if not store then return nil, why end
   end
   question.limit, question.window = self.limit, self.window
-  local answer, err = store:update("quota " .. self.key, function(text, now)
+  local answer, err = store:update("quota " .. self.key, function(text, now, lost)
     local line = lines.read(text)
+    if lost and not text then line.parked = lost + self.window end -- all may be in use
     local answer = lines.answer(line, now, question)
     if question.ask == "look" then return nil, answer end
     return lines.text(line), answer

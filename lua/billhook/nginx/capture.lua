@@ -80,8 +80,10 @@ function M.new(folder)
     local head = json.encode(about)
     if #head + #body > ROOM then return nil end
     local file = io.open(folder .. "/last")
-    local number = counts:incr("captured", 1, file and tonumber(file:read "*l" or "") or 0)
+    -- not incr() alone: its first value may evict what others need
+    counts:safe_add("captured", file and tonumber(file:read "*l" or "") or 0)
     if file then file:close() end
+    local number = counts:incr("captured", 1)
     if not number then return nil end
     make_room(folder, number, #head + #body)
     local path, mask = ("%s/%09d"):format(folder, number), ffi.C.umask(PRIVATE)

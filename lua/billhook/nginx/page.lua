@@ -18,8 +18,11 @@ local ARGUMENTS = 20 -- of an address or a form
 
 local memory = {}
 function memory.get(name) return (ngx.shared.billhook:get(name)) end
-function memory.set(name, seconds) ngx.shared.billhook:set(name, true, seconds) end
-function memory.count(name, seconds) return ngx.shared.billhook:incr(name, 1, 0, seconds) end
+function memory.set(name, seconds) assert(ngx.shared.billhook:safe_set(name, true, seconds)) end
+function memory.count(name, n, seconds)
+  ngx.shared.billhook:safe_add(name, 0, seconds)
+  return (ngx.shared.billhook:incr(name, n))
+end
 
 -- Random, and the same for all workers of this run.
 local function run_key()

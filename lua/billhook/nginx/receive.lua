@@ -19,7 +19,9 @@ local intake = require "billhook.app.receive"
 local json = require "billhook.json"
 local metrics = require "billhook.app.metrics"
 local owner = require "billhook.inbox.owner"
+local pending = require "billhook.once.pending"
 local remote = require "billhook.shared.inbox"
+local shared = require "billhook.shared"
 local strict = require "billhook.app.strict"
 local usage = require "billhook.options"
 local warnings = require "billhook.app.warnings"
@@ -139,8 +141,11 @@ local function details(app)
     named[name] = { paused = account.memory.fault ~= nil, fault = account.memory.fault,
       moved = account:moved() or nil, polled_at = account.memory.polled_at }
   end
-  return { ok = true, accounts = named, incoming = stats.incoming, pending = stats.pending,
-    dead = stats.dead, oldest = stats.oldest or 0 }
+  local dictionary, well, err = shared.workers(), true, nil
+  if dictionary then well, err = dictionary:health(pending.OPEN_FOR) end
+  return { ok = well or false, error = err and tostring(err), accounts = named,
+    incoming = stats.incoming, pending = stats.pending, dead = stats.dead,
+    oldest = stats.oldest or 0 }
 end
 
 --- Content handler: 200 while the inbox takes something, else 503.

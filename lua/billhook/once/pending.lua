@@ -166,8 +166,9 @@ local function name_of(self, place) return "calls " .. self.account .. " " .. pl
 
 -- Changes a place: fn(line, now) gives whether it has changed anything, and a value.
 local function change(self, place, fn)
-  return self.store:update(name_of(self, place), function(text, now)
+  return self.store:update(name_of(self, place), function(text, now, lost)
     local line = read(self, text, now)
+    line.lost = lost
     local changed, value = fn(line, now)
     if changed or line.jumped then return write(line, now), value end
     return nil, value
@@ -191,11 +192,14 @@ end
 
 -- --- places ------------------------------------------------------------------------------------
 
--- Takes the place: true, or who is in there.
+-- Takes the place: true; or who is in there; or how long ago the store has lost calls, which may be
+-- of this place, and on their way.
 local function try(self, place, token, lease, longest)
   return change(self, place, function(line, now)
     local busy = line.busy
-    if is_held(self, busy, now) then
+    if line.lost and now - line.lost < M.OPEN_FOR then
+      return false, { lost = now - line.lost }
+    elseif is_held(self, busy, now) then
       return false, { token = busy.token, now = now, left = busy.till - now,
         longest = busy.most - now, age = now - busy.began }
     end
@@ -217,6 +221,10 @@ function Pending:enter(place, lease, longest, last)
   longest = longest or lease
   register(token, core.text.monotonic() + longest)
   local got, err = try(self, place, token, lease, longest)
+  if got and got ~= true and got.lost then
+    here[token] = nil
+    return nil, self.store:evicted(got.lost, M.OPEN_FOR)
+  end
   local other = got and got ~= true and here[got.token]
   if other and other.threaded and (last or got.now - (other.seen or -COLLECT) >= COLLECT) then
     other.seen = got.now

@@ -14,8 +14,8 @@ M.SECONDS = 8 * 3600 -- a session's length
 local FORM = 3600 -- seconds for which the form to log in is good
 local TRIES = 10 -- wrong passwords a minute, from wherever
 
----@param options table key, password (texts), now (fun(): number), memory { count(name, seconds),
----  set(name, seconds), get(name) }
+---@param options table key, password (texts), now (fun(): number), memory { count(name, n, seconds):
+---  the sum, nil where there is no room for it, set(name, seconds), get(name) }
 ---@return table
 function M.new(options)
   return setmetatable({ key = options.key, password = options.password, now = options.now,
@@ -54,12 +54,13 @@ function Session:is_ticket(ticket) return verified(self, "ticket", ticket) ~= ni
 ---@return string|nil cookie
 ---@return string|nil why "wrong", or "often": too many were wrong of late
 function Session:login(password)
-  if (self.memory.get "page tries" or 0) >= TRIES then return nil, "often" end
+  local tries = self.memory.count("page tries", 0, 60)
+  if not tries or tries >= TRIES then return nil, "often" end
   local given, right = mac(self, "password", password or ""), mac(self, "password", self.password)
   if core.text.equal(given, right) then
     return signed(self, "session", new_id(), M.SECONDS)
   end
-  self.memory.count("page tries", 60)
+  self.memory.count("page tries", 1, 60)
   return nil, "wrong"
 end
 

@@ -648,8 +648,8 @@ describe("nginx", function()
     server:request { path = "/dict?how=delete&n=1000" }
     found, accounts = detailed()
     assert.same({ 503, false, "store: lua_shared_dict billhook: other code that writes into it has "
-      .. "evicted texts from it, so nothing is sent for another 3600 s: give that code a dictionary "
-      .. "of its own" }, found)
+      .. "evicted texts from it, so nothing is sent for another 3600 s: give that code a "
+      .. "dictionary of its own" }, found)
     assert.is_table(accounts)
   end)
 end)

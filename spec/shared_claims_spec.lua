@@ -77,8 +77,8 @@ local server = [[
   } }
 ]]
 
-local EVICTED = "lua_shared_dict billhook: other code that writes into it has evicted texts from it,"
-  .. " so nothing is sent for another 3600 s: give that code a dictionary of its own"
+local EVICTED = "lua_shared_dict billhook: other code that writes into it has evicted texts from"
+  .. " it, so nothing is sent for another 3600 s: give that code a dictionary of its own"
 
 describe("the workers of an nginx without an app", function()
   local faults, world, front

@@ -14,8 +14,8 @@ M.SECONDS = 8 * 3600 -- a session's length
 local FORM = 3600 -- seconds for which the form to log in is good
 local TRIES = 10 -- wrong passwords a minute, from wherever
 
----@param options table key, password (texts), now (fun(): number), memory { count(name, n, seconds):
----  the sum, nil where there is no room for it, set(name, seconds), get(name) }
+---@param options table key, password (texts), now (fun(): number), memory { count(name, n, seconds)
+---  -> the sum, nil where there is no room for it, set(name, seconds), get(name) }
 ---@return table
 function M.new(options)
   return setmetatable({ key = options.key, password = options.password, now = options.now,

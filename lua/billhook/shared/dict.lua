@@ -94,8 +94,9 @@ function Dict:update(name, fn, keep)
   local locked, why = lock(dict, "lock " .. name)
   if not locked then return nil, failure(why) end
   local now, old = core.text.monotonic(), dict:get(name)
-  local kept, lost, done, new, value = nil, nil, true, nil, nil
-  lost, why = evicted(dict, now)
+  local lost, none = evicted(dict, now)
+  local kept, done, new, value = nil, true, nil, nil
+  why = none
   if lost ~= nil then
     kept, done, new, value = true, pcall(fn, old, now, lost or nil)
     if done and new ~= nil then kept, why = write(dict, name, old, new, keep) end
@@ -112,8 +113,8 @@ end
 ---@param seconds number how long there is danger
 ---@return table err
 function Dict.evicted(_, age, seconds)
-  local err = failure(("other code that writes into it has evicted texts from it, so nothing is sent"
-    .. " for another %.0f s: give that code a dictionary of its own"):format(seconds - age))
+  local err = failure(("other code that writes into it has evicted texts from it, so nothing is"
+    .. " sent for another %.0f s: give that code a dictionary of its own"):format(seconds - age))
   err.retry_after = seconds - age
   return err
 end

@@ -4,12 +4,12 @@
 --   store:update(name, fn, keep)  -> the value that fn returns (true if that is nil), or nil and
 --       an error of kind "store": then nothing has changed
 --
--- fn(text or nil, now, lost) returns the new text (nil: no change, false: delete it) and a value. No
--- other process changes the text meanwhile. `now` is in seconds, by a clock common to all processes
--- that share the text. fn may be called several times, so it must only compute, and not wait. keep:
--- the seconds after the last change when the text is no longer needed. lost: the time when the store
--- last found that it had lost texts that were needed, nil where it has not: then no text may mean
--- that there was one.
+-- fn(text or nil, now, lost) returns the new text (nil: no change, false: delete it) and a value.
+-- No other process changes the text meanwhile. `now` is in seconds, by a clock common to all
+-- processes that share the text. fn may be called several times, so it must only compute, and not
+-- wait. keep: the seconds after the last change when the text is no longer needed. lost: the time
+-- when the store last found that it had lost texts, nil where it has lost none: since then, a text
+-- that is not there may have been there.
 --
 -- There are three stores, which spec/shared_spec.lua checks:
 --
@@ -17,8 +17,8 @@
 --   dict.lua      lua_shared_dict billhook, for the workers of one nginx
 --   inbox.lua     an inbox: several processes or machines; survives a crash
 --
--- The dictionary has more: store:evicted(age, seconds), the error of who must not go on as if nothing
--- were lost; and store:health(seconds). An inbox has more methods:
+-- The dictionary also has store:evicted(age, seconds), the error of whoever must not go on after
+-- that, and store:health(seconds). An inbox has more methods:
 --
 --   store:who()            a name for this process
 --   store:departed(name)   is the process of this name known to be gone?

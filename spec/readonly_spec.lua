@@ -1,5 +1,5 @@
--- readonly_spec.lua: the file system of an open inbox becomes read-only, as ext4 does by itself after
--- an error of its disk, and is mounted again after a check. That needs root and a loop device.
+-- readonly_spec.lua: the file system of an open inbox becomes read-only, as ext4 does by itself
+-- after an error of its disk, and is mounted again after a check. That needs root and a loop device.
 
 local billhook = require "billhook"
 local command = require "spec.support.command"
@@ -19,7 +19,9 @@ local function make(folder)
     folder)
 end
 
-local function mount(folder) return sh("mount -o loop %s/image %s/disk 2>/dev/null", folder, folder) end
+local function mount(folder)
+  return sh("mount -o loop %s/image %s/disk 2>/dev/null", folder, folder)
+end
 
 local function unmount(folder) return sh("umount -l %s/disk 2>/dev/null", folder) end
 
@@ -27,8 +29,8 @@ local function unmount(folder) return sh("umount -l %s/disk 2>/dev/null", folder
 local function abort(folder) return sh("mount -o remount,abort %s/disk", folder) end
 
 -- What is on the disk by now, checked as after every such error (1: it has corrected something), is
--- mounted in its place. A copy, for the kernel has the old one in use until all of it is closed; and
--- over it, so that the place is never empty.
+-- mounted in its place. A copy, for the kernel has the old one in use until all of it is closed;
+-- and over it, so that the place is never empty.
 local function repair(folder)
   return sh("cd %s && cp image copy && { e2fsck -fp copy >/dev/null 2>&1; [ $? -le 1 ]; } "
     .. "&& mv copy image", folder) and mount(folder)
@@ -106,7 +108,9 @@ describe("an inbox on a file system that becomes read-only", function()
       for _ = 1, 3 do assert.equal(503, post()) end
       assert.equal(503, health())
       command.wait("the receiver's word", function() return count "event=not_stored" >= round end)
-      command.wait("the worker's word", function() return count "billhook: work: store: " >= round end)
+      command.wait("the worker's word", function()
+        return count "billhook: work: store: " >= round
+      end)
       assert.equal(503, post())
       assert(repair(folder))
       command.wait("room", function() return post() == 200 end)

@@ -1,5 +1,6 @@
 -- readonly_spec.lua: the file system of an open inbox becomes read-only, as ext4 does by itself
--- after an error of its disk, and is mounted again after a check. That needs root and a loop device.
+-- after an error of its disk, and is mounted again after a check. That needs root and a loop
+-- device.
 
 local billhook = require "billhook"
 local command = require "spec.support.command"

@@ -125,6 +125,38 @@ describe("billhook serve --page", function()
     end
   end)
 
+  it("lets slow senders go when their time is over, and has no more than 100 at once", function()
+    local server = prepared()
+    serve(server, "--page-password-file", server.password, "--patience", "3")
+    local function slow(path)
+      local peer = assert(require("socket").connect("127.0.0.1", tonumber(server.page_port)))
+      peer:send(("POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n"
+        .. "Expect: 100-continue\r\n\r\n"):format(path))
+      return peer
+    end
+    local held = {}
+    for i = 1, 100 do
+      held[i] = slow(i % 2 == 0 and "/login" or "/none")
+      assert.equal("HTTP/1.1 100 Continue", (held[i]:receive "*l"))
+    end
+    local status, body, headers = command.http("GET", server.page .. "/login")
+    assert.same({ 503, "too many connections\n", "5" }, { status, body, headers["retry-after"] })
+    post(server, 1) -- vendors do not notice
+    wait("the end of their connections", function()
+      for i = #held, 1, -1 do
+        held[i]:send "x" -- never silent for long
+        held[i]:settimeout(0)
+        local line, err = held[i]:receive "*l"
+        if not line and err ~= "timeout" then
+          held[i]:close()
+          table.remove(held, i)
+        end
+      end
+      return #held == 0
+    end)
+    assert.equal(200, (command.http("GET", server.page .. "/login")))
+  end)
+
   it("keeps its password from the rules' process", function()
     local server = prepared()
     server.env = { BILLHOOK_PAGE_PASSWORD = PASSWORD }

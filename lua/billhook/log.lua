@@ -9,30 +9,11 @@
 
 local core = require "billhook.core"
 local err = require "billhook.error"
+local printable = require "billhook.printable"
 
 local M = {}
 
 M.LIMIT = 4000 -- bytes of a text that somebody else has written
-
--- the well-formed characters of UTF-8 beyond ASCII
-local WELL = {
-  "^[\194-\223][\128-\191]", "^\224[\160-\191][\128-\191]",
-  "^[\225-\236\238\239][\128-\191][\128-\191]", "^\237[\128-\159][\128-\191]",
-  "^\240[\144-\191][\128-\191][\128-\191]",
-  "^[\241-\243][\128-\191][\128-\191][\128-\191]",
-  "^\244[\128-\143][\128-\191][\128-\191]",
-}
-
-local function well_formed(run)
-  local out, at = {}, 1
-  while at <= #run do
-    local character
-    for _, pattern in ipairs(WELL) do character = character or run:match(pattern, at) end
-    out[#out + 1] = character or "?"
-    at = at + #out[#out]
-  end
-  return table.concat(out)
-end
 
 -- Of a table that is raised or returned as an error: so deep, so many fields, such long texts.
 local DEEP, WIDE, LONG = 3, 20, 1000
@@ -99,14 +80,14 @@ function M.text(value, limit)
   local short = #text > limit and text:sub(1, limit) or text
   if #text > limit then -- a character that was cut in two goes
     short = short:gsub("[\192-\255][\128-\191]*$", function(last)
-      return well_formed(last) == last and last or ""
+      return printable.utf8(last) == last and last or ""
     end)
   end
-  return (short:gsub("[\128-\255]+", well_formed))
+  return printable.utf8(short)
 end
 
 local function quote(value)
-  local text = tostring(value):gsub("[%c]+", " ")
+  local text = printable.line((tostring(value):gsub("[%c]+", " ")))
   if text:find("^[%w_.:/@+-]+$") then return text end
   return '"' .. text:gsub('[\\"]', "\\%0") .. '"'
 end

@@ -90,7 +90,8 @@ end
 function M.rehearse()
   local term = require "billhook.cli.term"
   require("billhook.rehearsal").begin(function(call)
-    term.print(("%s %s%s"):format(call.method, call.url, call.body and " " .. call.body or ""))
+    term.print(term.clean(("%s %s%s"):format(call.method, call.url,
+      call.body and " " .. call.body or "")))
   end)
 end
 
@@ -110,9 +111,9 @@ end
 -- The intent goes where results go, so that it can be kept; the rest is for whoever reads it.
 local function unknown(err)
   local term = require "billhook.cli.term"
-  term.say(term.clean(tostring(err)))
+  term.say(tostring(err))
   if err.candidates and #err.candidates > 0 then
-    term.say("it may be " .. term.clean(table.concat(err.candidates, ", ")))
+    term.say("it may be " .. table.concat(err.candidates, ", "))
   end
   term.say "do not create it again: keep its intent, and look again with billhook settle"
   term.json(err.intent)

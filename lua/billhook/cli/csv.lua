@@ -1,6 +1,8 @@
 -- cli/csv.lua: comma-separated values as RFC 4180 has them, and none that a spreadsheet would take
 -- for a formula.
 
+local printable = require "billhook.printable"
+
 local M = {}
 
 -- What spreadsheets begin a formula with, the wide forms of these, and what they skip before them.
@@ -11,7 +13,7 @@ local function is_number(text) return text:find "^-?%d+%.?%d*$" ~= nil end
 -- A cell that would be a formula gets an apostrophe, which spreadsheets take for "this is text".
 local function cell(value)
   if value == nil then return "" end
-  local text = tostring(value)
+  local text = printable.cell(tostring(value))
   if not is_number(text) then
     for _, pattern in ipairs(FORMULA) do
       if text:find(pattern) then

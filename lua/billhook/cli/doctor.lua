@@ -89,15 +89,14 @@ function M.run(args)
   local names = names_of(app, args.account)
   local reports, wrong = diagnose(app, names, hooks, given, args.invoice)
   if args.json then
-    local json, term = require "billhook.json", require "billhook.cli.term"
-    local out = {}
+    local json, out = require "billhook.json", {}
     for name, report in pairs(reports) do
       out[name] = json.array {}
       for i, one in ipairs(report) do
         out[name][i] = { check = one.check, state = one.state, message = one.message }
       end
     end
-    term.write(json.encode(out) .. "\n")
+    require("billhook.cli.term").json(out)
   else
     show(reports, names)
   end

@@ -223,11 +223,11 @@ function writers.csv(columns)
 end
 
 function writers.jsonl(columns)
-  local json, term = require "billhook.json", require "billhook.cli.term"
+  local term = require "billhook.cli.term"
   return function(row)
     local kept = {}
     for _, name in ipairs(columns) do kept[name] = row[name] end
-    term.write(json.encode(kept) .. "\n")
+    term.json(kept)
   end
 end
 
@@ -236,8 +236,8 @@ local function tell(notes)
   local term = require "billhook.cli.term"
   for _, what in ipairs(notes) do
     local one = notes[what]
-    term.say(term.clean(("%s of %d invoice%s: not known, the first one of %s: %s"):format(what,
-      one.n, one.n == 1 and "" or "s", tostring(one.id), one.why)))
+    term.say(("%s of %d invoice%s: not known, the first one of %s: %s"):format(what, one.n,
+      one.n == 1 and "" or "s", tostring(one.id), one.why))
   end
 end
 

@@ -81,7 +81,7 @@ function M.main(argv, script)
   local written, reason = xpcall(term.flush, traced)
   if not written and (ok or result.code == 0) then ok, result = false, reason end
   if ok then return result end
-  if result.text then io.stderr:write(result.text, "\n") end
+  if result.text then term.tell(result.text) end
   return result.code
 end
 

@@ -74,6 +74,7 @@ local admin = [[
   server {
     listen $ADDRESS;
     client_max_body_size 1k;
+    limit_conn billhook_all $FEW;
     location = /healthz {
       content_by_lua_block {
         require("billhook.openresty").healthz(
@@ -107,13 +108,23 @@ local page = [[
     client_max_body_size 16k;
     client_body_buffer_size 16k;
     location / {
+      error_page 503 @busy;
+      limit_conn billhook_all $FEW;
       content_by_lua_block {
         require("billhook.nginx.page").page(
-          assert(require("billhook.cli.rules").load $RULES), $ORIGIN)
+          assert(require("billhook.cli.rules").load $RULES), $ORIGIN, $PATIENCE)
       }
+    }
+    location @busy {
+      default_type text/plain;
+      add_header Retry-After 5 always;
+      return 503 "too many connections\n";
     }
   }
 ]]
+
+-- Requests at once of those who look after this: more would take the room of the vendors' ones.
+local FEW = "100"
 
 local function filled(template, values) return (template:gsub("%$([%u_]+)", values)) end
 
@@ -146,12 +157,13 @@ function M.http(rules, options, paths)
     values.PER_ADDRESS = ("      limit_conn billhook_senders %d;\n"):format(options.per_address)
   end
   if own then
-    values.ADMIN = filled(admin, { ADDRESS = text_of(own), RULES = values.RULES })
+    values.ADMIN = filled(admin, { ADDRESS = text_of(own), RULES = values.RULES, FEW = FEW })
   elseif main.near then
     values.METRICS = filled(metrics, values)
   end
   if paged then
-    values.PAGE = filled(page, { ADDRESS = text_of(paged), RULES = values.RULES,
+    values.PAGE = filled(page, { ADDRESS = text_of(paged), RULES = values.RULES, FEW = FEW,
+      PATIENCE = values.PATIENCE,
       ORIGIN = options.page_url and nginx.lua_quote(options.page_url) or "nil" })
   end
   if paths then

@@ -2,6 +2,8 @@
 -- people or as JSON for programs; everything else goes to stderr. No colour
 -- where NO_COLOR is set or the other end is no terminal.
 
+local printable = require "billhook.printable"
+
 local M = {}
 
 local codes = { red = "31", green = "32", yellow = "33", dim = "2", bold = "1" }
@@ -23,19 +25,10 @@ function M.colour(name, text, fd)
   return "\27[" .. codes[name] .. "m" .. text .. "\27[0m"
 end
 
--- Control characters, among them escape sequences, and what turns the direction of writing come
--- from strangers: shown, never obeyed.
-local UNSEEN = {
-  "[%c\127]", "\194[\128-\159]", "\226\128[\142\143\170-\174]", "\226\129[\166-\169]",
-}
-local function shown(text)
-  return (text:gsub(".", function(c) return ("\\x%02x"):format(c:byte()) end))
-end
-local function clean(value)
-  local text = tostring(value)
-  for _, pattern in ipairs(UNSEEN) do text = text:gsub(pattern, shown) end
-  return text
-end
+---A stranger's text, or any value, on one line.
+---@param value any
+---@return string
+local function clean(value) return printable.line(tostring(value)) end
 M.clean = clean
 
 -- how many characters, counting UTF-8 by its leading bytes
@@ -244,14 +237,16 @@ end
 ---@param list boolean|nil it is a list, also where it is empty
 function M.json(value, list)
   local json = require "billhook.json"
-  M.print(json.encode(list and #value == 0 and json.array {} or value))
+  M.print(printable.json(json.encode(list and #value == 0 and json.array {} or value)))
 end
+
+---Text on stderr, with an end of line; in one piece, for others write there, too.
+---@param text string
+function M.tell(text) io.stderr:write(printable.text(text) .. "\n") end
 
 ---A message for the person, on stderr.
 ---@param text string
-function M.say(text)
-  io.stderr:write("billhook: " .. text .. "\n") -- in one piece: others write there too
-end
+function M.say(text) M.tell("billhook: " .. text) end
 
 ---Asks before something is destroyed, on a terminal, where somebody may answer; elsewhere it is
 ---agreed.

@@ -5,6 +5,7 @@
 -- in all workers until serve ends: their key, and the number of recent wrong passwords, are in
 -- lua_shared_dict billhook.
 
+local body = require "billhook.nginx.body"
 local complaint = require "billhook.complain"
 local core = require "billhook.core"
 local pages = require "billhook.page"
@@ -52,29 +53,30 @@ local function texts(arguments)
   return found
 end
 
-local function form()
+local function form(seconds)
   if ngx.req.get_method() ~= "POST" then return {} end
-  ngx.req.read_body()
+  body.read(seconds)
   return texts(ngx.req.get_post_args(ARGUMENTS))
 end
 
 --- Content handler: the page. Never raises.
 ---@param app table what billhook.app gave
 ---@param origin string|nil where a TLS proxy shows it, such as "https://billhook.example.edu"
-function M.page(app, origin)
-  local ok, status, headers, body = pcall(function()
+---@param seconds number within which a form must have come
+function M.page(app, origin, seconds)
+  local ok, status, headers, text = pcall(function()
     return pages.answer(made(app, origin), { method = ngx.req.get_method(), path = ngx.var.uri,
-      query = texts(ngx.req.get_uri_args(ARGUMENTS)), form = form(),
+      query = texts(ngx.req.get_uri_args(ARGUMENTS)), form = form(seconds),
       headers = texts(ngx.req.get_headers()), remote = ngx.var.remote_addr })
   end)
   if not ok then
     complaint.once(app, "internal", { message = "page: " .. tostring(status) })
-    status, headers, body = 500, { ["Content-Type"] = "text/plain" }, "it failed: see the log\n"
+    status, headers, text = 500, { ["Content-Type"] = "text/plain" }, "it failed: see the log\n"
   end
   ngx.status = status
   for name, value in pairs(headers) do ngx.header[name] = value end
-  ngx.header["Content-Length"] = #body
-  ngx.print(body)
+  ngx.header["Content-Length"] = #text
+  ngx.print(text)
 end
 
 return M

@@ -11,6 +11,7 @@
 -- nginx with QUIT: TERM does not wait for what is under way.
 
 local accounts = require "billhook.app.account"
+local bodies = require "billhook.nginx.body"
 local capture = require "billhook.nginx.capture"
 local commit = require "billhook.nginx.commit"
 local complain = require "billhook.complain"
@@ -72,14 +73,7 @@ end
 
 -- The raw body, from memory or from the file that nginx has written it to; or nil, a status.
 local function read_body(app, limit)
-  -- nginx's time-out is between two reads: who sends a byte now and then would never meet it. What
-  -- exits while the body is being read ends the connection, too.
-  local guard = ngx.thread.spawn(function()
-    ngx.sleep(body_time)
-    ngx.exit(408)
-  end)
-  ngx.req.read_body()
-  ngx.thread.kill(guard)
+  bodies.read(body_time)
   local body = ngx.req.get_body_data()
   local path = not body and ngx.req.get_body_file()
   if path then

@@ -9,6 +9,7 @@
 -- makes nodes.
 
 local log = require "billhook.log"
+local printable = require "billhook.printable"
 
 local M = {}
 
@@ -19,22 +20,13 @@ local VOID = { br = true, hr = true, input = true, link = true, meta = true }
 local MARKS = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;",
   ["'"] = "&#39;" }
 
--- Control characters, and what turns the direction of writing: shown, never obeyed.
-local UNSEEN = { "[%z\1-\8\11-\31\127]", "\194[\128-\159]", "\216\156",
-  "\226\128[\142\143\168-\174]", "\226\129[\166-\169]" }
-
-local function visible(text)
-  return (text:gsub(".", function(c) return ("\\x%02x"):format(c:byte()) end))
-end
-
 local LONGEST = 1048576 -- bytes of one text
 
 ---@param text any
 ---@return string
 function M.escape(text)
   text = log.text(type(text) == "string" and text or tostring(text), LONGEST)
-  for _, pattern in ipairs(UNSEEN) do text = text:gsub(pattern, visible) end
-  return (text:gsub("[&<>\"']", MARKS))
+  return (printable.text(text):gsub("[&<>\"']", MARKS))
 end
 
 local function add(into, value)

@@ -1,5 +1,6 @@
--- fsync_spec.lua: `billhook serve` and `billhook work` on a disk whose fsync fails for a while: what
--- is answered with success is stored, what cannot be stored is not, and both go on by themselves.
+-- fsync_spec.lua: `billhook serve` and `billhook work` on a disk whose fsync fails for a while:
+-- what is answered with success is stored, what cannot be stored is not, and both go on by
+-- themselves.
 -- What a power cut leaves after such a failure: powerloss_spec.lua.
 
 local command = require "spec.support.command"

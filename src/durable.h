@@ -9,9 +9,10 @@
 **     fails, the one after that copies only what came later, and its sync
 **     succeeds: the log is written over, and what was copied first is nowhere.
 **     So where a sync of the file fails, nothing of the log counts as copied.
-**   * Who opens the log first takes each whole commit in it for committed: also
-**     one whose sync has failed, or whose process was killed before. What he
-**     commits behind it would be lost with it. So he writes the log once more.
+**   * The process that opens the log first takes each whole commit in it for
+**     committed: also one whose sync has failed, or whose writer was killed
+**     before. What is committed behind it would be lost with it. So the first
+**     one writes the log once more.
 */
 #ifndef BILLHOOK_DURABLE_H
 #define BILLHOOK_DURABLE_H

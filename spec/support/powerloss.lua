@@ -285,7 +285,7 @@ function M.anything(options)
     end
   end
   if work.reader then work.reader:close() end
-  for _, store in ipairs(stores) do store:close() end
+  for _, one in ipairs(stores) do one:close() end
 end
 
 local function checkpoint(store)

@@ -178,7 +178,7 @@ local function delivery_of(args)
     about, err = beside(path)
     if not about then return nil, err end
   end
-  local vendor, options = args.vendor, nil
+  local vendor, options = args.vendor
   if args.rules then
     vendor, options = of_account(args, args.account or about.account)
     if not vendor then return nil, options end

@@ -290,12 +290,23 @@ describe("billhook.sqlite", function()
     db:close()
     assert.are.equal("billhook.sqlite (closed)", tostring(db))
     for _, call in ipairs { "query", "exec", "moved", "note", "rescue", "checkpoint", "alone",
-      "keep_log", "park", "cut_log" } do
+      "keep_log", "park", "cut_log", "sync_failed" } do
       local value, code, message = db[call](db, "SELECT 1")
       assert.is_nil(value)
       assert.are.equal("SQLITE_MISUSE", code)
       assert.are.equal("the database is closed", message)
     end
+  end)
+
+  it("is not noted while somebody else writes, and no sync of it has failed", function()
+    assert(db:query "PRAGMA journal_mode = WAL")
+    assert(db:exec "BEGIN IMMEDIATE")
+    local other = assert(sqlite.open(path "a.db", { busy_timeout = 0 }))
+    assert.are.same({ nil, "SQLITE_BUSY", "database is locked" }, { other:note() })
+    assert(db:exec "COMMIT")
+    assert.is_true(other:note())
+    assert.is_false(other:sync_failed())
+    other:close()
   end)
 
   it("is collected like anything else", function()

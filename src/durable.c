@@ -10,7 +10,8 @@
 
 /* This runs within a checkpoint, whose locks keep out every other one, and
 ** everybody who relies on the file alone. What is set here is what it would be
-** after the log was recovered. */
+** after the log was recovered. Once the sync has succeeded, SQLite counts all
+** of the log as copied. */
 static void nothing_is_copied(sqlite3_file *file) {
   void volatile *region = NULL;
   uint32_t volatile *index;
@@ -23,10 +24,11 @@ static void nothing_is_copied(sqlite3_file *file) {
 
 static int watched_sync(sqlite3_file *file, int flags) {
   const watch *w = (const watch *)file->pMethods;
-  int code = w->sync(file, flags);
-  if (code == SQLITE_OK || w->of->noted.file.st_ino == 0) return code;
-  w->of->failed = 1;
-  nothing_is_copied(file);
+  int code;
+  if (w->of->noted.file.st_ino == 0) return w->sync(file, flags);
+  nothing_is_copied(file); /* before: the process may be killed in the sync */
+  code = w->sync(file, flags);
+  if (code != SQLITE_OK) w->of->failed = 1;
   return code;
 }
 

@@ -8,7 +8,7 @@
 **     into the file as copied, without a sync. If the sync of the next one
 **     fails, the one after that copies only what came later, and its sync
 **     succeeds: the log is written over, and what was copied first is nowhere.
-**     So where a sync of the file fails, nothing of the log counts as copied.
+**     So nothing of the log counts as copied until a sync has succeeded.
 **   * The process that opens the log first takes each whole commit in it for
 **     committed: also one whose sync has failed, or whose writer was killed
 **     before. What is committed behind it would be lost with it. So the first

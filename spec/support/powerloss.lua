@@ -288,7 +288,7 @@ function M.anything(options)
   for _, one in ipairs(stores) do one:close() end
 end
 
-local function checkpoint(store)
+local function copy_log(store)
   local rows, code = store.db:query "PRAGMA wal_checkpoint(PASSIVE)"
   return rows or code
 end
@@ -301,13 +301,13 @@ function M.held_up(options)
   steps.admit(store, work)
   steps.reader(store, work)
   steps.admit(store, work)
-  local before = checkpoint(store)[1]
+  local before = copy_log(store)[1]
   assert(before.checkpointed > 0 and before.checkpointed < before.log)
   steps.reader(store, work)
   failures(options, true)
-  assert(checkpoint(store) == "SQLITE_IOERR_FSYNC")
+  assert(copy_log(store) == "SQLITE_IOERR_FSYNC")
   failures(options, false)
-  local after = checkpoint(store)[1]
+  local after = copy_log(store)[1]
   assert(after.checkpointed == after.log)
   steps.admit(store, work) -- over the log's beginning
 end

@@ -14,17 +14,20 @@
 **
 ** With POWERLOSS_FAIL=N about one sync of N fails with EIO, and the kernel's
 ** own writing fails now and then before one is asked for, while there is a
-** file POWERLOSS_WHILE: "failed INODE". This is as on Linux since 4.17 (errseq_t):
+** file POWERLOSS_WHILE: "failed INODE". This is as on Linux since 4.17, whose
+** name for it is errseq_t:
 **   * What was to be written counts as clean after that, and stays readable;
 **     a later sync does not write it unless its page is written to once more.
 **   * Each descriptor that was open before reports an error once: its next
-**     sync gives EIO although it writes all that is dirty. One that is opened later
-**     does so only if nobody has been told yet.
+**     sync gives EIO although it writes all that is dirty. One that is opened
+**     later does so only if nobody has been told yet.
 **   * Nothing fails where nothing is dirty, nor does a folder.
-** POWERLOSS_STATE is a file for what the kernel knows of this: it outlives the
-** process. POWERLOSS_SEED begins the row of what is drawn. With
-** POWERLOSS_KILL=N the process is killed at its N-th write or sync. With POWERLOSS_PLAIN nobody
-** finds SQLite's file objects: what durable.c does with them is not done.
+** POWERLOSS_STATE is a file for what the kernel knows of this: it outlives
+** the process. POWERLOSS_SEED begins the row of what is drawn.
+**
+** With POWERLOSS_KILL=N the process is killed at its N-th write or sync. With
+** POWERLOSS_PLAIN nobody finds SQLite's file objects: what durable.c does with
+** them is not done.
 */
 #define _GNU_SOURCE 1
 #include <dlfcn.h>

@@ -113,7 +113,8 @@ end
 -- A walk through the open events of a claimed row, page by page. `seen` is the last event that was
 -- passed; `after` the ms until something is due; `held`, by rule, for how long it has been failing.
 local function walk_of(row)
-  return { events = row.events, more = row.more, at = 1, rule = 0, held = {}, seen = 0 }
+  return { lane = row.lane, events = row.events, more = row.more, at = 1, rule = 0, held = {},
+    seen = 0 }
 end
 
 -- That rule is to run again; nil for `held`: without holding back its later events.
@@ -142,9 +143,9 @@ local function next_rule(walk, event, hold)
   end
 end
 
--- The next run of this page, nil where there is none: { event, name, mark, after = an earlier event
--- is still failing there }; the name is "" where the event cannot be run at all. `hold`: ms for
--- which a failing rule holds back its later events.
+-- The next run of this page, nil where there is none: { lane, event, name, mark, after = an earlier
+-- event is still failing there }; the name is "" where the event cannot be run at all. `hold`: ms
+-- for which a failing rule holds back its later events.
 local function next_run(walk, hold)
   while true do
     local event = walk.events[walk.at]
@@ -156,7 +157,8 @@ local function next_run(walk, hold)
       walk.rule, name, mark = 1, "", event.marks[""]
     end
     if name then
-      return { event = event, name = name, mark = mark, after = walk.held[name] ~= nil }
+      return { lane = walk.lane, event = event, name = name, mark = mark,
+        after = walk.held[name] ~= nil }
     end
     walk.seen, walk.at, walk.rule = event.seq, walk.at + 1, 0
   end
@@ -203,10 +205,10 @@ end
 
 -- Notes what became of a run, nil where there was none, and which one begins, of this row or
 -- another: before a rule is called, it stands in the inbox that it was.
-function Runner:mark(row, outcome, step, of)
+function Runner:mark(row, outcome, begins)
   held(self.store:mark(row.lane, row.token, outcome,
-    step and { lane = of.lane, seq = step.event.seq, rule = step.name }))
-  if step then step.noted = true end
+    begins and { lane = begins.lane, seq = begins.event.seq, rule = begins.name }))
+  if begins then begins.noted = true end
 end
 
 -- Works through one claimed row; gives the ms until it is due again, if ever. With what became of
@@ -215,7 +217,7 @@ function Runner:row(row, later)
   local step = row.first or self:next(row)
   while step do
     local rule = self.app.rules.by_name[step.name]
-    if not step.noted then self:mark(row, nil, step, row) end
+    if not step.noted then self:mark(row, nil, step) end
     self:hold(row, rule and rule.budget or 0)
     if rule then self.bound(rule, step.event) end -- what it takes to tell of a dead one, too
     local outcome = run(self, row, step)
@@ -223,28 +225,29 @@ function Runner:row(row, later)
     if outcome.state == "waiting" then
       wait_for(row.walk, step.name, outcome.delay, step.mark and step.mark.held or 0)
     end
-    local following, of = self:next(row, true), row
+    local following = self:next(row, true)
+    local begins = following
     if not following and not row.walk.more and later and not self:late() then
-      later.first, of = self:next(later, true), later
+      later.first = self:next(later, true)
+      begins = later.first
     end
-    self:mark(row, outcome, following or later and later.first, of)
+    self:mark(row, outcome, begins)
     step = following or self:next(row)
   end
   return self:over() and 0 or row.walk.after
 end
 
 ---Runs rules of one account that are due.
----@param app table
----@param store table whose methods raise
----@param account string
+---@param mine billhook.app.account
 ---@param settings { owner: string, limit: integer, stop: function?, bound: function? }
 ---@return integer ran, table|nil err, integer claimed
-function M.round(app, store, account, settings)
+function M.round(mine, settings)
+  local app, store = mine.app, mine.store
   local self = setmetatable({ app = app, store = store, ran = 0, limit = settings.limit,
     stop = settings.stop, bound = settings.bound or unbound,
     clock = app.monotonic, lease = M.lease(app) }, Runner)
   self.claimed_at = self.clock()
-  local claimed = store:claim { kind = "run", account = account, owner = settings.owner,
+  local claimed = store:claim { kind = "run", account = mine.name, owner = settings.owner,
     lease = self.lease * 1000, limit = math.min(CLAIM, settings.limit), page = PAGE }
   local plans = {}
   for i, row in ipairs(claimed.rows) do

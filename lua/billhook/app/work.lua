@@ -92,16 +92,16 @@ local function enter()
   return n, ("%s/%d"):format(owner.name(), n)
 end
 
--- Accounts of this app in turn: each round begins with another one, so that none has to wait for
--- the others' work.
-local function in_turn(app, of)
+-- Those of our accounts whose names are keys of a table, in turn: each round begins with another
+-- one, so that none has to wait for the others' work.
+local function in_turn(app, all, of)
   local list, turned = {}, {}
   for name in pairs(of) do
-    if app.accounts[name] then list[#list + 1] = name end
+    if all[name] then list[#list + 1] = name end
   end
   table.sort(list)
   app.turn = (app.turn or 0) + 1
-  for i = 1, #list do turned[i] = list[(i + app.turn) % #list + 1] end
+  for i = 1, #list do turned[i] = all[list[(i + app.turn) % #list + 1]] end
   return turned
 end
 
@@ -109,9 +109,9 @@ end
 local function while_more(list, over, fn)
   while #list > 0 do
     local more = {}
-    for _, name in ipairs(list) do
+    for _, mine in ipairs(list) do
       if over() then return end
-      if fn(name) then more[#more + 1] = name end
+      if fn(mine) then more[#more + 1] = mine end
     end
     list = more
   end
@@ -135,29 +135,29 @@ local function round(store, app, settings, me)
   local function over() return settings.stop ~= nil and settings.stop() end
   local due = store:due(want)
   if due.lost then store:recover(want) end
-  while_more(in_turn(app, due.incoming), over, function(name)
-    return route.round(all[name]) >= route.PAGE -- a full page: there may be more
+  while_more(in_turn(app, all, due.incoming), over, function(mine)
+    return route.round(mine) >= route.PAGE -- a full page: there may be more
   end)
   due = store:due { owner = me }
   tell_strangers(app, due.incoming) -- what is left of it is no account's of ours
   tell_strangers(app, due.accounts)
   local runs = {}
-  for _, name in ipairs(in_turn(app, app.accounts)) do
-    local one, mine, found = due.accounts[name] or { checks = 0 }, all[name], 0
+  for _, mine in ipairs(in_turn(app, all, all)) do
+    local one, found = due.accounts[mine.name] or { checks = 0 }, 0
     if (one.checks > 0 or mine.memory.fault) and not over() then
       found = readback.round(mine, { checks = one.checks, now = due.now }, me, over)
     end
-    if one.runs or found > 0 then runs[name] = true end
+    if one.runs or found > 0 then runs[mine.name] = true end
   end
   local ran, claims, failure = 0, math.max(settings.limit, 1), nil -- each has something: a bound
-  while_more(in_turn(app, runs), function()
+  while_more(in_turn(app, all, runs), function()
     return failure or ran >= settings.limit or claims <= 0 or over()
-  end, function(name)
+  end, function(mine)
     claims = claims - 1
-    local n, why, claimed = run.round(app, store, name, { owner = me,
-      limit = settings.limit - ran, stop = settings.stop, bound = settings.bound })
+    local n, why, claimed = run.round(mine, { owner = me, limit = settings.limit - ran,
+      stop = settings.stop, bound = settings.bound })
     ran, failure = ran + n, why
-    return (claimed or 0) > 0
+    return claimed > 0
   end)
   if failure and ran == 0 then error(failure, 0) end
   return ran

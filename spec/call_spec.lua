@@ -679,7 +679,9 @@ describe("call.conclude", function()
       "https://evil.example/api/invoices/321", "http://apply.example.edu/api/invoices/321",
       "https://apply.example.edu.evil.example/invoices/321", "invoices/321", "/api/invoices/321/",
       "https://apply.example.edu:444/invoices/321", "https://", "https:///invoices/321",
-      "/api/invoices/-5", "/api/invoices/1234567890123456789" } do
+      "/api/invoices/-5", "/api/invoices/1234567890123456789",
+      "/api/invoices/320, /api/invoices/321", "/api/invoices/321, /", "/x,/api/invoices/321",
+      "/api/invoices/321?x=1, /api/invoices/322", "/api/invoices/321, /api/invoices/321" } do
       local outcome = conclude("invoices.create", 201, { location = location }, 1,
         "https://apply.example.edu")
       assert.is_true(outcome.ok)

@@ -478,15 +478,17 @@ static int is_others(slice path, slice to) {
 }
 
 /* the number in ".../invoices/321", where the operation posts to
-** ".../invoices": anything else is no answer to what was asked */
+** ".../invoices": anything else is no answer to what was asked, nor are two
+** headers, which come joined by a comma and a space */
 static int64_t created_id(const call_op *op, const call_answer *answer) {
   slice path = own_path(answer), to = slice_of(call_main_route(op)->path);
   slice id;
   size_t i;
   int64_t n;
+  if (path.n > 0 && memchr(path.p, ' ', path.n) != NULL) return 0;
   for (i = 0; i < path.n; i++)
     if (path.p[i] == '?' || path.p[i] == '#') path.n = i;
-  if (path.n == 0) return 0;
+  if (path.n == 0 || memchr(path.p, ',', path.n) != NULL) return 0;
   id = last_segment(&path);
   if (!is_id(id) || !text_digits(id, &n) ||
       !slice_equal(last_segment(&path), last_segment(&to)))

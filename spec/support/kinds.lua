@@ -125,6 +125,20 @@ for _, call in ipairs { list, walk } do
   end
 end
 
+local ORDER = { currency = "EUR", items = { { item = "Fee", price = "25.00", qty = "1" } } }
+
+-- what a create looks at, and what it is answered
+for _, kind in ipairs { HTML, TEXT } do
+  example(typed, "dreamapply", function(client) return client.invoices:create(123, ORDER) end,
+    function(request)
+      if request.method == "GET" then return 200, kind, MARK .. '{"7":{"id":7}}' end
+      return 201, kind, MARK .. '{"id":9}'
+    end, function(value, err)
+      assert.is_nil(err)
+      assert.same({ 9, "created" }, { value.id, value.how })
+    end)
+end
+
 local odd = "one bad text does not make a list unreadable"
 for _, name in ipairs { "Ann \\ud83d", "Ann \\udc00x", "Ann \255" } do
   for _, call in ipairs { list, walk } do
@@ -192,6 +206,12 @@ end), thrice)
 example(linked, "betterez", providers, pages(function(request)
   return "//" .. request.host .. request.path .. "?page=2"
 end), thrice)
+-- from behind a proxy: another scheme or port of the same host
+for _, origin in ipairs { "https://%s", "http://%s:1", "//%s:65535" } do
+  example(linked, "betterez", providers, pages(function(request)
+    return origin:format((request.host:gsub(":%d+$", ""))) .. "/inner?page=2"
+  end), thrice)
+end
 local away = "no page is asked for elsewhere"
 for _, link in ipairs { "https://elsewhere.example/x?page=2", "//elsewhere.example/?page=2",
   "ftp://127.0.0.1/?page=2" } do
@@ -204,8 +224,7 @@ local order = { reference = { field = "smallprint", value = "order-A" } }
 local keyed = "what has the reference and differs is in the way: nothing is sent"
 for _, there in ipairs { { price = "26.00" }, { item = "Other" }, { currency = "USD" } } do
   example(keyed, "dreamapply", function(client)
-    return client.invoices:create(123, { currency = "EUR",
-      items = { { item = "Fee", price = "25.00", qty = "1" } } }, order)
+    return client.invoices:create(123, ORDER, order)
   end, function(request)
     if request.method ~= "GET" then return 201, JSON, "" end
     return 200, JSON, json.encode { ["9"] = { id = 9, currency = there.currency or "EUR",
@@ -226,8 +245,7 @@ end
 local large = "an id that no number keeps is text"
 for _, id in ipairs { "9007199254740993", "900719925474099301" } do
   example(large, "dreamapply", function(client)
-    return client.invoices:create(123, { currency = "EUR",
-      items = { { item = "Fee", price = "25.00", qty = "1" } } }, { settle_timeout = 0 })
+    return client.invoices:create(123, ORDER, { settle_timeout = 0 })
   end, function() return 201, JSON, "", "/api/v9/applications/123/invoices/" .. id end,
   function(value, err)
     assert.is_nil(err)
@@ -236,13 +254,52 @@ for _, id in ipairs { "9007199254740993", "900719925474099301" } do
   end)
 end
 
+-- Two places are none: what was created is looked up, by all that it says.
+local two = "what two Locations name is looked up"
+for application, places in ipairs { "/api/invoices/8, /api/invoices/9", "/api/invoices/9, /x",
+  "/api/invoices/9, /api/invoices/9" } do
+  example(two, "dreamapply", function(client)
+    return client.invoices:create(500 + application, ORDER, { settle_timeout = 1 })
+  end, function(request)
+    if request.method ~= "GET" then return 201, JSON, "", places end
+    return 200, JSON, "{}"
+  end, "unknown_outcome", "its answer names none that is new")
+end
+
+local bad = "a body that is broken may come right, whatever broke it"
+for _, body in ipairs { '{"id":7', "", "<html>" } do
+  example(bad, "dreamapply", get, answers(200, JSON, body), function(value, err)
+    assert.is_nil(value)
+    assert.same({ "decode", true }, { err.kind, err.retryable })
+  end)
+end
+
+-- by the server's clock, which need not be ours: in the first days of this month
+local waits = "the time to wait is read, however its day is written"
+local function on(day, time)
+  local now = os.date "!*t"
+  local at = os.time { year = now.year, month = now.month, day = 6, hour = 12 }
+  return os.date("!%a, " .. day .. " %b %Y " .. time .. " GMT", at)
+end
+for _, answer in ipairs { on("06", "08:49:37"), on("6", "08:49:37"), "37" } do
+  example(waits, "dreamapply", get, function()
+    return 503, TEXT, "", nil, { ["Retry-After"] = answer,
+      ["Date"] = answer:find "GMT" and on("06", "08:49:00") or nil }
+  end, function(value, err)
+    assert.is_nil(value)
+    assert.same({ "server", 37 }, { err.kind, err.retry_after })
+  end)
+end
+
 -- --- both sides ----------------------------------------------------------------------------------
 
 --- What the server says to { method, path, query, host, body }, by an example's number.
 ---@return integer status, table headers, string body
 function M.answer(n, request)
-  local status, kind, body, location = M.examples[n].answer(request)
-  return status, { ["Content-Type"] = kind, ["Location"] = location }, body
+  local status, kind, body, location, more = M.examples[n].answer(request)
+  local headers = { ["Content-Type"] = kind, ["Location"] = location }
+  for name, value in pairs(more or {}) do headers[name] = value end
+  return status, headers, body
 end
 
 --- Makes the call of an example, of a server whose paths begin with `base`.

@@ -187,23 +187,42 @@ describe("README.md", function()
     end)
   end)
 
+  -- What the script says, at the sandbox on that port, and its exit code.
+  local function run_script(folder, there, more)
+    local script, out = folder .. "/create.lua", folder .. "/out"
+    command.write(script, table.concat(pages.blocks "README.md"[1].lines, "\n"))
+    os.remove(out) -- of an earlier run
+    local env = { DREAMAPPLY_URL = "http://127.0.0.1:" .. there }
+    for name, value in pairs(more or {}) do env[name] = value end
+    local pid = assert(require("billhook.process").spawn({ command.lua, script }, { stdout = out,
+      stderr = out, stdin = "/dev/null", env = environment(env) }))
+    command.wait("the script to end", function()
+      return require("billhook.process").wait(pid, "look")
+    end)
+    local _, code = require("billhook.process").wait(pid)
+    return command.read(out), code
+  end
+
   it("has a script that makes one invoice, however often it is run", function()
-    local folder = command.folder()
-    local script = command.write(folder .. "/create.lua",
-      table.concat(pages.blocks "README.md"[1].lines, "\n"))
-    local there = free_port()
+    local folder, there = command.folder(), free_port()
     started({ "sandbox" }, folder, there)
-    for i, how in ipairs { "created", "found" } do
-      local out = folder .. "/out" .. i
-      local pid = assert(require("billhook.process").spawn({ command.lua, script }, { stdout = out,
-        stderr = out, stdin = "/dev/null",
-        env = environment { DREAMAPPLY_URL = "http://127.0.0.1:" .. there } }))
-      command.wait("the script to end", function()
-        return require("billhook.process").wait(pid, "look")
-      end)
-      local _, code = require("billhook.process").wait(pid)
-      assert.equal(0, code, command.read(out))
-      assert.matches("^1\t" .. how .. "\nAF%-100001\t25.00\t%d+%-%d+%-%d+\n$", command.read(out))
+    for _, how in ipairs { "created", "found" } do
+      local said, code = run_script(folder, there)
+      assert.equal(0, code, said)
+      assert.matches("^1\t" .. how .. "\nAF%-100001\t25.00\t%d+%-%d+%-%d+\n$", said)
+    end
+  end)
+
+  it("has a script that says why it makes none", function()
+    local folder, there, nowhere = command.folder(), free_port(), free_port()
+    started({ "sandbox" }, folder, there)
+    for _, one in ipairs { { nowhere, nil, "network: " }, { there, "no-such-key", "auth: " },
+      { there, "", "dreamapply: 'api_key' " } } do
+      local said, code = run_script(folder, one[1], { DREAMAPPLY_KEY = one[2] })
+      assert.equal(1, code, said)
+      assert.is_truthy(said:find(one[3], 1, true), said)
+      assert.is_nil(said:find("nil value", 1, true))
+      assert.equal(one[2] == "", said:find("stack traceback", 1, true) ~= nil)
     end
   end)
 

@@ -2,8 +2,10 @@
 -- keys whose value leads back to its key is emptied on the one, and never on the other.
 
 local billhook = require "billhook"
+local curl = require "billhook.transport.curl"
 local desk = require "spec.support.inbox"
 local fake = require "billhook.transport.fake"
+local peer = require "spec.support.peer"
 local process = require "billhook.process"
 
 -- Bytes by which the collector's count may have grown in the end: traces of LuaJIT, larger tables.
@@ -108,6 +110,35 @@ describe("memory stays flat", function()
       assert(made.invoices:list())
       assert(made:call "invoices.list")
     end)
+  end)
+
+  -- the entries of a folder, of which one is that of the look itself
+  local function descriptors()
+    local pipe = assert(io.popen "ls /proc/$PPID/fd | wc -l")
+    local count = pipe:read "*n"
+    pipe:close()
+    return count
+  end
+
+  it(("over %d calls over real sockets, one after another and at once"):format(2 * MANY), function()
+    local server = peer.start()
+    local called = billhook.dreamapply { base_url = "http://127.0.0.1:" .. server.port,
+      api_key = "key-of-apply", quota = false, transport = {
+        request = function(_, request) -- the path says what the server does
+          request.url = server:url(peer.answer(200, {}, '{"id":7,"currency":"EUR"}'))
+          return curl.shared():request(request)
+        end, sleep = function() end } }
+    local function call() return assert(called.invoices:get(7)).id end
+    local before
+    local items = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 }
+    flat(math.floor(MANY / 16), function(i)
+      for _ = 1, 16 do call() end
+      local list, errs = billhook.map(items, call)
+      assert.same({ 16, nil }, { #list, next(errs) })
+      if i == 1 then before = descriptors() end
+    end)
+    assert.is_true(descriptors() <= before + 8) -- eight at once: so many are kept at most
+    server:stop()
   end)
 
   it("over 2,000 walks, whether they come to their end or not", function()

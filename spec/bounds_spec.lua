@@ -63,7 +63,7 @@ end)
 after_each(command.finish)
 
 describe("a rule that never ends", function()
-  it("is ended with its process and its children, fails, and holds nobody up", function()
+  it("is ended with its process and its children, fails, and holds nobody up #both", function()
     local path = rules [[
       app:on("*", { name = "loops", stop_after = 0.3 }, function()
         local pipe = io.popen "echo $$; exec sleep 600"
@@ -106,7 +106,7 @@ describe("a rule that never ends", function()
     assert.equal("done", marks(1).short.state)
   end)
 
-  it("has ten budgets and at least ten minutes, or what the app or the rule says", function()
+  it("has ten budgets and at least ten minutes, or what the app or the rule says #both", function()
     local function of(options, more)
       options.inbox, options.accounts = "memory:", { school = billhook.dreamclass {
         tenant = "t", webhook = { secret = "1" } } }
@@ -128,7 +128,7 @@ describe("a rule that never ends", function()
 end)
 
 describe("a rule that eats memory", function()
-  it("fails, and those after it go on", function()
+  it("fails, and those after it go on #both", function()
     local path = rules [[
       app:on("*", { name = "eats" }, function()
         local all = {}
@@ -175,7 +175,7 @@ describe("a rule that eats memory", function()
   end)
 end)
 
-describe("process.deadline", function()
+describe("process.deadline #both", function()
   it("raises for what is no time", function()
     assert.has_error(function() process.deadline(-1) end)
     assert.has_error(function() process.bound_memory(-1) end)

@@ -109,7 +109,7 @@ describe("in a terminal of 80 columns", function()
     end
   end)
 
-  it("tables of commands fit", function()
+  it("tables of commands fit #both", function()
     fits { "invoices", "list", "--rules", rules, "--account", "admissions" }
     fits { "doctor", rules }
     fits { "quota", rules }

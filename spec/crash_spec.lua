@@ -330,7 +330,7 @@ describe("a crash", function()
     end
     local all = once(10 ^ 9)
     assert.is_true(all > 50, all .. " calls")
-    local most = tonumber(os.getenv "BILLHOOK_CRASH_CALLS" or 12)
+    local most = tonumber(os.getenv "BILLHOOK_CRASH_CALLS" or 8)
     local step = math.max(1, math.floor(all / most))
     for n = math.random(step), all, step do once(n) end
   end)

@@ -9,7 +9,7 @@ local process = require "billhook.process"
 
 local lua = rawget(_G, "jit") and "/usr/bin/luajit" or "/usr/bin/lua5.4"
 
-local seconds = tonumber(os.getenv "BILLHOOK_CRASH_SECONDS" or 3)
+local seconds = tonumber(os.getenv "BILLHOOK_CRASH_SECONDS" or 2)
 local seed = tonumber(os.getenv "BILLHOOK_CRASH_SEED" or os.time())
 
 local INVOICES = 7

@@ -10,7 +10,7 @@ local lua = rawget(_G, "jit") and "luajit" or "lua5.4"
 local folder, path, writers
 
 -- how many deliveries each of them has stored before and after; BILLHOOK_MOVED is another number
-local MANY = tonumber(os.getenv "BILLHOOK_MOVED" or 20)
+local MANY = tonumber(os.getenv "BILLHOOK_MOVED" or 12)
 local SOME = math.ceil(MANY / 3)
 
 local PRELUDE = [[
@@ -21,7 +21,7 @@ end
 ]]
 local event = assert((loadstring or load)(PRELUDE .. "return event"))() -- luacheck: ignore 143
 
--- Stores an event after the other on three connections in turn, one of which is seldom used, and
+-- Stores an event after the other, with a short pause unless much is stored, on three connections in turn, one of which is seldom used, and
 -- says what has become of each; ends when it is told to.
 local WRITER = PRELUDE .. [[
 local process = require "billhook.process"
@@ -36,7 +36,7 @@ while not io.open(stop) do
   print(results and "stored" or "refused", id, results and "" or tostring(err))
   if n % 10 == 0 then store:deliveries { limit = 1 } end
   io.stdout:flush()
-  if not results then process.sleep(0.01) end
+  process.sleep(results and pause or 0.01)
 end
 for i = 1, 3 do stores[i]:close() end
 ]]
@@ -52,11 +52,12 @@ end
 local function exists(name) return sqlite.look(name).file ~= nil end
 
 local function eventually(what, check)
-  local deadline = process.monotonic() + 60
+  local deadline, pause = process.monotonic() + 60, 0.005
   repeat
     local value = check()
     if value then return value end
-    process.sleep(0.005)
+    process.sleep(pause)
+    pause = math.min(pause * 1.2, 0.05)
   until process.monotonic() > deadline
   local said = {}
   for _, one in ipairs(writers) do said[#said + 1] = read(one.output):sub(-600) end
@@ -65,8 +66,9 @@ end
 
 local function start(name, text)
   local one = { name = name, output = ("%s/out.%s"):format(folder, name) }
-  local globals = ("package.path, package.cpath, url, name, stop = %q, %q, %q, %q, %q\n"):format(
-    package.path, package.cpath, "sqlite:" .. path, name, folder .. "/stop")
+  local globals = ("package.path, package.cpath, url, name, stop, pause = %q, %q, %q, %q, %q, %g\n")
+    :format(package.path, package.cpath, "sqlite:" .. path, name, folder .. "/stop",
+      MANY > 20 and 0 or 0.002)
   one.pid = assert(process.spawn({ lua, "-e", globals .. (text or WRITER) },
     { stdout = one.output, stderr = one.output, die = "KILL" }))
   writers[#writers + 1] = one

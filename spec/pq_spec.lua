@@ -20,7 +20,7 @@ describe("billhook.pq", function()
 
   local function one(...) return assert(db:query(...))[1].x end
 
-  it("gives back what it was given", function()
+  it("gives back what it was given #both", function()
     for _, value in ipairs { 0, -1, 2 ^ 53, -2 ^ 53 } do
       assert.are.equal(value, one("SELECT CAST($1 AS BIGINT) AS x", value))
     end
@@ -32,7 +32,7 @@ describe("billhook.pq", function()
     end
   end)
 
-  it("keeps any bytes in a bytea", function()
+  it("keeps any bytes in a bytea #both", function()
     local all = {}
     for i = 0, 255 do all[#all + 1] = string.char(i) end
     for _, value in ipairs { "", "a\0b", "\\x41", table.concat(all) } do
@@ -40,18 +40,18 @@ describe("billhook.pq", function()
     end
   end)
 
-  it("binds nil as NULL, and gives NULL as absence", function()
+  it("binds nil as NULL, and gives NULL as absence #both", function()
     local row = db:query("SELECT CAST($1 AS TEXT) AS n, CAST($2 AS BIGINT) AS t", nil, 1)[1]
     assert.are.same({ t = 1 }, row)
   end)
 
-  it("takes and gives booleans as 0 and 1", function()
+  it("takes and gives booleans as 0 and 1 #both", function()
     db:query("INSERT INTO t (a, b) VALUES ($1, $2)", true, false)
     assert.are.same({ { a = 1, b = 0 } }, db:query("SELECT a, b FROM t"))
     assert.are.same({ { x = 1, y = 0 } }, db:query("SELECT 1 = 1 AS x, 1 = 2 AS y"))
   end)
 
-  it("takes whole numbers for integers, whatever Lua calls them", function()
+  it("takes whole numbers for integers, whatever Lua calls them #both", function()
     for _, value in ipairs { 3, 3.0, 2 ^ 40 } do
       assert.are.equal(value, one("SELECT CAST($1 AS BIGINT) AS x", value))
     end
@@ -59,24 +59,24 @@ describe("billhook.pq", function()
       select(2, db:query("SELECT CAST($1 AS BIGINT)", 1.5)))
   end)
 
-  it("keeps all digits of an integer of 64 bits", function()
+  it("keeps all digits of an integer of 64 bits #both", function()
     assert.are.equal("9223372036854775807", tostring(one "SELECT 9223372036854775807 AS x"))
   end)
 
-  it("gives other types as PostgreSQL writes them", function()
+  it("gives other types as PostgreSQL writes them #both", function()
     assert.are.equal("12.50", one "SELECT 12.50 AS x")
     assert.are.equal("2026-11-21", one "SELECT DATE '2026-11-21' AS x")
     assert.are.equal(-0.25, one "SELECT FLOAT4 '-0.25' AS x")
   end)
 
-  it("takes a decimal comma for none of its business", function()
+  it("takes a decimal comma for none of its business #both", function()
     local before = os.setlocale(nil, "numeric")
     os.setlocale("de_DE.UTF-8", "numeric") -- where there is that locale
     assert.are.equal(1.5, one("SELECT CAST($1 AS FLOAT8) AS x", 1.5))
     os.setlocale(before, "numeric")
   end)
 
-  it("takes lists for arrays, with false for NULL", function()
+  it("takes lists for arrays, with false for NULL #both", function()
     local rows = db:query("SELECT a, t, b FROM unnest($1::bigint[], $2::text[], $3::bytea[]) "
       .. "AS x (a, t, b)", { 1, false, -2 ^ 53 }, { "\xc3\xa9", "", false }, { "a\0b", false, "" })
     assert.are.same({ { a = 1, t = "\xc3\xa9", b = "a\0b" }, { t = "" }, { a = -2 ^ 53, b = "" } },
@@ -115,7 +115,7 @@ describe("billhook.pq", function()
     assert.are.equal(2, one "SELECT b AS x FROM t")
   end)
 
-  it("names what went wrong, without the row", function()
+  it("names what went wrong, without the row #both", function()
     db:query("INSERT INTO t (a, c) VALUES (1, 'secret')")
     local rows, code, message = db:query("INSERT INTO t (a, c) VALUES ($1, $2)", 1, "secret")
     assert.is_nil(rows)
@@ -133,7 +133,7 @@ describe("billhook.pq", function()
     end
   end)
 
-  it("works on after an error", function()
+  it("works on after an error #both", function()
     for i = 1, 3 do
       assert.is_truthy(db:query("INSERT INTO t (a) VALUES ($1)", i))
       assert.is_nil((db:query("INSERT INTO t (a) VALUES ($1)", i)))
@@ -152,7 +152,7 @@ describe("billhook.pq", function()
     assert.are.same({ {}, 0 }, { db:query "ROLLBACK" })
   end)
 
-  it("holds more statements than it keeps", function()
+  it("holds more statements than it keeps #both", function()
     for round = 1, 3 do
       for i = 1, 300 do
         assert.are.equal(i + round, one("SELECT CAST($1 AS BIGINT) + " .. i .. " AS x", round))
@@ -206,7 +206,7 @@ describe("billhook.pq", function()
       assert.is_nil(message:find "geheim")
     end)
 
-    it("never quotes a URL that it cannot read", function()
+    it("never quotes a URL that it cannot read #both", function()
       for _, url in ipairs { "postgresql://u:geheim@[::1/db", "postgresql://u:geheim@h:p/db",
         "postgresql://u:ge%zzheim@h/db", "postgresql://u:geheim@h/db?geheim=1", "geheim",
         "host=h password='geheim" } do
@@ -322,7 +322,7 @@ describe("billhook.pq", function()
     end)
   end)
 
-  it("closes more than once, and then answers with an error", function()
+  it("closes more than once, and then answers with an error #both", function()
     assert.are.equal("billhook.pq", tostring(db))
     db:close()
     db:close()
@@ -336,7 +336,7 @@ describe("billhook.pq", function()
     end
   end)
 
-  it("is collected like anything else", function()
+  it("is collected like anything else #both", function()
     local before = one "SELECT count(*) AS x FROM pg_stat_activity"
     for _ = 1, 20 do
       local other = assert(pq.open(server.url))
@@ -350,7 +350,7 @@ describe("billhook.pq", function()
     until now <= before + 1 or process.monotonic() > deadline and error(now)
   end)
 
-  describe("raises", function()
+  describe("raises #both", function()
     local function raises(message, ...)
       local ok, why = pcall(...)
       assert.is_false(ok)

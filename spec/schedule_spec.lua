@@ -10,7 +10,7 @@ local sandbox = require "billhook.sandbox"
 local support = require "spec.support.client"
 
 local GIVEN = tonumber(os.getenv "BILLHOOK_SCHEDULES")
-local SCHEDULES = GIVEN or 500
+local SCHEDULES = GIVEN or 240
 local BEFORE = not GIVEN and rawget(_G, "jit") and SCHEDULES or 0 -- those of the other Lua
 
 -- the same numbers on every Lua

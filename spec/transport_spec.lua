@@ -1,5 +1,5 @@
--- Transports: what is common to them (spec/support/conformance.lua), what a request may be, which
--- one is picked, and the fake.
+-- Transports: what is common to them (spec/support/conformance.lua; LuaJIT has that of libcurl in
+-- worker_spec), what a request may be, which one is picked, and the fake.
 
 local core = require "billhook.core"
 local curl = require "billhook.transport.curl"
@@ -27,7 +27,7 @@ local function request(fields)
   return made
 end
 
-describe("A request", function()
+describe("A request #both", function()
   local transports = { curl = shared, fake = fake.new(function() return {} end) }
 
   it("has defaults", function()
@@ -142,7 +142,7 @@ describe("A request", function()
   end)
 end)
 
-describe("The choice of a transport", function()
+describe("The choice of a transport #both", function()
   local real, loaded = _G.ngx, {}
   local names = { "billhook.transport.worker", "billhook.transport.resty", "resty.http" }
 
@@ -210,7 +210,7 @@ describe("The choice of a transport", function()
   end)
 end)
 
-describe("The fake transport", function()
+describe("The fake transport #both", function()
   it("answers with what its handler gives", function()
     local transport = fake.new(function(_, n)
       if n == 1 then return { status = 503, headers = { ["Retry-After"] = 2 }, body = "no" } end

@@ -15,6 +15,7 @@
 --   conf     a whole nginx.conf in place of all this, with $PREFIX, $ROOT and $PORT in it
 
 local ports = require "spec.support.port"
+local process = require "billhook.process"
 local socket = require "socket"
 
 local M = {}
@@ -60,11 +61,12 @@ end
 
 --- Calls `check` until it gives something true; raises after `seconds` (60).
 function M.wait(what, check, seconds)
-  local deadline = socket.gettime() + (seconds or patience)
+  local deadline, pause = socket.gettime() + (seconds or patience), 0.005
   repeat
     local result = check()
     if result then return result end
-    socket.sleep(0.005)
+    socket.sleep(pause)
+    pause = math.min(pause * 1.2, 0.05)
   until socket.gettime() > deadline
   error("waited in vain for " .. what, 2)
 end
@@ -152,12 +154,12 @@ end
 ---@return table server with port, ports, prefix, root and the methods below
 function M.start(options)
   local server = setmetatable({ ports = {}, port = ports.free(), root = root() }, Server)
-  server.prefix = output("mktemp -d /tmp/nginx.XXXXXX")
+  server.prefix = assert(process.mkdtemp "/tmp/nginx")
   write(server.prefix .. "/nginx.conf", configuration(server, options))
   local ok, said = shell(("cd '%s' && '%s' -p '%s' -e '%s/error.log' -c '%s/nginx.conf'"):format(
     server.root, binary(), server.prefix, server.prefix, server.prefix))
   if not ok then
-    os.execute(("rm -rf '%s'"):format(server.prefix))
+    process.remove_tree(server.prefix)
     error("nginx does not start:\n" .. said, 2)
   end
   server.pid = M.wait("nginx's pid file", function()
@@ -269,7 +271,7 @@ function Server:workers()
 end
 
 --- Sends a signal ("HUP", "QUIT", "TERM", "KILL") to the master process.
-function Server:signal(name) return (shell(("kill -%s %d"):format(name, self.pid))) end
+function Server:signal(name) return (process.kill(self.pid, name)) end
 
 --- Waits until the master is gone.
 function Server:wait_end(seconds)
@@ -284,11 +286,11 @@ function Server:stop()
     self:signal("TERM")
     local ok = pcall(self.wait_end, self)
     if not ok then
-      for _, pid in ipairs(self:workers()) do shell(("kill -KILL %d"):format(pid)) end
+      for _, pid in ipairs(self:workers()) do process.kill(pid, "KILL") end
       self:signal("KILL")
     end
   end
-  os.execute(("rm -rf '%s'"):format(self.prefix))
+  process.remove_tree(self.prefix)
 end
 
 return M

@@ -21,8 +21,9 @@ end
 ]]
 local event = assert((loadstring or load)(PRELUDE .. "return event"))() -- luacheck: ignore 143
 
--- Stores an event after the other, with a short pause unless much is stored, on three connections in turn, one of which is seldom used, and
--- says what has become of each; ends when it is told to.
+-- Stores an event after the other, on three connections in turn, one of which is seldom used, and
+-- says what has become of each; ends when it is told to. Pauses between two of them, unless many
+-- are wanted.
 local WRITER = PRELUDE .. [[
 local process = require "billhook.process"
 local function quiet(level, name) print(level, name) end

@@ -8,8 +8,8 @@ local peer = require "spec.support.peer"
 local answer, send, times = peer.answer, peer.send, peer.times
 
 local function request(fields)
-  local made = { method = "GET", url = "http://127.0.0.1:1/", headers = {}, timeout = 10,
-    connect_timeout = 5, limit = 1000000 }
+  local made = { method = "GET", url = "http://127.0.0.1:1/", headers = {}, timeout = 30,
+    connect_timeout = 20, limit = 1000000 }
   for name, value in pairs(fields or {}) do made[name] = value end
   return made
 end

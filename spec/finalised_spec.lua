@@ -116,3 +116,28 @@ describe("an object that is finalised", function()
     assert.equal(64, #core.json.digest "[1]")
   end)
 end)
+
+describe("an object that is finalised in the middle of its own call", function()
+  it("is in nobody's way", function()
+    local jit = rawget(_G, "jit")
+    local pipe = assert(io.popen((jit and "luajit" or "lua5.4")
+      .. " spec/support/finalise.lua 2>&1; echo ended $?"))
+    local said = {}
+    for line in pipe:lines() do said[line:gsub("^%S+:%d+: ", "")] = true end
+    pipe:close()
+    for _, name in ipairs { "stream:value", "stream:next", "stream:value once more", "verify.check",
+        "verify.check once more", "db:query", "db:close", "db:query once more", "pool:run",
+        "pool:add", "pool:add once more", "ticket:result", "the database was closed meanwhile",
+        "ended 0" } do
+      assert.is_true(said[name], name)
+    end
+  end)
+
+  it("is closed by an option that is looked up, and then not used", function()
+    local object = core.verify.keys { secret = "a-long-secret" }
+    local ok, err = pcall(core.verify.check, "dreamclass", {}, "{}", object,
+      setmetatable({}, { __index = function() debug.getmetatable(object).__gc(object) end }))
+    assert.is_false(ok)
+    assert.truthy(err:find("the webhook keys are closed", 1, true), err)
+  end)
+end)

@@ -32,12 +32,13 @@
 #define PIECE 16384
 
 typedef struct holder {
-  pool *pool;
-  transfer *t; /* of pool:run, while no ticket holds it */
+  pool *pool; /* NULL: closed */
 } holder;
 
 typedef struct ticket {
   transfer *t; /* NULL: cancelled, or its result was taken */
+  int busy;    /* values of Lua's are made of it: that may run finalisers */
+  int gone;    /* one of these has cancelled it */
 } ticket;
 
 /* requests */
@@ -109,15 +110,9 @@ static pool *new_pool(lua_State *L) {
   return p;
 }
 
-static void drop(holder *h) {
-  if (h->t != NULL) transfer_free(h->t);
-  h->t = NULL;
-}
-
 static holder *to_holder(lua_State *L) {
   holder *h = luaL_checkudata(L, 1, POOL);
   if (h->pool == NULL) lrequest_refuse(L, "the transport is closed");
-  drop(h); /* an error left it */
   return h;
 }
 
@@ -131,7 +126,6 @@ static pool *to_pool(lua_State *L) {
 static int l_new(lua_State *L) {
   holder *h = lua_newuserdatauv(L, sizeof(*h), 0); /* [holder] */
   h->pool = NULL;
-  h->t = NULL;
   luaL_setmetatable(L, POOL);
   h->pool = new_pool(L);
   return 1;
@@ -139,7 +133,6 @@ static int l_new(lua_State *L) {
 
 static int l_close(lua_State *L) {
   holder *h = luaL_checkudata(L, 1, POOL);
-  drop(h);
   if (h->pool != NULL) pool_drop(h->pool);
   h->pool = NULL;
   return 0;
@@ -147,38 +140,32 @@ static int l_close(lua_State *L) {
 
 static ticket *new_ticket(lua_State *L) {
   ticket *k = lua_newuserdatauv(L, sizeof(*k), 0); /* [ticket] */
-  k->t = NULL;
+  memset(k, 0, sizeof(*k));
   luaL_setmetatable(L, TICKET);
   return k;
 }
 
-/* starts the request at 2 in the holder */
-static transfer *start(lua_State *L, pool *p, int stream) {
-  holder *h = lua_touserdata(L, 1);
+/* [ticket], with the request at 2 on its way: where that raises, the ticket's
+** finaliser ends it */
+static ticket *start(lua_State *L, int stream) {
+  ticket *k = new_ticket(L);
   CURLcode code;
   order o;
-  to_order(L, 2, stream, &o);
-  if ((h->t = transfer_new(p)) == NULL) luaL_error(L, "not enough memory");
-  add_headers(L, h->t, 2, &o);
-  code = transfer_start(h->t, &o);
+  to_order(L, 2, stream, &o); /* may run finalisers: before the pool is taken */
+  if ((k->t = transfer_new(to_pool(L))) == NULL)
+    luaL_error(L, "not enough memory");
+  add_headers(L, k->t, 2, &o);
+  code = transfer_start(k->t, &o);
   if (code != CURLE_OK)
     lrequest_refuse(L, "libcurl: %s", curl_easy_strerror(code));
-  return h->t;
-}
-
-/* [ticket] takes over what the holder has */
-static int hand_over(lua_State *L, ticket *k) {
-  holder *h = lua_touserdata(L, 1);
-  k->t = h->t;
-  h->t = NULL;
-  return 1;
+  return k;
 }
 
 static int l_add(lua_State *L) {
-  pool *p = to_pool(L);
+  to_holder(L);
   lua_settop(L, 3);
-  start(L, p, lua_toboolean(L, 3));
-  return hand_over(L, new_ticket(L));
+  start(L, lua_toboolean(L, 3));
+  return 1;
 }
 
 static long to_ms(lua_State *L, int i) {
@@ -207,8 +194,30 @@ static ticket *to_ticket(lua_State *L) {
 
 static transfer *to_transfer(lua_State *L) {
   ticket *k = to_ticket(L);
+  if (k->busy) luaL_error(L, "the ticket is in use");
   if (k->t == NULL) luaL_error(L, "the ticket was cancelled or used up");
   return k->t;
+}
+
+static void let_go(ticket *k) {
+  if (k->t != NULL) transfer_free(k->t);
+  k->t = NULL;
+}
+
+/* What `make` pushes of the ticket at i, which is cancelled after that where a
+** finaliser has done so meanwhile. Gives how many values. */
+static int made_of(lua_State *L, int i, lua_CFunction make) {
+  ticket *k = lua_touserdata(L, i);
+  int top = lua_gettop(L), raised;
+  lua_pushcfunction(L, make); /* may run finalisers */
+  lua_pushvalue(L, i);
+  if (k->t == NULL) luaL_error(L, "the ticket was cancelled or used up");
+  k->busy = 1;
+  raised = lua_pcall(L, 1, LUA_MULTRET, 0);
+  k->busy = 0;
+  if (k->gone) let_go(k);
+  if (raised) lua_error(L);
+  return lua_gettop(L) - top;
 }
 
 static int is_over(const transfer *t) {
@@ -242,20 +251,27 @@ static void push_headers(lua_State *L, const transfer *t) {
     put_header(L, name, value);
 }
 
-static int l_head(lua_State *L) {
-  transfer *t = to_transfer(L);
-  if (!t->headed) return 0;
-  lua_pushinteger(L, (lua_Integer)t->status);
-  push_headers(L, t);
+static int push_head(lua_State *L) {
+  const ticket *k = lua_touserdata(L, 1);
+  lua_pushinteger(L, (lua_Integer)k->t->status);
+  push_headers(L, k->t);
   return 2;
 }
 
+static int l_head(lua_State *L) {
+  if (!to_transfer(L)->headed) return 0;
+  return made_of(L, 1, push_head);
+}
+
 static int l_read(lua_State *L) {
+  char piece[PIECE]; /* a finaliser may poll, which moves what has come */
   transfer *t = to_transfer(L);
-  size_t n = t->used - t->at < PIECE ? t->used - t->at : PIECE;
+  const ticket *k = lua_touserdata(L, 1);
+  size_t at = t->at, n = t->used - at < PIECE ? t->used - at : PIECE;
   if (t->used == 0 || !t->stream || pool_foreign(t->pool)) return 0;
-  lua_pushlstring(L, t->bytes + t->at, n); /* may raise: they stay there */
-  transfer_taken(t, n);
+  memcpy(piece, t->bytes + at, n);
+  lua_pushlstring(L, piece, n); /* may raise: they stay there */
+  if (k->t == t && t->at == at) transfer_taken(t, n);
   return 1;
 }
 
@@ -263,16 +279,19 @@ static int l_read(lua_State *L) {
 ** garbage as soon as it was made. */
 static int l_feed(lua_State *L) {
   transfer *t = to_transfer(L);
-  size_t n = t->used - t->at;
+  const ticket *k = lua_touserdata(L, 1);
+  size_t at = t->at, n = t->used - at;
   luaL_checkudata(L, 2, "billhook.json.stream");
   if (t->used == 0 || !t->stream || pool_foreign(t->pool)) return 0;
   lua_settop(L, 2);
-  lua_getfield(L, 2, "feed");
+  lua_getfield(L, 2, "feed"); /* may run finalisers, in making its name */
+  if (k->t != t || t->at != at) luaL_error(L, "the ticket is in use");
   lua_insert(L, 2); /* [ticket feed stream] */
-  lua_pushlightuserdata(L, t->bytes + t->at);
+  n = t->used - at;
+  lua_pushlightuserdata(L, t->bytes + at);
   lua_pushnumber(L, (lua_Number)n);
   lua_call(L, 3, 2); /* [ticket fed why]; may raise: they stay there */
-  transfer_taken(t, n);
+  if (k->t == t && t->at == at) transfer_taken(t, n);
   return 2;
 }
 
@@ -285,7 +304,8 @@ static int push_failure(lua_State *L, const char *kind, const char *message,
   return 4;
 }
 
-static int push_result(lua_State *L, transfer *t) {
+static int push_result(lua_State *L) {
+  const transfer *t = ((const ticket *)lua_touserdata(L, 1))->t;
   if (!t->done)
     return push_failure(L, "network", "sent before this process was forked",
                         1);
@@ -298,31 +318,33 @@ static int push_result(lua_State *L, transfer *t) {
 }
 
 static int l_run(lua_State *L) {
-  pool *p = to_pool(L);
   long ms = to_ms(L, 3);
-  transfer *t = start(L, p, 0);
+  ticket *k;
   int n;
-  if (!transfer_wait(t, ms)) return hand_over(L, new_ticket(L));
-  n = push_result(L, t);
-  drop(lua_touserdata(L, 1));
+  to_holder(L);
+  lua_settop(L, 3);
+  k = start(L, 0); /* [pool request seconds ticket] */
+  if (!transfer_wait(k->t, ms)) return 1;
+  n = made_of(L, 4, push_result);
+  let_go(k);
   return n;
 }
 
 static int l_cancel(lua_State *L) {
   ticket *k = to_ticket(L);
-  if (k->t != NULL) transfer_free(k->t);
-  k->t = NULL;
+  if (k->busy)
+    k->gone = 1;
+  else
+    let_go(k);
   return 0;
 }
 
 static int l_result(lua_State *L) {
   ticket *k = to_ticket(L);
-  transfer *t = to_transfer(L);
   int n;
-  if (!is_over(t)) return 0;
-  n = push_result(L, t);
-  k->t = NULL;
-  transfer_free(t);
+  if (!is_over(to_transfer(L))) return 0;
+  n = made_of(L, 1, push_result);
+  let_go(k);
   return n;
 }
 

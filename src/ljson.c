@@ -435,15 +435,19 @@ static int l_stringify(lua_State *L) {
 typedef struct holder {
   json_stream *stream;
   int busy;  /* one of its elements is being decoded, where it lies */
+  int gone;  /* finalised */
   int texts; /* odd strings are taken */
   json_names names; /* their strings are in its user value */
 } holder;
 
-static json_stream *check_stream(lua_State *L) {
-  holder *h = luaL_checkudata(L, 1, STREAM);
+static json_stream *opened(lua_State *L, holder *h) {
   if (h->busy) luaL_error(L, "the stream is in use");
-  if (h->stream == NULL) luaL_error(L, "the stream is closed");
+  if (h->gone || h->stream == NULL) luaL_error(L, "the stream is closed");
   return h->stream;
+}
+
+static json_stream *check_stream(lua_State *L) {
+  return opened(L, luaL_checkudata(L, 1, STREAM));
 }
 
 static int l_stream(lua_State *L) {
@@ -465,10 +469,29 @@ static int l_stream(lua_State *L) {
   return 1;
 }
 
-static int broken(lua_State *L, json_stream *s) {
+/* a copy of why: making a string may run a finaliser that closes the stream */
+static int broken(lua_State *L, const json_stream *s) {
+  char why[128];
+  snprintf(why, sizeof why, "%s", json_stream_error(s));
   lua_pushnil(L);
-  lua_pushstring(L, json_stream_error(s));
+  lua_pushstring(L, why);
   return 2;
+}
+
+static void close_stream(holder *h) {
+  json_stream_close(h->stream);
+  h->stream = NULL;
+}
+
+/* what lies in the stream is made into values of Lua's, which may run
+** finalisers; for good, where that raises */
+static void begin_use(holder *h) {
+  h->busy = 1;
+}
+
+static void end_use(holder *h) {
+  h->busy = 0;
+  if (h->gone) close_stream(h);
 }
 
 /* The bytes of a string or, from the binding of libcurl, those at a pointer,
@@ -488,13 +511,17 @@ static int l_stream_feed(lua_State *L) {
 
 static int l_stream_next(lua_State *L) {
   json_stream *s = check_stream(L);
+  holder *h = lua_touserdata(L, 1);
   slice element;
   int found = json_stream_next(s, &element);
   if (found < 0) return broken(L, s);
-  if (found == 0)
+  if (found == 0) {
     lua_pushnil(L);
-  else
-    lua_pushlstring(L, element.p, element.n);
+    return 1;
+  }
+  begin_use(h);
+  lua_pushlstring(L, element.p, element.n);
+  end_use(h);
   return 1;
 }
 
@@ -511,22 +538,27 @@ static int push_key(lua_State *L, slice key) {
 static int l_stream_value(lua_State *L) {
   json_stream *stream = check_stream(L);
   holder *h = lua_touserdata(L, 1);
-  scratch *s = take(L); /* [stream ... scratch] */
+  scratch *s = take(L); /* [stream ... scratch], and may run finalisers */
   decoder d = {L, s, 0, 0, &h->names, 0};
   slice element;
   int found;
+  if (h->busy || h->gone) {
+    give(s);
+    opened(L, h);
+  }
   s->doc.texts = h->texts;
   found = json_stream_value(stream, &s->doc, &element);
   if (found <= 0) {
     give(s);
     return found < 0 ? broken(L, stream) : 0;
   }
-  h->busy = 1; /* for good, where pushing raises */
+  begin_use(h);
   lua_getiuservalue(L, 1, 1); /* [stream ... scratch strings] */
   d.strings = lua_gettop(L);
   found = push_doc(&d);
-  h->busy = 0;
-  return found == 1 ? push_key(L, json_stream_key(stream)) : found;
+  if (found == 1) found = push_key(L, json_stream_key(stream));
+  end_use(h);
+  return found;
 }
 
 static int l_stream_finish(lua_State *L) {
@@ -539,8 +571,8 @@ static int l_stream_finish(lua_State *L) {
 /* only the collector can call it: the metatable is hidden */
 static int l_stream_gc(lua_State *L) {
   holder *h = luaL_checkudata(L, 1, STREAM);
-  json_stream_close(h->stream);
-  h->stream = NULL;
+  h->gone = 1;
+  if (!h->busy) close_stream(h);
   return 0;
 }
 

@@ -24,6 +24,8 @@
 ** up. Only wrong use raises. No message has the URL or the password in it.
 **
 ** The answer is a field of the userdata, so nothing is lost where Lua raises.
+** Making rows of it may run finalisers: meanwhile the connection is in use, and
+** closed only after that.
 */
 #define _GNU_SOURCE 1 /* dladdr */
 #include "compat.h"
@@ -59,6 +61,12 @@ static pq_database *check(lua_State *L) {
   return (pq_database *)luaL_checkudata(L, 1, METANAME);
 }
 
+static pq_database *check_idle(lua_State *L) {
+  pq_database *d = check(L);
+  if (d->busy) luaL_error(L, "the database is in use");
+  return d;
+}
+
 /* in one line: libpq writes a line a host, and advice */
 static void pushline(lua_State *L, const char *text) {
   luaL_Buffer b;
@@ -72,12 +80,14 @@ static void pushline(lua_State *L, const char *text) {
   luaL_pushresult(&b);
 }
 
+/* a copy of the message: making a string may run a finaliser that closes it */
 static int fail(lua_State *L, const pq_database *d) {
-  char state[PQ_STATE];
-  const char *message;
+  char state[PQ_STATE], copy[2048];
+  const char *message, *code = pq_failure(d, state, &message);
+  snprintf(copy, sizeof copy, "%s", message);
   lua_pushnil(L);
-  lua_pushstring(L, pq_failure(d, state, &message));
-  pushline(L, message);
+  lua_pushstring(L, code);
+  pushline(L, copy);
   return 3;
 }
 
@@ -103,17 +113,21 @@ static int l_open(lua_State *L) {
 }
 
 static int l_close(lua_State *L) {
-  pq_close(check(L));
+  pq_database *d = check(L);
+  if (d->busy)
+    d->closing = 1;
+  else
+    pq_close(d);
   return 0;
 }
 
 static int l_lost(lua_State *L) {
-  lua_pushboolean(L, pq_lost(check(L)));
+  lua_pushboolean(L, pq_lost(check_idle(L)));
   return 1;
 }
 
 static int l_within(lua_State *L) {
-  pq_within(check(L), (int)luaL_optnumber(L, 2, 0));
+  pq_within(check_idle(L), (int)luaL_optnumber(L, 2, 0));
   return 0;
 }
 
@@ -340,29 +354,50 @@ static void pushchanged(lua_State *L, PGresult *r) {
   lua_pushinteger(L, read_only ? 0 : atoi(PQcmdTuples(r)));
 }
 
+/* (database) -> rows, and how many were changed */
+static int answer(lua_State *L) {
+  const pq_database *d = lua_touserdata(L, 1);
+  pushrows(L, d->answer);
+  pushchanged(L, d->answer);
+  return 2;
+}
+
+/* [answer] -> [rows changed], or raises */
+static void push_answer(lua_State *L, pq_database *d) {
+  int raised;
+  lua_pushlightuserdata(L, d);
+  d->busy = 1;
+  raised = lua_pcall(L, 1, 2, 0);
+  d->busy = 0;
+  pq_forget(d);
+  if (d->closing) pq_close(d);
+  if (raised) lua_error(L);
+}
+
 static int l_query(lua_State *L) {
-  pq_database *d = check(L);
+  pq_database *d = check_idle(L);
   size_t len;
   const char *sql = luaL_checklstring(L, 2, &len);
-  pq_statement *s;
+  pq_statement *s, taken;
   pq_values v;
   number room[PQ_VALUES];
   if (!pq_usable(d)) return fail(L, d);
   luaL_argcheck(L, strlen(sql) == len && len < 100000, 2, "not an SQL text");
   s = pq_find(d, sql, len);
   if (s == NULL) return fail(L, d);
-  bind_all(L, s, &v, room);
+  taken = *s; /* making values may run finalisers, which may use the connection */
+  bind_all(L, &taken, &v, room);
+  lua_pushcfunction(L, answer);
+  if (!pq_usable(d) || (s = pq_find(d, sql, len)) == NULL) return fail(L, d);
   if (!pq_run(d, s, &v)) return fail(L, d);
   luaL_argcheck(L, PQresultStatus(d->answer) != PGRES_EMPTY_QUERY, 2,
                 "no statement in it");
-  pushrows(L, d->answer);
-  pushchanged(L, d->answer);
-  pq_forget(d);
+  push_answer(L, d);
   return 2;
 }
 
 static int l_exec(lua_State *L) {
-  pq_database *d = check(L);
+  pq_database *d = check_idle(L);
   const char *sql = luaL_checkstring(L, 2);
   if (!pq_usable(d) || !pq_exec(d, sql)) return fail(L, d);
   pq_forget(d);

@@ -6,7 +6,8 @@
 ** run finalisers, and those may check another delivery with the same keys:
 ** while the room is in use, such a call gets a room of its own. Keys outlive
 ** their own finaliser where another object's finaliser still has them (when
-** the Lua state is closed): then they are wiped, and using them raises.
+** the Lua state is closed): then they are wiped, and using them raises. Where
+** the finaliser is called while they are in use, they are wiped after that.
 */
 #include "core.h"
 
@@ -27,11 +28,15 @@ typedef struct keys {
 
 /* --- keys -------------------------------------------------------------- */
 
+static void wipe(keys *k) {
+  verify_keys_close(&k->keys);
+  verify_work_close(&k->work);
+}
+
 static int l_keys_gc(lua_State *L) {
   keys *k = luaL_checkudata(L, 1, KEYS);
   k->open = 0;
-  verify_keys_close(&k->keys);
-  verify_work_close(&k->work);
+  if (!k->busy) wipe(k);
   return 0;
 }
 
@@ -353,19 +358,21 @@ static int l_check(lua_State *L) {
   lua_settop(L, 5);
   r.vendor = checkvendor(L, 1);
   r.body.p = luaL_checklstring(L, 3, &r.body.n);
+  getoptions(L, 5, &r); /* may run metamethods: before all that is borrowed */
   if (!lua_isnoneornil(L, 4)) k = checkkeys(L, 4);
-  getoptions(L, 5, &r); /* may run metamethods: before text is borrowed */
   getheaders(L, 2, &r);
   if (k != NULL && !k->busy) {
     k->busy = 1;
     n = answer(L, &k->keys, &k->work, &r);
     verify_work_trim(&k->work);
     k->busy = 0;
+    if (!k->open) wipe(k);
     return n;
   }
   work = lua_newuserdatauv(L, sizeof *work, 0);
   verify_work_open(work);
   luaL_setmetatable(L, WORK);
+  if (k != NULL) checkkeys(L, 4); /* making the room may run finalisers */
   return answer(L, k != NULL ? &k->keys : NULL, work, &r);
 }
 

@@ -39,6 +39,8 @@ typedef struct pq_database {
   int64_t till;           /* of all that follows; 0: no such time */
   unsigned number;        /* of the last name */
   const char *code, *why; /* what the answer cannot say */
+  int busy;    /* rows are made of the answer: that may run finalisers */
+  int closing; /* one of these has closed it */
   pq_statement kept[PQ_SLOTS + 1]; /* the last one has no name */
 } pq_database;
 

@@ -62,6 +62,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -82,6 +83,8 @@ typedef struct database {
   struct timespec waiting; /* since when */
   sqlite3_stmt *kept[SLOTS];
   struct database *next; /* that is parked, too */
+  int busy;    /* rows are made: that may run finalisers, which could use it */
+  int closing; /* one of these has closed it */
 } database;
 
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
@@ -96,8 +99,20 @@ static int refuse(lua_State *L, const char *code, const char *message) {
   return 3;
 }
 
+/* The message is a copy: making a string may run a finaliser that closes it.
+** s: the statement that failed, which is reset; or NULL. */
+static int fail_of(lua_State *L, database *d, int code, sqlite3_stmt *s) {
+  char message[512];
+  snprintf(message, sizeof message, "%s", sqlite3_errmsg(d->at.db));
+  if (s != NULL) {
+    sqlite3_reset(s);
+    sqlite3_clear_bindings(s);
+  }
+  return refuse(L, codename(code), message);
+}
+
 static int fail(lua_State *L, database *d, int code) {
-  return refuse(L, codename(code), sqlite3_errmsg(d->at.db));
+  return fail_of(L, d, code, NULL);
 }
 
 /* --- open and close --------------------------------------------------- */
@@ -123,6 +138,7 @@ static database *todb(lua_State *L, const char **why) {
   database *d = *check(L);
   *why = d == NULL              ? "the database is closed"
          : d->opener != self_id ? "the database was opened before a fork"
+         : d->busy              ? "the database is in use"
                                 : NULL;
   return *why == NULL ? d : NULL;
 }
@@ -145,6 +161,10 @@ static void close_database(database *d) {
 
 static int l_close(lua_State *L) {
   database **box = check(L), *d = *box;
+  if (d != NULL && d->busy) {
+    d->closing = 1;
+    return 0;
+  }
   *box = NULL;
   close_database(d);
   return 0;
@@ -243,8 +263,23 @@ static int wait_for_lock(void *p, int count) {
   return 1;
 }
 
+/* SQLite opens whatever is there: a pipe would be waited for, for ever, and
+** what is written to a device is lost. What cannot be looked at, it tells of. */
+static const char *odd_file(const char *path, char name[PATH_MAX]) {
+  static const char *const ends[] = {"", "-journal", "-wal", "-shm"};
+  size_t i, n = strlen(path);
+  for (i = 0; i < sizeof ends / sizeof *ends; i++) {
+    struct stat st;
+    if (n + strlen(ends[i]) >= PATH_MAX) break;
+    strcpy(stpcpy(name, path), ends[i]);
+    if (stat(name, &st) == 0 && !S_ISREG(st.st_mode)) return name;
+  }
+  return NULL;
+}
+
 static int l_open(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
+  char odd[PATH_MAX];
   int create, timeout = busy_timeout(L, 2, &create), code;
   database **box = push_box(L, NULL), *d;
   if (!sqlite3_threadsafe())
@@ -253,6 +288,10 @@ static int l_open(lua_State *L) {
   if (d == NULL) return refuse(L, "SQLITE_NOMEM", "out of memory");
   d->at.log = -1;
   d->opener = self_id;
+  if (odd_file(path, odd) != NULL) {
+    lua_pushfstring(L, "%s is not a file", odd);
+    return refuse(L, "SQLITE_CANTOPEN", lua_tostring(L, -1));
+  }
   if (create) private_file(path);
   absolute(path, d->at.path);
   code = sqlite3_open_v2(path, &d->at.db,
@@ -383,8 +422,8 @@ static void pushrow(lua_State *L, sqlite3_stmt *s, int columns) {
 }
 
 /* [self sql value ...]: binds the values; SQLITE_OK, or what went wrong */
-static int bind_all(lua_State *L, sqlite3_stmt *s) {
-  int values = lua_gettop(L) - 2, code = SQLITE_OK, i;
+static int bind_all(lua_State *L, sqlite3_stmt *s, int values) {
+  int code = SQLITE_OK, i;
   if (sqlite3_bind_parameter_count(s) != values)
     luaL_error(L, "%d values given to a statement that takes %d", values,
                sqlite3_bind_parameter_count(s));
@@ -393,40 +432,66 @@ static int bind_all(lua_State *L, sqlite3_stmt *s) {
   return code;
 }
 
-/* pushes the list of rows; gives how the statement ended */
-static int run(lua_State *L, sqlite3_stmt *s) {
+/* (statement) -> the list of rows, and how the statement ended */
+static int run(lua_State *L) {
+  sqlite3_stmt *s = lua_touserdata(L, 1);
   int code, rows = 0;
-  lua_newtable(L); /* [rows] */
+  lua_newtable(L); /* [statement rows] */
   while ((code = sqlite3_step(s)) == SQLITE_ROW) {
     /* counted now: the first step may have met another schema */
     pushrow(L, s, sqlite3_column_count(s)); /* [rows row] */
     lua_rawseti(L, -2, ++rows);
   }
+  lua_pushinteger(L, code);
+  return 2;
+}
+
+/* [run] -> [rows], or raises; gives how the statement ended */
+static int run_alone(lua_State *L, database *d, sqlite3_stmt *s) {
+  int raised, code = SQLITE_OK;
+  lua_pushlightuserdata(L, s);
+  d->busy = 1;
+  raised = lua_pcall(L, 1, 2, 0);
+  d->busy = 0;
+  if (raised) {
+    sqlite3_reset(s);
+    sqlite3_clear_bindings(s);
+  } else {
+    code = (int)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+  }
+  if (d->closing) {
+    *check(L) = NULL;
+    close_database(d);
+    if (!raised) luaL_error(L, "the database was closed meanwhile");
+  }
+  if (raised) lua_error(L);
   return code;
 }
 
 static int l_query(lua_State *L) {
   const char *why, *tail = "";
-  database *d = todb(L, &why);
+  database *d;
   size_t len;
   const char *sql = luaL_checklstring(L, 2, &len);
-  int code, results;
+  int code, changed, values = lua_gettop(L) - 2;
   sqlite3_stmt *s;
+  lua_pushcfunction(L, run); /* may run finalisers: before the database is used */
+  d = todb(L, &why);
   if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
   luaL_argcheck(L, strlen(sql) == len && len < 100000, 2, "not an SQL text");
   code = statement(d, sql, len, &s, &tail);
   if (code != SQLITE_OK) return fail(L, d, code);
   luaL_argcheck(L, s != NULL, 2, "no statement in it");
   luaL_argcheck(L, blank(tail), 2, "more than one statement");
-  code = bind_all(L, s);
-  if (code == SQLITE_OK) code = run(L, s); /* [rows] */
-  results = code == SQLITE_DONE ? 2 : fail(L, d, code);
-  if (results == 2)
-    lua_pushinteger(L,
-                    sqlite3_stmt_readonly(s) ? 0 : sqlite3_changes(d->at.db));
+  code = bind_all(L, s, values);
+  if (code == SQLITE_OK) code = run_alone(L, d, s); /* [rows] */
+  if (code != SQLITE_DONE) return fail_of(L, d, code, s);
+  changed = sqlite3_stmt_readonly(s) ? 0 : sqlite3_changes(d->at.db);
   sqlite3_reset(s);
   sqlite3_clear_bindings(s);
-  return results;
+  lua_pushinteger(L, changed);
+  return 2;
 }
 
 static int l_exec(lua_State *L) {

@@ -1,0 +1,116 @@
+-- finalise.lua: calls of the C modules' objects while finalisers of other objects use, close or
+-- finalise the same object, in a process of its own, whose collector is always at work. Prints a
+-- line for each call that was interrupted.
+
+local core = require "billhook.core"
+local curl = require "billhook.curl"
+local sqlite = require "billhook.sqlite"
+
+local unpack = table.unpack or rawget(_G, "unpack")
+
+-- nobody listens there
+local ORDER = { method = "GET", url = "http://127.0.0.1:1/", headers = {}, timeout = 1,
+  connect_timeout = 1, limit = 1000, fresh = false }
+
+local ROUNDS = 20000 -- at most, until a finaliser came into one
+
+-- Runs a call over and over while finalisers of other objects run in the middle of it, or right
+-- before or after. Gives how often one did.
+local function interrupted(make, call, finaliser)
+  local hits, inside, object, what = 0, false, nil, nil
+  local function finalise()
+    if not inside then return end
+    inside, hits = false, hits + 1
+    finaliser(object, what)
+  end
+  local function garbage()
+    local proxy = rawget(_G, "newproxy")
+    if not proxy then return setmetatable({}, { __gc = finalise }) end
+    local made = proxy(true)
+    getmetatable(made).__gc = finalise
+  end
+  for _ = 1, ROUNDS do
+    object, what = make()
+    for _ = 1, 5 do garbage() end
+    inside = true
+    for _ = 1, 5 do pcall(call, object, what) end
+    inside = false
+    if hits >= 10 then break end
+  end
+  return hits
+end
+
+local function finalise(object) debug.getmetatable(object).__gc(object) end
+
+local LIST = "[" .. ('{"name":"some text","list":[1,2,{"a":null}]},'):rep(300) .. "1]"
+local SECRET = "a-long-secret"
+local BODY = '{"id":"aa3a27d6-05b5-4fcd-bd04-000000000001","type":"INVOICE_CREATED","tenant":"x",'
+  .. '"timestamp":1,"data":{"id":1}}'
+local SIGNED = { require("billhook").sign("dreamclass", BODY, { secret = SECRET }) }
+
+local function stream()
+  local made = core.json.stream()
+  made:feed(LIST)
+  return made
+end
+
+local function keys() return core.verify.keys { secret = SECRET } end
+
+local function check(object, options)
+  return core.verify.check("dreamclass", SIGNED[1], SIGNED[2], object, options)
+end
+
+local function database()
+  local db = assert(sqlite.open ":memory:")
+  db:exec("CREATE TABLE t (a); INSERT INTO t WITH RECURSIVE n (i) AS "
+    .. "(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300) SELECT i FROM n")
+  return db
+end
+
+local function select_all(db) return db:query("SELECT a || $1 AS b FROM t", "x") end
+
+local CASES = {
+  ["stream:value"] = { stream, function(s) while s:value() do end end, finalise },
+  ["stream:next"] = { stream, function(s) while s:next() do end end, finalise },
+  ["stream:value once more"] = { stream, function(s) while s:value() do end end,
+    function(s) pcall(s.value, s) end },
+  ["verify.check"] = { keys, check, finalise },
+  ["verify.check once more"] = { keys, check, check },
+  ["db:query"] = { database, select_all, finalise },
+  ["db:close"] = { database, select_all, function(db) db:close() end },
+  ["db:query once more"] = { database, select_all, function(db)
+    local rows, code = select_all(db)
+    assert(not rows and code == "SQLITE_MISUSE")
+  end },
+  ["pool:run"] = { curl.new, function(pool) return pool:run(ORDER, 5) end, finalise },
+  ["pool:add"] = { curl.new, function(pool) return pool:add(ORDER) end, finalise },
+  ["pool:add once more"] = { curl.new, function(pool) return pool:add(ORDER):done() end,
+    function(pool) pool:add(ORDER):cancel() end },
+  ["ticket:result"] = { function()
+    local pool = curl.new()
+    local ticket = pool:add(ORDER)
+    for _ = 1, 1000 do
+      if ticket:done() then break end
+      pool:poll(0.01)
+    end
+    assert(ticket:done())
+    return ticket
+  end, function(ticket) return ticket:result() end, finalise },
+}
+
+collectgarbage("setpause", 110) -- so that it begins anywhere in a call
+collectgarbage("setstepmul", 100000)
+for name, case in pairs(CASES) do
+  if interrupted(unpack(case)) > 0 then print(name) end
+end
+
+local said
+local db
+interrupted(function()
+  db = database()
+  return db
+end, function()
+  local ok, why = pcall(select_all, db)
+  if not ok then said = why end
+end, finalise)
+print(said)

@@ -229,6 +229,17 @@ describe("billhook.sqlite", function()
     other:close()
   end)
 
+  it("opens nothing that is no file, which it might wait for", function()
+    for _, name in ipairs { "", "-journal", "-wal", "-shm" } do
+      local odd = path("pipe.db" .. name)
+      assert(os.execute("mkfifo " .. odd))
+      local opened, code, message = sqlite.open(path "pipe.db")
+      assert.same({ nil, "SQLITE_CANTOPEN", odd .. " is not a file" }, { opened, code, message })
+      os.remove(odd)
+    end
+    sqlite.open(path "pipe.db"):close()
+  end)
+
   it("makes its files for their owner alone, and leaves a file's mode as it is", function()
     db:exec "PRAGMA journal_mode = WAL; INSERT INTO t (a) VALUES (1)"
     for _, name in ipairs { "a.db", "a.db-wal", "a.db-shm" } do

@@ -151,7 +151,7 @@ static ticket *start(lua_State *L, int stream) {
   ticket *k = new_ticket(L);
   CURLcode code;
   order o;
-  to_order(L, 2, stream, &o); /* may run finalisers: before the pool is taken */
+  to_order(L, 2, stream, &o); /* may run finalisers: the pool is taken later */
   if ((k->t = transfer_new(to_pool(L))) == NULL)
     luaL_error(L, "not enough memory");
   add_headers(L, k->t, 2, &o);

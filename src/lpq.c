@@ -24,8 +24,8 @@
 ** up. Only wrong use raises. No message has the URL or the password in it.
 **
 ** The answer is a field of the userdata, so nothing is lost where Lua raises.
-** Making rows of it may run finalisers: meanwhile the connection is in use, and
-** closed only after that.
+** Making rows of it may run finalisers: meanwhile the connection is in use,
+** and closed only after that.
 */
 #define _GNU_SOURCE 1 /* dladdr */
 #include "compat.h"
@@ -385,7 +385,7 @@ static int l_query(lua_State *L) {
   luaL_argcheck(L, strlen(sql) == len && len < 100000, 2, "not an SQL text");
   s = pq_find(d, sql, len);
   if (s == NULL) return fail(L, d);
-  taken = *s; /* making values may run finalisers, which may use the connection */
+  taken = *s; /* making values may run finalisers, which may query, too */
   bind_all(L, &taken, &v, room);
   lua_pushcfunction(L, answer);
   if (!pq_usable(d) || (s = pq_find(d, sql, len)) == NULL) return fail(L, d);

@@ -264,7 +264,7 @@ static int wait_for_lock(void *p, int count) {
 }
 
 /* SQLite opens whatever is there: a pipe would be waited for, for ever, and
-** what is written to a device is lost. What cannot be looked at, it tells of. */
+** what is written to a device is lost. */
 static const char *odd_file(const char *path, char name[PATH_MAX]) {
   static const char *const ends[] = {"", "-journal", "-wal", "-shm"};
   size_t i, n = strlen(path);
@@ -476,7 +476,7 @@ static int l_query(lua_State *L) {
   const char *sql = luaL_checklstring(L, 2, &len);
   int code, changed, values = lua_gettop(L) - 2;
   sqlite3_stmt *s;
-  lua_pushcfunction(L, run); /* may run finalisers: before the database is used */
+  lua_pushcfunction(L, run); /* may run finalisers, which may use it, too */
   d = todb(L, &why);
   if (d == NULL) return refuse(L, "SQLITE_MISUSE", why);
   luaL_argcheck(L, strlen(sql) == len && len < 100000, 2, "not an SQL text");

@@ -42,15 +42,20 @@ end
 
 local function finalise(object) debug.getmetatable(object).__gc(object) end
 
-local LIST = "[" .. ('{"name":"some text","list":[1,2,{"a":null}]},'):rep(300) .. "1]"
+local elements = {}
+for i = 1, 300 do elements[i] = ('{"name":"text %d","list":[1,2,{"a":null}]}'):format(i) end
+local LIST = "[" .. table.concat(elements, ",") .. "]"
 local SECRET = "a-long-secret"
 local BODY = '{"id":"aa3a27d6-05b5-4fcd-bd04-000000000001","type":"INVOICE_CREATED","tenant":"x",'
   .. '"timestamp":1,"data":{"id":1}}'
 local SIGNED = { require("billhook").sign("dreamclass", BODY, { secret = SECRET }) }
 
+local serial = 0
+
 local function stream()
   local made = core.json.stream()
-  made:feed(LIST)
+  serial = serial + 1 -- LuaJIT makes no string that it has
+  made:feed((LIST:gsub("text", "text " .. serial)))
   return made
 end
 

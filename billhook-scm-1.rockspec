@@ -74,6 +74,7 @@ build = {
     ["billhook.cli.diagnose"] = "lua/billhook/cli/diagnose.lua",
     ["billhook.cli.doctor"] = "lua/billhook/cli/doctor.lua",
     ["billhook.cli.export"] = "lua/billhook/cli/export.lua",
+    ["billhook.cli.file"] = "lua/billhook/cli/file.lua",
     ["billhook.cli.folder"] = "lua/billhook/cli/folder.lua",
     ["billhook.cli.follow"] = "lua/billhook/cli/follow.lua",
     ["billhook.cli.help"] = "lua/billhook/cli/help.lua",

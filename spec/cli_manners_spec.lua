@@ -189,6 +189,36 @@ describe("Ctrl-C", function()
   end)
 end)
 
+describe("a file that is none", function()
+  after_each(command.finish)
+
+  it("is named, whatever it was given for, and read to no end", function()
+    local folder = command.folder()
+    local rules = command.write(folder .. "/rules.lua", [[
+      local billhook = require "billhook"
+      return billhook.app { inbox = "memory:", accounts = { school = billhook.dreamapply {
+        base_url = "http://127.0.0.1:1", api_key = "x", webhook = { authorization = "a text" } } } }
+    ]])
+    process.mkdir(folder .. "/kept.json")
+    command.write(folder .. "/kept.body", "{}")
+    for path, why in pairs { [folder] = "Is a directory",
+        ["/dev/zero"] = "more than 67108864 bytes" } do
+      for _, argv in ipairs {
+        { "invoices", "create", "--rules", rules, "--body", path },
+        { "settle", "--rules", rules, path },
+        { "trigger", "dreamapply", "--authorization", "a text", "--print", "--data", path },
+        { "verify", "--rules", rules, path },
+      } do
+        local result = command.run(argv)
+        assert.same({ 1, ("billhook: %s: %s\n"):format(path, why) }, { result.code, result.err },
+          table.concat(argv, " "))
+      end
+    end
+    local result = command.run { "verify", "--rules", rules, folder .. "/kept.body" }
+    assert.equal(("billhook: %s/kept.json: Is a directory\n"):format(folder), result.err)
+  end)
+end)
+
 describe("a mistake in the rules file", function()
   after_each(command.finish)
 

@@ -55,6 +55,23 @@ describe("a table #both", function()
   end)
 end)
 
+describe("JSON on stdout #both", function()
+  it("has what was received, also where that is no UTF-8, and no command for a terminal", function()
+    local stdout, pieces = io.stdout, {}
+    io.stdout = { write = function(_, ...) -- luacheck: ignore 122
+      pieces[#pieces + 1] = table.concat { ... }
+      return true
+    end }
+    local ok, err = pcall(term.json, { body = "a\255b\155", list = { { "\194\155\27" } } })
+    io.stdout = stdout -- luacheck: ignore 122
+    assert.is_true(ok, err)
+    local text = table.concat(pieces)
+    assert.is_nil(text:find "[\128-\255\27]")
+    assert.same({ body = "a?b?", list = { { "\194\155\27" } } },
+      require("billhook.json").decode(text))
+  end)
+end)
+
 describe("a message #both", function()
   it("is written in one piece, for nginx and `work` write to the same place", function()
     local stderr, pieces = io.stderr, {}

@@ -102,11 +102,9 @@ end
 local function body_of(text)
   local from = text == "-" and "stdin" or text:match("^@(.+)$")
   if from then
-    local file, why = text == "-" and io.stdin, nil
-    if not file then file, why = io.open(from, "rb") end
-    if not file then return nil, why end
-    text = file:read "*a"
-    if file ~= io.stdin then file:close() end
+    local why
+    text, why = require("billhook.cli.file").read(text == "-" and text or from)
+    if not text then return nil, why end
   end
   local value = decoded(text, "--json")
   if type(value) ~= "table" then cli.usage "--json: not a JSON object" end

@@ -51,11 +51,8 @@ end
 
 local function body_of(path)
   if not path then return {} end
-  local file, err = path == "-" and io.stdin or io.open(path, "rb"), nil
-  if not file then file, err = io.open(path, "rb") end
-  if not file then return nil, err end
-  local text = file:read "*a"
-  if path ~= "-" then file:close() end
+  local text, err = require("billhook.cli.file").read(path)
+  if not text then return nil, err end
   local value, why = require("billhook.json").decode(text)
   if type(value) ~= "table" then return nil, path .. ": " .. (why or "not a JSON object") end
   return value

@@ -23,11 +23,8 @@ end
 
 -- Also what --json has printed around it.
 local function intent_of(path)
-  local file, err = path == "-" and io.stdin or io.open(path, "rb"), nil
-  if not file then file, err = io.open(path, "rb") end
-  if not file then return nil, err end
-  local text = file:read "*a" or ""
-  if path ~= "-" then file:close() end
+  local text, err = require("billhook.cli.file").read(path)
+  if not text then return nil, err end
   local value, why = require("billhook.json").decode(text)
   local name = path == "-" and "stdin" or path
   if type(value) ~= "table" then return nil, name .. ": " .. (why or "not a JSON object") end

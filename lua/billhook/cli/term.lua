@@ -232,12 +232,24 @@ function M.rows(head, list, first)
   M.print(table.concat(M.lines(head, list, process().columns(1)), "\n", 2))
 end
 
+-- The value with UTF-8 in all texts: what was received, and is kept as it came, may have other
+-- bytes, of which JSON can have none.
+local function in_utf8(value)
+  if type(value) == "string" then return printable.utf8(value) end
+  if type(value) ~= "table" then return value end
+  local copy = setmetatable({}, getmetatable(value))
+  for name, one in pairs(value) do copy[in_utf8(name)] = in_utf8(one) end
+  return copy
+end
+
 ---Prints a value as one line of JSON on stdout.
 ---@param value any
 ---@param list boolean|nil it is a list, also where it is empty
 function M.json(value, list)
   local json = require "billhook.json"
-  M.print(printable.json(json.encode(list and #value == 0 and json.array {} or value)))
+  if list and #value == 0 then value = json.array {} end
+  local fine, text = pcall(json.encode, value)
+  M.print(printable.json(fine and text or json.encode(in_utf8(value))))
 end
 
 ---Text on stderr, with an end of line; in one piece, for others write there, too.

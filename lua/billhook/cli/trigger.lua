@@ -60,18 +60,9 @@ Example:
     --to http://127.0.0.1:8080 --account school]]
 end
 
-local function read(path)
-  if path == "-" then return io.read "*a" end
-  local file, err = io.open(path, "rb")
-  if not file then return nil, err end
-  local body = file:read "*a"
-  file:close()
-  return body
-end
-
 local function data_of(path)
   if not path then return nil end
-  local body, err = read(path)
+  local body, err = require("billhook.cli.file").read(path)
   if not body then return nil, err end
   local data, why = require("billhook.json").decode(body)
   if type(data) ~= "table" then return nil, path .. ": " .. (why or "not a JSON object") end

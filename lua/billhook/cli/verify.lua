@@ -148,10 +148,12 @@ end
 -- What was kept beside a captured body: its account, its headers, and when it came; else nothing.
 local function beside(path)
   local head = path:match "^(.+)%.body$"
-  local file = head and io.open(head .. ".json", "rb")
-  if not file then return { headers = {} } end
-  local about, why = require("billhook.json").decode(file:read "*a")
-  file:close()
+  local there = head and require("billhook.process").stat(head .. ".json")
+  if not there then return { headers = {} } end
+  local text, about, why
+  text, why = require("billhook.cli.file").read(head .. ".json")
+  if not text then return nil, why end
+  about, why = require("billhook.json").decode(text)
   if type(about) ~= "table" or type(about.headers) ~= "table" then
     return nil, ("%s.json: %s"):format(head, why or "there are no headers in it")
   end
@@ -171,10 +173,9 @@ local function delivery_of(args)
   end
   local about, body = { headers = {} }, nil
   if path then
-    local file, err = io.open(path, "rb")
-    if not file then return nil, err end
-    body = file:read "*a" or ""
-    file:close()
+    local err
+    body, err = require("billhook.cli.file").read(path)
+    if not body then return nil, err end
     about, err = beside(path)
     if not about then return nil, err end
   end

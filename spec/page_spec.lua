@@ -528,3 +528,15 @@ describe("what the page shows", function()
     end
   end)
 end)
+
+describe("the chart", function()
+  it("has whole numbers at its scale, however many there are", function()
+    local chart = require "billhook.page.chart"
+    for n, top in pairs { [0] = "1", [3] = "5", [7677] = "10000", [2000001] = "5000000" } do
+      local hours = {}
+      for i = 1, 24 do hours[i] = { at = i * 3600, deliveries = n, failures = 0 } end
+      assert.truthy(chart.day(hours).text:find('text-anchor="end" x="52" y="22">' .. top .. "<", 1,
+        true), chart.day(hours).text:sub(1, 900))
+    end
+  end)
+end)

@@ -52,7 +52,7 @@ function M.day(hours)
       :format(all, failed),
     e.line { x1 = LEFT, x2 = WIDTH, y1 = base, y2 = base },
     e.line { x1 = LEFT, x2 = WIDTH, y1 = TOP, y2 = TOP },
-    e.text { x = LEFT - 6, y = TOP + 4, ["text-anchor"] = "end", number(top) },
+    e.text { x = LEFT - 6, y = TOP + 4, ["text-anchor"] = "end", ("%d"):format(top) },
     e.text { x = LEFT - 6, y = base, ["text-anchor"] = "end", "0" }, parts }
 end
 

@@ -119,7 +119,7 @@ local needed = {
 -- Wrong arguments end here, with a line; further down they would be a defect, with a trace.
 local function check(args, credentials)
   local cli = require "billhook.cli"
-  if not args.to and not args.dry then cli.usage "trigger: --to is missing" end
+  if not args.to and not args.dry then cli.usage "trigger: --to (or --print) is missing" end
   local proof = needed[args.vendor]
   if not credentials[proof[1]] then cli.usage("trigger: " .. proof[2] .. " is missing") end
   local parts, why = require("billhook.options").parse_url(args.to or "http://localhost")

@@ -179,12 +179,12 @@ local function delivery_of(args)
     about, err = beside(path)
     if not about then return nil, err end
   end
-  local vendor, options = args.vendor
+  local vendor, options
   if args.rules then
     vendor, options = of_account(args, args.account or about.account)
     if not vendor then return nil, options end
   else
-    options = require("billhook.cli.trigger").credentials(args)
+    vendor, options = args.vendor, require("billhook.cli.trigger").credentials(args)
   end
   options.now = args.at or tonumber(about.at)
   local came, known = restore(about.headers, options)

@@ -223,7 +223,8 @@ describe("billhook trigger", function()
   end)
 
   it("says what is missing, and what cannot be reached", function()
-    refused(command.run { "trigger", "dreamclass", "--secret", "s" }, "--to is missing")
+    refused(command.run { "trigger", "dreamclass", "--secret", "s" },
+      "--to (or --print) is missing")
     refused(command.run { "trigger", "dreamclass", "--print" },
       "--secret (or BILLHOOK_SECRET) is missing")
     refused(command.run { "trigger", "dreamapply", "--print" },

@@ -4,9 +4,9 @@
 ** body fields) and conclude (a status and headers become an outcome).
 **
 ** A vendor is one static table of operations (dreamapply.c, dreamclass.c,
-** betterez.c). The walk over the caller's tables is the binding's (lcall.c);
-** what a value may be and how it is written is decided here, one value at a
-** time. Nothing here allocates, and nothing ever touches the network.
+** betterez.c). The binding (lcall.c) reads the caller's tables. This file
+** decides, for one value at a time, whether it is allowed and how it is
+** written. Nothing here allocates memory or uses the network.
 */
 #ifndef BILLHOOK_CALL_H
 #define BILLHOOK_CALL_H
@@ -79,36 +79,37 @@ typedef struct call_param {
     }                \
   }
 
-/* How an operation is sent where param is given. With alone, the parameters
-** that are neither param nor in the path are refused beside it. */
+/* How an operation is sent if the caller gives param. If alone is set, no
+** other parameters may be given, except those in the path. */
 typedef struct call_route {
-  const char *param; /* NULL: where no other route's is */
+  const char *param; /* NULL: if no other route matches */
   const char *method, *path;
   const char *wrap; /* the body goes under this member */
   uint8_t alone;
 } call_route;
 
 #define CALL_SAFE       1  /* changes nothing */
-#define CALL_IDEMPOTENT 2  /* twice is as good as once */
+#define CALL_IDEMPOTENT 2  /* may be sent again */
 #define CALL_CREATED    4  /* 201 is the only success */
 #define CALL_UNVERIFIED 8  /* no document shows the path: ours is a guess */
 #define CALL_INVOICES   16 /* the answer is an invoice, or a list of them */
 #define CALL_PRIVATE    32 /* bodies hold credentials: no error quotes them */
 
-/* What an object of an answer is known by: a status alone proves nothing,
-** for some servers call a failure a success. */
+/* The member by which an object in an answer is recognized. A status alone
+** proves nothing: some servers answer failures with 200. */
 typedef struct call_mark {
   const char *member;
   uint8_t type;     /* CALL_ID, CALL_INTEGER, CALL_TEXT; CALL_CHOICE: "OK" */
   const char *same; /* the parameter that it repeats, or NULL */
 } call_mark;
 
-/* What the body of a success must be, where an object is one that has its
-** mark, or, without a mark, any members. Everything else is no success. */
+/* What a successful answer's body must be. An object counts if it has the
+** mark or, if the operation has no mark, any member. Every other body is an
+** error. */
 typedef enum call_form {
-  CALL_ONE,      /* an object, under the member unwrap where it is there */
+  CALL_ONE,      /* an object, possibly under the member unwrap */
   CALL_WHOLE,    /* a whole number */
-  CALL_MAP,      /* objects by the mark; [] where there are none */
+  CALL_MAP,      /* objects by their ids; [] if there are none */
   CALL_LISTED,   /* a list of objects, bare or under one of unwrap's members */
   CALL_PAGE,     /* a list of objects under unwrap, with next, previous */
   CALL_COUNT,    /* no body, and a number in X-Count */
@@ -116,7 +117,7 @@ typedef enum call_form {
   CALL_LOCATION, /* no body, and a Location; or an object */
   CALL_EMPTY,    /* no body; or an object with the mark */
   CALL_FILE,     /* a PDF */
-  CALL_ANY       /* no document shows it: an object, or nothing */
+  CALL_ANY       /* not documented: an object, or nothing */
 } call_form;
 
 typedef struct call_op {
@@ -163,8 +164,8 @@ typedef struct call_value {
   slice text;
 } call_value;
 
-/* Room that the caller gives; n counts on where there is none left, so the
-** first pass may be made without any. */
+/* Memory that the caller gives. n also counts bytes that find no room, so
+** that a first pass without room can measure. */
 typedef struct call_out {
   char *p;
   size_t n, room;
@@ -172,37 +173,37 @@ typedef struct call_out {
 
 void call_put(call_out *out, slice text);
 
-/* Writes one value as a URL has it (encoded) or as a body does: NULL, or
-** what was expected instead, a phrase for a message. In the pass without
-** room, n is a bound. */
+/* Writes one value for a URL (encoded) or a body. Gives NULL, or what was
+** expected instead, as a phrase for a message. In a pass without room, n is
+** an upper bound. */
 const char *call_write(const call_param *param, const call_value *value,
                        int encoded, call_out *out);
 
-/* What a body has for a value that was written for it: 1 and the number, or
-** 0, it is text, or, as CALL_NUMBER, a number that only its text keeps. */
+/* How a body contains a written value: 1 and an integer; or 0: as text or,
+** if it is a CALL_NUMBER, as a number that only its text holds exactly. */
 int call_number(const call_param *param, slice written, int64_t *out);
 
-/* what the value of a mark's member says, as text: 1, or 0 where it is none.
-** It points into the value or into room, which has DECIMAL_ROOM bytes. */
+/* The value of a mark's member as text: 1, or 0 if it has the wrong type.
+** out points into the value or into room, which has DECIMAL_ROOM bytes. */
 int call_says(const call_mark *mark, const call_value *value, char *room,
               slice *out);
 
 /* --- paths ------------------------------------------------------------ */
 
-/* Cuts the next piece off a template: what stands before a {name}, and the
-** name, absent at the end. 1, or 0 where nothing is left. */
+/* Cuts the next piece off a template: the text before a {name}, and the name,
+** which is absent in the last piece. 1, or 0 if nothing is left. */
 int call_piece(slice *path, slice *literal, slice *name);
 
-/* whether a template of a client's own can stand for an operation's path:
-** it starts at the root, stays below it and names no host, and its {names}
-** are the parameters that must be in it. NULL, or what is wrong; name is then
-** the parameter that it is about, if one. */
+/* Checks a path template from a client's options: it must start at the root,
+** stay below it and name no host, and its {names} must be the operation's
+** path parameters. NULL, or what is wrong; name is then the parameter that
+** the message is about, if any. */
 const char *call_check_path(const call_op *op, slice path, slice *name);
 
 const call_route *call_main_route(const call_op *op);
 
-/* the operation whose path this is, where it was meant for another one: an id
-** of letters that spells the path of all of them, say. NULL: there is none */
+/* The other operation that has this path: for example, an id such as "list"
+** makes the path of an invoice that of the list. NULL: there is none */
 const call_op *call_strayed(const call_vendor *vendor, const call_op *op,
                             slice path);
 
@@ -227,8 +228,8 @@ typedef struct call_outcome {
   const char *message; /* more about it, or NULL */
   int retryable;       /* this call may be repeated */
   int refused;         /* the answer proves that nothing was done */
-  int open;            /* it leaves open whether something was done */
-  int gone;            /* a success because there is none (any more) */
+  int open;            /* it does not say whether something was done */
+  int gone;            /* a success: the object does not exist (any more) */
   int64_t id;          /* of what was created; 0: not told */
   int64_t count;       /* below 0: not told */
 } call_outcome;

@@ -2,15 +2,15 @@
 ** json.h - JSON, read once into a flat tape of nodes.
 **
 ** json_parse checks a whole text (RFC 8259, UTF-8, nothing beside it, at
-** most JSON_MAXDEPTH deep) and lays its values out in reading order on a
-** tape. json_read takes more, for what somebody has sent and is to be kept:
-** see there. Everything else here walks that tape: single members for a
-** decision, whole values into Lua tables (ljson.c), the canonical digest,
-** redaction, JavaScript's spelling. A text that comes in pieces goes through
-** json_stream, which cuts out the elements; each is then parsed as above.
+** most JSON_MAXDEPTH deep) and puts its values on a tape, in the order of the
+** text. json_read is less strict, for deliveries that have to be stored: see
+** there. Everything else here reads that tape: single members for a decision,
+** whole values for Lua tables (ljson.c), the canonical digest, redaction,
+** JavaScript's spelling. json_stream cuts the elements out of a text that
+** comes in pieces; each is then parsed as above.
 **
-** No function here knows Lua or keeps a pointer beyond its call, but for a
-** json_doc, which borrows its text and owns its tape.
+** No function here knows Lua. None keeps a pointer after it returns, except
+** in a json_doc, which points to its text and owns its tape.
 */
 #ifndef BILLHOOK_JSON_H
 #define BILLHOOK_JSON_H
@@ -69,11 +69,11 @@ void json_close(json_doc *doc);
 ** called again with another text: the tape's room is used again. */
 int json_parse(json_doc *doc, const char *text, size_t len);
 
-/* The same for reading what came, whoever wrote it: a byte order mark may
-** stand before it; in strings halves of surrogate pairs, bytes that are no
-** UTF-8 and control characters; a member may come twice; any depth. Where the
-** text is no JSON even so, 0 and doc->error, and the tape has what was read
-** before (count says nothing then): for json_member and json_hide alone. */
+/* The same, less strictly, for texts of other programs. Also allowed are: a
+** byte order mark; in strings, halves of surrogate pairs, invalid UTF-8 and
+** control characters; repeated members; any depth. If the text is still no
+** JSON: 0 and doc->error, and the tape has what was read until there (count is
+** then undefined), which only json_member and json_hide may use. */
 int json_read(json_doc *doc, const char *text, size_t len);
 
 int json_starved(const json_doc *doc); /* is its error "out of memory"? */
@@ -115,16 +115,15 @@ int json_unique(json_doc *doc);
 #define JSON_DOUBLE   (-1) /* a member comes twice */
 #define JSON_NOMEMORY (-2)
 
-/* SHA-256's input: the same bytes for the same value, whatever the order of
-** members, white space and escapes. It is JSON where the text was (what only
-** json_read takes stays as it is written, values too deep, and members that
-** come twice in their order): members sorted by the bytes
-** of their names, no escape but the shortest where one must be. Numbers keep
-** their spelling, except that an integer value has one, which is never the
-** longer one (1 for 1.0 and 10e-1; 1e3 for 1000). Members named in skip (n of
-** them, of the top object only) are left out. Gives the length, at most the
-** node's len, or JSON_DOUBLE or JSON_NOMEMORY; out may be NULL to measure.
-** Takes O(n log n). */
+/* The input of SHA-256: the same bytes for the same value, whatever the order
+** of members, white space and escapes. Members are sorted by the bytes of
+** their names; only what must be escaped is, in the shortest way. Numbers keep
+** their spelling, but an integer value has only one, the shortest (1 for 1.0
+** and 10e-1; 1e3 for 1000). What only json_read accepts stays as it is
+** written: values that are too deep, and repeated members, in their order.
+** Members named in skip (n of them, of the top object only) are left out.
+** Gives the length, at most the node's len, or JSON_DOUBLE or JSON_NOMEMORY;
+** out may be NULL to measure. Takes O(n log n). */
 long json_canonical(const json_doc *doc, uint32_t node, const slice *skip,
                     size_t n, char *out);
 
@@ -138,30 +137,30 @@ typedef struct json_secrets {
   size_t nkept;      /* numbers and such included, and nulls */
 } json_secrets;
 
-/* Marks what is secret: the values of the members named, those that a
-** {name, value} or {key, value} calls so, and what stands below; where there
-** is such a place, also a text that is JSON itself. A name that is too long to
-** be looked at counts as secret. 1, or 0 where all may be kept. */
+/* Marks what is secret: the values of members with these names, or of an
+** object {name, value} or {key, value} with such a name, and everything below
+** them; in such places also strings that contain JSON. A name that is too long
+** to check counts as secret. 1, or 0 if nothing is secret. */
 int json_hide(json_doc *doc, const json_secrets *secrets);
 
-/* After json_hide, the text with what is secret replaced by "***". Behind the
-** place where a text is broken that is all from the first of the names, or a
-** "value", on. Gives the length; out may be NULL. */
+/* After json_hide: the text, with secrets replaced by "***". In the part after
+** an error in the JSON, everything from the first of the names (or "value")
+** on is replaced. Gives the length; out may be NULL. */
 size_t json_redact(const json_doc *doc, const json_secrets *secrets,
                    char *out);
 
 /* What JavaScript's JSON.stringify would write for a text, with numbers and
-** members as they stand; at most as many bytes. It needs no tape, so it costs
-** little even for what nobody vouches for yet. Of what is no JSON, something
-** else is made that is none either, or is shorter. */
+** the order of members unchanged; at most as many bytes. It needs no tape, so
+** it is cheap for texts that are not verified yet. From a text that is no JSON
+** it makes another one that is none, or that is shorter. */
 size_t json_stringify(slice text, char *out);
 
 /* --- a text that comes in pieces ------------------------------------- */
 
 /* Cuts the elements of the top array, or the members' values of the top
 ** object, or those of the list under one member of the top object, out of a
-** stream, whatever its pieces. The frame around the elements is checked as
-** strictly as json_parse does it; the elements are for the caller to parse.
+** stream, however it is cut into pieces. The text around the elements is
+** checked as strictly as by json_parse; the caller parses the elements.
 ** Memory: twice the largest element, and the largest piece fed. */
 typedef struct json_stream json_stream;
 

@@ -1,10 +1,10 @@
 /*
 ** json_names.h - the names of members that a stream's elements had so far.
 **
-** The elements of a list have the same members. By the number of a name its
-** Lua string is at hand (ljson.c), and two members of an object are one where
-** their numbers are. No number is given twice: a name that finds no place any
-** more, or is too long, or has an escape, has none.
+** The elements of a list have the same members. The number of a name finds its
+** Lua string (ljson.c), and shows whether an object has a member twice. No
+** number is used for two names. A name that is too long, has an escape, or
+** finds no free number has none.
 */
 #ifndef BILLHOOK_JSON_NAMES_H
 #define BILLHOOK_JSON_NAMES_H

@@ -1,8 +1,8 @@
 /*
-** lmark.c - marks: what the objects of an answer are known by, for whoever
-** reads answers. Some servers call a failure a success: a page,
-** {"success":false}, or another object than the one that was asked for. So a
-** status alone proves nothing; what has the mark is an answer.
+** lmark.c - marks: the member by which an object in an answer is recognized.
+** Some servers answer failures with 200: a page of HTML, {"success":false}, or
+** another object than the one that was asked for. So a status alone proves
+** nothing; an object counts if it has the mark.
 **
 **   mark = core.call.mark(vendor, operation)   core.call.mark(): none, of
 **                           which any object with members will do

@@ -1,5 +1,5 @@
 /*
-** lmark.h - marks as Lua has them: see lmark.c.
+** lmark.h - marks (see call.h) as Lua objects: see lmark.c.
 */
 #ifndef BILLHOOK_LMARK_H
 #define BILLHOOK_LMARK_H

@@ -1,6 +1,6 @@
 /*
-** rescue.h - a connection whose file, log or index may lose its place, and
-** how what was committed gets into the file nevertheless.
+** rescue.h - a connection to SQLite whose file, log (-wal) or index (-shm) may
+** be moved or deleted, and how committed data gets into the file all the same.
 */
 #ifndef BILLHOOK_RESCUE_H
 #define BILLHOOK_RESCUE_H
@@ -21,7 +21,7 @@ typedef struct watch {
 
 typedef struct anchor {
   sqlite3 *db;         /* NULL: closed */
-  int patience;        /* ms that a lock of another is waited for */
+  int patience;        /* ms to wait for another's lock */
   char path[PATH_MAX]; /* as it was given, absolute */
   place noted;         /* file.st_ino 0: nothing yet */
   int log;             /* holds a shared lock on the log; -1: none */
@@ -35,8 +35,8 @@ sqlite3_file *anchor_log(anchor *d);
 /* see place_moved; NULL also where nothing was noted */
 const char *anchor_moved(anchor *d);
 
-/* These give a result code of SQLite's; SQLITE_PROTOCOL: somebody has put
-** another log beside the file, and nothing was done. */
+/* These return a result code of SQLite; SQLITE_PROTOCOL: there is another log
+** beside the file, and nothing was done. */
 int anchor_rescue(anchor *d);
 int anchor_checkpoint(anchor *d);
 

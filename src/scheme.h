@@ -2,10 +2,11 @@
 ** scheme.h - between verify.c and the three schemes: one call's state, and
 ** reading a body for a decision. Only verify.c and scheme*.c include it.
 **
-** A step gives VERIFY_OK, or the code that it has refused with. Members are
-** read so that no two readers can differ: null is absent, and a name that
-** comes twice or is escaped is refused, as is a string with half an emoji in
-** it. Once the proof holds, scheme_kept makes a bad event of what is refused.
+** A step gives VERIFY_OK, or the code with which it refused. Members are read
+** strictly, so that no other reader can understand them differently: null is
+** absent; a name that is repeated or escaped is refused, and so is a string
+** with half an emoji. If the proof holds, scheme_kept turns what is refused
+** into a bad event instead.
 */
 #ifndef BILLHOOK_SCHEME_H
 #define BILLHOOK_SCHEME_H
@@ -35,7 +36,7 @@ typedef struct scheme {
 
 /* --- the schemes; each fills the answer -------------------------------- */
 
-/* what comes first in each: all that the headers decide without the body */
+/* the first step of each: what can be decided by the headers alone */
 verify_code scheme_betterez_head(scheme *c);
 verify_code scheme_dreamclass_head(scheme *c);
 verify_code scheme_dreamapply_head(scheme *c);
@@ -45,8 +46,8 @@ verify_code scheme_dreamclass(scheme *c);
 verify_code scheme_dreamapply(scheme *c);
 verify_code scheme_items(scheme *c); /* DreamApply without its proof */
 
-/* The journal item at a node, with the id that it stands under, or -1. What
-** is no item becomes a bad event, so that it can be kept and looked at: 1;
+/* Reads the journal item at a node, with the id that is its name, or -1. What
+** is no item becomes a bad event, so that it is stored for a person: 1;
 ** -1: no memory. */
 int scheme_item(verify_keys *keys, verify_work *work, uint32_t node,
                 int64_t key, verify_event *e);
@@ -55,50 +56,50 @@ int64_t scheme_key(const verify_work *work, uint32_t name); /* or -1 */
 
 /* --- refusing and accepting -------------------------------------------- */
 
-/* gives the code back; part: the member that it is about, or NULL */
+/* returns the code; part: the member that it is about, or NULL */
 verify_code scheme_refuse(scheme *c, verify_code code, const char *part,
                           const char *why);
 
-/* what the number of the key that matched means: from 1 on it did */
+/* by the number of the key that matched; below 1: none did */
 verify_code scheme_found(scheme *c, int number, verify_code wrong,
                          const char *why);
 
 verify_code scheme_in_time(scheme *c, double at, double tolerance);
 verify_code scheme_one(scheme *c); /* the event is in work->first */
 
-/* The proof holds, and the rest has ended with this code: what is malformed is
-** kept as one bad event, with what work->first has of it. */
+/* For when the proof holds and the rest ended with this code: a malformed body
+** becomes one bad event, with whatever work->first has of it. */
 verify_code scheme_kept(scheme *c, verify_code code);
 
-/* the event's id becomes bad-..., of its own id or, without one, its digest */
+/* the event's id becomes bad-..., with its own id or else its digest */
 void scheme_spoil(verify_work *work, verify_event *e);
 
 /* --- the body ---------------------------------------------------------- */
 
 verify_code scheme_parse(scheme *c, slice text);
 
-/* an object; finds the members with these names, also in what could be read
-** of a text that is refused */
+/* Finds the members of an object that have these names, also in the readable
+** beginning of a text that is refused. */
 verify_code scheme_object(scheme *c, slice body, const slice *names, size_t n);
 
-/* what a member (its place among the names) must be: there once or not at
-** all, there, a string, a string of visible ASCII */
+/* Checks of a member (by its index among the names): not repeated; present; a
+** string; a string of visible ASCII. */
 verify_code scheme_optional(scheme *c, int member);
 verify_code scheme_required(scheme *c, int member);
 verify_code scheme_text(scheme *c, int member, slice *out);
 verify_code scheme_word(scheme *c, int member, slice *out);
 
-/* the digest of the envelope's event, where one is wanted */
+/* the digest of the envelope's event, if the caller wants one */
 verify_code scheme_summed(scheme *c, uint32_t type, uint32_t tenant,
                           uint32_t data);
 
 /* --- values ------------------------------------------------------------ */
 
-/* a string that is not valid text is none */
+/* a string that is not valid text does not count */
 int scheme_is(const verify_work *work, uint32_t node, json_kind kind);
 
-/* members that are there and not null, by their names: their nodes, else
-** JSON_NONE or JSON_TWICE; what is no object has none */
+/* Finds members that are present and not null: their nodes, or JSON_NONE or
+** JSON_TWICE. A value that is no object has none. */
 void scheme_members(const verify_work *work, uint32_t object,
                     const slice *names, size_t n, uint32_t *found);
 uint32_t scheme_member(const verify_work *work, uint32_t object,
@@ -114,8 +115,8 @@ int scheme_number(verify_work *work, uint32_t node, int64_t *out);
 /* the same, also where it is spelt with a fraction of zeros: 16.0 */
 int scheme_whole(verify_work *work, uint32_t node, int64_t *out);
 
-int scheme_control(slice s);             /* has a control character */
-int scheme_decent(slice s, size_t most); /* fit for a log and a database */
+int scheme_control(slice s);             /* has control characters */
+int scheme_decent(slice s, size_t most); /* fit for logs and databases */
 int scheme_plain(slice s, size_t most);  /* visible ASCII alone, not empty */
 int scheme_uuid(slice s);                /* 8-4-4-4-12 hexadecimal digits */
 

@@ -3,11 +3,11 @@
 --   local curl = require "billhook.transport.curl"
 --   local response, err = curl.shared():request { method = "GET", url = "https://..." }
 --
--- `idle`, where it is set, is called at least ten times a second while a stream waits, and may
--- raise. `aside`, where it is set, may wait in place of the pool: it gives true for a coroutine
--- that lets others go on meanwhile (client/map.lua). What a request may hold stands in
--- src/request.h. Connections, TLS sessions and names are kept between calls. A request is sent at
--- most once; an error's `sent` is false only where nothing of it left.
+-- Two optional functions: `idle` is called at least ten times a second while a stream waits, and
+-- may raise. `aside` may wait in place of the pool: it returns true in a coroutine of
+-- client/map.lua, which lets other coroutines run meanwhile. src/request.h says what a request may
+-- contain. Connections, TLS sessions and DNS answers are kept between calls. A request is sent at
+-- most once; an error's `sent` is false only if nothing of it was sent.
 
 local core = require "billhook.core"
 local errors = require "billhook.error"
@@ -29,7 +29,7 @@ local function error_of(kind, message, sent)
   return errors.new { kind = kind, message = message, sent = sent }
 end
 
---- Waits until a transfer moved, at most so many seconds. All of them go on meanwhile.
+--- Waits until any transfer has made progress, for at most so many seconds. All go on meanwhile.
 ---@param seconds number
 ---@param ticket userdata? the one that is waited for
 function Curl:wait(seconds, ticket)
@@ -100,8 +100,7 @@ function Reader:read()
   return nil, self.err
 end
 
---- The same for a core.json.stream, which is fed with what came. False and why not where it is no
---- JSON.
+--- The same, but feeds the bytes to a core.json.stream. False and the reason if they are no JSON.
 ---@param stream table
 ---@return boolean|nil fed nil at the end
 ---@return table|string|nil err
@@ -118,7 +117,7 @@ function Reader:feed(stream)
   return self:read() -- all was fed: only how it ended is left
 end
 
---- Ends the transfer. What was not read is lost, and its connection with it.
+--- Ends the transfer. If something was not read, it is lost, and the connection is closed.
 function Reader:close()
   if self.ticket then self.ticket:cancel() end
   self.ticket = nil

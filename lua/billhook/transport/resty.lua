@@ -1,17 +1,17 @@
 --- The transport for OpenResty over lua-resty-http, where that is installed.
 --
--- What nginx's configuration decides here and no request can: the trusted authorities
+-- Here nginx's configuration decides, and a request cannot: the trusted authorities
 -- (lua_ssl_trusted_certificate), the TLS versions (lua_ssl_protocols, to be set to
--- "TLSv1.2 TLSv1.3") and the name server (resolver). What it cannot do goes through the worker
--- transport: a request with a `ca_file`, with another proxy than an http:// one, or over TLS to an
--- address in place of a name, for nginx looks for names only in a certificate. There is no HTTP/2,
--- nothing compressed.
+-- "TLSv1.2 TLSv1.3") and the name server (resolver). Some requests are passed to the worker
+-- transport: those with a `ca_file`, with a proxy that is not an http:// one, and those over TLS to
+-- an IP address, because nginx checks only names in certificates. There is no HTTP/2 and no
+-- compression.
 --
--- Heads and bodies are read by lua-resty-http, over a socket that has a deadline (timed.lua), and
--- what it does not look at is looked at here: lengths that are none, codings, how much there is.
--- Chunks with extensions it takes for malformed; of a chunk that comes slowly it gives nothing
--- before all is there. Where it waits for what no socket's time covers (a name server; a peer that
--- takes a large body byte by byte), an alarm rings beside it.
+-- lua-resty-http reads heads and bodies over a socket that has a deadline (timed.lua). This file
+-- checks what lua-resty-http does not: invalid lengths, codings, the size. lua-resty-http refuses
+-- chunks with extensions, and gives nothing of a chunk before all of it has come. A timer ends the
+-- waits that no time-out of a socket covers: for a name server, and for a peer that takes a large
+-- body byte by byte.
 
 local http = require "resty.http"
 local core = require "billhook.core"
@@ -41,8 +41,8 @@ local function raised(err)
   return RAISED .. tostring(err):gsub("[^%s:]*%.lua:%d+: ", "")
 end
 
--- Runs fn(...) for at most so many seconds. Gives false when time was over. It may raise: in plain
--- nginx a refused certificate can be a failed assertion of lua-resty-core.
+-- Runs fn(...) for at most so many seconds; gives false if the time was over. fn may raise: in
+-- plain nginx a refused certificate can be a failed assertion of lua-resty-core.
 local function within(seconds, fn, ...)
   local results
   local arguments = { ... }
@@ -88,7 +88,7 @@ local function tls_fault(err)
     or err:find("[Ss][Ss][Ll]")
 end
 
--- What nginx's configuration has to say where OpenSSL trusts nobody, or not that far.
+-- Which directive of nginx is missing if OpenSSL does not trust the certificate.
 local function with_hint(err)
   local directive = err:find("issuer", 1, true) and "lua_ssl_trusted_certificate"
     or err:find("chain too long", 1, true) and "lua_ssl_verify_depth"
@@ -175,7 +175,7 @@ end
 
 -- bodies
 
--- What lua-resty-http would take as it comes: nil, or what is wrong.
+-- Checks what lua-resty-http accepts unchecked: nil, or what is wrong.
 local function fault_of(headers)
   local length, coding = headers["content-length"], headers["transfer-encoding"]
   local compressed = headers["content-encoding"]
@@ -220,7 +220,7 @@ local function next_part(self, sock)
   return part
 end
 
--- The connection carries another answer where this one ended as it should and nothing is behind it.
+-- The connection can be used again if this answer ended properly and nothing follows it.
 local function finish(self)
   local httpc = self.httpc
   local sock = httpc.sock

@@ -1,15 +1,14 @@
---- A socket of nginx with a deadline over all that is done with it, for lua-resty-http, which has a
--- time for each step only: it stands where the socket would, and its reader of heads and bodies
--- reads from here.
+--- A socket of nginx with one deadline for all its operations. lua-resty-http has only a time-out
+-- for each step; it is given this object as its socket.
 --
 --   local sock = timed.new(ngx.socket.tcp(), ngx.now)
 --   sock.deadline, sock.stall = ngx.now() + 30, 60
 --
--- `stall` is how long it may be silent. What came is kept until it is asked for, so that nothing is
--- lost where the rest does not come; why it does not is `fault`. Lines are bounded: those of a head
--- all together, until `head` is false, and then each for itself. Those of a head must look like it,
--- for lua-resty-http takes three digits out of whatever comes first, and ends a head with the first
--- line that it does not know.
+-- `stall` is how many seconds the peer may be silent. Received bytes are kept until they are read,
+-- so that none are lost if the rest does not come; `fault` is the reason. The length of lines is
+-- limited: while `head` is true, of all lines together; then of each line. Lines of a head are
+-- checked here, because lua-resty-http takes any three digits for the status, and ends the head at
+-- the first line that it cannot parse.
 
 local M = {}
 
@@ -42,7 +41,7 @@ local function fail(self, fault)
   return nil, fault
 end
 
--- Gives the socket what time there is, or nil where there is none.
+-- Sets the socket's time-out to the remaining time; nil if there is none.
 local function hurry(self)
   local left = self.deadline - self.now()
   if left <= 0 then return nil, M.LATE end
@@ -100,8 +99,8 @@ local function is_head_line(self, line)
     or line:find("^HTTP/1%.[01] [1-9]%d%d [^%z\1-\8\10-\31\127]*$") ~= nil
 end
 
--- A number of bytes or, of a head or before a chunk, a line ("*l"). Where not all of those bytes
--- come, what did is `torn`.
+-- Reads a number of bytes or, in a head and before a chunk, a line ("*l"). If only some of the
+-- bytes come, they are in `torn`.
 function Timed:receive(what)
   self.torn = nil
   if what == "*l" then

@@ -1,11 +1,11 @@
 --- The transport for nginx without lua-resty-http: libcurl in a worker thread, so that the event
 -- loop never waits. Each worker VM keeps a curl transport, with its connections, of its own.
 --
--- At most so many calls as shared/gate.lua says (8, of them 4 streams) are under way in one worker;
--- others wait for their turn, which counts against their timeout. A thread's results come when it
--- is done: for `stream` it writes into a spool, a temporary file without a name, of which the
--- reader takes what is there. The thread does not wait for the reader: the file grows to what the
--- answer has, at most to the request's `limit` and to MOST.
+-- shared/gate.lua limits how many calls run at once in one worker (8, of these 4 streams); others
+-- wait for their turn, which counts against their timeout. A thread returns its result when it is
+-- done. For `stream` it writes to a spool, a temporary file without a name, from which the reader
+-- reads meanwhile. The thread does not wait for the reader: the file grows to the size of the
+-- answer, but at most to the request's `limit` and to MOST.
 
 local core = require "billhook.core"
 local errors = require "billhook.error"
@@ -16,7 +16,7 @@ local turns = require "billhook.shared.turns"
 local M = { name = "worker", now = core.text.monotonic, wall = core.text.now, turn = turns.turn,
   unable = turns.unable }
 
---- Bytes of a stream's body: a file in the temporary folder is everybody's room.
+--- The most bytes of a stream's body: the temporary folder is shared with other programs.
 M.MOST = 1024 * 1024 * 1024
 
 local THREAD = "billhook.transport.thread"
@@ -95,7 +95,7 @@ local function fault_of(job)
   return err or ended.torn and errors.new(ended.torn)
 end
 
--- For a reader that is dropped, or whose request is killed before it has one: the thread must know.
+-- Tells the thread to stop if the reader was collected, or its request was killed before.
 local function guard(file)
   local proxy = newproxy(true)
   getmetatable(proxy).__gc = function() file:close() end

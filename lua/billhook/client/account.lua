@@ -1,9 +1,9 @@
---- What a client keeps for itself: its options, read and checked, and what comes of them.
+--- The private part of a client, its account: the checked options, and what is made from them.
 --
--- The options stand in client/init.lua. All else in this folder works on such an account: { vendor,
--- base, cannot = why it can't call, options, headers, secrets, id = a digest that names whose
--- invoices they are, key = one that names the key, budget, quota, transport, now, wall, random,
--- once = see billhook.once; of an app's client, shared() -> the inbox that its processes share }.
+-- client/init.lua lists the options. The other files of this folder work on an account: { vendor,
+-- base, cannot = why it can't call, options, headers, secrets, id = a digest that stands for the
+-- owner of the invoices, key = one that stands for the API key, budget, quota, transport, now,
+-- wall, random, once = see billhook.once; if an app has the client, shared() -> the app's inbox }.
 
 local core = require "billhook.core"
 local options = require "billhook.options"
@@ -73,7 +73,7 @@ end
 
 -- --- the receiving side ------------------------------------------------------------------------
 
--- Tells equal secrets apart from others, in this process, and nothing else about them.
+-- A text that is equal for equal secrets, in this process, and says nothing else about them.
 local salt
 
 local function prints_of(given)
@@ -88,8 +88,8 @@ end
 
 local witness
 
----Has each `webhook` and what it was made of given to fn, too: for `billhook verify --rules`, which
----says why a code is wrong and needs more than keys for it.
+---Calls fn with each `webhook` and the options it was made of: for `billhook verify --rules`, which
+---explains wrong signatures, and needs the secrets for that.
 ---@param fn fun(webhook: table, given: table)
 function M.witness(fn) witness = fn end
 
@@ -129,7 +129,7 @@ local function quota_of(account, given, level)
   return quotas.new(quota)
 end
 
--- What must never be seen: the credentials, and those in a proxy's URL.
+-- The texts that must never be shown: the credentials, and those in a proxy's URL.
 local function secrets_of(vendor, settings)
   local secrets = {}
   for name, rule in pairs(vendor.options) do
@@ -143,7 +143,7 @@ local function secrets_of(vendor, settings)
   return secrets
 end
 
--- The usual transport is picked by the first call: who only receives needs no libcurl.
+-- The first call picks the usual transport: a client that only receives needs no libcurl.
 local lazily = {
   __index = function(account, name)
     if name ~= "transport" then return nil end
@@ -153,7 +153,7 @@ local lazily = {
   end,
 }
 
--- The usual transport is picked by the first call; a client goes by the clocks of its transport.
+-- The first call picks the usual transport; a client uses the clocks of its transport.
 local function use_transport(account, given, level)
   if not given then return setmetatable(account, lazily) end
   local picked, transport = pcall(transports.pick, given, 0)
@@ -166,8 +166,8 @@ local function use_transport(account, given, level)
   end
 end
 
--- A name that gives nothing away. Whose invoices they are has nothing to do with the key, where
--- that can be known: keys are changed, and what is open under the old one is open still.
+-- A digest that reveals nothing. It does not depend on the key if something else identifies the
+-- account: after a change of the key, open calls are still those of the account.
 local function digest(vendor, base, identity)
   return core.text.sha256(table.concat({ vendor.name, base.url, identity or "" }, " "))
 end
@@ -180,7 +180,7 @@ local function base_of(vendor, settings, level)
   return base
 end
 
--- A client that can't call is no mistake where webhooks are all it is for.
+-- A client that cannot call is allowed if it has `webhook`: it only receives.
 local function missing_of(vendor, settings)
   for _, name in ipairs(vendor.required) do
     if not settings[name] then return ("%s: '%s' is missing"):format(vendor.title, name) end

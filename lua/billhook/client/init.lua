@@ -8,22 +8,22 @@
 --   base_url         https only (plain http to this machine, or with allow_http = true)
 --   timeout          30   seconds for a whole call, all its attempts included
 --   connect_timeout  5    seconds of it for one connection
---   settle_timeout   10   seconds beyond it to find out what became of a create; 0: not to look
---   attempts         3    at most; 1 never sends again
+--   settle_timeout   10   more seconds to find out the outcome of a create; 0: do not look
+--   attempts         3    at most; 1: no retries
 --   limit            67108864   bytes of an answer
 --   quota            the vendor's; a number of requests a minute, { limit, window, store }, or
 --                    false. store: a table, or the URL of an inbox (see billhook.client.quota)
 --   transport        "curl", "worker", "resty", or a table (see billhook.transport)
 --   ca_file, proxy, allow_http
 --   clock, random    functions, for tests: seconds, and a number from 0 to 1
---   on_request, on_response   functions that are told of every attempt: { vendor, operation,
+--   on_request, on_response   functions that are called for every attempt with { vendor, operation,
 --                    method, url, attempt, traceparent }, afterwards also { duration, status or
---                    kind and message, quota_left }. They see no credentials, and break nothing
+--                    kind and message, quota_left }: no credentials. An error in them is ignored
 --   webhook          what verifies this account's webhooks: { secret, basic, authorization,
 --                    tolerance, limit }
 --   test_events      false   run rules for events that are marked as tests
---   read_back        true    false: an app never asks this account's API what is true
---   watch            names of members whose change is an event, too: { "reminded" }
+--   read_back        true    false: an app never reads invoices from this account's API
+--   watch            names of more members whose change makes an event: { "reminded" }
 --
 -- One call may have its own timeout, connect_timeout, attempts, limit, and
 --
@@ -31,15 +31,15 @@
 --   priority         "background" waits for the quota behind all others ("person")
 --   settle_timeout, reference = { field, value }   of a call that must not happen twice
 --
--- Behind client.invoices, client.transactions, ... there is a method for each operation. It takes
--- what stands in the path first, in the path's order, then a table with the other parameters where
--- the operation has any, then the options of this call:
+-- client.invoices, client.transactions, ... have a method for each operation. Its arguments are:
+-- the parameters in the path, in their order; then a table with the other parameters, if the
+-- operation has any; then the options of this call:
 --
 --   apply.invoices:get(123, { timeout = 5 })
 --   apply.invoices:create(123, { currency = "EUR", items = { ... } }, { attempts = 1 })
 --
--- The vendors' own options stand in billhook.vendor.*. Credentials are kept where no iteration
--- finds them. A client without credentials but with `webhook` can only receive.
+-- billhook.vendor.* has the options of one vendor. Credentials are in no table that can be
+-- iterated. A client without credentials but with `webhook` can only receive.
 
 local accounts = require "billhook.client.account"
 local core = require "billhook.core"
@@ -77,7 +77,7 @@ local function send(account, request, how)
   return value, err
 end
 
--- What the calls that must not happen twice need of this room (see billhook.once).
+-- The functions of this file that billhook.once needs for calls that must not happen twice.
 local doors = {
   send = send,
   reserve = sender.reserve,
@@ -104,8 +104,8 @@ local doors = {
   end,
 }
 
--- What a call would have given that a rehearsal has only told, as far as that can be known: an
--- object as it was sent, without an id.
+-- The result of a call that a rehearsal (`replay --dry-run`) did not send, as far as it can be
+-- known: the object that would have been sent, without an id.
 local function pretended(account, request)
   if request.answer == "none" then return true end
   if request.answer == "location" then return { how = "created" } end
@@ -114,7 +114,7 @@ local function pretended(account, request)
   return request.invoices and responses.tag(account, value) or value
 end
 
--- What only reads, or changes nothing, is sent in a rehearsal as well.
+-- In a rehearsal, calls that change nothing are sent as well.
 local function is_rehearsed(request)
   return rehearsal.begun and request.method ~= "GET" and request.method ~= "HEAD"
     and not request.dry and rehearsal.told { method = request.method, url = request.url,
@@ -147,8 +147,7 @@ local function expect_table(name, what, value, level)
   end
 end
 
--- Where the body is the caller's own table, what else there is stands among the options of the
--- call.
+-- If the body is a table of the caller's, the other parameters are among the options of the call.
 local function split(operation, params, given)
   local settings = {}
   for name, value in pairs(given or {}) do
@@ -282,7 +281,7 @@ end
 
 local settle_rules = { settle_timeout = accounts.rules.settle_timeout }
 
---- Looks again at a call whose outcome was unknown: what it made, with how = "found", or nil and
+--- Finds out the outcome of a call that was unknown: what it made, with how = "found", or nil and
 -- the error unknown_outcome again.
 ---@param intent table of such an error; plain data, so it may have been kept
 ---@param settings table? { settle_timeout }
@@ -324,8 +323,8 @@ function client:can(name)
   return true, operation.unverified and not given or nil
 end
 
---- Has a client keep its quota and its intents in an inbox, which `open` gives (or nil and an
--- error). Whatever else stands in an app's accounts is left alone.
+--- Makes a client store its quota and its intents in an inbox, which `open` returns (or nil and an
+-- error). Values in an app's accounts that are no clients are ignored.
 ---@param self table
 ---@param open fun(): table?, table?
 function M.share(self, open)
@@ -335,8 +334,8 @@ function M.share(self, open)
   if account.quota then account.quota.shared = open end
 end
 
---- Has every attempt of a client told to fn(operation, result), with the status of its answer, or
--- the kind of its failure.
+--- Calls fn(operation, result) for every attempt of a client; result is the status of the answer or
+-- the kind of the failure.
 ---@param self table
 ---@param fn fun(operation: string, result: string)
 function M.observe(self, fn)
@@ -344,7 +343,7 @@ function M.observe(self, fn)
   if account then account.observe = fn end
 end
 
---- Settles the calls of an account whose process is gone. `report(level, name, fields)` is a log's.
+--- Settles the open calls of processes that have ended. `report(level, name, fields)` logs.
 ---@param self table
 ---@param report function
 ---@return billhook.Error? err

@@ -4,16 +4,16 @@
 --     return apply.invoices:get(id)
 --   end, { concurrency = 8 })
 --
--- Gives the results in the order of the list, and what went wrong, by the same indices: what fn
--- gave beside nil or false, or raised. `results.n` is the length of the list: there may be gaps.
+-- Returns the results and the errors, with the indices of the list. An error is what fn raised, or
+-- returned after nil or false. `results.n` is the length of the list: there may be gaps.
 --
--- fn(item, i, cancel) may call cancel([why]): then no other item is begun, and those that were not
--- have an error of the kind "cancelled". Those that were go on to their end, for a call that is
--- torn may have had its effect.
+-- fn(item, i, cancel) may call cancel([why]): then no further items are started, and those have an
+-- error of kind "cancelled". Items that have started are finished, because an interrupted call may
+-- have been carried out.
 --
 -- Items run in coroutines. While one waits for an answer, the others go on, over the connections
--- of the one transport that plain Lua's clients share. What waits in other ways (os.execute,
--- another library) holds all of them up. In nginx there are light threads instead.
+-- of the transport that all clients in plain Lua share. Any other blocking function (os.execute,
+-- another library) blocks all of them. In nginx, light threads are used instead.
 
 local caller = require "billhook.caller"
 local errors = require "billhook.error"
@@ -54,7 +54,7 @@ end
 
 -- --- coroutines --------------------------------------------------------------------------------
 
--- Ours, of all maps under way: there may be maps in maps.
+-- The coroutines of all maps that are running: maps may be nested.
 local ours = setmetatable({}, { __mode = "k" })
 
 -- what a coroutine of ours yields before the seconds that it waits, and the ticket that it waits
@@ -80,7 +80,7 @@ local function worker(run)
   return thread
 end
 
--- Goes on with an item, and with those after it, until one waits: true, or false at the end.
+-- Runs an item, and those after it, until one has to wait: true; false if none is left.
 local function go_on(run, one)
   while one.item do
     one.thread = one.thread or worker(run)
@@ -99,8 +99,8 @@ local function go_on(run, one)
   return false
 end
 
--- Gives a turn to all that need not wait any more. Gives those that go on, and the shortest wait
--- among them.
+-- Resumes all coroutines whose wait is over. Gives those that are not finished, and their shortest
+-- wait.
 local function turns(run, running)
   local count, shortest = 0, math.huge
   for i = 1, #running do
@@ -124,7 +124,7 @@ local function take_turns(run, transport)
   end
 end
 
--- Even an interrupt leaves the transport as it was. A map in a map waits as all in the outer do.
+-- Restores the transport even after an interrupt. A nested map waits as all items of the outer do.
 local function in_coroutines(run)
   local transport = transports.pick()
   if transport.aside or not transport.wait then return take_turns(run, transport) end

@@ -2,9 +2,8 @@
 --
 --   for invoice in apply.invoices:each { byOverdue = true } do ... end
 --
--- What `each` gives is an object that generic `for` can call. It raises the error object when the
--- walk breaks, after the last whole element. `:close()` ends it early; on 5.4 `break` does so by
--- itself.
+-- `each` returns an object that generic `for` can call. It raises the error object if the list
+-- breaks off, after the last complete element. `:close()` ends it early; on 5.4 `break` does so.
 
 local core = require "billhook.core"
 local options = require "billhook.options"
@@ -18,14 +17,14 @@ local M = {}
 local ELEMENT_LIMIT = 16 * 1024 * 1024
 -- So much of the first piece tells a page of HTML.
 local HEAD = 4096
--- The server sets the size of a page; a walk of more pages than this is no list.
+-- The server sets the size of a page; more pages than this are an error of the server.
 local MOST_PAGES = 10000
 
 -- --- pages -------------------------------------------------------------------------------------
 
--- The URL of the next page, or nil and why it is not followed. The key goes nowhere else: of a link
--- to another origin of the same host, such as `http` from a server behind a proxy that speaks TLS,
--- the query is taken, and asked for where this page was.
+-- The URL of the next page, or nil and why it is not followed. The key is sent to this origin only.
+-- If a link names another origin of the same host (such as `http`, from a server behind a TLS
+-- proxy), only its query is used, with the address of this page.
 local function next_url(account, at, link, seen)
   local base, target = account.base, options.resolve(at, link)
   local parts = target and options.parse_url(target)
@@ -43,8 +42,8 @@ local function next_url(account, at, link, seen)
   return url
 end
 
--- What of a page was not on an earlier one: where something new comes in front meanwhile, the last
--- element of one page is the first of the next.
+-- The elements of a page that were not on the page before: if a new element is added in front
+-- meanwhile, the last element of one page is the first of the next.
 local function fresh(mark, list, given)
   local new = {}
   for _, element in ipairs(list) do

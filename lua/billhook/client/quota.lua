@@ -1,8 +1,8 @@
 --- How many requests a key may still send: a window of slots, and a client's view of it.
 --
--- The window is a text, changed by one at a time (shared/init.lua), so that all who use the key
--- share it. Its name has a digest of the key, for stores may be read by others. Which store it is
--- in, is decided when a client first asks, in this order:
+-- The window is a text that only one process changes at a time (shared/init.lua), so all users of
+-- the key share it. Its name contains a digest of the key, because others may read the store. The
+-- first call of a client decides which store it is; the first of these that applies:
 --
 --   the option { store = ... }: a table with update(), or the URL of an inbox
 --   the inbox of the app that the client is an account of, unless it is in memory
@@ -13,19 +13,20 @@ local share = require "billhook.shared"
 
 -- --- the window --------------------------------------------------------------------------------
 
--- A window of slots: what every store of a quota keeps for a key, and what may be asked of it.
+-- A window of slots: what a store keeps for a key, and the questions that it answers.
 --
--- Pure: a store brings the time and keeps the line between two questions, as text.
+-- Pure functions: the store gives the time, and keeps the state between two questions as text.
 -- A slot is taken before a request is sent and is free again one window after its *response*. The
 -- server counted the request at some moment between the two, so however it counts (by fixed
 -- minutes, or by the last sixty seconds), it never sees more than the limit in one window. A slot
--- that nobody frees, for its process died, is free at the end of its `hold`.
+-- that nobody frees, because its process died, is free at the end of its `hold`.
 --
--- Who finds no slot gets a ticket and the time to come back at. Tickets are served in their order,
--- those of background calls after all others; one whose owner does not come back in time lapses.
+-- A caller that finds no slot gets a ticket, and the time at which to ask again. Tickets are served
+-- in their order, those of background calls after all others. A ticket expires if its owner does
+-- not ask in time.
 --
--- After a 429 the line is parked. Then a single request goes first, to see whether the server takes
--- requests again: if not, all who waited would have been refused once more.
+-- After a 429 all callers wait. Then a single request goes first, to find out whether the server
+-- accepts requests again; otherwise all that waited would be refused once more.
 --
 -- Questions are plain tables, and so are the answers; times are seconds from now:
 --
@@ -43,8 +44,8 @@ local lines = {}
 
 -- A clock that is behind by more than this was set back: all plans go back with it.
 local SKEW = 1
--- Longer than so many windows nobody is kept waiting by a server's word alone: whatever it meant,
--- then a single request goes to see. One absurd answer must not lock everybody out for a year.
+-- For how many windows a Retry-After is obeyed at most; then a single request tries again. One
+-- absurd answer must not stop all calls for a year.
 local PARKED = 60
 -- How often to look for slots that may come back at any moment, and how much later than it said a
 -- waiter may be: in parts of the window.

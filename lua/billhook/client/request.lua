@@ -1,18 +1,18 @@
---- From the caller's words to a request: made once, never written to afterwards.
+--- Makes a request of a call's parameters and options. It is not changed afterwards.
 --
--- The one place where a call's parameters and options are checked. What is wrong raises at the line
--- of whoever called the public function; `level` counts from the caller of the function here, as
--- error does, so public functions must not tail-call these.
+-- This is the only place where they are checked. Errors raise at the line that called the public
+-- function; `level` counts from the caller of the function here, as in error(), so public functions
+-- must not tail-call these.
 --
--- A request is what the core lays out { method, path, query, body, answer, unwrap, safe,
+-- A request is what the core makes { method, path, query, body, answer, unwrap, safe,
 -- idempotent }, and
 --
 --   name, operation   the operation, and what the core's tables say of it
 --   url, headers      body is text
---   mark, asked       what an object of the answer is known by; what it must be, as text
+--   mark, asked       how an object in the answer is recognized; the id that it must have, as text
 --   timeout, connect_timeout, settle_timeout, attempts, limit, traceparent, background, reference
---   follow            of a list in pages: all of them are wanted
---   plain             of one that must not run twice: what is asked for, to keep and compare
+--   follow            of a list in pages: read all of them
+--   plain             of a call that must not run twice: its content, to store and compare
 --   invoices, private   the answer holds invoices; it holds secrets of others
 
 local core = require "billhook.core"

@@ -1,8 +1,8 @@
---- What an answer says: of a success what the caller came for, of anything else why it is none, and
--- what of it an error may quote.
+--- Reads answers: the value of a success; of any other answer, why it is none, and what an error
+-- may quote of it.
 --
--- Pure but for billhook.core; time is an argument. A reader gives a value, or nil and an error (see
--- send.lua). What the objects of an answer are known by stands in the tables in C (src/lmark.c).
+-- Pure functions but for billhook.core; time is an argument. A reader gives a value, or nil and an
+-- error (see send.lua). The tables in C say how an object is recognized (src/lmark.c).
 
 local core = require "billhook.core"
 local retry = require "billhook.client.retry"
@@ -18,11 +18,10 @@ local function says_html(response)
   return (response.headers["content-type"] or ""):find("html", 1, true) ~= nil
 end
 
--- what only a page has
+-- what only a page of HTML has
 local parts = { "<html", "<head", "<title", "<body" }
 
--- Is it a page of HTML? What calls itself HTML and is none is what it looks like: many servers name
--- no other type.
+-- Is it a page of HTML? The type alone does not decide: many servers send every answer as HTML.
 local function is_page(response)
   local body = response.body
   local lower = (says_html(response) or body:find("^%s*<%a")) and body:lower() or ""
@@ -119,8 +118,8 @@ local function collect(value, inside, list)
   end
 end
 
---- What a message about a request must not quote: our credentials; and of a provider, what was sent
--- as its own.
+--- What a message about a request must not quote: our credentials, and those of a provider that
+-- were sent.
 ---@return string[]?
 function M.secrets(account, request)
   if not request.private then return account.secrets end
@@ -131,12 +130,12 @@ function M.secrets(account, request)
   return list
 end
 
--- What others call a credential, also where a { name, value } calls it so.
+-- Names of members that hold credentials; also as the name in a { name, value }.
 local CREDENTIALS = { "*apiKey", "*token", "*password", "*passwd", "*passphrase", "*secret",
   "*signerKey", "*signingKey", "*privateKey", "authorization" }
 
---- What an error may quote of a body: nothing of what is private, no credential of what is JSON.
---- (Of other texts error.lua takes out what may be one.)
+--- What an error may quote of a body: nothing if it is private, and JSON without credentials.
+--- (error.lua removes what may be a credential from other texts.)
 ---@param request table
 ---@param body string?
 ---@return string?
@@ -156,7 +155,7 @@ local function is_empty(value)
     or type(value) == "table" and next(value) == nil
 end
 
--- Does it say that it is a failure? What has an error in it and no id does.
+-- Does it say that it is a failure? It does if it has an error and no id.
 local function is_failure(value)
   return type(value) == "table" and (value.success == false
     or value.id == nil and value._id == nil and (not is_empty(value.error)
@@ -166,7 +165,7 @@ end
 
 local tag
 
---- Remembers the vendor with what is an invoice, and leaves alone what is none.
+--- Notes the vendor with a value that is an invoice; other values stay as they are.
 function M.tag(account, value)
   tag = tag or require("billhook.invoice").tag
   return type(value) == "table" and tag(account.vendor.name, value) or value
@@ -201,7 +200,7 @@ local function other(request, response, wanted, why)
   return undecodable(request, response, why)
 end
 
--- Any JSON that is no failure.
+-- Any JSON that does not say that it is a failure.
 local function decode_any(request, response)
   local value, why = core.json.decode(response.body, "answer")
   if value == nil then
@@ -380,16 +379,16 @@ function readers.count(_, _, response, outcome)
       or ("X-Count is '%s'"):format(one_line(header):sub(1, 40))) }
 end
 
---- The status says it: HEAD has no body. A page is none of what was asked for.
+--- The status is the answer, because HEAD has no body. A page of HTML is an error.
 function readers.exists(_, _, response, outcome)
   local page = not outcome.gone and M.page_error(response, "no body")
   if page then return nil, page end
   return not outcome.gone
 end
 
---- What was created. An answer that names none, or names two, is one without an id here: whoever
--- asked looks it up (billhook.once), and it is no success where that finds nothing. What says
--- something else leaves open what has happened.
+--- What was created. If an answer has no id, or two, the result has none: then billhook.once looks
+-- for the object, and it is no success if that finds nothing. After any other answer the outcome is
+-- open.
 function readers.location(_, request, response, outcome)
   local value = core.json.decode(response.body, "answer")
   if is_failure(value) then return false_success(request, response) end
@@ -407,7 +406,7 @@ function readers.location(_, request, response, outcome)
     "a Location was expected, and something else came")
 end
 
---- Nothing: an empty body. What has another one says that it was done, or it was not.
+--- No value: an empty body. Any other body must say that the call was done.
 function readers.none(_, request, response, outcome)
   local body = response.body
   if not body:find("%S") then return true end

@@ -1,21 +1,21 @@
 --- Whether, and when, a call that failed is sent again. Pure: time and chance are arguments.
 --
--- * Three attempts, as most clients make: a fourth rarely helps within the patience of a person.
--- * Full jitter: the wait is anything from 0 to base x 2^(n-1). A fleet that failed together must
---   not come back together. The base of 0.2 s is a few round trips; the cap of 10 s keeps a
---   long-suffering call from sleeping through a recovery.
--- * A budget that only retries spend. While a server is down, each client soon stops to multiply
---   its own traffic: 100 retries and then one for every five calls that succeed.
--- * A server's Retry-After is a floor, never cut short: one that ends after the deadline means that
---   the call gives up now and hands the number to its caller.
--- * A call that must not run twice is repeated only where it was proven not to have run at all.
+-- * Three attempts, like most clients: a fourth rarely helps while a person waits.
+-- * Full jitter: the wait is random, from 0 to base x 2^(n-1), so that many clients that failed
+--   together do not retry together. The base of 0.2 s is a few round trips. The cap is 10 s, so
+--   that a call notices soon when the server is back.
+-- * A budget for retries: 100, and then one for every five calls that succeed. So a client does not
+--   multiply its traffic while a server is down.
+-- * The wait is at least a server's Retry-After. If that ends after the deadline, the call fails at
+--   once, and its error has the number.
+-- * A call that must not run twice is repeated only if it is proven that it has not run.
 
 local core = require "billhook.core"
 
 local M = { attempts = 3, base = 0.2, cap = 10, budget = 100, refill = 0.2, patience = 0.75 }
 
---- Chance, from 0 to 1. Not math.random, which on LuaJIT says the same in every process: a fleet
--- would come back together after all.
+--- A random number from 0 to 1. Not math.random, which on LuaJIT gives the same numbers in every
+-- process: many clients would retry together after all.
 ---@return number
 function M.chance()
   local a, b, c, d = core.text.random(4):byte(1, 4)

@@ -1,10 +1,10 @@
---- One call on its way: quota, request, answer, and again where that is safe.
+--- Sends one call: waits for the quota, sends the request, reads the answer, retries where safe.
 --
--- Nothing here raises for what fails outside. From the transport to the caller an error is one
--- table: { kind, message, sent = false where nothing left }, to which is added what is known:
--- `status`, `code`, `body`, `retry_after`, `retryable`, `processed` = false where the answer proves
--- that nothing was done, `attempts`, and `open`: whether one of the attempts may have had its
--- effect. M.error makes the caller's of it.
+-- Failures from outside are returned, not raised. From the transport to the caller an error is one
+-- table: { kind, message, sent = false if nothing was sent }. On the way these are added:
+-- `status`, `code`, `body`, `retry_after`, `retryable`, `processed` = false if the answer proves
+-- that nothing was done, `attempts`, and `open`: one of the attempts may have had its effect.
+-- M.error makes the caller's error object of it.
 
 local core = require "billhook.core"
 local errors = require "billhook.error"
@@ -32,8 +32,8 @@ function M.error(account, name, err, secrets)
   return errors.new(fields)
 end
 
---- The error where no call can be made (some phases of nginx cannot wait), or nil. To be asked
--- before a call takes anything that it could not wait for or give back.
+--- The error if no call can be made here (some phases of nginx cannot wait), or nil. To be called
+-- before a call takes a slot, for which it could not wait, and which it could not give back.
 function M.unable(account)
   local why = account.transport.unable and account.transport.unable()
   return why and { kind = "network", message = why, sent = false, attempts = 0 } or nil
@@ -41,8 +41,8 @@ end
 
 -- --- the quota ---------------------------------------------------------------------------------
 
--- What ask(patience) gives, asked again after the seconds that it says, while the deadline allows,
--- and no longer even where the clock stands still; or nil and an error.
+-- Repeats ask(patience) after the seconds that it gives, until the deadline (also if the clock
+-- stands still); or nil and an error.
 local function wait_for(account, deadline, message, ask)
   local rest = deadline - account.now()
   while true do
@@ -77,9 +77,9 @@ local function spend(account, purse, deadline)
   return spent and slot, err
 end
 
---- Sets slots aside for a call and what may follow it within `beyond` seconds of its deadline: all
--- at once, for two calls that had a part each would wait for each other. Nil and an error where the
--- deadline comes first.
+--- Reserves slots for a call and for the look-ups that may follow until `beyond` seconds after its
+-- deadline. All at once, because two calls that had a part each would wait for each other. Nil and
+-- an error if the deadline comes first.
 ---@return table? purse
 ---@return table? err
 function M.reserve(account, request, count, deadline, beyond)
@@ -92,8 +92,8 @@ function M.give_back(account, purse)
   if account.quota then account.quota:give_back(purse) end
 end
 
--- The slot for one attempt: false without a quota, or nil and an error. What was set aside is for
--- first attempts: repeating must not spend what looking afterwards will need.
+-- The slot for one attempt: false without a quota, or nil and an error. Reserved slots are for
+-- first attempts: retries must not use those that the look-ups will need.
 local function slot_for(account, request, attempt, how)
   if not account.quota then return false end
   if attempt == 1 and how.purse and #how.purse > 0 then
@@ -112,8 +112,8 @@ function M.unmarked(text)
   return text:sub(1, 3) == M.MARK and text:sub(4) or text
 end
 
--- What a hook is told. It may go into a log, so even an address is cleaned; and it must not be able
--- to lose the answer of a call: what it raises is dropped.
+-- Calls a hook. It may write its arguments to a log, so even the address has no credentials. What
+-- it raises is ignored, so that the answer of the call is not lost.
 local function tell(account, hook, request, attempt, more)
   local event = {
     vendor = account.vendor.name, operation = request.name, method = request.method,
@@ -195,7 +195,7 @@ local function refusal(account, request, response, outcome)
   return err
 end
 
---- Sends until there is an answer or no sense in another attempt.
+--- Sends until there is an answer, or another attempt makes no sense.
 --
 -- how: { deadline, stream = a reader is wanted as the response, purse = slots that were set aside,
 -- again = a function that comes before another attempt, and ends the call where it gives an error;

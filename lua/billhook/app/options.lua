@@ -4,18 +4,18 @@
 --   accounts   clients by names of yours (letters, digits, "_", "-", "."): part of URLs and ids
 --   overdue    {}     days past due at which invoice.overdue comes: { 0, 7, 14 }
 --   attempts   24     runs of a rule before its event is a dead letter
---   backoff    { base = 5, cap = 3600 }   seconds; the wait before run n + 1 is anything from 0.5
---              to base * 2^(n-1), at most cap. With 24 runs that is 7 hours on the average: a rule
---              gets over a night's outage of what it needs, and its first repeats come at once
+--   backoff    { base = 5, cap = 3600 }   seconds; the wait before run n + 1 is random, from 0.5
+--              to base * 2^(n-1), and at most cap. 24 runs take 7 hours on average: the first
+--              retries come soon, and a rule survives an outage at night
 --   hold       900    seconds for which a failing rule holds back its later events of that invoice
 --   budget     60     seconds that a rule may take; longer is reported. An invoice is leased for
 --              the longest budget and 60 s more
---   stop_after        seconds after which a run that does not end is ended with its process, by
---              `billhook work`; 10 budgets, at least 600 s, by default. false: never
---   retention  90     days after which what a closed invoice's deliveries and events say is
---              deleted; ids and amounts are kept. false: never
+--   stop_after        seconds after which `billhook work` ends the process of a run that has not
+--              ended; by default 10 budgets, at least 600 s. false: never
+--   retention  90     days after an invoice is closed until the content of its deliveries and
+--              events is deleted; ids and amounts stay. false: never
 --   poll_every 300    seconds between two polls of an account by `billhook work`, which also
---              compares all of it once a day; false: neither, unless you call them
+--              compares all its invoices once a day; false: neither, unless you call them
 --   log        fun(level, name, fields); one line to stderr
 --   clock      epoch seconds, and random, a number from 0 to 1: for tests
 

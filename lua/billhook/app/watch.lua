@@ -1,10 +1,11 @@
--- app/watch.lua: runs that take longer than they may, while they last.
+-- app/watch.lua: the watchdog: reports rules that are running for longer than
+-- their budget.
 --
--- A rule may never return, and blocks its process then: so whoever watches is
--- another process (the one that has started it), or a timer where rules only
--- wait for what nginx waits for. A run that is over its budget is told of, and
--- again after growing times; its row is held on to, so that nobody takes the
--- run for lost and does it as well.
+-- A rule that never returns blocks its process. So the watchdog is in another
+-- process (the one that started it), or in a timer of nginx, if rules wait only
+-- for what nginx waits for. A run that is over its budget is logged, and again
+-- at growing intervals. Its lease is renewed, so that no other worker takes the
+-- run for lost and starts it, too.
 --
 --   local watch = watches.new(app, function(owner) return owner is ours end)
 --   watch:round()        about once a second
@@ -29,8 +30,8 @@ local function look(self, store, one, known)
   local rule, lease = app.rules.by_name[one.rule], run.lease(app)
   local budget = rule and rule.budget or app.budget
   if one.seconds <= budget then return end
-  -- The row is held for as long as its process lives, whatever the worker does meanwhile: a renewal
-  -- that comes too late changes nothing.
+  -- The lease is renewed for as long as the process lives, whatever the worker does meanwhile: a
+  -- renewal that comes too late changes nothing.
   if not known.renewed or now >= known.renewed + lease / 4 then
     known.renewed = store:renew(one.lane, one.token, lease * 1000) and now or known.renewed
   end

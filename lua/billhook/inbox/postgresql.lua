@@ -2,15 +2,15 @@
 --
 --   postgresql://user@host:5432/db        postgresql:///db?host=/run/postgresql
 --
--- What libpq reads in a URL works, where nothing can be misread (url.lua); sslmode=verify-full
--- belongs to every host that is not this one, and the password rather into ~/.pgpass or PGPASSWORD.
--- The tables are made in a schema "billhook", by whoever connects first and may do so. Not behind a
+-- A URL may have everything that libpq reads in one, if it is not ambiguous (url.lua). Use
+-- sslmode=verify-full for every other host, and keep the password in ~/.pgpass or PGPASSWORD. The
+-- first connection that has the permission makes the tables, in a schema "billhook". Do not use a
 -- pooler that gives each transaction another connection: statements are prepared once.
 --
 -- synchronous_commit is never off, so what was committed survives a crash. The clock is the
--- server's. Locks are taken in one order, invoices before events, deliveries by account and id, so
--- that transactions do not wait for each other in a circle; where they do all the same (a clock
--- that jumped, a replay), PostgreSQL ends one of them and sql.lua runs it once more.
+-- server's. Locks are taken in one order (invoices before events; deliveries by account and id), so
+-- that transactions do not deadlock. If they do all the same (after a jump of the clock, in a
+-- replay), PostgreSQL ends one of them, and sql.lua runs it once more.
 
 local owner = require "billhook.inbox.owner"
 local pq = require "billhook.pq"
@@ -34,10 +34,10 @@ local TYPES = {
   TEXT = 'TEXT COLLATE "C"',
 }
 
--- Numbers of tokens and tickets. The index finds the largest ticket for mend().
+-- Tokens and tickets are numbers of this sequence. The index finds the largest ticket for mend().
 local NUMBERS = "CREATE SEQUENCE numbers;\nCREATE INDEX invoices_ticket ON invoices (ticket);\n"
 
--- after these the connection is of no more use, as is one that has ended
+-- after these errors the connection cannot be used any more, nor after one that has ended
 local BROKEN = {
   PG_READ_ONLY = true, -- the server has become a replica: look for the other one
   PG_INVALID_STATEMENT_NAME = true, PG_FEATURE_NOT_SUPPORTED = true, -- prepared anew they may work
@@ -71,9 +71,9 @@ function Dialect.spell(text)
   return (text:gsub("[A-Z_]+", TYPES)) .. NUMBERS
 end
 
--- Rows that were restored or replicated may have come without their sequences' values, and somebody
--- may set a sequence back. Tickets leave room for tokens, which are given from the same numbers and
--- found by no index. Who may draw numbers but not set them draws them all.
+-- A restore or a replication may have left out the values of sequences, and somebody may set a
+-- sequence back. After the largest ticket some numbers are skipped, because tokens come from the
+-- same sequence and have no index. A user who may not set the sequence draws all these numbers.
 local MEND = [[
 SELECT CASE WHEN has_sequence_privilege(name, 'UPDATE') THEN setval(name::regclass, most)
   ELSE (SELECT max(n) FROM (SELECT nextval(name::regclass) AS n
@@ -115,10 +115,10 @@ function Dialect.ended(code) return ENDED[code] or false end
 
 function Dialect.adrift(_, db) return db:lost() end
 
--- Only of a process of this very machine can be said that it is gone.
+-- Only for a process on this machine can it be known that it has ended.
 function Dialect.departed(name) return owner.departed(name, true) end
 
--- Each connection holds this number in common with the others: "billhook" once more, and one.
+-- Each connection holds a shared lock on this number: "billhook" again, plus one.
 local OPEN = "x'62696c6c686f6f6c'::bigint"
 
 -- Those that come until the transaction ends wait.
@@ -126,16 +126,15 @@ function Dialect.alone_in(_, query)
   return query(("SELECT pg_try_advisory_xact_lock(%s) AS alone"):format(OPEN))[1].alone == 1
 end
 
--- Are the tables there as they should be? Then nothing more is asked for, nor needs to be allowed.
+-- Are the tables there, in this version? Then nothing else is done that needs permissions.
 function Dialect.current(query, version)
   if not query("SELECT to_regclass('meta') AS meta")[1].meta then return false end
   local row = query("SELECT value FROM meta WHERE name = 'version'")[1]
   return row ~= nil and row.value == tostring(version)
 end
 
--- A statement is planned once. The plan may be from when the tables were small, so plans that read
--- whole tables are out of the question from the start. (A setting that the server does not know
--- yet is left out.)
+-- A statement is planned once, perhaps while the tables are still small. So plans that read whole
+-- tables are switched off. (A setting that an older server does not know is left out.)
 local SETTINGS = [[
 SELECT set_config(given.name, given.value, false) FROM (VALUES
   ('search_path', 'billhook'), ('lock_timeout', $1::text), ('statement_timeout', $2::text),

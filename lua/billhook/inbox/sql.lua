@@ -1,37 +1,40 @@
 -- inbox/sql.lua: an inbox in an SQL database: its connection, its transactions and its clock. The
--- methods that init.lua writes down are added by the files beside this one. The SQL is the same for
--- every dialect; a dialect is
+-- files beside this one add the methods that init.lua describes. The SQL is the same for every
+-- dialect. A dialect is a table of
 --
 --   connect()      -> connection | nil, code, message   (query, exec, close as billhook.sqlite's)
 --   spell(text)    the tables in its own types
---   number(query, above)  -> a number, larger than all that it gave before, and than this one: a
---                  token, a ticket
+--   number(query, above)  -> a number that is larger than `above`, and than all that it gave
+--                  before: for tokens and tickets
 --   locking(text, how)   a SELECT that locks its rows ("skip" locked ones; nil: waits)
 --   departed(owner)  is the process of this name known to be gone?
---   alone_in(db, query)   does nobody else have it open? In a transaction; who comes until its end
---                  cannot write
---   begin, now     its word for it; a SELECT of the time, as `now`, and of the `noted` one
---   bulk           true: deliveries are admitted by one statement, for it is a round trip away
---   again(code), ended(code), broken(code)   after this error the transaction is run once more; on
---                  another connection, which the server has ended; the connection is of no more use
---   adrift(db)     has it lost sight of its database? nil, code, message: so it has, and is kept
+--   alone_in(db, query)   does nobody else have it open? Asked in a transaction; until its end, a
+--                  process that opens it cannot write
+--   begin, now     the statement that begins a transaction; a SELECT of the time as `now`, and of
+--                  the time that was stored last as `noted`
+--   bulk           true: deliveries are admitted by one statement, because each takes a round trip
+--   again(code)    true: after this error the transaction is run once more
+--   ended(code)    true: the server has ended the connection; once more on another one
+--   broken(code)   true: the connection cannot be used any more
+--   adrift(db)     has it lost its database (a moved file, a closed connection)? nil, code,
+--                  message: yes, but the connection is kept
 -- and, optional,
---   kept(db, committed)  is what is committed now, or will be, where others find it?
---                  false, code, message; nil: it is
---   current(query, version), alone  are the tables there? A statement that lets one at a time make
---                  them
---   planning, planning_ended  where transactions run side by side: a statement at the beginning of
+--   kept(db, committed)  will other processes find what this connection commits?
+--                  false, code, message: no
+--   current(query, version), alone  are the tables there? A statement that lets one process at a
+--                  time make them
+--   planning, planning_ended  if transactions run concurrently: a statement at the beginning of
 --                  each one that plans; one that waits until all of those have ended
---   mend(query)    brings its sequences beyond what is stored; at each connect, and so after a
---                  number turned out to be taken
---   admission_timeout    ms that an admission must not take longer than
---   place(code)    which database it is, for messages, and as who it was asked
---   leave(db)      what is to be done before a broken connection is closed
---   volatile       true where closing it would lose everything
---   take(), park(db)     methods: a connection that other threads of this process have left; leaves
---                  it to them
---   full, tidy(db), log_bytes()   the code of a full disk; methods that cut the log, where nobody
---                  needs it, and say how large it is
+--   mend(query)    moves its sequences beyond the stored numbers; called at each connect, and so
+--                  also after a number turned out to be in use
+--   admission_timeout    the most ms that an admission may take
+--   place(code)    the database and the user, for messages
+--   leave(db)      is called before a broken connection is closed
+--   volatile       true: closing it would lose everything
+--   take(), park(db)     methods: take a connection that another thread of this process has parked;
+--                  park one
+--   full, tidy(db), log_bytes()   the code of a full disk; methods that shorten the log if nobody
+--                  needs it, and give its size
 
 local err = require "billhook.error"
 local owner = require "billhook.inbox.owner"
@@ -49,13 +52,13 @@ local ATTEMPTS = 5 -- where transactions get in each other's way
 
 local Refusal = {}
 
----Ends the transaction. Anything else that is raised in one is a defect and goes on as it is.
+---Ends the transaction with this. Anything else that is raised in one is a defect: it goes on.
 function M.refuse(code, message)
   error(setmetatable({ code = code, message = message }, Refusal), 0)
 end
 
----Refuses the number of a row that was just made, `seq`, where it is not beyond all that were there
----before, up to `most`: the database's sequence has been set back, and the order would be lost.
+---Ends the transaction if the new row's number, `seq`, is not above `most`, the highest before it:
+---then the database's sequence was set back, and the order of rows would be lost.
 function M.numbered(row)
   if row.seq < (row.most or 0) then
     M.refuse("NUMBERS", "the numbers of rows are behind those that are stored")
@@ -78,7 +81,7 @@ local function query_of(db)
   end
 end
 
--- Makes the tables where there are none; other processes may be about to do the same.
+-- Makes the tables if there are none; other processes may do so at the same time.
 local function ready(dialect, query)
   if not (dialect.current and dialect.current(query, schema.VERSION)) then
     query(dialect.begin)
@@ -116,8 +119,8 @@ local function in_place(dialect, db, committed)
   if not kept then M.refuse(code, message) end
 end
 
--- The one way to the database: fn(query) with everything in one transaction, or, where `begin` is
--- nil, each statement by itself. After a refusal: is it sure that nothing is committed?
+-- The only function that uses the database: runs fn(query) in one transaction or, if `begin` is
+-- nil, each statement by itself. After an error: is it sure that nothing was committed?
 local function attempt(self, begin, fn, timeout)
   local dialect, db, committing = self.dialect, nil, nil
   local ok, value = pcall(function()
@@ -143,8 +146,8 @@ local function attempt(self, begin, fn, timeout)
   return nil, value, db ~= nil and not committing
 end
 
--- Where the connection has ended, it is done once more on another one: where nothing is committed,
--- or where doing it `twice` does no harm.
+-- If the connection has ended, it is done once more on another one, provided that nothing was
+-- committed, or that doing it `twice` is harmless.
 local function run(self, begin, fn, timeout, twice)
   local dialect, renewed, refused = self.dialect, false, nil
   for _ = 1, ATTEMPTS do
@@ -161,25 +164,25 @@ local function run(self, begin, fn, timeout, twice)
 end
 
 -- --- the clock --------------------------------------------------------------------------
--- A clock that jumps back would freeze what is planned. So every transaction that plans notes the
--- time, and one that finds it earlier moves every plan back by as much: the waits stay as long as
--- they were meant; what was seen at a time that has not come yet was seen now. One that jumps
--- forward ends leases early, which their tokens make harmless.
+-- If the clock is set back, planned work would wait too long. So each transaction that plans stores
+-- the time. One that finds a later time stored moves all plans back by the difference: waits keep
+-- their length, and times of reading in the future become now. If the clock jumps forward, leases
+-- end early, which is harmless, because they have tokens.
 
 local SKEW = 1000 -- ms: less is neither noted nor corrected
 
 local NOTED = "SELECT value FROM meta WHERE name = 'clock'"
 
--- The time in ms, and the one that was noted.
+-- The time in ms, and the stored one.
 local function time(self, query)
   local row = query(self.dialect.now)[1]
   return self.now_of and math.floor(self.now_of() * 1000) or row.now, tonumber(row.noted)
 end
 
----Is the clock behind the time that was noted?
+---Is the clock behind the stored time?
 function M.jumped(now, noted) return now < (noted or 0) - SKEW end
 
--- `back`: ms by which plans are moved; `now`: no later can anything have been seen
+-- `back`: by how many ms plans are moved; `now`: the latest possible time of anything seen
 local function set_back(query, back, now)
   query("UPDATE invoices SET run_due = run_due - $1 WHERE run_due IS NOT NULL", back)
   query("UPDATE invoices SET till = till - $1, began = began - $2 WHERE owner IS NOT NULL", back,
@@ -200,19 +203,19 @@ local function note(query, now)
     .. "ON CONFLICT (name) DO UPDATE SET value = excluded.value", ("%.0f"):format(now))
 end
 
--- The time by which a transaction plans; nil: the clock was set back, and no plan is to be made
--- before those that there are were moved.
+-- The time by which a transaction plans; nil: the clock was set back, and the existing plans must
+-- be moved first.
 local function tick(self, query)
   if self.dialect.planning then query(self.dialect.planning) end
   local now, noted = time(self, query)
   if near(now, noted) then return now end
   if noted and now < noted then return nil end
-  -- others find the same: one notes it, and nobody waits for him
+  -- other transactions find the same: one stores it, and none waits for that
   if not noted or query(self.dialect.locking(NOTED, "skip"))[1] then note(query, now) end
   return now
 end
 
--- In a transaction of its own, which waits until nobody who plans by the time of before is left.
+-- In a transaction of its own, which waits until all that plan by the old time have ended.
 local function move_plans(self, query)
   if self.dialect.planning_ended then query(self.dialect.planning_ended) end
   local now, noted = time(self, query)
@@ -243,8 +246,8 @@ function Store:transaction(fn)
   return nil, refused
 end
 
----The same, without looking for a clock that has jumped: what plans nothing must not write what
----every other transaction writes too. Where the answer to its commit was lost, it is done again.
+---The same without the check of the clock: a transaction that plans nothing must not write the row
+---that all others write. If the answer to its commit was lost, it is done again.
 function Store:admission(fn)
   return run(self, self.dialect.begin, function(query) return fn(query, (time(self, query))) end,
     self.dialect.admission_timeout, true)
@@ -277,7 +280,7 @@ function M.shown(row)
   return row
 end
 
----For a thread that is used by turns with others: it leaves the connection to them.
+---For a thread that takes turns with others: it parks the connection for them.
 function Store:rest()
   local dialect = self.dialect
   if self.db and dialect.park and not dialect.volatile and dialect.park(self.db) then

@@ -5,10 +5,10 @@
 --   thread_pool billhook threads=10 max_queue=1000;
 --   lua_worker_thread_vm_pool_size 10;    # the default
 --   client_max_body_size 9m;              # a little more than the largest webhook.limit
---   client_body_buffer_size 64k;          # what is larger goes through a file
+--   client_body_buffer_size 64k;          # larger bodies go through a file
 --
 -- The commits and the API calls of one nginx worker share its worker VMs (shared/gate.lua). Stop
--- nginx with QUIT: TERM does not wait for what is under way.
+-- nginx with QUIT: TERM does not wait for requests and rules that are still running.
 
 local accounts = require "billhook.app.account"
 local bodies = require "billhook.nginx.body"
@@ -49,7 +49,7 @@ local function say(status, body, headers)
   ngx.print(body)
 end
 
--- As one text the rows cross several times as fast as table by table; not every LuaJIT has it.
+-- Rows are passed to a thread as one text, several times as fast as tables; not every LuaJIT can.
 local has_buffer, buffer = pcall(require, "string.buffer")
 
 -- The app's inbox as nginx sees it: no method blocks the event loop, and admissions of many
@@ -89,7 +89,7 @@ local function read_body(app, limit)
   return body or ""
 end
 
--- What the app has counted itself is not counted again when nginx logs the request.
+-- Marks a request that the app has counted, so that the log handler does not count it again.
 local function told(status, ...)
   if status >= 400 then ngx.ctx.billhook_told = true end
   return say(status, ...)
@@ -100,7 +100,7 @@ local function handle(app, account)
     return say(405, '{"error":"method not allowed"}', { Allow = "POST" })
   end
   local store = adopt(app)
-  -- who has sent it, as nginx knows: a proxy's word where nginx was told to take it
+  -- the sender's address as nginx knows it: from a proxy's header if nginx was told to trust it
   local given, sender = ngx.req.get_headers(0, true), ngx.var.remote_addr
   local status, answer, fields = intake.early(app, account, given, tonumber(ngx.var.content_length),
     sender)
@@ -142,7 +142,7 @@ local function details(app)
     oldest = stats.oldest or 0 }
 end
 
---- Content handler: 200 while the inbox takes something, else 503.
+--- Content handler: 200 while the inbox can be written, else 503.
 ---@param app table
 ---@param detailed boolean|nil true: says what is there, and what is wrong; for your own monitoring
 function M.healthz(app, detailed)
@@ -157,8 +157,8 @@ function M.healthz(app, detailed)
   return told(intake.refusal(503))
 end
 
--- Has somebody on this machine asked, for himself? What a proxy hands on names another host, or
--- says for whom.
+-- Did a program on this machine ask, and not through a proxy? A request from a proxy names another
+-- host, or has a header that says for whom it is.
 local function is_near()
   local from, host = ngx.var.remote_addr, (ngx.var.http_host or "localhost"):gsub(":%d+$", "")
   if from ~= "unix:" and not usage.is_local(from or "") or not usage.is_local(host) then
@@ -172,7 +172,7 @@ local function is_near()
   return true
 end
 
---- Content handler: what app/metrics.lua tells, as Prometheus text.
+--- Content handler: the metrics of app/metrics.lua, as Prometheus text.
 ---@param app table
 ---@param extra string|nil more of such text
 ---@param near boolean|nil true: only for who asks from this machine, through no proxy; 404 for
@@ -209,8 +209,8 @@ local function hand_over(_, app)
   if not ok then complain.once(app, "no_metrics", { message = tostring(err) }) end
 end
 
--- One round of due deliveries; the next follows at once where rules ran, else when a delivery
--- has come, or after a while. A rule may wait for an API: so there are some of these chains.
+-- One round of work; the next follows at once if rules ran, and otherwise when a delivery arrives,
+-- or after a while. A rule may wait for an API, so several of these run concurrently.
 local function work(premature, app, store)
   if premature then return end
   local done, ran, err = pcall(function()
@@ -246,7 +246,7 @@ local function first_timer(premature)
   end)
 end
 
--- Rules that only wait for what nginx waits for can be watched from here.
+-- Rules that wait only for what nginx waits for can be watched by a timer here.
 local function watch_over(app)
   local name = owner.name() .. "/"
   local watch = watches.new(app, function(holder)

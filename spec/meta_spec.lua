@@ -254,7 +254,7 @@ describe("what editors are told", function()
     local told = fields_of "RuleOptions"
     local _, why = pcall(function() app_with():on("*", { nothing = 1 }, print) end)
     local known = {}
-    for name in why:match("known are (.*)$"):gmatch "[%l_]+" do known[name] = true end
+    for name in why:match("there are (.*)$"):gmatch "[%l_]+" do known[name] = true end
     assert.same(known, told)
   end)
 

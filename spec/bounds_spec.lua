@@ -12,14 +12,16 @@ local function rules(text)
   return command.write(folder .. "/rules.lua", ([[
     local billhook = require "billhook"
     local app = billhook.app { inbox = %q, attempts = 2, backoff = { base = 0.001 }, accounts = {
-      school = billhook.dreamclass { tenant = "my-school", webhook = { secret = "123" } } } }
+      school = billhook.dreamclass { tenant = "my-school", webhook = { secret = "123" } },
+      apply = billhook.dreamapply { webhook = { authorization = "Bearer hook" } } } }
+    FOLDER = %q
     local function note(text)
       local file = io.open(%q, "a")
       file:write(text, "\n")
       file:close()
     end
     %s
-    return app]]):format(url, folder .. "/notes", text))
+    return app]]):format(url, folder, folder .. "/notes", text))
 end
 
 local function deliver(path, n)
@@ -84,6 +86,78 @@ describe("a rule that never ends", function()
     for pid in command.read(folder .. "/notes"):gmatch "child (%d+)" do
       command.wait("the rule's child", function() return command.gone(tonumber(pid)) end)
     end
+  end)
+
+  it("is ended wherever it is", function()
+    local path = rules [[
+      local ways = {
+        pattern = function() return (("a"):rep(60)):match(("a*"):rep(40) .. "b") end,
+        child = function() return os.execute "sleep 600" end,
+        coroutine = function()
+          coroutine.wrap(function()
+            while true do pcall(coroutine.wrap(function() while true do pcall(error) end end)) end
+          end)()
+        end,
+        waits = function() return io.popen("mkfifo " .. FOLDER .. "/pipe; sleep 600"):read "*a" end,
+        opens = function()
+          os.execute("mkfifo " .. FOLDER .. "/fifo 2>/dev/null")
+          return io.open(FOLDER .. "/fifo", "r")
+        end,
+        finaliser = function()
+          local function loop() while true do pcall(error) end end
+          if newproxy then
+            getmetatable(newproxy(true)).__gc = loop
+          else
+            setmetatable({}, { __gc = loop })
+          end
+          collectgarbage()
+          collectgarbage()
+        end,
+        handler = function() return xpcall(error, function() while true do end end) end,
+        signals = function()
+          require("billhook.process").signals("TERM", "INT", "HUP", "QUIT")
+          while true do require("billhook.process").sleep(600, true) end
+        end,
+        compiled = function() local n = 0 while true do n = n + 1 end end,
+      }
+      for name, way in pairs(ways) do
+        app:on("*", { name = name, attempts = 1, stop_after = 0.1 }, way)
+      end]]
+    deliver(path, 1)
+    local child = command.start { "work", path }
+    for _, name in ipairs { "pattern", "child", "coroutine", "waits", "opens", "finaliser",
+      "handler", "signals", "compiled" } do
+      local mark = ended(1, name)
+      assert.equal("dead", mark.state, name)
+      assert.is_truthy(mark.message:find("its stop_after", 1, true), mark.message)
+    end
+    stop(child)
+    assert.equal(9, select(2, child:errors():gsub("event=stopped", "")))
+  end)
+
+  it("is no rule: what tells a person of a dead letter is ended, and told no more", function()
+    local path = rules [[
+      app.stop_after = 0.3
+      app:on_dead(function(event)
+        note("told " .. event.account)
+        while true do end
+      end)
+      app:on("*", { name = "fine" }, function() end)]]
+    local app = dofile(path)
+    app.log = function() end
+    local headers, body = billhook.sign("dreamapply", "[7]", { authorization = "Bearer hook" })
+    assert.equal(200, (app:receive("apply", headers, body)))
+    app.store:close()
+    deliver(path, 1)
+    local child = command.start { "work", path }
+    assert.equal("done", ended(1, "fine").state)
+    command.wait("the end of the handler", function()
+      return child:errors():find("event=stopped", 1, true)
+    end)
+    deliver(path, 2)
+    assert.equal("done", ended(2, "fine").state)
+    stop(child)
+    assert.equal("told apply\n", command.read(folder .. "/notes"))
   end)
 
   it("ends `work --once`, which does not stay for ever", function()
@@ -163,6 +237,36 @@ describe("a rule that eats memory", function()
     command.wait("another process", function()
       return child:errors():find("rules keep half of the memory", 1, true)
     end)
+    stop(child)
+  end)
+
+  it("in pieces however small, of tables or of buffers, is no different", function()
+    local path = rules [[
+      local kept, fine, buffer = {}, pcall(require, "string.buffer")
+      local function plain()
+        return { put = function(self, more) self[#self + 1] = more end }
+      end
+      app:on("*", { name = "small", attempts = 1 }, function()
+        for i = 1, 2e5 do kept[#kept + 1] = { i } end
+      end)
+      app:on("*", { name = "buffers", attempts = 1 }, function()
+        local text = fine and buffer.new() or plain()
+        kept[#kept + 1] = text
+        for i = 1, 2e5 do text:put(i .. "/") end
+      end)
+      app:on("*", { name = "endless", attempts = 1 }, function()
+        local text = fine and buffer.new() or plain()
+        while true do text:put(tostring(text), "x") end
+      end)]]
+    local child = command.start { "work", path, "--memory", "60" }
+    for n = 1, 3 do
+      deliver(path, n)
+      for _, name in ipairs { "small", "buffers" } do
+        local mark = ended(n, name)
+        assert.equal("done", mark.state, mark.message)
+      end
+      assert.equal("dead", ended(n, "endless").state)
+    end
     stop(child)
   end)
 

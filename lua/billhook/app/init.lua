@@ -188,7 +188,8 @@ end
 ---One round: routes what came in, checks invoices that need it, runs rules. Once a day it has what
 ---is past due read, where the app's option `overdue` names days.
 ---@param settings? { limit?: integer, stop?: fun(): boolean, bound?: function } limit: runs of
----  rules at most (64); bound: called with the rule and its event before each run, and after it
+---  rules at most (64); bound: called with the rule and its event before each run, and without
+---  them after it
 ---@return integer|nil ran how many rules ran
 ---@return billhook.Error|nil err
 function App:work(settings)

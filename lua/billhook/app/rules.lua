@@ -181,8 +181,11 @@ local function impossible(self, pattern, options)
   end
 end
 
--- Seconds after which a run is ended, or false. A short budget is a wish to be told early.
-local function stop_after(options, defaults)
+---Seconds after which a run is ended, or false. A short budget is a wish to be told early.
+---@param options table of a rule; {}: what runs for no rule that there is
+---@param defaults table an app's
+---@return number|false
+function M.stop_after(options, defaults)
   for _, given in ipairs { options, defaults } do
     if given.stop_after ~= nil then return given.stop_after end
   end
@@ -211,7 +214,7 @@ function Rules:add(text, options, handler, defaults)
   local rule = {
     name = name, pattern = pattern, handler = handler, trust = options.trust,
     attempts = options.attempts or defaults.attempts, budget = options.budget or defaults.budget,
-    stop_after = stop_after(options, defaults),
+    stop_after = M.stop_after(options, defaults),
   }
   self.list[#self.list + 1] = rule
   self.by_name[name] = rule

@@ -11,6 +11,7 @@ local caller = require "billhook.caller"
 local err = require "billhook.error"
 local events = require "billhook.app.event"
 local metrics = require "billhook.app.metrics"
+local rules = require "billhook.app.rules"
 local strict = require "billhook.app.strict"
 
 local M = {}
@@ -219,7 +220,8 @@ function Runner:row(row, later)
     local rule = self.app.rules.by_name[step.name]
     if not step.noted then self:mark(row, nil, step) end
     self:hold(row, rule and rule.budget or 0)
-    if rule then self.bound(rule, step.event) end -- what it takes to tell of a dead one, too
+    -- what it takes to tell of a dead one, too, which may be no rule's
+    self.bound(rule or { name = step.name, stop_after = rules.stop_after({}, self.app) }, step.event)
     local outcome = run(self, row, step)
     self.bound()
     if outcome.state == "waiting" then

@@ -2,10 +2,10 @@
 --
 --   lua5.4 spec/support/soak.lua receiver|worker|client
 --
--- A part makes steps until there were SOAK_MANY (1,000,000), or SOAK_SECONDS (240) are over. What it
--- holds may grow in the first third: caches fill, LuaJIT makes its traces. From then on to the end
--- nothing may that is kept of each delivery or call: each bound is so many bytes for each of them,
--- and as much besides as comes and goes anyway. Says "ok" or "not ok" for each bound.
+-- A part makes steps until there were SOAK_MANY (1,000,000), or SOAK_SECONDS (240) are over. What
+-- it holds may grow in the first third: caches fill, LuaJIT makes its traces. From then on to the
+-- end nothing may that is kept of each delivery or call: each bound is so many bytes for each of
+-- them, and as much besides as comes and goes anyway. Says "ok" or "not ok" for each bound.
 
 local process = require "billhook.process"
 

@@ -221,7 +221,8 @@ function Runner:row(row, later)
     if not step.noted then self:mark(row, nil, step) end
     self:hold(row, rule and rule.budget or 0)
     -- what it takes to tell of a dead one, too, which may be no rule's
-    self.bound(rule or { name = step.name, stop_after = rules.stop_after({}, self.app) }, step.event)
+    self.bound(rule or { name = step.name, stop_after = rules.stop_after({}, self.app) },
+      step.event)
     local outcome = run(self, row, step)
     self.bound()
     if outcome.state == "waiting" then

@@ -182,7 +182,7 @@ local function impossible(self, pattern, options)
 end
 
 ---Seconds after which a run is ended, or false. A short budget is a wish to be told early.
----@param options table of a rule; {}: what runs for no rule that there is
+---@param options { stop_after: number|false?, budget: number? } of a rule; {}: of what is no rule's
 ---@param defaults table an app's
 ---@return number|false
 function M.stop_after(options, defaults)

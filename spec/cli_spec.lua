@@ -522,8 +522,8 @@ describe("billhook inbox", function()
     refused(command.run { "inbox", "events", "--inbox", "nosuch:x" }, "inbox must be")
     result = command.run { "inbox", "events", "--inbox", "sqlite:" .. command.folder() }
     assert.equal(1, result.code)
-    assert.truthy(result.err:find("^billhook: store: /tmp/billhook%-spec%.%w+ %(as [%w_-]+%): "
-      .. "unable to open database file\n$"), result.err)
+    assert.truthy(result.err:find("^billhook: store: (/tmp/billhook%-spec%.%w+) %(as [%w_-]+%): "
+      .. "%1 is not a file\n$"), result.err)
     path = command.write(command.folder() .. "/text.db", ("no database "):rep(1000))
     result = command.run { "inbox", "events", "--inbox", "sqlite:" .. path }
     assert.same({ 1, "billhook: store: " .. path .. ": file is not a database\n" },

@@ -251,6 +251,7 @@ local MADE = {
   ["billhook.sqlite.close"] = opened(function(db) return db:close() end),
   ["billhook.sqlite.note"] = opened(function(db) return db:note() end),
   ["billhook.sqlite.moved"] = opened(function(db) return db:moved() end),
+  ["billhook.sqlite.sync_failed"] = opened(function(db) return db:sync_failed() end),
   ["billhook.sqlite.rescue"] = opened(function(db) return db:rescue() end),
   ["billhook.sqlite.checkpoint"] = opened(function(db) return db:checkpoint() end),
   ["billhook.sqlite.alone"] = opened(function(db) return db:alone() end),

@@ -50,7 +50,7 @@ end
 local parts = {}
 
 function parts.endpoint(folder, out)
-  local cases, best = { "/empty", "/verified", "/luaossl" }, {}
+  local cases, best = { "/empty", "/checked", "/verified", "/luaossl" }, {}
   for _ = 1, ROUNDS do
     local nginx = host.start(folder)
     for _, path in ipairs(cases) do
@@ -67,6 +67,7 @@ function parts.endpoint(folder, out)
       of = "what an empty handler does in its time", limit = limit })
   end
   add("a handler that reads its body", "/empty")
+  add("the floor: its headers as a table, one call of C", "/checked")
   add("a delivery verified, not stored", "/verified", "at least 0.75")
   add("luaossl and cjson", "/luaossl")
 end

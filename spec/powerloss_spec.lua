@@ -96,15 +96,23 @@ describe("a power cut", function()
   end
 
   -- What is wrong after a process, with several outcomes of the sync that has failed.
-  local function wrong_after(what, plain)
+  local function wrong_after(what, first, plain)
     local wrong, run = {}, assert(process.mkdtemp(folder .. "/run"))
-    local records = powerloss.record(run, { shim = shim, seed = SEED, what = what, fail = 1,
+    local records = powerloss.record(run, { shim = shim, seed = first, what = what, fail = 1,
       plain = plain })
-    for seed = SEED, SEED + 4 do
+    for seed = first, first + 4 do
       wrong[#wrong + 1] = look(powerloss.images(records, 1, seed, true)())
     end
     process.remove_tree(run)
     return table.concat(wrong, "\n")
+  end
+
+  -- Chance decides what a power cut takes: it may spare what is wrong, but not time after time.
+  local function is_seen(try)
+    for n = 0, 9 do
+      if try(SEED + 1000 * n) then return true end
+    end
+    return false
   end
 
   for _, one in ipairs {
@@ -113,18 +121,20 @@ describe("a power cut", function()
   } do
     local what, where = one[1], one[2]
     it("loses nothing that was acknowledged where a sync failed " .. where, function()
-      assert.equal("", wrong_after(what), "POWERLOSS_SEED=" .. SEED)
+      assert.equal("", wrong_after(what, SEED), "POWERLOSS_SEED=" .. SEED)
     end)
 
     it("would be seen to lose something with SQLite alone where it failed " .. where, function()
-      assert.not_equal("", wrong_after(what, true), "POWERLOSS_SEED=" .. SEED)
+      assert.is_true(is_seen(function(seed) return wrong_after(what, seed, true) ~= "" end),
+        "POWERLOSS_SEED=" .. SEED)
     end)
   end
 
   for _, less in ipairs { "NORMAL", "OFF" } do
     it("would be seen to lose what is committed with synchronous = " .. less, function()
-      assert.is_true(#wrong_ones(A_RUN, SEED, { synchronous = less }) > 0,
-        "POWERLOSS_SEED=" .. SEED)
+      assert.is_true(is_seen(function(seed)
+        return #wrong_ones(A_RUN, seed, { synchronous = less }) > 0
+      end), "POWERLOSS_SEED=" .. SEED)
     end)
   end
 end)

@@ -210,7 +210,8 @@ describe("nginx.conf #both", function()
       "a;:1" } do
       local ok, err = pcall(nginx.address, text)
       assert.is_false(ok)
-      assert.same({ 2, "billhook: not an address and port: " .. text }, { err.code, err.text })
+      assert.same({ 2, "billhook: not an address and port: " .. text
+        .. " (give HOST:PORT or PORT)" }, { err.code, err.text })
     end
     for host, near in pairs { ["127.0.0.1"] = true, ["127.9.9.9"] = true, ["[::1]"] = true,
         ["::1"] = true, Localhost = true, localhost = true,

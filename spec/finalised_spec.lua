@@ -122,14 +122,14 @@ describe("an object that is finalised in the middle of its own call", function()
     local jit = rawget(_G, "jit")
     local pipe = assert(io.popen((jit and "luajit" or "lua5.4")
       .. " spec/support/finalise.lua 2>&1; echo ended $?"))
-    local said = {}
-    for line in pipe:lines() do said[line:gsub("^%S+:%d+: ", "")] = true end
+    local said, text = {}, pipe:read "*a"
     pipe:close()
+    for line in text:gmatch "[^\n]+" do said[line:gsub("^%S+:%d+: ", "")] = true end
     for _, name in ipairs { "stream:value", "stream:value once more", "verify.check",
         "verify.check once more", "db:query", "db:close", "db:query once more", "pool:run",
         "pool:add", "pool:add once more", "ticket:result", "the database was closed meanwhile",
         "ended 0" } do
-      assert.is_true(said[name], name)
+      assert.is_true(said[name], name .. " is missing: " .. text)
     end
   end)
 

@@ -1008,7 +1008,8 @@ describe("billhook serve, called in vain,", function()
     assert.same({ 1, "billhook: /none.lua: No such file or directory\n" },
       { result.code, result.err })
     result = command.run { "serve", server.rules, "--listen", "x" }
-    assert.same({ 2, "billhook: not an address and port: x\n" }, { result.code, result.err })
+    assert.same({ 2, "billhook: not an address and port: x (give HOST:PORT or PORT)\n" },
+      { result.code, result.err })
     result = command.run({ "serve", server.rules }, { env = { BILLHOOK_NGINX = "/none" } })
     assert.same({ 1, "billhook: cannot run BILLHOOK_NGINX /none\n" }, { result.code, result.err })
     result = command.run({ "serve", server.rules }, { env = { BILLHOOK_NGINX = "/bin/true" } })

@@ -87,7 +87,8 @@ describe("betterez", function()
       assert.equal("header", code, t)
     end
     assert.is_truthy(check(header(body, "0001700000000")))
-    refused("mismatch", "s2 is not the code", (header(body, "01700000000"):gsub("t=0", "t=")))
+    refused("mismatch", "s2 does not match t, the body and the secret",
+      (header(body, "01700000000"):gsub("t=0", "t=")))
   end)
 
   it("tolerates 300 seconds both ways, or what is configured, after the signature", function()

@@ -58,7 +58,7 @@ describe("dreamclass", function()
     local id = "AA3A27D6-05b5-4fcd-bd04-505bfffacfc2"
     local code = text.base64(verify.hmac("123", id))
     local sent = change("aa3a27d6", "AA3A27D6")
-    refused("mismatch", "", sent)
+    refused("mismatch", "signature does not match the id and the secret", sent)
     sent = sent:gsub('"signature": "[^"]*"', function() return '"signature": "' .. code .. '"' end)
     assert.equal("aa3a27d6-05b5-4fcd-bd04-505bfffacfc2", assert(check(sent)).events[1].id)
   end)

@@ -91,7 +91,7 @@ static verify_code betterez_proof(scheme *c, slice *body, double *at) {
   *body = parts[2];
   return scheme_found(
       c, number, VERIFY_MISMATCH,
-      "s2 is not the code of t and this body under the secret");
+      "s2 does not match t, the body and the secret");
 }
 
 static verify_code betterez_times(scheme *c, verify_event *e) {

@@ -61,7 +61,7 @@ static verify_code dreamclass_proof(scheme *c, verify_event *e) {
     return scheme_refuse(c, VERIFY_MALFORMED, "id", "is not a UUID");
   return scheme_found(c, sign_find(c->keys->secrets, &e->id, 1, code),
                       VERIFY_MISMATCH,
-                      "signature is not the code of the id under the secret");
+                      "signature does not match the id and the secret");
 }
 
 /* It decides nothing, unless a tolerance is configured: then one that cannot

@@ -320,7 +320,8 @@ function M.address(text)
   if not host then host, port = "127.0.0.1", text:match "^:?(%d+)$" end
   local number = tonumber(port)
   if not number or number < 1 or number > 65535 then
-    require("billhook.cli").usage("not an address and port: " .. text)
+    require("billhook.cli").usage("not an address and port: " .. text
+      .. " (give HOST:PORT or PORT)")
   end
   return host, port
 end

@@ -119,18 +119,23 @@ end)
 
 describe("an object that is finalised in the middle of its own call", function()
   it("is in nobody's way", function()
-    local jit = rawget(_G, "jit")
-    local pipe = assert(io.popen((jit and "luajit" or "lua5.4")
-      .. " spec/support/finalise.lua 2>&1; echo ended $?"))
-    local said, text = {}, pipe:read "*a"
-    pipe:close()
-    for line in text:gmatch "[^\n]+" do said[line:gsub("^%S+:%d+: ", "")] = true end
-    for _, name in ipairs { "stream:value", "stream:value once more", "verify.check",
-        "verify.check once more", "db:query", "db:close", "db:query once more", "pool:run",
-        "pool:add", "pool:add once more", "ticket:result", "the database was closed meanwhile",
-        "ended 0" } do
-      assert.is_true(said[name], name .. " is missing: " .. text)
+    local command = (rawget(_G, "jit") and "luajit" or "lua5.4")
+      .. " spec/support/finalise.lua 2>&1; echo ended $?"
+    local wanted = { "stream:value", "stream:value once more", "verify.check",
+      "verify.check once more", "db:query", "db:close", "db:query once more", "pool:run",
+      "pool:add", "pool:add once more", "ticket:result", "the database was closed meanwhile" }
+    local said, missing = {}, nil
+    for _ = 1, 5 do -- the collector decides whom it interrupts
+      local pipe = assert(io.popen(command))
+      local text = pipe:read "*a"
+      pipe:close()
+      assert.truthy(text:find "\nended 0\n$", text)
+      for line in text:gmatch "[^\n]+" do said[line:gsub("^%S+:%d+: ", "")] = true end
+      missing = nil
+      for _, name in ipairs(wanted) do missing = missing or not said[name] and name or nil end
+      if not missing then break end
     end
+    assert.is_nil(missing)
   end)
 
   it("is closed by an option that is looked up, and then not used", function()

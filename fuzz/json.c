@@ -69,19 +69,22 @@ static int is_letter(slice name, char letter) {
 ** p no scalar but under t */
 static void hidden(const json_doc *doc) {
   uint32_t i, below = 0;
-  char room[16];
   for (i = 0; i < doc->used; i++) {
     const json_node *node = &doc->nodes[i];
     slice raw = json_raw(doc, i), name = {NULL, 0};
     int blot = slice_equal(raw, slice_of("\"***\""));
+    char *room = NULL;
     if (node->mark) continue;
-    if (i > 0 && doc->nodes[i - 1].mark && doc->nodes[i - 1].len < 6)
+    if (i > 0 && (doc->nodes[i - 1].mark & JSON_NAME)) {
+      room = malloc(json_room(doc, i - 1) + 1);
       name = json_text(doc, i - 1, room);
+    }
     if (name.p != NULL && slice_same(name, a)) must(blot);
     if (name.p != NULL && slice_same(name, p) && node->next > below)
       below = node->next;
     if (i < below && node->kind > JSON_NULL && node->kind < JSON_ARRAY)
       must(blot || (name.p != NULL && is_letter(name, *t.p)));
+    free(room);
   }
 }
 

@@ -27,7 +27,7 @@ local function note(name, text)
   file:write(text, "\n")
   file:close()
 end
-app:on("*", { name = "note" }, function(event) note("ran", event.id) end)
+app:on("tickets:*", { name = "note" }, function(event) note("ran", event.id) end)
 app:on("tickets:*", { name = "late" }, function(event)
   if event.attempt == 1 then error "not yet" end
   note("late", event.id)

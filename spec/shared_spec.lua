@@ -323,7 +323,7 @@ describe("a text that the workers of an nginx change", function()
 
   it("is an error where others change it again and again meanwhile", function()
     start "1m"
-    assert.equal("nil store: 'e' was changed by others 50 times meanwhile", ask("inbox", [[
+    assert.equal("nil store: 'e' was changed by others 1000 times meanwhile", ask("inbox", [[
       local n = 0
       local done, err = store:update("e", function()
         n = n + 1

@@ -56,7 +56,9 @@ function Store:swap(name, old, new, keep)
   end)
 end
 
-local SWAPS = 50 -- times that a text may be changed by others while it is changed here
+-- Times that a text may be changed by others while it is changed here. Each is a success of theirs,
+-- so this ends where they never rest; a process that is short of a processor loses many in a row.
+local SWAPS = 1000
 
 ---Changes a text: see shared/init.lua. It is computed without a lock, and written where nobody has
 ---changed it meanwhile: a function does not cross to another thread, a text does.

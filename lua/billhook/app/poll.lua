@@ -116,8 +116,8 @@ local function undelivered(mine)
     elseif not seen[found.id] and (found.occurred_at or math.huge) * 1000 >= mine.memory.start
       and #mine.store:deliveries { id = mine.name .. ":" .. found.id, limit = 1 } == 0 then
       seen[found.id] = true
-      rows[#rows + 1] = receive.row(mine.name, mine.client, { vendor = "betterez", trust = "api" },
-        found, mine.vendor.redact(json.encode(entry), found.native))
+      rows[#rows + 1] = receive.row(mine.name, "betterez", mine.reads, { trust = "api" }, found,
+        mine.vendor.redact(json.encode(entry), found.native))
     end
   end
   if strange > 0 then

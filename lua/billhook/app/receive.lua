@@ -15,12 +15,14 @@ local vendors = require "billhook.vendor"
 
 local M = {}
 
+local check = core.verify.check
+
 local DEFAULT_LIMIT = 8 * 1024 * 1024
 local SUSPICION = 30 -- seconds for which a delivery that was not stored speaks against the inbox
 
 local STATUS = {
   unsigned = 401, unauthorized = 401, mismatch = 401, stale = 401, future = 401, tenant = 401,
-  unconfigured = 401, header = 400, malformed = 400, encoding = 415,
+  unconfigured = 401, header = 400, malformed = 400, encoding = 415, account = 404, size = 413,
 }
 
 local WORDS = {
@@ -51,8 +53,8 @@ function M.proven(trust) return trust == "body" or trust == "api" end
 -- What tells one delivery from another. Where it is proven, the vendor's event id.
 -- Where it covers less, whoever has seen one could send other news under its id: type and invoice
 -- belong to it; and where that cannot be read back, what is said of it.
-local function id_of(delivery, found, type, readable)
-  if M.proven(delivery.trust) then return found.id end
+local function id_of(trust, found, type, readable)
+  if M.proven(trust) then return found.id end
   local parts = { found.id, type, found.invoice or "-" }
   if not (readable and found.invoice) then parts[4] = found.digest end
   return table.concat(parts, " ")
@@ -61,31 +63,22 @@ end
 ---One delivery for the inbox: an envelope, or one entry of a DreamApply body or of a list of the
 ---API's.
 ---@param account string
----@param client table
----@param delivery { vendor: string, trust: string, tenant: string?, secret: integer? }
+---@param vendor string
+---@param readable any false: its invoices cannot be read back
+---@param delivery { trust: string, tenant: string?, secret: integer? }
 ---@param found table { id, native, invoice, live, occurred_at, digest, bad }
 ---@param body string without credentials
 ---@return table row
-function M.row(account, client, delivery, found, body)
-  local vendor, readable = delivery.vendor, rules.readable(client) ~= false
-  local type = found.native
-    and vendors[vendor].type_of(found.native, found.invoice ~= nil) or "unknown"
+function M.row(account, vendor, readable, delivery, found, body)
+  local native, invoice, trust = found.native, found.invoice, delivery.trust
+  local type = native and vendors[vendor].type_of(native, invoice ~= nil) or "unknown"
   return {
-    account = account, id = id_of(delivery, found, type, readable), vendor = vendor, type = type,
-    native = found.native or "unknown", invoice = found.invoice, tenant = delivery.tenant,
-    live = found.live, trust = delivery.trust, secret = delivery.secret,
+    account = account, id = id_of(trust, found, type, readable), vendor = vendor, type = type,
+    native = native or "unknown", invoice = invoice, tenant = delivery.tenant,
+    live = found.live, trust = trust, secret = delivery.secret,
     occurred_at = found.occurred_at, reason = found.bad, body = body,
-    again = readable and found.invoice ~= nil and not found.bad and not M.proven(delivery.trust),
+    again = readable and invoice ~= nil and not found.bad and not M.proven(trust),
   }
-end
-
-local function rows_of(account, client, delivery, body)
-  local rows, whole = {}, delivery.vendor ~= "dreamapply"
-  for i, found in ipairs(delivery.events) do
-    rows[i] = M.row(account, client, delivery, found,
-      vendors[delivery.vendor].redact(whole and body or found.data, found.native))
-  end
-  return rows
 end
 
 ---Counts what is refused; some of it is logged, and kept where app.keep is there for that.
@@ -134,18 +127,32 @@ function M.early(app, account, headers, length, from)
   return M.refusal(status)
 end
 
--- What core.verify.check is told of an account, in one table for all its deliveries.
-local function given_of(app, account, client)
-  app.given = app.given or {}
-  local hook, given = client.webhook or {}, app.given[account]
-  if not given then
+-- What is the same for all deliveries of an account; nil: there is none of that name.
+local function account_of(app, name)
+  app.intake = app.intake or {}
+  local known = app.intake[name]
+  local client = app.accounts[name]
+  if known and known.client == client then return known end
+  if not client then return nil end
+  local hook, vendor = client.webhook or {}, client.vendor
+  known = {
+    client = client, vendor = vendor, keys = hook.keys, limit = M.limit(client),
+    readable = rules.readable(client) ~= false,
     -- digest, data: made only where something is done with them; see id_of and rows_of
-    given = { tenant = hook.tenant, tolerance = hook.tolerance,
-      digest = client.vendor ~= "betterez", data = client.vendor == "dreamapply" }
-    app.given[account] = given
+    check = { tenant = hook.tenant, tolerance = hook.tolerance, digest = vendor ~= "betterez",
+      data = vendor == "dreamapply" },
+  }
+  app.intake[name] = known
+  return known
+end
+
+local function rows_of(name, account, delivery, body)
+  local rows, redact, whole = {}, vendors[account.vendor].redact, not account.check.data
+  for i, found in ipairs(delivery.events) do
+    rows[i] = M.row(name, account.vendor, account.readable, delivery, found,
+      redact(whole and body or found.data, found.native))
   end
-  given.now = app.clock and app.clock()
-  return given
+  return rows
 end
 
 ---Rows of a delivery; or a status, a reply and its headers.
@@ -156,19 +163,25 @@ end
 ---@param from? string the sender's address
 ---@return table|integer, string|nil, table|nil
 function M.examine(app, account, headers, body, from)
-  local function refuse(status, code, message)
-    M.refused(app, account, status, { code = code, message = message, from = from }, headers, body)
-    return M.refusal(status)
+  local known = account_of(app, account)
+  local code, message
+  if not known then
+    code = "account"
+  elseif type(headers) ~= "table" then
+    code, message = "header", "headers must be a table"
+  elseif type(body) ~= "string" then
+    code, message = "malformed", "the body must be a string"
+  elseif #body > known.limit then
+    code = "size"
+  else
+    local delivery
+    known.check.now = app.clock and app.clock()
+    delivery, code, message = check(known.vendor, headers, body, known.keys, known.check)
+    if delivery then return rows_of(account, known, delivery, body) end
   end
-  local client = type(account) == "string" and app.accounts[account] or nil
-  if not client then return refuse(404, "account") end
-  if type(headers) ~= "table" then return refuse(400, "header", "headers must be a table") end
-  if type(body) ~= "string" then return refuse(400, "malformed", "the body must be a string") end
-  if #body > M.limit(client) then return refuse(413, "size") end
-  local delivery, code, message = core.verify.check(client.vendor, headers, body,
-    (client.webhook or {}).keys, given_of(app, account, client))
-  if not delivery then return refuse(STATUS[code] or 503, code, message) end
-  return rows_of(account, client, delivery, body)
+  local status = STATUS[code] or 503
+  M.refused(app, account, status, { code = code, message = message, from = from }, headers, body)
+  return M.refusal(status)
 end
 
 -- The vendor's own id, as its people know it.

@@ -107,8 +107,8 @@ describe("billhook inbox", function()
 
   it("refuses what it does not understand", function()
     for _, case in ipairs {
-      { "not an age such as 30d", "events", "--older-than", "soon" },
-      { "not a whole number from 1 to 1000000000: 0", "events", "--limit", "0" },
+      { "billhook: --older-than: not an age such as 30d", "events", "--older-than", "soon" },
+      { "--limit: not a whole number from 1 to 1000000000: 0", "events", "--limit", "0" },
       { "not a whole number from 1 to 1000000000: -1", "events", "--limit=-1" },
       { "not a whole number from 1 to 1000000000: 1000000001", "events", "--limit", "1000000001" },
       { "not a whole number from 1 to 1000000000: x", "retry", "--all", "--limit", "x" },
@@ -198,6 +198,13 @@ describe("billhook inbox", function()
     local none = inbox("retry", "school:none", "--json")
     assert.same({ 1, '{"again":0}\n', "billhook: no event school:none\n" },
       { none.code, none.out, none.err })
+  end)
+
+  it("prints as JSON an empty list as one", function()
+    local out = inbox("show", id(3), "--json").out
+    assert.matches('"rules":%[%]', out)
+    assert.matches('"deliveries":%[%d', out)
+    assert.equal("[]\n", inbox("invoices", "--json").out)
   end)
 
   it("replays of a dead one only what gave up", function()

@@ -6,7 +6,8 @@ local command = require "spec.support.command"
 -- { words, message }; RULES is a rules file, INBOX an empty inbox.
 local mistakes = {
   { "call", "name the vendor: dreamapply, dreamclass or betterez" },
-  { "call dreamapply nosuch", "unknown operation 'nosuch' of dreamapply" },
+  { "call dreamapply nosuch",
+    "unknown operation 'nosuch' of dreamapply: `billhook call dreamapply` lists them" },
   { "call dreamapply invoices.get id", "not --name value: id" },
   { "call dreamapply invoices.get --id", "--id has no value" },
   { "call dreamapply invoices.get --nosuch 1",

@@ -193,6 +193,9 @@ describe("billhook trigger", function()
         dreamapply = "Invoice was edited: ?" })[vendor], event.native)
       assert.is_true(event.live)
     end
+    local none = command.run({ "verify", "dreamapply", "--authorization", "Bearer 1", "--json",
+      "-H", "Authorization: Bearer 1" }, { input = "[]" })
+    assert.matches('"events":%[%]', none.out)
   end)
 
   it("gives each delivery an id of its own", function()

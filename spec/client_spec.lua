@@ -292,7 +292,8 @@ describe("wrong use of a call", function()
     assert.matches("^missing parameter 'items' of invoices.create", raised(function()
       local _ = client.invoices:create(5, { currency = "EUR" })
     end))
-    assert.equal("unknown operation 'invoices.fly' of dreamapply", raised(function()
+    assert.equal("unknown operation 'invoices.fly' of dreamapply: billhook.calls(\"dreamapply\")"
+      .. " lists them", raised(function()
       local _ = client:call("invoices.fly", {})
     end))
     assert.equal("invoices.get: 'parameters' must be a table, got number", raised(function()
@@ -408,6 +409,7 @@ describe("a call", function()
         assert.equal("dreamapply", getmetatable(invoice).vendor)
       end
       assert.same(ids, seen, text)
+      assert.equal(#ids == 0, billhook.json.encode(list) == "[]")
     end
     assert.equal("https://apply.example.edu/api/v9/applications/123/invoices",
       transport.requests[1].url)
@@ -533,7 +535,7 @@ describe("an error", function()
       { '{"code":"E11000 duplicate key"}', "E11000 duplicate key", "E11000 duplicate key" },
       { '{"message":"only this"}', "only this" },
       { '{"error":"or this"}', "or this" },
-      { '{"error":{"message":"or that"}}', "or that" },
+      { '{"error":{"code":"E7","message":"or that"}}', "or that", "E7" },
       { '{"other":1}', '{"other":1}' },
       { "{broken", "{broken" },
       { "Unauthorized", "Unauthorized" },

@@ -34,6 +34,7 @@ describe("app:reconcile of DreamApply", function()
     d:pass(130, 5)
     assert.are.equal("invoice.deleted 3@2", d:took())
     report = assert(d.app:reconcile "apply")
+    assert.are.equal("[]", require("billhook.json").encode(report.invoices))
     assert.are.same({ seen = 4, same = 4, changed = 0, missing_here = 0, missing_there = 0,
       unread = 0, events = 0 }, without_ids(report))
   end)

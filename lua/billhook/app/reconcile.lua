@@ -2,6 +2,7 @@
 -- events. DreamApply needs one request, and constant memory. The other vendors need a read of each
 -- known open invoice.
 
+local json = require "billhook.json"
 local read = require "billhook.app.read"
 
 local M = {}
@@ -55,7 +56,7 @@ end
 function M.reconcile(mine, dry)
   if not mine.reads then error(mine:cannot "reconciling", 0) end
   local report = { seen = 0, same = 0, changed = 0, missing_here = 0, missing_there = 0, unread = 0,
-    events = 0, invoices = {} }
+    events = 0, invoices = json.array {} }
   local way = mine.vendor.list_all and by_list or by_reads
   way(mine, report, dry)
   if not dry then

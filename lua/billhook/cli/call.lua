@@ -161,7 +161,8 @@ function M.run(given)
   if not given.operation then return write(table.concat(names, "\n") .. "\n") end
   local operation = known[given.operation]
   if not operation then
-    cli.usage(("unknown operation '%s' of %s"):format(given.operation, given.vendor))
+    cli.usage(("unknown operation '%s' of %s: `billhook call %s` lists them"):format(
+      given.operation, given.vendor, given.vendor))
   end
   local by_name = {}
   for _, param in ipairs(operation.params) do by_name[param.name] = param end

@@ -103,7 +103,7 @@ function M.show_made(made)
 end
 
 local function as_json(err)
-  return { error = { kind = err.kind, message = err.message, status = err.status,
+  return { error = { kind = err.kind, code = err.code, message = err.message, status = err.status,
     retry_after = err.retry_after, candidates = err.candidates, sent_at = err.sent_at,
     intent = err.intent } }
 end

@@ -259,7 +259,7 @@ local function show_fields(object, names, texts)
   for _, name in ipairs(names) do
     local value = object[name]
     if name:find "_at$" or name == "check_due" or name == "run_due" then value = when(value) end
-    if type(value) == "table" then value = table.concat(value, ", ") end
+    if type(value) == "table" then value = value[1] and table.concat(value, ", ") end
     if PROSE[name] and value then
       for i, text in ipairs(term.wrapped(value, INDENT)) do
         rows[#rows + 1] = { i == 1 and name or "", text }
@@ -382,7 +382,7 @@ function M.run(args)
   if not store then return nil, tostring(app) end
   local result, show, fine, why = actions[args.action](store, args, app)
   if result ~= nil and args.json then
-    require("billhook.cli.term").json(result, args.limit ~= nil and args.action ~= "retry")
+    require("billhook.cli.term").json(result)
   elseif result ~= nil then
     show(result)
   end

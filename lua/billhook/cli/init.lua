@@ -30,6 +30,20 @@ local function needed(first)
   return commands
 end
 
+-- argparse says what is wrong with a value, but not which option has it.
+local function name_in_messages(command)
+  for _, option in ipairs(command._options) do
+    local convert, name = option._convert, option._aliases[#option._aliases]
+    if convert then
+      option:convert(function(text)
+        local value, why = convert(text)
+        return value, why and name .. ": " .. why
+      end)
+    end
+  end
+  for _, inner in ipairs(command._commands) do name_in_messages(inner) end
+end
+
 local function parser(first)
   local root = argparse("billhook",
     "Calls invoice APIs, receives invoice webhooks, runs your rules.")
@@ -46,6 +60,7 @@ local function parser(first)
     module.configure(root:command(name):summary(module.summary))
   end
   help.configure(root, stop)
+  name_in_messages(root)
   root.error = function(command, message)
     local known = message:find "^unknown command" and help.known(command) or ""
     stop(2, command:get_usage() .. "\n\nbillhook: " .. message .. known)

@@ -128,7 +128,7 @@ function M.run(args)
   if result == nil then return clients.failed(args, failure) end
   if args.dry_run then return 0 end
   if args.json then
-    require("billhook.cli.term").json(result, args.action == "list")
+    require("billhook.cli.term").json(result)
   else
     show[args.action](result)
   end

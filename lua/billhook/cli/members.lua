@@ -1,6 +1,8 @@
 -- cli/members.lua: what `--json` prints of a delivery, an event and an invoice: the members that
 -- docs/commands.md names. The store's rows have more, under names of its own.
 
+local json = require "billhook.json"
+
 local M = {}
 
 local function set(names)
@@ -34,6 +36,8 @@ end
 ---@return table
 function M.events(row)
   local members = picked(row, EVENT)
+  json.array(members.rules)
+  json.array(members.deliveries)
   if not row.marks then return members end
   members.runs = {}
   for rule, mark in pairs(row.marks) do
@@ -51,7 +55,7 @@ function M.invoices(row) return picked(row, INVOICE) end
 ---@param of "deliveries"|"events"|"invoices"
 ---@return table[]
 function M.all(list, of)
-  local shown = {}
+  local shown = json.array {}
   for i, row in ipairs(list) do shown[i] = M[of](row) end
   return shown
 end

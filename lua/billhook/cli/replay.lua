@@ -112,7 +112,7 @@ local function dry_run(args)
   store, err = require("billhook.cli.inbox").open { inbox = args.inbox
     or not args.rules and app.inbox or nil, rules = args.rules }
   if not store then return nil, tostring(err) end
-  local results, code = {}, 0
+  local results, code = require("billhook.json").array {}, 0
   local ids, unclear = require("billhook.cli.ids").events(store, args.id)
   if not ids then return nil, tostring(unclear) end
   for _, id in ipairs(ids) do
@@ -130,7 +130,7 @@ local function dry_run(args)
     end
   end
   store:close()
-  if args.json then term.json(results, true) else show(results) end
+  if args.json then term.json(results) else show(results) end
   return code
 end
 

@@ -244,10 +244,8 @@ end
 
 ---Prints a value as one line of JSON on stdout.
 ---@param value any
----@param list boolean|nil it is a list, also where it is empty
-function M.json(value, list)
+function M.json(value)
   local json = require "billhook.json"
-  if list and #value == 0 then value = json.array {} end
   local fine, text = pcall(json.encode, value)
   M.print(printable.json(fine and text or json.encode(in_utf8(value))))
 end

@@ -71,6 +71,7 @@ end
 local function show(args, delivery)
   local term = require "billhook.cli.term"
   if args.json then
+    require("billhook.json").array(delivery.events)
     term.json(delivery)
     return 0
   end

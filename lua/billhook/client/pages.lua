@@ -83,7 +83,7 @@ end
 ---@param how table see send.lua
 ---@param most integer? bytes
 function M.all(account, request, how, most)
-  local list, next_page = {}, M.pages(account, request, how)
+  local list, next_page = setmetatable({}, core.json.array), M.pages(account, request, how)
   while true do
     local page, more = next_page()
     if not page and more then return nil, more end

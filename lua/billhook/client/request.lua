@@ -189,7 +189,8 @@ function M.new(account, name, params, given, level, walk, settings)
   local vendor = account.vendor
   local operation = M.operations(vendor.name)[name]
   if not operation then
-    error(("unknown operation '%s' of %s"):format(tostring(name), vendor.name), level + 1)
+    error(("unknown operation '%s' of %s: billhook.calls(\"%s\") lists them"):format(
+      tostring(name), vendor.name, vendor.name), level + 1)
   end
   params = params or {}
   settings = settings or options.none

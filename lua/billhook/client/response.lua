@@ -40,12 +40,13 @@ local function one_line(text)
   return text
 end
 
--- Errors come as JSON with both of `code` and `message`, one of them, or `error`, or as plain text.
+-- Errors come as JSON with both of `code` and `message`, one of them, or `error` (a text, or an
+-- object with these two), or as plain text.
 local function from_json(body)
   local value = body:find("^%s*{") and core.json.decode(body, "answer")
   if type(value) ~= "table" then return nil end
   local message, code = value.message or value.error, value.code
-  if type(message) == "table" then message = message.message end
+  if type(message) == "table" then message, code = message.message, code or message.code end
   if type(code) == "number" then code = tostring(code) end
   code = type(code) == "string" and code or nil
   return type(message) == "string" and message or code, code
@@ -318,7 +319,7 @@ function readers.map(account, request, response)
     return undecodable(request, response, why)
   end
   for _, element in ipairs(list) do tagged(account, request, element) end
-  return sorted(list)
+  return setmetatable(sorted(list), core.json.array) -- none of them is [] and not {}
 end
 
 -- The elements of a list, tagged: an object in its place would read as an empty one.

@@ -85,7 +85,7 @@ local function id_of(call, intent, element) return looks_of(call, intent).id(ele
 
 -- Their ids, as text.
 local function ids_of(call, intent, list)
-  local ids = {}
+  local ids = json.array {}
   for i, element in ipairs(list or {}) do ids[i] = tostring(id_of(call, intent, element)) end
   return ids
 end
@@ -387,7 +387,7 @@ local function new_intent(call)
     id = call.caller or core.text.hex(core.text.random(8)), caller = call.caller,
     vendor = call.account.vendor.name, account = call.account.id, operation = call.request.name,
     place = call.place, params = call.request.plain, reference = call.request.reference,
-    before = {},
+    before = json.array {},
   }
 end
 
@@ -529,7 +529,7 @@ local function after_sending(call, intent, how, value, err)
     local other = done_before(call, intent, err)
     if other then
       call.claims:close(other)
-      intent.before = {}
+      intent.before = json.array {}
     elseif not err.open then
       call.claims:close(intent)
       return nil, err

@@ -82,8 +82,8 @@ describe("call.list", function()
         end
         if one.method == "PATCH" and one.params[1] and one.params[1].place == "path" then
           local change = one.params[#one.params]
-          refuses(("%s has nothing to send (one parameter or more expected)"):format(one.name),
-            vendor, one.name, params)
+          refuses(one.name .. ": there must be one parameter or more to send", vendor, one.name,
+            params)
           params[change.name] = sample[change.type]
         end
         local request = prepare(vendor, one.name, params)
@@ -96,17 +96,15 @@ describe("call.list", function()
           local name, value = param.name, params[param.name]
           params[name] = nil
           if param.required then
-            refuses(("missing parameter '%s' of %s"):format(name, one.name), vendor, one.name,
-              params)
+            refuses(("%s: '%s' is missing"):format(one.name, name), vendor, one.name, params)
           end
           params[name] = value
         end
         local names = {}
         for i, param in ipairs(one.params) do names[i] = param.name end
         params.surprise = 1
-        refuses(("unknown parameter 'surprise' of %s%s"):format(one.name, #names == 0
-          and ", which takes none" or (" (known: %s)"):format(table.concat(names, ", "))), vendor,
-          one.name, params)
+        refuses(("%s: 'surprise' is not known: there are %s"):format(one.name,
+          #names == 0 and "no parameters" or table.concat(names, ", ")), vendor, one.name, params)
       end
     end
   end)
@@ -162,19 +160,19 @@ describe("call.prepare", function()
     end)
 
     it("what parameters come in", function()
-      refuses("bad parameters of invoices.get (table expected, got number)", "dreamapply",
+      refuses("invoices.get: 'parameters' must be a table, got number", "dreamapply",
         "invoices.get", 123)
-      refuses("unknown parameter [1] of invoices.get (known: id)", "dreamapply", "invoices.get",
+      refuses("invoices.get: [1] is not known: there are id", "dreamapply", "invoices.get",
         { 123 })
-      refuses("unknown parameter 'ID' of invoices.get (known: id)", "dreamapply", "invoices.get",
+      refuses("invoices.get: 'ID' is not known: there are id", "dreamapply", "invoices.get",
         { ID = 123 })
-      refuses("unknown parameter 'id' of ping, which takes none", "dreamapply", "ping", { id = 1 })
-      refuses("missing parameter 'id' of invoices.get", "dreamapply", "invoices.get")
+      refuses("ping: 'id' is not known: there are no parameters", "dreamapply", "ping", { id = 1 })
+      refuses("invoices.get: 'id' is missing", "dreamapply", "invoices.get")
       assert.equal("/api/v9/ping", path("dreamapply", "ping"))
     end)
 
     it("the issue's example", function()
-      refuses("bad parameter 'byCollected' of invoices.list (boolean expected, got string)",
+      refuses("invoices.list: 'byCollected' must be a boolean, got string",
         "dreamapply", "invoices.list", { byCollected = "yes" })
     end)
   end)
@@ -198,9 +196,8 @@ describe("call.prepare", function()
         ["12345678901234567890"] = '"12345678901234567890"', ["1%2f"] = '"1%2f"', [" 1"] = '" 1"',
         [true] = "boolean",
       } do
-        refuses(("bad parameter 'id' of invoices.get (id expected, a positive whole number, " ..
-          "got %s)")
-          :format(got), "dreamapply", "invoices.get", { id = value })
+        refuses("invoices.get: 'id' must be a positive whole number, got " .. got, "dreamapply",
+          "invoices.get", { id = value })
       end
       assert.is_false(pcall(id, 1 / 0))
       assert.is_false(pcall(id, 0 / 0))
@@ -263,7 +260,7 @@ describe("call.prepare", function()
         253402300800, true, {} } do
         local fine, err = pcall(list, { byIssuedSince = value })
         assert.is_false(fine, tostring(value))
-        assert.is_truthy(err:find("ISO 8601 date or datetime expected", 1, true), err)
+        assert.is_truthy(err:find("must be an ISO 8601 date or datetime", 1, true), err)
       end
     end)
 
@@ -274,7 +271,7 @@ describe("call.prepare", function()
         local fine, err = pcall(query, "dreamapply", "transactions.list",
           { byCollectedSince = value })
         assert.is_false(fine)
-        assert.is_truthy(err:find("date YYYY-MM-DD expected", 1, true), err)
+        assert.is_truthy(err:find("must be a date YYYY-MM-DD", 1, true), err)
       end
     end)
 
@@ -299,21 +296,20 @@ describe("call.prepare", function()
     it("of lists that are lists", function()
       local function serie(value) return list { bySerieIDs = value } end
       for value, message in pairs {
-        [{}] = "list of one or more expected",
-        [{ a = 1 }] = "list of one or more expected",
-        [{ 1, a = 2 }] = "list without gaps or names expected",
-        [{ { 1 } }] = "id expected, a positive whole number, got table",
+        [{}] = "must be a list of one or more",
+        [{ a = 1 }] = "must be a list of one or more",
+        [{ 1, a = 2 }] = "must be a list without gaps or names",
+        [{ { 1 } }] = "must be a positive whole number, got table",
       } do
         local fine, err = pcall(serie, value)
         assert.is_false(fine)
-        assert.is_truthy(err:find("bad parameter 'bySerieIDs", 1, true), err)
+        assert.is_truthy(err:find("invoices.list: 'bySerieIDs", 1, true), err)
         assert.is_truthy(err:find(message, 1, true), err)
       end
-      refuses("bad parameter 'bySerieIDs[2]' of invoices.list " ..
-        "(id expected, a positive whole number, " ..
-        'got "x")', "dreamapply", "invoices.list", { bySerieIDs = { 1, "x" } })
-      refuses("bad parameter 'byCurrencies' of invoices.list (currency of three capital letters " ..
-        'expected, got "eur")', "dreamapply", "invoices.list", { byCurrencies = "eur" })
+      refuses("invoices.list: 'bySerieIDs[2]' must be a positive whole number, got \"x\"",
+        "dreamapply", "invoices.list", { bySerieIDs = { 1, "x" } })
+      refuses("invoices.list: 'byCurrencies' must be three capital letters, got \"eur\"",
+        "dreamapply", "invoices.list", { byCurrencies = "eur" })
     end)
 
     it("of any length", function()
@@ -327,7 +323,7 @@ describe("call.prepare", function()
     end)
 
     it("with choices", function()
-      refuses("bad parameter 'order' of journal.list (one of its choices expected, got \"up\")",
+      refuses("journal.list: 'order' must be one of newest-first, oldest-first, got \"up\"",
         "dreamapply", "journal.list", { byEvents = "x", order = "up" })
     end)
   end)
@@ -348,12 +344,12 @@ describe("call.prepare", function()
     end)
 
     it("and then takes no filters", function()
-      refuses("parameter 'byCollected' of invoices.list does not go with 'application'",
+      refuses("invoices.list: 'byCollected' does not go with 'application'",
         "dreamapply",
         "invoices.list", { application = 5, byCollected = true })
-      refuses("parameter 'applicant' of invoices.list does not go with 'application'", "dreamapply",
+      refuses("invoices.list: 'applicant' does not go with 'application'", "dreamapply",
         "invoices.list", { application = 5, applicant = 6 })
-      refuses("parameter 'byInvoiceIDs' of transactions.list does not go with 'invoice'",
+      refuses("transactions.list: 'byInvoiceIDs' does not go with 'invoice'",
         "dreamapply",
         "transactions.list", { invoice = 5, byInvoiceIDs = { 5 } })
     end)
@@ -371,7 +367,7 @@ describe("call.prepare", function()
       request = prepare("betterez", "invoices.retry", { body = { transactionId = HEX, any = 1 } })
       assert.equal("PUT", request.method)
       assert.same({ transactionId = HEX, any = 1 }, request.body)
-      refuses("parameter 'transactionId' of invoices.retry does not go with 'body'", "betterez",
+      refuses("invoices.retry: 'transactionId' does not go with 'body'", "betterez",
         "invoices.retry", { transactionId = HEX, body = { a = 1 } })
     end)
   end)
@@ -391,15 +387,13 @@ describe("call.prepare", function()
     end)
 
     it("if it is one", function()
+      local start, plain = '(must be "/...")', "(must be of plain characters)"
       for template, why in pairs {
-        ["x/{id}"] = '("/..." expected)', ["//evil.example/{id}"] = '("/..." expected)',
-        ["https://evil.example/{id}"] = '("/..." expected)', ["/"] = '("/..." expected)',
-        [""] = '("/..." expected)', [5] = '("/..." expected)',
+        ["x/{id}"] = start, ["//evil.example/{id}"] = start, ["https://evil.example/{id}"] = start,
+        ["/"] = start, [""] = start, [5] = start,
         ["/x"] = "(id: missing)", ["/{id}/{period}"] = "(period: not a parameter of its path)",
-        ["/{id"] = "(plain characters expected)", ["/id}"] = "(plain characters expected)",
-        ["/../{id}"] = "(plain characters expected)", ["/a b/{id}"] = "(plain characters expected)",
-        ["/a//{id}"] = "(plain characters expected)", ["/{id}#x"] = "(plain characters expected)",
-        ["/a\n{id}"] = "(plain characters expected)", ["/{id}\0"] = "(plain characters expected)",
+        ["/{id"] = plain, ["/id}"] = plain, ["/../{id}"] = plain, ["/a b/{id}"] = plain,
+        ["/a//{id}"] = plain, ["/{id}#x"] = plain, ["/a\n{id}"] = plain, ["/{id}\0"] = plain,
       } do
         local fine, err = pcall(own, template)
         assert.is_false(fine, template)
@@ -422,8 +416,8 @@ describe("call.prepare", function()
           if param.place == "path" and param.type == "text" then
             tried = tried + 1
             for _, id in ipairs { "", ".", ".." } do
-              refuses(("bad parameter '%s' of %s (string expected, neither empty nor dots alone,"
-                .. ' got "%s")'):format(param.name, one.name, id), vendor, one.name,
+              refuses(("%s: '%s' must be a string, neither empty nor dots alone, got \"%s\"")
+                :format(one.name, param.name, id), vendor, one.name,
                 { [param.name] = id, body = one.name:find "update" and { url = "x" } or nil })
             end
           end
@@ -438,7 +432,7 @@ describe("call.prepare", function()
     for _, name in ipairs { "undelivered.delete", "undelivered.get" } do
       for id, other in pairs { ["batch-all"] = "delete_all", ["BATCH-all"] = "delete_all",
         ["retry-all"] = "retry_all" } do
-        refuses(("bad parameter of %s (with it, the path is that of undelivered.%s)"):format(name,
+        refuses(("%s: with these parameters its path is that of undelivered.%s"):format(name,
           other), "betterez", name, { id = id })
       end
     end
@@ -480,7 +474,7 @@ describe("call.prepare", function()
         params[param] = case[i]
         local fine, err = pcall(call.prepare, vendor, name, params)
         assert.is_false(fine, name .. " " .. case[i])
-        assert.match("^bad parameter '" .. param .. "' of .* %(.* from [%d.]+ .*expected, got", err)
+        assert.match(": '" .. param .. "' must be a .* from [%d.]+ .*, got", err)
       end
     end
   end)
@@ -511,29 +505,24 @@ describe("call.prepare", function()
         refuses(message, "dreamapply", "invoices.create", { application = 1, currency = "EUR",
           items = items })
       end
-      bad("bad parameter 'items' of invoices.create (list of one or more expected)", {})
-      bad("bad parameter 'items' of invoices.create (list of tables expected, got \"x\")", "x")
-      bad("bad parameter 'items' of invoices.create (list of one or more expected)", { item = "x" })
-      bad("bad parameter 'items[1]' of invoices.create (table expected, got \"Fee\")", { "Fee",
-        "1.00", 1 })
-      bad("missing parameter 'items[1].price' of invoices.create", { { item = "x", qty = 1 } })
-      bad("missing parameter 'items[2].qty' of invoices.create", { { "x", 1, 1 }, { "x", 1 } })
-      bad("missing parameter 'items[1].item' of invoices.create", { { price = 1, qty = 1,
-        item = null } })
-      local known = " of invoices.create (known: item, price, qty, unit, inventory_item_ID)"
-      bad("unknown parameter 'items[1].cost'" .. known,
+      bad("invoices.create: 'items' must be a list of one or more", {})
+      bad("invoices.create: 'items' must be a list of tables, got \"x\"", "x")
+      bad("invoices.create: 'items' must be a list of one or more", { item = "x" })
+      bad("invoices.create: 'items[1]' must be a table, got \"Fee\"", { "Fee", "1.00", 1 })
+      bad("invoices.create: 'items[1].price' is missing", { { item = "x", qty = 1 } })
+      bad("invoices.create: 'items[2].qty' is missing", { { "x", 1, 1 }, { "x", 1 } })
+      bad("invoices.create: 'items[1].item' is missing", { { price = 1, qty = 1, item = null } })
+      local known = " is not known: there are item, price, qty, unit, inventory_item_ID"
+      bad("invoices.create: 'items[1].cost'" .. known,
         { { item = "x", price = 1, qty = 1, cost = 2 } })
-      bad("unknown parameter 'items[1].6'" .. known, { { "x", 1, 1, "h", 5, "more" } })
-      bad("unknown parameter 'items[1].unit'" .. known, { { "x", 1, 1, unit = "h" } })
-      bad("bad parameter 'items[1].price' of invoices.create (decimal expected, got \"1,50\")",
+      bad("invoices.create: 'items[1].6'" .. known, { { "x", 1, 1, "h", 5, "more" } })
+      bad("invoices.create: 'items[1].unit'" .. known, { { "x", 1, 1, unit = "h" } })
+      bad("invoices.create: 'items[1].price' must be a decimal, got \"1,50\"",
         { { "x", "1,50", 1 } })
-      bad("bad parameter 'items[1].price' of invoices.create (decimal expected, got boolean)",
-        { { "x", true, 1 } })
-      bad("bad parameter 'items[1].price' of invoices.create " ..
-        "(a number with a fraction or with more " ..
-        "than 15 digits: pass a string, got number)", { { "x", 0.1 + 0.2, 1 } })
-      bad("bad parameter 'items[1].item' of invoices.create (string expected, got 5)", { { 5, 1,
-        1 } })
+      bad("invoices.create: 'items[1].price' must be a decimal, got boolean", { { "x", true, 1 } })
+      bad("invoices.create: 'items[1].price' must be a string, for a number keeps only 15 digits,"
+        .. " got number", { { "x", 0.1 + 0.2, 1 } })
+      bad("invoices.create: 'items[1].item' must be a string, got 5", { { 5, 1, 1 } })
     end)
 
     it("with switches, payers and ids", function()
@@ -551,7 +540,7 @@ describe("call.prepare", function()
         deadline = "soon", copy = 5, smallprint = "a\0b", currency = "eu" } do
         local fine, err = pcall(create, { [name] = value })
         assert.is_false(fine, name)
-        assert.is_truthy(err:find("parameter '" .. name, 1, true), err)
+        assert.is_truthy(err:find("invoices.create: '" .. name, 1, true), err)
       end
     end)
 
@@ -620,21 +609,20 @@ describe("call.prepare", function()
       for _, value in ipairs { "x", { 1 }, 5 } do
         local fine, err = pcall(prepare, "betterez", "providers.create", { body = value })
         assert.is_false(fine)
-        assert.is_truthy(err:find("table with names expected", 1, true), err)
+        assert.is_truthy(err:find("must be a table with names", 1, true), err)
       end
-      refuses("bad parameter 'provider' of invoices.issue " ..
-        '(one of its choices expected, got "../x")',
-        "betterez", "invoices.issue", { provider = "../x", body = {} })
+      refuses("invoices.issue: 'provider' must be one of infile, infile-json, gti, dlink, system,"
+        .. ' got "../x"', "betterez", "invoices.issue", { provider = "../x", body = {} })
     end)
 
     it("only where there is one", function()
       assert.is_nil(prepare("dreamapply", "invoices.delete", { id = 1 }).body)
       for _, name in ipairs { "fees.update", "invoices.update", "payments.update" } do
-        refuses(name .. " has nothing to send (one parameter or more expected)", "dreamclass", name,
+        refuses(name .. ": there must be one parameter or more to send", "dreamclass", name,
           { id = 1 })
       end
-      refuses("bad parameter 'payer' of invoices.create (one field or more expected)",
-        "dreamapply", "invoices.create", { application = 1, currency = "EUR", payer = {},
+      refuses("invoices.create: 'payer' must have one field or more", "dreamapply",
+        "invoices.create", { application = 1, currency = "EUR", payer = {},
           items = { { item = "a", price = "1", qty = "1" } } })
     end)
   end)

@@ -260,7 +260,7 @@ for vendor, list in pairs(calls) do
           bad[call[i][1]] = call[i][2]
           local fine, why = pcall(client.call, client, name, bad)
           assert.is_false(fine)
-          assert.matches("parameter '" .. call[i][1], why, 1, true)
+          assert.matches(name .. ": '" .. call[i][1], why, 1, true)
           assert.equal(0, #sent)
         end)
       end

@@ -118,7 +118,7 @@ describe("billhook call", function()
 
   it("exits with 2 where it was called wrongly, and says how", function()
     for rest, message in pairs {
-      ["invoices.pay --amount 1"] = "missing parameter 'id'",
+      ["invoices.pay --amount 1"] = "invoices.pay: 'id' is missing",
       ["invoices.paid"] = "unknown operation 'invoices.paid' of dreamclass",
       ["invoices.get --nothing 1"] = "--nothing is neither an option nor a parameter",
       ["invoices.get 7"] = "not --name value: 7",

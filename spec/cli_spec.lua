@@ -339,10 +339,10 @@ describe("billhook sandbox and invoices", function()
   end)
 
   it("refuses what the vendor does not have", function()
-    refused(invoices("list", "foo=1"), "unknown parameter 'foo'")
-    refused(invoices("list", "byCollected=maybe"), "boolean expected")
+    refused(invoices("list", "foo=1"), "invoices.list: 'foo' is not known: there are application, ")
+    refused(invoices("list", "byCollected=maybe"), "must be a boolean")
     refused(invoices("list", "nonsense"), "not name=value: nonsense")
-    refused(invoices("get", "x"), "id expected")
+    refused(invoices("get", "x"), "must be a positive whole number")
     refused(command.run { "invoices", "list" }, "--vendor")
     refused(command.run { "invoices", "list", "--vendor", "dreamapply", "--api-key", "k" },
       "billhook: --base-url is missing")

@@ -183,7 +183,7 @@ describe("a client's construction", function()
       end))
     end
     for path, why in pairs { ["/x"] = "id: missing", ["/{id}/{period}"] =
-      "period: not a parameter of its path", ["/{id}/../x"] = "plain characters expected" } do
+      "period: not a parameter of its path", ["/{id}/../x"] = "must be of plain characters" } do
       assert.equal("billhook.dreamclass: 'paths' has a bad path of invoices.get (" .. why .. ")",
         raised(function()
           billhook.dreamclass { api_key = KEY, paths = { ["invoices.get"] = path } }
@@ -255,10 +255,10 @@ describe("wrong use of a call", function()
     assert.equal("invoices.get: 'id' is missing", raised(function()
       local _ = client.invoices:get()
     end))
-    assert.matches("^bad parameter 'id' of invoices.get", raised(function()
+    assert.matches("^invoices%.get: 'id' must be", raised(function()
       local _ = client.invoices:get("x")
     end))
-    assert.matches("^bad parameter 'id' of invoices.get", raised(function()
+    assert.matches("^invoices%.get: 'id' must be", raised(function()
       local _ = client.invoices:get(-1)
     end))
     assert.equal("invoices.get is a method: call it with a colon", raised(function()
@@ -267,9 +267,9 @@ describe("wrong use of a call", function()
     assert.equal("invoices.get: too many arguments", raised(function()
       local _ = client.invoices:get(5, {}, 6)
     end))
-    local unknown = "unknown parameter 'byNothing' of invoices.list (known: application, applicant,"
+    local unknown = "invoices.list: 'byNothing' is not known: there are application, applicant,"
       .. " byIssuedSince, byCollectedSince, byApplicantIDs, bySerieIDs, byCurrencies, byCollected,"
-      .. " byOverdue)"
+      .. " byOverdue"
     assert.equal(unknown, raised(function()
       local _ = client.invoices:list { byNothing = true }
     end))
@@ -289,7 +289,7 @@ describe("wrong use of a call", function()
     assert.matches("^invoices.get: 'reference' is not known: there are ", raised(function()
       local _ = client.invoices:get(5, { reference = {} })
     end))
-    assert.matches("^missing parameter 'items' of invoices.create", raised(function()
+    assert.matches("^invoices%.create: 'items' is missing", raised(function()
       local _ = client.invoices:create(5, { currency = "EUR" })
     end))
     assert.equal("unknown operation 'invoices.fly' of dreamapply: billhook.calls(\"dreamapply\")"

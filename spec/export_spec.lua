@@ -214,7 +214,7 @@ describe("billhook export", function()
       local result = command.run { what[1], what[2], "--vendor", "betterez", "--api-key", "x",
         "--token", "y" }
       assert.equal(2, result.code)
-      assert.equal("billhook: missing parameter 'transactionId' of invoices.list: add "
+      assert.equal("billhook: invoices.list: 'transactionId' is missing: add "
         .. "transactionId=VALUE\n", result.err)
     end
   end)

@@ -9,7 +9,7 @@
 #include "call.h"
 
 static const call_range pages = {"1", NULL,
-                                 "whole number from 1 up expected"};
+                                 "must be a whole number from 1 up"};
 
 /* clang-format off */
 #define PAGE {"page", CALL_INTEGER, CALL_QUERY, 0, {.range = &pages}}

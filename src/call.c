@@ -41,25 +41,25 @@ const call_route *call_main_route(const call_op *op) {
 /* --- values ----------------------------------------------------------- */
 
 static const struct {
-  const char *name, *expected;
+  const char *name, *must;
 } types[] = {
-    [CALL_BOOLEAN] = {"boolean", "boolean expected"},
-    [CALL_SWITCH] = {"switch", "\"On\", \"Off\" or boolean expected"},
-    [CALL_INTEGER] = {"integer", "whole number expected"},
-    [CALL_ID] = {"id", "id expected, a positive whole number"},
-    [CALL_HEX24] = {"hex24", "id expected, 24 hexadecimal digits"},
-    [CALL_TEXT] = {"text", "string expected"},
-    [CALL_CHOICE] = {"choice", "one of its choices expected"},
+    [CALL_BOOLEAN] = {"boolean", "must be a boolean"},
+    [CALL_SWITCH] = {"switch", "must be \"On\", \"Off\" or a boolean"},
+    [CALL_INTEGER] = {"integer", "must be a whole number"},
+    [CALL_ID] = {"id", "must be a positive whole number"},
+    [CALL_HEX24] = {"hex24", "must be 24 hexadecimal digits"},
+    [CALL_TEXT] = {"text", "must be a string"},
+    [CALL_CHOICE] = {"choice", "must be one of its choices"},
     [CALL_CURRENCY] = {"currency",
-                       "currency of three capital letters expected"},
-    [CALL_DATE] = {"date", "date YYYY-MM-DD expected"},
-    [CALL_DATETIME] = {"datetime", "ISO 8601 date or datetime expected"},
-    [CALL_SINCE] = {"since", "id or ISO 8601 datetime expected"},
-    [CALL_DECIMAL] = {"decimal", "decimal expected"},
-    [CALL_NUMBER] = {"number", "decimal expected"},
-    [CALL_NUMBERED] = {"numbered", "whole number or { id = one } expected"},
-    [CALL_OBJECT] = {"object", "table with names expected"},
-    [CALL_RECORD] = {"record", "table expected"},
+                       "must be three capital letters"},
+    [CALL_DATE] = {"date", "must be a date YYYY-MM-DD"},
+    [CALL_DATETIME] = {"datetime", "must be an ISO 8601 date or datetime"},
+    [CALL_SINCE] = {"since", "must be an id or an ISO 8601 datetime"},
+    [CALL_DECIMAL] = {"decimal", "must be a decimal"},
+    [CALL_NUMBER] = {"number", "must be a decimal"},
+    [CALL_NUMBERED] = {"numbered", "must be a whole number or { id = one }"},
+    [CALL_OBJECT] = {"object", "must be a table with names"},
+    [CALL_RECORD] = {"record", "must be a table"},
 };
 
 const char *call_type_name(call_type type) {
@@ -282,10 +282,10 @@ const char *call_write(const call_param *param, const call_value *value,
     break;
   }
   if (good && in_range(param, value)) return NULL;
-  if (good) return param->detail.range->expected;
+  if (good) return param->detail.range->must;
   if (param->type == CALL_TEXT && param->place == CALL_PATH)
-    return "string expected, neither empty nor dots alone";
-  return types[param->type].expected;
+    return "must be a string, neither empty nor dots alone";
+  return types[param->type].must;
 }
 
 int call_number(const call_param *param, slice written, int64_t *out) {
@@ -384,12 +384,12 @@ const char *call_check_path(const call_op *op, slice path, slice *name) {
   slice rest = path, literal, next;
   const call_param *param;
   if (path.n < 2 || path.p[0] != '/' || path.p[1] == '/')
-    return "\"/...\" expected";
+    return "must be \"/...\"";
   while (call_piece(&rest, &literal, &next)) {
     *name = next;
     if (!plain(literal)) {
       name->n = 0;
-      return "plain characters expected";
+      return "must be of plain characters";
     }
     if (next.p == NULL) continue;
     param = call_find_param(op->params, *name);

@@ -52,7 +52,7 @@ typedef enum call_place {
 /* what a vendor says of how small and how large a number may be */
 typedef struct call_range {
   const char *least, *most; /* NULL: as large as it likes */
-  const char *expected;     /* for a message */
+  const char *must;         /* for a message */
 } call_range;
 
 typedef struct call_param {
@@ -173,9 +173,9 @@ typedef struct call_out {
 
 void call_put(call_out *out, slice text);
 
-/* Writes one value for a URL (encoded) or a body. Gives NULL, or what was
-** expected instead, as a phrase for a message. In a pass without room, n is
-** an upper bound. */
+/* Writes one value for a URL (encoded) or a body. Gives NULL, or what it
+** must be instead, as a phrase for a message. In a pass without room, n is an
+** upper bound. */
 const char *call_write(const call_param *param, const call_value *value,
                        int encoded, call_out *out);
 

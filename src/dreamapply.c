@@ -164,7 +164,7 @@ static const call_route series_count[] = {
 static const char *const orders[] = {"newest-first", "oldest-first", NULL};
 
 static const call_range limits = {"1", "1024",
-                                  "whole number from 1 to 1024 expected"};
+                                  "must be a whole number from 1 to 1024"};
 
 static const call_param journal_filter[] = {
     CALL_PARAM("byEvents", CALL_TEXT, CALL_QUERY, CALL_REQUIRED | CALL_LIST),

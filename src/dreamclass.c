@@ -104,7 +104,7 @@ static const char *const fee_periods[] = {"oneoff", "monthly", "periodically",
                                           NULL};
 
 static const call_range months = {"0.5", "6",
-                                  "decimal from 0.5 to 6 expected"};
+                                  "must be a decimal from 0.5 to 6"};
 
 static const call_param fees_new[] = {
     {"type", CALL_CHOICE, CALL_FIELD, CALL_REQUIRED, {.choices = fee_types}},
@@ -144,7 +144,7 @@ static const call_route fees_update[] = {
 /* 2.2 AssignFees: plan 1 is all instalments from the fee's start, 2 from next
 ** month on, 3 from this month on. The answer is a number */
 static const call_range plans = {"1", "3",
-                                 "whole number from 1 to 3 expected"};
+                                 "must be a whole number from 1 to 3"};
 
 static const call_param fees_plan[] = {
     CALL_PARAM("studentIds", CALL_ID, CALL_FIELD, CALL_REQUIRED | CALL_LIST),

@@ -93,7 +93,7 @@ static void setfield(lua_State *L, const call_op *op, const call_param *field,
   } else if (field->flags & CALL_NULL) {
     lua_setfield(L, value - 1, field->name);
   } else if (field->flags & CALL_REQUIRED) {
-    lparam_fail(L, "missing parameter '%s' of %s", path, op->name);
+    lparam_missing(L, op, path);
   }
   lua_settop(L, value - 1);
 }
@@ -103,7 +103,7 @@ static void pushrecord(lua_State *L, const call_op *op,
                        const call_param *param, const char *name, int i) {
   const call_param *fields = param->detail.fields;
   int at;
-  if (!lua_istable(L, i)) lparam_bad(L, op, name, "table expected", i);
+  if (!lua_istable(L, i)) lparam_bad(L, op, name, "must be a table", i);
   checkfields(L, op, fields, name, i);
   lua_newtable(L); /* [t] */
   for (at = 0; fields[at].name != NULL; at++) {
@@ -116,8 +116,7 @@ static void pushrecord(lua_State *L, const call_op *op,
   }
   lua_pushnil(L);
   if (lua_next(L, -2) == 0)
-    lparam_fail(L, "bad parameter '%s' of %s (one field or more expected)",
-                name, op->name);
+    lparam_fail(L, "%s: '%s' must have one field or more", op->name, name);
   lua_pop(L, 2);
 }
 
@@ -129,7 +128,7 @@ static void pushnumbered(lua_State *L, const call_op *op,
   while (lua_next(L, i) != 0) { /* [t key value] */
     if (lua_type(L, -2) != LUA_TSTRING ||
         strcmp(lua_tostring(L, -2), "id") != 0)
-      lparam_bad(L, op, name, "whole number or { id = one } expected", i);
+      lparam_bad(L, op, name, "must be a whole number or { id = one }", i);
     name = lua_pushfstring(L, "%s.id", param->name);
     pushscalar(L, op, param, name, lua_gettop(L) - 1);
     lua_setfield(L, -5, "id"); /* [t key value name] */
@@ -137,7 +136,7 @@ static void pushnumbered(lua_State *L, const call_op *op,
   }
   lua_getfield(L, -1, "id");
   if (lua_isnil(L, -1))
-    lparam_bad(L, op, name, "whole number or { id = one } expected", i);
+    lparam_bad(L, op, name, "must be a whole number or { id = one }", i);
   lua_pop(L, 1);
 }
 
@@ -168,7 +167,7 @@ static void pushone(lua_State *L, const call_op *op, const call_param *param,
     pushrecord(L, op, param, name, i);
   } else if (param->type == CALL_OBJECT) {
     if (!lua_istable(L, i) || lua_rawlen(L, i) > 0)
-      lparam_bad(L, op, name, "table with names expected", i);
+      lparam_bad(L, op, name, "must be a table with names", i);
     lua_pushvalue(L, i);
   } else if (param->type == CALL_NUMBERED && lua_istable(L, i)) {
     pushnumbered(L, op, param, name, i);
@@ -200,7 +199,7 @@ static void pushmember(lua_State *L, const call_op *op,
   } else if (lua_istable(L, i)) {
     pushlist(L, op, param, i);
   } else if (param->type == CALL_RECORD) {
-    lparam_bad(L, op, param->name, "list of tables expected", i);
+    lparam_bad(L, op, param->name, "must be a list of tables", i);
   } else {
     lua_createtable(L, 1, 0); /* [list] */
     pushone(L, op, param, param->name, i);
@@ -236,7 +235,7 @@ void lbody_set(lua_State *L, const lbody_request *r) {
   }
   lua_pushnil(L);
   if (lua_next(L, -2) == 0) /* it would change nothing */
-    lparam_fail(L, "%s has nothing to send (one parameter or more expected)",
+    lparam_fail(L, "%s: there must be one parameter or more to send",
                 r->op->name);
   lua_pop(L, 2);
   if (r->route->wrap != NULL) {

@@ -137,7 +137,7 @@ static void checkpath(lua_State *L, const call_vendor *vendor,
   other = call_strayed(vendor, op, path);
   lua_pop(L, 1);
   if (other != NULL)
-    lparam_fail(L, "bad parameter of %s (with it, the path is that of %s)",
+    lparam_fail(L, "%s: with these parameters its path is that of %s",
                 op->name, other->name);
 }
 
@@ -155,9 +155,8 @@ static void set_basic(lua_State *L, const lbody_request *r) {
     lparam_put(L, r->op, param, param->name, lua_gettop(L), 0,
                &(call_out){NULL, 0, 0});
     if (n == 1 && strchr(lua_tostring(L, -1), ':') != NULL)
-      lparam_fail(L,
-                  "bad parameter '%s' of %s (text without a colon expected)",
-                  param->name, r->op->name);
+      lparam_fail(L, "%s: '%s' must be a text without a colon", r->op->name,
+                  param->name);
   }
   if (n == 0) return;
   lua_concat(L, lua_gettop(L) - top); /* [t joined] */
@@ -180,7 +179,7 @@ static void checkparams(lua_State *L, const call_op *op) {
     lua_replace(L, LPARAM_PARAMS);
   }
   if (!lua_istable(L, LPARAM_PARAMS))
-    lparam_fail(L, "bad parameters of %s (table expected, got %s)", op->name,
+    lparam_fail(L, "%s: 'parameters' must be a table, got %s", op->name,
                 luaL_typename(L, LPARAM_PARAMS));
   lua_pushnil(L);
   while (lua_next(L, LPARAM_PARAMS) != 0) { /* [key value] */
@@ -232,10 +231,10 @@ static void checkgiven(lua_State *L, const lbody_request *r) {
     if (lparam_given(L, param->name)) {
       lua_pop(L, 1);
       if (out)
-        lparam_fail(L, "parameter '%s' of %s does not go with '%s'",
-                    param->name, r->op->name, r->route->param);
+        lparam_fail(L, "%s: '%s' does not go with '%s'", r->op->name,
+                    param->name, r->route->param);
     } else if ((param->flags & CALL_REQUIRED) && !out) {
-      lparam_fail(L, "missing parameter '%s' of %s", param->name, r->op->name);
+      lparam_missing(L, r->op, param->name);
     }
   }
 }

@@ -58,9 +58,27 @@ const char *lparam_describe(lua_State *L, int i) {
 }
 
 void lparam_bad(lua_State *L, const call_op *op, const char *name,
-                const char *expected, int i) {
-  lparam_fail(L, "bad parameter '%s' of %s (%s, got %s)", name, op->name,
-              expected, lparam_describe(L, i));
+                const char *must, int i) {
+  lparam_fail(L, "%s: '%s' %s, got %s", op->name, name, must,
+              lparam_describe(L, i));
+}
+
+void lparam_missing(lua_State *L, const call_op *op, const char *name) {
+  lparam_fail(L, "%s: '%s' is missing", op->name, name);
+}
+
+/* pushes which ones there are */
+static const char *push_choices(lua_State *L, const char *const *choices) {
+  luaL_Buffer text;
+  int i;
+  luaL_buffinit(L, &text);
+  luaL_addstring(&text, "must be one of ");
+  for (i = 0; choices[i] != NULL; i++) {
+    if (i > 0) luaL_addstring(&text, ", ");
+    luaL_addstring(&text, choices[i]);
+  }
+  luaL_pushresult(&text);
+  return lua_tostring(L, -1);
 }
 
 void lparam_unknown(lua_State *L, const call_op *op, const call_param *known,
@@ -74,9 +92,9 @@ void lparam_unknown(lua_State *L, const call_op *op, const call_param *known,
   }
   luaL_pushresult(&names); /* [names] */
   if (known->name == NULL)
-    lparam_fail(L, "unknown parameter %s of %s, which takes none", name,
-                op->name);
-  lparam_fail(L, "unknown parameter %s of %s (known: %s)", name, op->name,
+    lparam_fail(L, "%s: %s is not known: there are no parameters", op->name,
+                name);
+  lparam_fail(L, "%s: %s is not known: there are %s", op->name, name,
               lua_tostring(L, -1));
 }
 
@@ -84,32 +102,33 @@ void lparam_put(lua_State *L, const call_op *op, const call_param *param,
                 const char *name, int i, int encoded, call_out *out) {
   char room[DECIMAL_ROOM];
   call_value value = lparam_value(L, i, room);
-  const char *expected = call_write(param, &value, encoded, out);
+  const char *must = call_write(param, &value, encoded, out);
   decimal d;
-  if (expected == NULL) return;
+  if (must == NULL) return;
   if (value.kind == CALL_IS_OTHER && ldecimal_read(L, i, &d) == LDECIMAL_VAGUE)
-    expected = ldecimal_faults[LDECIMAL_VAGUE];
-  else if (param->type != CALL_BOOLEAN && param->place != CALL_BASIC)
-    lparam_bad(L, op, name, expected, i);
-  lparam_fail(L, "bad parameter '%s' of %s (%s, got %s)", name, op->name,
-              expected, luaL_typename(L, i));
+    must = "must be a string, for a number keeps only 15 digits";
+  else if (param->type == CALL_CHOICE)
+    must = push_choices(L, param->detail.choices);
+  if (value.kind != CALL_IS_OTHER && param->type != CALL_BOOLEAN &&
+      param->place != CALL_BASIC)
+    lparam_bad(L, op, name, must, i);
+  lparam_fail(L, "%s: '%s' %s, got %s", op->name, name, must,
+              luaL_typename(L, i));
 }
 
 int lparam_checklist(lua_State *L, const call_op *op, const char *name,
                      int i) {
   int n = (int)lua_rawlen(L, i), members = 0;
   if (n == 0)
-    lparam_fail(L, "bad parameter '%s' of %s (list of one or more expected)",
-                name, op->name);
+    lparam_fail(L, "%s: '%s' must be a list of one or more", op->name, name);
   lua_pushnil(L);
   while (lua_next(L, i) != 0) { /* [key value] */
     lua_pop(L, 1);
     members++;
   }
   if (members != n)
-    lparam_fail(
-        L, "bad parameter '%s' of %s (list without gaps or names expected)",
-        name, op->name);
+    lparam_fail(L, "%s: '%s' must be a list without gaps or names", op->name,
+                name);
   return n;
 }
 

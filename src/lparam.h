@@ -17,10 +17,14 @@ enum { LPARAM_PARAMS = 3, LPARAM_PATHS = 4 }; /* where prepare's stand */
 
 BH_RAISES void lparam_fail(lua_State *L, const char *format, ...);
 
-/* raises: the value at i is not what was expected. name is as the caller
+/* raises: the value at i is not what it must be. name is as the caller
 ** would write it, "items[2].price" */
 BH_RAISES void lparam_bad(lua_State *L, const call_op *op, const char *name,
-                          const char *expected, int i);
+                          const char *must, int i);
+
+/* raises: a required one is not there */
+BH_RAISES void lparam_missing(lua_State *L, const call_op *op,
+                              const char *name);
 
 /* raises: there is no parameter of this name, which is written as it is to be
 ** shown; says which ones there are */

@@ -58,7 +58,7 @@ end
 function M.complete(vendor, operation, params)
   for name, param in pairs(known_params(vendor, operation)) do
     if param.required and params[name] == nil then
-      cli.usage(("missing parameter '%s' of %s: add %s=VALUE"):format(name, operation, name))
+      cli.usage(("%s: '%s' is missing: add %s=VALUE"):format(operation, name, name))
     end
   end
 end

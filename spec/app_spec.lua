@@ -362,6 +362,8 @@ describe("billhook.app", function()
     raises("must have names of letters",
       { inbox = "memory:", accounts = { [("x"):rep(65)] = client } })
     raises("has no client under 'school'", { inbox = "memory:", accounts = { school = {} } })
+    raises("has no client under 'school'", { inbox = "memory:",
+      accounts = { school = { vendor = "dreamclass" } } })
     local function with(name, value)
       return { inbox = "memory:", accounts = accounts, [name] = value }
     end

@@ -1,6 +1,6 @@
 -- The delivery model, tried in worlds of faults (spec/support/world.lua). WORLDS=n runs so many.
 local check = require "billhook.app.check"
-local inbox = require "billhook.inbox"
+local inbox = require "billhook.inbox.invoices"
 local world = require "spec.support.world"
 
 -- a store of plain tables, with the optimistic lock of a real one

@@ -16,7 +16,7 @@
 
 local core = require "billhook.core"
 local check = require "billhook.app.check"
-local inbox = require "billhook.inbox"
+local inbox = require "billhook.inbox.invoices"
 local invoices = require "billhook.invoice"
 local dreamapply = require "billhook.vendor.dreamapply"
 

@@ -179,8 +179,8 @@ end
 local function of_accounts(page, all)
   local left, limits, paused = {}, {}, {}
   for name, mine in pairs(all) do
-    local ok, quota = pcall(function() return mine.client:quota() end)
-    if ok and quota and quota.limit then
+    local quota = mine.client:quota()
+    if quota and quota.limit then
       left[#left + 1] = { quota.left, { "account", name } }
       limits[#limits + 1] = { quota.limit, { "account", name } }
     end

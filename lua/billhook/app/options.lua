@@ -19,6 +19,7 @@
 --   log        fun(level, name, fields); one line to stderr
 --   clock      epoch seconds, and random, a number from 0 to 1: for tests
 
+local clients = require "billhook.client"
 local inbox = require "billhook.inbox"
 local log = require "billhook.log"
 local options = require "billhook.options"
@@ -54,7 +55,7 @@ local function check_accounts(given)
   for name, client in pairs(given) do
     if type(name) ~= "string" or not name:find("^[%w_][%w_.%-]*$") or #name > 64 then
       return nil, "must have names of letters, digits, '_', '-' and '.', up to 64 of them"
-    elseif type(client) ~= "table" or type(client.vendor) ~= "string" then
+    elseif not clients.is(client) then
       return nil, ("has no client under '%s'"):format(name)
     end
     checked[name] = client

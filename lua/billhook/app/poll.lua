@@ -128,10 +128,7 @@ local function undelivered(mine)
 end
 
 function polls.betterez(mine)
-  local client = mine.client
-  if type(client.can) ~= "function" or not client:can "invoices.failures" then
-    error(mine:cannot "polling", 0)
-  end
+  if not mine.client:can "invoices.failures" then error(mine:cannot "polling", 0) end
   local events = failures(mine)
   undelivered(mine)
   if mine.reads then reread(mine) end

@@ -81,7 +81,7 @@ end
 
 -- How many reads the account's quota has room for now; waiting for it holds no lease.
 local function room(client)
-  local quota = type(client.quota) == "function" and client:quota()
+  local quota = client:quota()
   return math.min(read.SIDE_BY_SIDE, quota and quota.left or read.SIDE_BY_SIDE)
 end
 

@@ -32,8 +32,6 @@ end
 function M.readable(client)
   if client.read_back == false then return false, "its option 'read_back' is false" end
   local operation = vendors[client.vendor].refetch
-  if not operation then return false, client.vendor .. " has no call for it" end
-  if type(client.can) ~= "function" then return false, "it has no API key" end
   local can, why = client:can(operation)
   if not can then return false, why end
   if why then

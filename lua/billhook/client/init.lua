@@ -323,13 +323,17 @@ function client:can(name)
   return true, operation.unverified and not given or nil
 end
 
+--- Is it a client?
+---@param value any
+---@return boolean
+function M.is(value) return type(value) == "table" and account_of(value) ~= nil end
+
 --- Makes a client store its quota and its intents in an inbox, which `open` returns (or nil and an
--- error). Values in an app's accounts that are no clients are ignored.
+-- error).
 ---@param self table
 ---@param open fun(): table?, table?
 function M.share(self, open)
   local account = account_of(self)
-  if not account then return end
   account.shared = open
   if account.quota then account.quota.shared = open end
 end
@@ -338,10 +342,7 @@ end
 -- the kind of the failure.
 ---@param self table
 ---@param fn fun(operation: string, result: string)
-function M.observe(self, fn)
-  local account = account_of(self)
-  if account then account.observe = fn end
-end
+function M.observe(self, fn) account_of(self).observe = fn end
 
 --- Settles the open calls of processes that have ended. `report(level, name, fields)` logs.
 ---@param self table
@@ -349,7 +350,7 @@ end
 ---@return billhook.Error? err
 function M.recover(self, report)
   local account = account_of(self)
-  if account and not account.cannot and account.shared then
+  if not account.cannot and account.shared then
     return account.once.recover(account, report, doors)
   end
 end

@@ -106,9 +106,6 @@ local M = {}
 ---In a change of a row, a column that becomes NULL.
 M.NULL = invoices.NULL
 
----The row of an invoice that nothing is known of.
-M.empty = invoices.empty
-
 ---update() of a store that has peek() and swap().
 M.update = texts.update
 

@@ -118,6 +118,19 @@ describe("a create whose outcome is unknown", function()
     assert.same({ 0.4, 1.6, 4, 8 }, moments)
   end)
 
+  it("is sent again as late as its time allows, where a 429 does not say how long", function()
+    local s = server(function(s, sent, n)
+      if n < 3 then return { status = 429 } end
+      return created(s.make(sent))
+    end)
+    local client, transport = new(s)
+    assert.equal("created", assert(client.invoices:create(123, fee)).how)
+    local waited = 0
+    for _, seconds in ipairs(transport.slept) do waited = waited + seconds end
+    assert.is_true(waited > 20 and waited < 30, tostring(waited))
+    assert.equal(3, s.posts)
+  end)
+
   it("is found late, where it commits late or the list lags", function()
     for _, visible in ipairs { 3, 4, 5 } do
       local s = server(function(s, sent)

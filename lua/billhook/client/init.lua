@@ -131,9 +131,9 @@ local function call(account, request)
     value, err = account.once.call(account, request, doors)
   elseif request.answer == "page" then
     value, err = pages.all(account, request,
-      { deadline = account.now() + request.timeout, patient = true }, request.limit)
+      { deadline = account.now() + request.timeout }, request.limit)
   else
-    value, err = send(account, request, { patient = true })
+    value, err = send(account, request, {})
   end
   if value ~= nil then return value end
   return failed(account, request, err)

@@ -213,7 +213,7 @@ end
 function M.walk(account, request)
   local streamed = request.answer == "map"
   local walk = { account = account, request = request, next = streamed and open or next_listed,
-    how = { stream = streamed, patient = true } }
+    how = { stream = streamed } }
   local object, mt = {}, { __name = "billhook.each", __index = {} }
   function mt.__call()
     if walk.done then return nil end

@@ -199,7 +199,7 @@ end
 --
 -- how: { deadline, stream = a reader is wanted as the response, purse = slots that were set aside,
 -- again = a function that comes before another attempt, and ends the call where it gives an error;
--- patient = the last attempt may wait for the vendor's window; attempts, which is counted here }.
+-- attempts, which is counted here }.
 ---@return table? response, table outcome_or_err
 function M.send(account, request, how)
   how.deadline = how.deadline or account.now() + request.timeout
@@ -226,7 +226,7 @@ function M.send(account, request, how)
     local wait = retry.decide({
       attempt = attempt, attempts = request.attempts, idempotent = request.idempotent,
       now = account.now(), deadline = how.deadline, random = account.random,
-      budget = budget, window = how.patient and account.quota and account.quota.window,
+      budget = budget, window = account.quota and account.quota.window,
     }, err)
     if not wait then
       err.retryable = err.kind == "decode" and request.idempotent

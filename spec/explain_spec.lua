@@ -56,6 +56,8 @@ describe("explain, betterez", function()
     ["decoded from hexadecimal by the sender"] = { right, { key = "\1\2", secret = "0102" } },
     ["encoded in base64 by the sender"] = { right, { key = text.base64(secret) } },
     ["hashed by the sender"] = { right, { key = text.sha256(secret) } },
+    ["the secret has quotes around it"] = { right, { key = "abc", secret = "'abc'" } },
+    ["secret has quotes around it; the"] = { right, { key = "abc", secret = ' "abc"' } },
     ["the secret has a prefix"] = { right, { key = "abc", secret = "whsec_abc" } },
     ["secret 2 is decoded from base64"] =
       { right, { key = "secret!", secret = { "other", secret } } },

@@ -67,6 +67,21 @@ describe("a pattern", function()
   end)
 end)
 
+describe("a secret with quotes around it", function()
+  it("is told of", function()
+    for _, webhook in ipairs { { secret = "'a'" }, { secret = { "a", '"b"' } },
+      { secret = "a", basic = { "user", "'b'" } } } do
+      assert.same({ "quoted_secret a" }, said(app { a = class(webhook) }))
+    end
+    local admissions = billhook.dreamapply { base_url = "https://a.example.org",
+      webhook = { authorization = '"Bearer x"' } }
+    assert.same({ "quoted_secret a" }, said(app { a = admissions }))
+    for _, secret in ipairs { "it's", "'", "a b", "\"a'" } do
+      assert.same({}, said(app { a = class { secret = secret } }))
+    end
+  end)
+end)
+
 describe("an account without any secret", function()
   it("is told of where others have one", function()
     local admissions = billhook.dreamapply { base_url = "https://a.example.org", api_key = "k" }

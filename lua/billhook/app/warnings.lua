@@ -5,6 +5,7 @@
 --   no_overdue       a rule for invoice.overdue, and the app's option `overdue` names no days
 --   shared_secret    two accounts that take each other's deliveries
 --   clear_text       the inbox is on another host, and TLS is not demanded
+--   quoted_secret    a secret with quotes around it
 --   no_secret        an account that takes no delivery, though it was meant to: its `webhook` has
 --                    no credential in it, or others have one
 
@@ -62,6 +63,10 @@ function M.of(app)
     if not has_secret(client) and (any_secret or (client.webhook or {}).empty) then
       doubt("no_secret", "it has no webhook secret: every delivery to it is refused (is a variable"
         .. " of the environment not set?)", { account = name })
+    end
+    if (client.webhook or {}).quoted then
+      doubt("quoted_secret", "a secret of its webhook has quotes around it: are they part of it?",
+        { account = name })
     end
     for k = i + 1, #names do
       if confused(client, app.accounts[names[k]]) then

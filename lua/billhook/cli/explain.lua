@@ -99,6 +99,8 @@ local function secrets_of(options)
     end
     add(nil, secret)
     if trimmed(secret) ~= secret then add("has white space around it", trimmed(secret)) end
+    add("has quotes around it; the sender signs with what is between them",
+      select(2, trimmed(secret):match "^(['\"])(.+)%1$"))
     add("was given to the sender with a line break at its end", secret .. "\n")
     add("was given to the sender with a line break (CR LF) at its end", secret .. "\r\n")
     add("is decoded from base64 by the sender; give it decoded", text.unbase64(trimmed(secret)))

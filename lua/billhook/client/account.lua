@@ -86,6 +86,15 @@ local function prints_of(given)
   return prints
 end
 
+-- Does one stand in quotes? A file of settings may have left them there.
+local function is_quoted(...)
+  for _, given in pairs { ... } do
+    for _, secret in ipairs(type(given) == "table" and given or { given }) do
+      if secret:find "^(['\"]).*%1$" then return true end
+    end
+  end
+end
+
 local witness
 
 ---Calls fn with each `webhook` and the options it was made of: for `billhook verify --rules`, which
@@ -107,6 +116,7 @@ local function webhook_of(vendor, settings, level)
     out.prints = { secret = prints_of(hook.secret), authorization = prints_of(hook.authorization),
       basic = prints_of(hook.basic and table.concat(hook.basic, ":")) }
   end
+  out.quoted = is_quoted(hook.secret, hook.basic, hook.authorization)
   out.empty = out.keys == nil or nil -- asked for, and nothing is in it
   out.tolerance = hook.tolerance
   out.limit = hook.limit or out.limit

@@ -37,7 +37,7 @@ local chapters = {
   { title = "Apps", from = "lua/billhook/app/init.lua", as = "app:",
     pattern = "^function App:([%w_]+)%((.-)%)", classes = META,
     class = { "billhook.AppOptions", "billhook.RuleOptions", "billhook.Report" },
-    hidden = { use_store = true, keep_refused = true, open = true },
+    hidden = { use_store = true, use_existing = true, keep_refused = true, open = true },
     about = "`billhook.app(options)` makes one. [rules.md](rules.md) explains it." },
   { title = "Events", from = "lua/billhook/app/event.lua", as = "event:",
     pattern = "^function Event:([%w_]+)%((.-)%)", classes = META,

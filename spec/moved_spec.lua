@@ -144,22 +144,23 @@ local function backup()
   db:close()
 end
 
--- name, what is done, whether it takes away what was stored before, how an operator mends it
+-- name, what is done, whether it takes away what was stored before, how an operator mends it; then,
+-- where all is gone, somebody who comes anew makes a new one
 local ways = {
   { "moved", function() rename("a.db", "away.db") end,
     mend = function() rename("away.db", "a.db") end },
-  { "moved, and a new one is wanted", function() rename("a.db", "away.db") end, new = true,
+  { "moved, and a new one is wanted", function() rename("a.db", "away.db") end, gone = true,
     mend = function() remove "a.db-wal" remove "a.db-shm" end },
   { "moved with all that belongs to it", function()
     for _, ending in ipairs { "", "-wal", "-shm" } do
       rename("a.db" .. ending, "away.db" .. ending)
     end
-  end },
-  { "removed", function() remove "a.db" end, takes = true,
+  end, gone = true },
+  { "removed", function() remove "a.db" end, takes = true, gone = true,
     mend = function() remove "a.db-wal" remove "a.db-shm" end },
   { "removed with all that belongs to it", function()
     for _, ending in ipairs { "", "-wal", "-shm" } do remove("a.db" .. ending) end
-  end, takes = true },
+  end, takes = true, gone = true },
   { "deprived of its log", function() remove "a.db-wal" end, log = true, open = true },
   { "deprived of its log's index", function() remove "a.db-shm" end, open = true },
   { "deprived of both", function() remove "a.db-wal" remove "a.db-shm" end, log = true,
@@ -230,10 +231,15 @@ describe("an inbox file", function()
         lose()
         more(MANY)
         if way.mend then way.mend() end
+        if way.gone then
+          more(SOME, "refused")
+          assert.is_false(exists(path))
+          start "c"
+        end
         local except = taken()
         more(MANY, "stored")
         if not way.open then -- another process finds what they store, and they what it does
-          start "c"
+          start "d"
           more(SOME, "stored")
         end
         stop()

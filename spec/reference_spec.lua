@@ -39,7 +39,7 @@ describe("docs/reference.md", function()
     local app = billhook.app { inbox = "memory:", log = function() end, accounts = {
       school = billhook.dreamclass { webhook = { secret = "123" } } } }
     -- what nginx's handlers call, and the command
-    local own = { use_store = true, keep_refused = true, open = true }
+    local own = { use_store = true, use_existing = true, keep_refused = true, open = true }
     for name, value in pairs(getmetatable(app).__index) do
       if type(value) == "function" and not own[name] then
         assert.matches("### `app:" .. name .. "(", page, 1, true)

@@ -120,6 +120,10 @@ end
 ---@param store table
 function App:use_store(store) self.store = store end
 
+---Has the app make no new inbox file: it is for one that another process has opened before.
+---@return nil
+function App:use_existing() self.existing = true end
+
 ---Has what is refused kept, some of it.
 ---@param keep fun(fields: table, headers: table, body: string): string|nil  gives a name for it
 ---@return nil
@@ -129,7 +133,8 @@ function App:keep_refused(keep) self.keep = keep end
 ---@return table|nil store, table|nil err
 function App:open()
   if self.store then return self.store end
-  local store, why = inbox.open(self.inbox, { clock = self.clock, log = self.log })
+  local store, why = inbox.open(self.inbox, { clock = self.clock, log = self.log,
+    create = not self.existing })
   self.store = store
   return store, why
 end

@@ -33,8 +33,9 @@ end
 local function start(self, job)
   local err
   job.due = nil
-  job.child, err = children.start(paths.again("work", self.rules, "--job", "--memory",
-    self.memory), { name = "work" })
+  local found = self.existing or self.app.store ~= nil
+  job.child, err = children.start(paths.again("work", self.rules, "--job", "--memory", self.memory,
+    found and "--existing" or nil), { name = "work" })
   if job.child then
     job.owner = owner.name(job.child.pid) .. "/"
   else
@@ -131,12 +132,13 @@ end
 ---Runs rules until it is told to stop.
 ---@param app table
 ---@param rules string the file that it is from
----@param options { jobs: integer, memory: integer, watch: boolean? } the command's
+---@param options { jobs: integer, memory: integer, watch: boolean?, existing: boolean? } the
+---  command's
 ---@return integer exit_code
 function M.run(app, rules, options)
   process.signals "CHLD"
   local self = setmetatable({ app = app, list = {}, rules = rules, look = 0,
-    memory = ("%d"):format(options.memory) }, Jobs)
+    existing = options.existing, memory = ("%d"):format(options.memory) }, Jobs)
   for i = 1, options.jobs do self.list[i] = { due = 0 } end
   self.watched = options.watch and reloads.of(app, rules) or nil
   require("billhook.app.warnings").tell(app)

@@ -125,8 +125,8 @@ end
 local function start_work(self)
   if self.work then return end
   local err
-  self.work, err = children.start(paths.again("work", self.rules, "--jobs", self.jobs, "--memory",
-    self.memory), {
+  self.work, err = children.start(paths.again("work", self.rules, "--existing", "--jobs", self.jobs,
+    "--memory", self.memory), {
     name = "work", user = self.user and self.user.name or nil,
     env = { BILLHOOK_PAGE_PASSWORD = false },
   })

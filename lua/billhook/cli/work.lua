@@ -1,6 +1,7 @@
 -- cli/work.lua: `billhook work`: runs the rules of what has been received,
 -- until it is told to stop. `serve` keeps one beside nginx. The rules run in
--- processes of their own (jobs.lua), each of which is this command with --job.
+-- processes of their own (jobs.lua), each of which is this command with --job. With --existing
+-- it makes no new inbox file: another process has opened it before.
 
 local M = {}
 
@@ -23,6 +24,7 @@ function M.configure(command)
     :convert(require("billhook.cli").whole(1, 64)):argname "<n>"
   M.memory_option(command)
   command:flag "--job":hidden(true)
+  command:flag "--existing":hidden(true)
   command:epilog [[
 TERM, INT and QUIT end it after the rules that are running; a second one ends it
 at once. A rule that takes longer than its budget is told of while it runs, and
@@ -145,6 +147,7 @@ function M.run(args)
   if not app then return nil, err end
   if args.check then return check(app, args, given) end
   io.stdout:setvbuf "line" -- what a rule prints is seen at once, also in a log
+  if args.existing then app:use_existing() end
   local trust = require "billhook.cli.trust"
   local file
   file, err = trust.inbox(app.inbox)

@@ -15,6 +15,9 @@
 --   * A new file is made only if there is no log or index for it either. If one exists, the
 --     database file is missing: an empty inbox in its place would repeat finished work, and SQLite
 --     would delete the log. That is an error until somebody restores the file or removes these.
+--   * Whoever has had the file open never makes a new one, nor does a process that is started for
+--     one that has (`create`): if its disk was unmounted, a file in the empty folder would take
+--     deliveries until the disk is back, and then hide beneath it.
 --   * A log that was written for another file is never read into this one.
 --
 -- After a failed fsync the kernel forgets what it could not write, and the next fsync succeeds.
@@ -110,6 +113,8 @@ end
 
 local MISSING = "the file is missing, but its -wal or -shm is there: put the file back, or, to "
   .. "begin a new one, move these away too"
+local GONE = "the file is gone: put it back (is its disk mounted?), or, to begin a new one, stop "
+  .. "billhook and start it again"
 local FOREIGN = "this is another file than the one that the -wal beside it was written for: put "
   .. "that one back, or, to use this one, move its -wal and -shm away"
 local EMPTY = "the file is empty, but its -wal is not: put the file back, or, to begin a new one, "
@@ -161,7 +166,7 @@ function Dialect:adrift(db)
   self.through = shared and what or nil
   if shared or not what then return false end
   if is_missing(place) then return misplaced(MISSING) end
-  tell(self, "inbox_moved", MOVED .. ": " .. REOPENED)
+  if place.file then tell(self, "inbox_moved", MOVED .. ": " .. REOPENED) end
   return true
 end
 
@@ -207,7 +212,7 @@ local function to_wal(db)
 end
 
 -- May what is at the path be opened, as far as can be seen from outside?
-local function sound(path)
+local function sound(path, create)
   local place = sqlite.look(path)
   if is_missing(place) then return misplaced(MISSING) end
   if place.size == 0 and (place.log_size or 0) > 0 then return misplaced(EMPTY) end
@@ -215,6 +220,7 @@ local function sound(path)
     if place.log_size > 0 then return misplaced(FOREIGN) end
     sqlite.remove_log(path) -- empty: all that was in it is in its own file
   end
+  if not place.file and not create then return misplaced(GONE) end
   if not place.file then sqlite.make(path) end
   return sqlite.look(path)
 end
@@ -231,7 +237,7 @@ local function in_use(path)
 end
 
 local function open_file(self)
-  local place, code, message = sound(self.path)
+  local place, code, message = sound(self.path, self.create)
   if not place then return nil, code, message end
   if not (place.log and place.index) and in_use(self.path) then return misplaced(IN_USE) end
   local db, ok
@@ -263,7 +269,11 @@ end
 
 -- Threads of one process go on with the same few connections: none of them has to open the file
 -- while another has it open without its log.
-function Dialect:take() return sqlite.take(self.path) end
+function Dialect:take()
+  local db = sqlite.take(self.path)
+  if db then self.create = false end
+  return db
+end
 
 function Dialect.park(db) return db:park() end
 
@@ -275,7 +285,7 @@ function Dialect:connect()
   local ok = db ~= nil
   if db and self.cut then ok, code, message = whole(self, db) end
   if ok then
-    self.away, self.through, self.cut = nil, nil, nil
+    self.away, self.through, self.cut, self.create = nil, nil, nil, false
     return db
   end
   if db then
@@ -291,7 +301,7 @@ function Dialect.alone_in(db) return db:alone() end
 function Dialect.departed(name) return owner.departed(name) end
 
 ---@param path string
----@param options { busy_timeout?: number, clock?: function, log?: function }
+---@param options { busy_timeout?: number, clock?: function, log?: function, create?: boolean }
 ---@return table|nil store, table|nil err
 function M.open(path, options)
   return sql.open(setmetatable({
@@ -299,6 +309,7 @@ function M.open(path, options)
     told = {}, -- when, by event
     log = options.log or logs.default,
     volatile = path == ":memory:",
+    create = options.create ~= false, -- may a new file be made?
     busy_timeout = options.busy_timeout or BUSY_TIMEOUT,
   }, Dialect), options)
 end

@@ -135,6 +135,14 @@ function Dict:health(seconds)
   return true
 end
 
+--- Notes something for all workers of this nginx, also those to come, if there is room.
+---@param name string
+function Dict:note(name) making_room(self.dict, "safe_set", name, true) end
+
+---@param name string
+---@return boolean
+function Dict:noted(name) return self.dict:get(name) == true end
+
 --- The dictionary, as a store; nil where there is no nginx, or no such dictionary.
 ---@return table|nil
 function M.store()

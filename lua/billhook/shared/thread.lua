@@ -27,16 +27,16 @@ local function plain(err)
   return out
 end
 
---- Calls a method of the inbox at `url`.
+--- Calls a method of the inbox at `url`, which may be made if it is `new`.
 ---@return boolean ok, any value true and what the method gave, or false and a plain error
 ---@return table|nil told { name, fields } of a line for the log, which is written by who asks: all
 ---  threads would write the same
-function M.call(url, method, ...)
+function M.call(url, new, method, ...)
   local store = stores[url]
   told = nil
   if not store then
     local err
-    store, err = require("billhook.inbox").open(url, { log = log })
+    store, err = require("billhook.inbox").open(url, { log = log, create = new })
     if not store then return false, plain(err), told end
     stores[url] = store
   end
@@ -47,9 +47,9 @@ function M.call(url, method, ...)
 end
 
 --- Admits rows: a table, or what string.buffer has made of it.
-function M.admit(url, rows)
+function M.admit(url, new, rows)
   if type(rows) == "string" then rows = require("string.buffer").decode(rows) end
-  return M.call(url, "admit", rows)
+  return M.call(url, new, "admit", rows)
 end
 
 return M

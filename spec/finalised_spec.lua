@@ -7,6 +7,7 @@ local registry = debug.getregistry()
 local core = require "billhook.core"
 local curl = require "billhook.curl"
 local pq = require "billhook.pq"
+local postgres = require "spec.support.postgres"
 local process = require "billhook.process"
 local sqlite = require "billhook.sqlite"
 
@@ -15,6 +16,7 @@ local ORDER = { method = "GET", url = "http://127.0.0.1:1/", headers = {}, timeo
   connect_timeout = 1, limit = 1000, fresh = false }
 
 local pools = {} -- of the tickets
+local server -- a PostgreSQL
 
 local MAKE = {
   ["billhook.json.stream"] = function() return core.json.stream() end,
@@ -32,7 +34,11 @@ local MAKE = {
     pools[#pools + 1] = pool
     return pool:add(ORDER)
   end,
+  ["billhook.pq"] = function() return assert(pq.open(server.url)) end,
 }
+
+-- What an object that is finalised may answer with.
+local TRUE = { done = true, cancel = true, lost = true }
 
 -- Objects that no caller ever holds: they lie in the registry, or on the stack of one call.
 local INNER = {
@@ -44,9 +50,6 @@ local PLAIN = {
   ["billhook.decimal"] = true, ["billhook.json.array"] = true, ["billhook.json.number"] = true,
   ["billhook.mark"] = true,
 }
-
--- is not made without a server: spec/close_spec.lua has it
-local SERVED = { ["billhook.pq"] = pq }
 
 local ARGUMENTS = { {}, { "x" }, { "SELECT 1" }, { 0 }, { ORDER }, { core.json.stream() } }
 
@@ -61,13 +64,17 @@ local function functions_of(meta)
   return all
 end
 
+setup(function() server = postgres.start() end)
+
+teardown(function() server:remove() end)
+
 describe("an object that is finalised", function()
   it("is of one of the kinds that are tried here", function()
     local kinds = 0
     for name, meta in pairs(registry) do
       if type(name) == "string" and name:find "^billhook%." and type(meta) == "table" then
         kinds = kinds + 1
-        local known = MAKE[name] or INNER[name] or PLAIN[name] or SERVED[name]
+        local known = MAKE[name] or INNER[name] or PLAIN[name]
         assert.is_truthy(known, name .. " has no way to be made in this spec")
         assert.equal(rawget(meta, "__gc") ~= nil, not PLAIN[name], name)
       end
@@ -88,7 +95,7 @@ describe("an object that is finalised", function()
           local ok, first, second = pcall(call, object, (table.unpack or unpack)(arguments))
           called = called + 1
           if ok and method ~= "__tostring" then
-            assert.is_truthy(not first or method == "done" or method == "cancel",
+            assert.is_truthy(not first or TRUE[method],
               ("%s:%s gave %s, %s"):format(name, method, tostring(first), tostring(second)))
           end
           meta.__gc(object) -- twice is as good as once
@@ -118,12 +125,9 @@ describe("an object that is finalised", function()
 end)
 
 describe("an object that is finalised in the middle of its own call", function()
-  it("is in nobody's way", function()
-    local command = (rawget(_G, "jit") and "luajit" or "lua5.4")
-      .. " spec/support/finalise.lua 2>&1; echo ended $?"
-    local wanted = { "stream:value", "stream:value once more", "verify.check",
-      "verify.check once more", "db:query", "db:close", "db:query once more", "pool:run",
-      "pool:add", "pool:add once more", "ticket:result", "the database was closed meanwhile" }
+  local function interrupts(wanted, url)
+    local command = ("%s spec/support/finalise.lua %s 2>&1; echo ended $?"):format(
+      rawget(_G, "jit") and "luajit" or "lua5.4", url or "")
     local said, missing = {}, nil
     for _ = 1, 5 do -- the collector decides whom it interrupts
       local pipe = assert(io.popen(command))
@@ -136,6 +140,17 @@ describe("an object that is finalised in the middle of its own call", function()
       if not missing then break end
     end
     assert.is_nil(missing)
+  end
+
+  it("is in nobody's way", function()
+    interrupts { "stream:value", "stream:value once more", "verify.check",
+      "verify.check once more", "db:query", "db:close", "db:query once more", "pool:run",
+      "pool:add", "pool:add once more", "ticket:result", "the database was closed meanwhile" }
+  end)
+
+  it("is in nobody's way at a server", function()
+    interrupts({ "pq:query", "pq:close", "pq:query once more", "pq:exec once more",
+      "pq:query fails", "pq:open fails" }, server.url)
   end)
 
   it("is closed by an option that is looked up, and then not used", function()

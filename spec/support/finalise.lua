@@ -1,6 +1,6 @@
--- finalise.lua: calls of the C modules' objects while finalisers of other objects use, close or
--- finalise the same object, in a process of its own, whose collector is always at work. Prints a
--- line for each call that was interrupted.
+-- finalise.lua [URL]: calls of the C modules' objects while finalisers of other objects use, close
+-- or finalise the same object, in a process of its own, whose collector is always at work. Prints a
+-- line for each call that was interrupted. With the URL of a PostgreSQL server: of its client alone.
 
 local core = require "billhook.core"
 local curl = require "billhook.curl"
@@ -103,11 +103,62 @@ local CASES = {
   end, function(ticket) return ticket:result() end, finalise },
 }
 
+-- One connection for all rounds of a case, and another one once it is finalised: to connect takes
+-- longer than what is interrupted.
+local function served(url)
+  local pq = require "billhook.pq"
+  local SERIES = "SELECT i || $1 AS b, i FROM generate_series(1, 300) AS n (i) "
+    .. "WHERE i > ALL ($2::bigint[])"
+  local function series(one) return one:query(SERIES, "x" .. serial, { 0, -1 }) end
+  assert(#series(assert(pq.open(url))) == 300)
+  -- whom its caller uses again in a finaliser; on LuaJIT none may raise
+  local wrong = false
+  local function once_more(one)
+    local done, rows = pcall(series, one)
+    local fine = done and rows and #rows == 300
+      or not done and rows:find("the database is in use", 1, true)
+    wrong = wrong or not fine
+  end
+  local function connect(make_new)
+    local one
+    return function()
+      serial = serial + 1
+      if not one or make_new or not one:query "SELECT 1" then
+        if one then one:close() end
+        one = assert(pq.open(url))
+      end
+      return one
+    end
+  end
+  return {
+    ["pq:query"] = { connect(), series, finalise },
+    ["pq:close"] = { connect(), series, function(one) one:close() end },
+    ["pq:query once more"] = { connect(), series, once_more },
+    ["pq:exec once more"] = { connect(), series, function(one)
+      pcall(one.exec, one, "SELECT 1")
+      pcall(one.within, one, 100)
+      pcall(one.lost, one)
+    end },
+    ["pq:query fails"] = { connect(), function(one)
+      wrong = wrong or one:query("SELECT " .. serial .. "/$1::int", 0) ~= nil
+    end, finalise },
+    ["pq:open fails"] = { function() return {} end, function()
+      local none, code = pq.open(url:gsub("/postgres$", "/none" .. serial), { timeout = 5000 })
+      wrong = wrong or none or not code:find "^PG_"
+    end, function() end },
+  }, function() return wrong end
+end
+
+local url, wrong = ..., nil
+if url then CASES, wrong = served(url) end
+
 collectgarbage("setpause", 110) -- so that it begins anywhere in a call
 collectgarbage("setstepmul", 100000)
 for name, case in pairs(CASES) do
   if interrupted(unpack(case)) > 0 then print(name) end
 end
+
+if url then return assert(not wrong()) end
 
 local said
 local db

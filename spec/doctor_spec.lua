@@ -101,6 +101,21 @@ describe("billhook doctor", function()
       said.GetInvoice)
   end)
 
+  it("fails where the inbox is no file, and waits for none #both", function()
+    local path = folder .. "/inbox.db"
+    for _, make in ipairs { "mkfifo", "mkdir", "ln -s /dev/null" } do
+      assert(os.execute(make .. " " .. path))
+      local said, code = report_of "tickets"
+      assert.equal("fail " .. path .. " is not a file", said.inbox)
+      assert.equal(1, code)
+      os.remove(path)
+    end
+    assert(os.execute("ln -s nowhere " .. path))
+    local said, code = report_of "tickets"
+    assert.equal("fail unable to open database file", said.inbox)
+    assert.equal(1, code)
+  end)
+
   it("sends nothing but GET and HEAD, and leaves the inbox as it is", function()
     control("trigger", { vendor = "dreamclass" })
     control "reset"
@@ -250,9 +265,9 @@ describe("a peek", function()
 
   it("makes nothing where there is nothing, and changes nothing", function()
     local path = command.folder() .. "/i.db"
-    assert.same({ nil, "there is none yet: " .. path }, { peek.open("sqlite:" .. path) })
+    assert.same({ nil, "there is none yet: " .. path, true }, { peek.open("sqlite:" .. path) })
     assert.is_nil(process.stat(path))
-    assert.same({ nil, "it is in the memory of the worker" }, { peek.open "memory:" })
+    assert.same({ nil, "it is in the memory of the worker", true }, { peek.open "memory:" })
     assert.is_nil((peek.open "nonsense"))
     local store = assert(require("billhook.inbox").open("sqlite:" .. path))
     store:set("quota k", "1")

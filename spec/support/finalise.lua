@@ -1,6 +1,7 @@
 -- finalise.lua [URL]: calls of the C modules' objects while finalisers of other objects use, close
 -- or finalise the same object, in a process of its own, whose collector is always at work. Prints a
--- line for each call that was interrupted. With the URL of a PostgreSQL server: of its client alone.
+-- line for each call that was interrupted. With the URL of a PostgreSQL server: of its
+-- client alone.
 
 local core = require "billhook.core"
 local curl = require "billhook.curl"

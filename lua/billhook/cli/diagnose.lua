@@ -227,8 +227,8 @@ end
 ---@param account string
 ---@param client table
 ---@param known { given: table|nil, hook: table|nil, peek: table|nil, why: string|nil,
----  invoice: string|nil } the options it was made of, those of its webhook, the inbox or why there
----  is none, an invoice's id
+---  absent: boolean|nil, invoice: string|nil } the options it was made of, those of its webhook,
+---  the inbox or why it cannot be read, whether that is as it should be, an invoice's id
 ---@return table[] report { check, state, message }
 function M.account(account, client, known)
   local report, peek = setmetatable({}, Report), known.peek
@@ -246,7 +246,7 @@ function M.account(account, client, known)
   if peek then
     check_memory(report, peek, account, client)
   else
-    report:add("inbox", "unknown", known.why or "it could not be read")
+    report:add("inbox", known.absent and "unknown" or "fail", known.why or "it could not be read")
   end
   return report
 end

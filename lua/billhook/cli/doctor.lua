@@ -60,14 +60,15 @@ end
 
 local function diagnose(app, names, hooks, given, invoice)
   local clients, diagnosis = require "billhook.client", require "billhook.cli.diagnose"
-  local peek, why = require("billhook.inbox.peek").open(app.inbox)
+  local peek, why, absent = require("billhook.inbox.peek").open(app.inbox)
   local reports, wrong = {}, false
   for _, name in ipairs(names) do
     local client = app.accounts[name]
     -- what the quota has left is in the inbox; what is asked for here is not written there
     clients.share(client, function() return peek or nil end)
     local fine, report = pcall(diagnosis.account, name, client, { given = given[client],
-      hook = hooks[client.webhook], peek = peek, why = why, invoice = invoice })
+      hook = hooks[client.webhook], peek = peek, why = why, absent = absent,
+      invoice = invoice })
     if not fine then
       if type(report) ~= "string" then error(report, 0) end
       report = { { check = "inbox", state = "fail", message = report } }

@@ -20,7 +20,7 @@ Peek.__index = Peek
 local WAIT = 2000 -- ms for a lock
 
 local function open_sqlite(path)
-  if not process.stat(path) then return nil, "there is none yet: " .. path end
+  if not process.stat(path, true) then return nil, "there is none yet: " .. path, true end
   local sqlite = require "billhook.sqlite" -- a library that others do not need
   local db, _, message = sqlite.open(path, { create = false, busy_timeout = WAIT })
   if not db then return nil, message end
@@ -51,13 +51,14 @@ end
 ---@param url string as an inbox's
 ---@return table|nil peek
 ---@return string|nil why_not
+---@return boolean|nil absent true: nothing is wrong, there is none yet, or none that is seen here
 function M.open(url)
   local good, why = inbox.check(url)
   if not good then return nil, why end
-  if url:find "^memory:" then return nil, "it is in the memory of the worker" end
+  if url:find "^memory:" then return nil, "it is in the memory of the worker", true end
   local path = url:match "^sqlite:(.+)$"
-  local db, reason = (path and open_sqlite or open_postgresql)(path or url)
-  if not db then return nil, reason end
+  local db, reason, absent = (path and open_sqlite or open_postgresql)(path or url)
+  if not db then return nil, reason, absent end
   return setmetatable({ db = db, changed = {} }, Peek)
 end
 

@@ -99,7 +99,7 @@ describe("a crash", function()
   end
 
   local function wait(what, check, seconds)
-    local deadline = process.monotonic() + (seconds or 30)
+    local deadline = process.monotonic() + (seconds or 60)
     while not check() do
       assert(process.monotonic() < deadline, "waited in vain for " .. what)
       process.sleep(0.01)

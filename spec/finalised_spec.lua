@@ -126,7 +126,8 @@ end)
 
 describe("an object that is finalised in the middle of its own call", function()
   local function interrupts(wanted, url)
-    local command = ("%s spec/support/finalise.lua %s 2>&1; echo ended $?"):format(
+    local command = ("LUA_PATH='%s' LUA_CPATH='%s' %s spec/support/finalise.lua %s 2>&1; "
+      .. "echo ended $?"):format(package.path, package.cpath,
       rawget(_G, "jit") and "luajit" or "lua5.4", url or "")
     local said, missing = {}, nil
     for _ = 1, 5 do -- the collector decides whom it interrupts

@@ -45,7 +45,7 @@ local locations = [[
     ngx.say(tostring(ok), " ", err, " ", tostring(unstarted))
   } }
   location /block { content_by_lua_block {
-    ngx.say(tostring(gate.run("call", 10, "spec.support.probe", "block", "$PREFIX", ngx.var.arg_n)))
+    ngx.say(tostring(gate.run("call", 60, "spec.support.probe", "block", "$PREFIX", ngx.var.arg_n)))
   } }
   location /refused { content_by_lua_block {
     local ok, err, unstarted = gate.run("call", 0.05, "spec.support.probe", "echo")
@@ -59,7 +59,7 @@ local locations = [[
   } }
   location /killed { content_by_lua_block {
     local thread = ngx.thread.spawn(function()
-      gate.run("call", 10, "spec.support.probe", "block", "$PREFIX", "k" .. ngx.var.arg_n)
+      gate.run("call", 60, "spec.support.probe", "block", "$PREFIX", "k" .. ngx.var.arg_n)
     end)
     ngx.sleep(0.05)
     ngx.thread.kill(thread)

@@ -23,7 +23,7 @@ local main = [[
       file:close()
     end
     function wait_for(name, count)
-      for _ = 1, 2000 do
+      for _ = 1, 12000 do
         if (ngx.shared.marks:get(name) or 0) >= count then return true end
         ngx.sleep(0.005)
       end

@@ -56,7 +56,7 @@ return function(transport, can, call)
   local server, folder
 
   local function get(limit, ...)
-    return call { method = "GET", url = server:url(...), limit = limit, timeout = 20 }
+    return call { method = "GET", url = server:url(...), limit = limit, timeout = 60 }
   end
 
   local function fails(kind, response, failure)

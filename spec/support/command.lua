@@ -142,8 +142,8 @@ end
 ---One HTTP request: status, body; or nil and what went wrong.
 function M.http(method, url, headers, body)
   local answer, failure = require("billhook.transport").pick("curl"):request {
-    method = method, url = url, headers = headers or {}, body = body, fresh = true, timeout = 20,
-    connect_timeout = 5, limit = 16777216,
+    method = method, url = url, headers = headers or {}, body = body, fresh = true, timeout = 60,
+    connect_timeout = 30, limit = 16777216,
   }
   if not answer then return nil, failure.message end
   return answer.status, answer.body, answer.headers

@@ -62,11 +62,22 @@ return function(transport)
   end
 
   local function get(...)
-    return call { method = "GET", url = server:url(...), timeout = 10 }
+    return call { method = "GET", url = server:url(...), timeout = 60 }
   end
 
   local function post(...)
-    return call { method = "POST", url = server:url(...), body = "{}", timeout = 10 }
+    return call { method = "POST", url = server:url(...), body = "{}", timeout = 60 }
+  end
+
+  -- Asks somebody who waits 20 seconds; the time for it is short, and longer where a busy machine
+  -- has not even sent in it.
+  local function late(request)
+    for _, seconds in ipairs { 0.3, 2, 8 } do
+      request.timeout = seconds
+      local start, response, failure = os.time(), call(request)
+      assert.is_true(os.time() - start < 19) -- before the answer
+      if response or failure.sent or seconds == 8 then return response, failure end
+    end
   end
 
   local function fails(kind, sent, response, failure)
@@ -240,19 +251,17 @@ return function(transport)
     end)
 
     it("a name that nobody knows: nothing was sent", function()
-      fails("network", false, call { method = "POST", body = "{}", timeout = 10,
+      fails("network", false, call { method = "POST", body = "{}", timeout = 60,
         url = "http://nowhere.invalid/" })
     end)
 
     it("a server that does not answer in time", function()
-      local start = os.time()
-      fails("timeout", true, call { method = "POST", body = "{}", timeout = 0.3,
+      fails("timeout", true, late { method = "POST", body = "{}",
         url = server:url("wait=20000") })
-      assert.is_true(os.time() - start < 9) -- before the whole of its time
     end)
 
     it("a body that does not end in time", function()
-      fails("timeout", true, call { method = "GET", timeout = 0.3,
+      fails("timeout", true, late { method = "GET",
         url = server:url(answer(200, {}, "half", 100), "wait=20000") })
     end)
 
@@ -349,7 +358,7 @@ return function(transport)
 
   local function limits()
     local function limited(limit, ...)
-      return call { method = "GET", url = server:url(...), limit = limit, timeout = 20 }
+      return call { method = "GET", url = server:url(...), limit = limit, timeout = 60 }
     end
 
     it("of a body's bytes, to the byte", function()
@@ -462,7 +471,7 @@ return function(transport)
       options.tls = options.tls or "good"
       local there = peer.start(options)
       local ca_file = trusting and (options.host or not can.trusts_test_authority)
-      local response, failure = call { method = "POST", body = "{}", timeout = 10,
+      local response, failure = call { method = "POST", body = "{}", timeout = 60,
         url = there:url(answer(200, {}, "secret")),
         ca_file = ca_file and peer.certificates() .. "/ca.pem" or nil }
       local seen = there:count("POST ")

@@ -234,7 +234,7 @@ function M.send(port, options)
     lines[#lines + 1] = "Content-Length: " .. #options.body
   end
   local peer = assert(socket.tcp())
-  peer:settimeout(options.timeout or 30)
+  peer:settimeout(options.timeout or 60)
   local ok, err = peer:connect("127.0.0.1", port)
   if not ok then return nil, err end
   peer:send(table.concat(lines, "\r\n") .. "\r\n\r\n" .. (options.body or ""))

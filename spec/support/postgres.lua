@@ -24,7 +24,7 @@ local M = {}
 local Server = {}
 Server.__index = Server
 
-local patience = 30
+local patience = 60
 
 -- where initdb is: the newest of Debian's, or anywhere in the path
 local function binaries()

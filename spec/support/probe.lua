@@ -32,7 +32,7 @@ end
 -- Makes folder/NAME.begun, then waits until folder/go is there.
 function M.block(folder, name)
   touch(folder .. "/" .. name .. ".begun")
-  local deadline = socket.gettime() + 20
+  local deadline = socket.gettime() + 60
   while not exists(folder .. "/go") and socket.gettime() < deadline do socket.sleep(0.002) end
   touch(folder .. "/" .. name .. ".ended")
   return name

@@ -146,12 +146,12 @@ end
 function M.survives(name, signal)
   local far, there = M.start(name), peer.start()
   local function ask(body)
-    return { request = { method = "GET", timeout = 20,
+    return { request = { method = "GET", timeout = 60,
       url = there:url("wait=1500", peer.answer(200, {}, body)) } }
   end
   local call = far:send("/request", ask "in a request")
   far:ask("/timer", ask "in a timer")
-  local stream = far:send("/drain", { request = { method = "GET", timeout = 20,
+  local stream = far:send("/drain", { request = { method = "GET", timeout = 60,
     url = there:url(peer.answer(200, {}, "", 3), peer.send "a", "wait=1500", peer.send "bc") } })
   there:await("GET ", 3)
   local old = far.nginx:workers()[1]

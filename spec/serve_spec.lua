@@ -128,7 +128,12 @@ describe("billhook serve", function()
   end)
 
   describe("whose inbox file is taken away", function()
-    local server, answered
+    local server, answered, began
+
+    -- A complaint comes once a minute from each of so many: how many lines of it may be there by now.
+    local function at_most(n)
+      return n * (1 + math.floor((process.monotonic() - began) / 60))
+    end
 
     -- the deliveries that were answered with success, by invoice
     local function deliver(from, to)
@@ -165,7 +170,7 @@ describe("billhook serve", function()
     end
 
     before_each(function()
-      server, answered = new(), {}
+      server, answered, began = new(), {}, process.monotonic()
       deliver(1, 60)
     end)
 
@@ -176,13 +181,13 @@ describe("billhook serve", function()
       assert.is_nil(answered["90"])
       assert.equal(503, (command.http("GET", server.url .. "/healthz")))
       -- one line of each process: the receiver's, and work's
-      wait("work to say so", function() return lines("billhook: work: store: ") == 1 end)
-      assert.equal(1, lines("event=not_stored"))
+      wait("work to say so", function() return lines("billhook: work: store: ") >= 1 end)
+      assert.is_true(lines("event=not_stored") <= at_most(1), server.child:errors())
       assert.truthy(server.child:errors():find("event=not_stored[^\n]*put the file back"))
       found_in "away.db"
       assert(os.rename(server.folder .. "/away.db", inbox))
       assert.equal(200, deliver(91, 120))
-      assert.equal(1, lines("event=not_stored"))
+      assert.is_true(lines("event=not_stored") <= at_most(1), server.child:errors())
       stop()
       found_in "inbox.db"
     end)
@@ -202,7 +207,7 @@ describe("billhook serve", function()
       end
       wait("a word about it", function() return lines("event=inbox_moved") > 0 end)
       -- the receiver's, work's and that of the process which runs its rules
-      assert.is_true(lines("event=inbox_moved") <= 3, server.child:errors())
+      assert.is_true(lines("event=inbox_moved") <= at_most(3), server.child:errors())
       stop()
       found_in "inbox.db"
     end)
@@ -231,7 +236,7 @@ describe("billhook serve", function()
       stop()
       found_in("away.db", "inbox.db")
       -- one line of each connection: two of the receiver, of who works and of who watches
-      assert.is_true(lines("level=error") <= 4, server.child:errors())
+      assert.is_true(lines("level=error") <= at_most(4), server.child:errors())
     end)
 
     for _, ending in ipairs { "-wal", "-shm" } do

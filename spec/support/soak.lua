@@ -106,7 +106,7 @@ local parts = {}
 function parts.receiver()
   local nginx = require("bench.host").start(folder)
   local first, last, steps, all = soak(function()
-    return nginx:load { path = "/hook", seconds = 4, connections = 128, requests = 30000 } ().count
+    return nginx:load { path = "/hook", seconds = 4, connections = 128 } ().count
   end, function()
     local memory, descriptors = held(children(nginx.pid))
     return { memory = memory, ["the event loop's Lua"] = nginx:lua(), descriptors = descriptors,

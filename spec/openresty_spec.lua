@@ -29,6 +29,15 @@ local function start(options)
   return server
 end
 
+-- One for all tests of a block: each with ids of its own.
+local function share(options)
+  local one
+  lazy_setup(function() one = start(options) end)
+  before_each(function() server = one end)
+  after_each(function() server = nil end) -- it is not stopped
+  lazy_teardown(function() if one then one:stop() end end)
+end
+
 local function uuid(n) return ("efec49e0-80a0-4734-bf02-%012d"):format(n) end
 
 local function btrz_body(n, data)
@@ -120,20 +129,35 @@ describe("nginx", function()
   end)
 
   describe("receives", function()
+    share { server = "lingering_timeout 100ms;" } -- for a body that does not come
+    local known
+
+    -- what was stored since the test began
+    local function added()
+      local list = {}
+      for _, one in ipairs(stored()) do
+        if not known[one.id] then list[#list + 1] = one end
+      end
+      return list
+    end
+
+    before_each(function()
+      known = {}
+      for _, one in ipairs(stored()) do known[one.id] = true end
+    end)
+
     it("a signed delivery: stored, then answered", function()
-      start()
       local status, headers, body = post(1)
       assert.equal(200, status)
       assert.equal('{"ok":true}', body)
       assert.equal("application/json", headers["content-type"])
-      local list = stored()
+      local list = added()
       assert.equal(1, #list)
       assert.equal("invoice.created", list[1].type)
       assert.equal("tickets:" .. uuid(1), list[1].id)
     end)
 
     it("the public DreamClass samples, and refuses the wrong ones", function()
-      start()
       local one = "aa3a27d6-05b5-4fcd-bd04-505bfffacfc2"
       local two = "b3e6fa78-8672-4e8b-8431-7eebdabd25a2"
       local vectors = {
@@ -148,30 +172,21 @@ describe("nginx", function()
         assert.equal(vector[3], (post(i, { account = "school", body = body,
           headers = { ["Content-Type"] = "application/json" } })))
       end
-      assert.equal(2, #stored())
+      assert.equal(2, #added())
     end)
 
     it("a list of journal items in one transaction, an empty one too", function()
-      start()
       local headers = { Authorization = "Bearer hook", ["Content-Type"] = "application/json" }
       local item = '{"id":%d,"logged":"2026-01-01T00:00:00+00:00","event":"Invoice was created: ?",'
         .. '"bind":[],"invoice":"/api/v9/invoices/%d"}'
       local body = "[" .. item:format(1, 5) .. "," .. item:format(2, 6) .. "]"
       assert.equal(200, (post(1, { account = "admissions", headers = headers, body = body })))
-      assert.equal(2, #stored())
+      assert.equal(2, #added())
       local status = post(1, { account = "admissions", headers = headers, body = "[]" })
       assert.is_true(status == 200 or status == 400)
     end)
 
-    it("a body that nginx has put into a file", function()
-      start { server = "client_body_buffer_size 1k;" }
-      local data = '{"_id":"616d7cf38fedff37e4492161","note":"' .. ("x"):rep(300000) .. '"}'
-      assert.equal(200, (post(1, { body = btrz_body(1, data) })))
-      assert.equal(1, #stored())
-    end)
-
     it("only POST", function()
-      start()
       for _, method in ipairs { "GET", "PUT", "DELETE" } do
         local status, headers = server:request { method = method, path = "/webhooks/tickets" }
         assert.equal(405, status)
@@ -180,33 +195,12 @@ describe("nginx", function()
     end)
 
     it("no unknown account", function()
-      start()
       local status, _, body = post(1, { account = "nobody" })
       assert.equal(404, status)
       assert.equal('{"error":"no such account"}', body)
     end)
 
-    it("no body over the limit, neither announced nor in chunks", function()
-      start { app = "{ limit = 2000 }",
-        server = "client_body_buffer_size 1k; lingering_timeout 100ms;" }
-      local peer = assert(nginx.send(server.port, { method = "POST", path = "/webhooks/tickets",
-        headers = { "Content-Length: 2001" } }))
-      local status, _, body = nginx.answer(peer)
-      assert.equal(413, status)
-      assert.equal('{"error":"body too large"}', body)
-      local chunk = ("x"):rep(1000)
-      local chunks = ("3e8\r\n" .. chunk .. "\r\n"):rep(3) .. "0\r\n\r\n"
-      local headers = sign(chunk)
-      headers["Transfer-Encoding"] = "chunked"
-      peer = assert(nginx.send(server.port, { method = "POST", path = "/webhooks/tickets",
-        headers = headers, body = chunks, no_length = true }))
-      assert.equal(413, (nginx.answer(peer)))
-      assert.equal(200, (post(1)))
-      assert.equal(1, #stored())
-    end)
-
     it("no body where the header says enough to refuse it", function()
-      start { server = "lingering_timeout 100ms;" } -- for a body that does not come
       local function refused(status, account, headers, method)
         headers = headers or {}
         headers["Content-Length"] = headers["Content-Length"] or 1000 -- of which nothing comes
@@ -224,11 +218,10 @@ describe("nginx", function()
       refused(401, "tickets")
       refused(400, "tickets", { ["x-btrz-signature"] = "t=1,s2=abc" })
       refused(401, "unset", sign "{}")
-      assert.equal(0, #stored())
+      assert.equal(0, #added())
     end)
 
     it("what follows on the connection, and nothing of a body that was refused", function()
-      start()
       local peer = assert(require("socket").connect("127.0.0.1", server.port))
       peer:settimeout(30)
       local inner = "GET /quick HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -242,8 +235,7 @@ describe("nginx", function()
     end)
 
     it("a body in chunks", function()
-      start()
-      local body = btrz_body(1)
+      local body = btrz_body(2)
       local headers = sign(body)
       headers["Transfer-Encoding"] = "chunked"
       local chunked = ("%x\r\n%s\r\n0\r\n\r\n"):format(#body, body)
@@ -253,7 +245,6 @@ describe("nginx", function()
     end)
 
     it("none of what must be refused", function()
-      start()
       local body = btrz_body(1)
       local function refused(status, headers, text, account)
         assert.equal(status,
@@ -275,11 +266,10 @@ describe("nginx", function()
       for i = 1, 200 do table.insert(many, 1, "X-Filler-" .. i .. ": 1") end
       refused(400, many)
       refused(415, { line, "Content-Encoding: gzip" })
-      assert.equal(0, #stored())
+      assert.equal(0, #added())
     end)
 
     it("what is authentic and cannot be acted on, as a dead letter", function()
-      start()
       local body = btrz_body(1)
       local changes = {
         { '"id":', '"id":"1","id":' }, { '"id":', '"\\u0069d":"1","id":' },
@@ -289,12 +279,41 @@ describe("nginx", function()
         local text = body:gsub(change[1], change[2])
         assert.equal(200, (post(1, { headers = sign(text), body = text })))
       end
-      assert.equal(#changes, #stored())
-      for _, event in ipairs(stored()) do
+      local list = added()
+      assert.equal(#changes, #list)
+      for _, event in ipairs(list) do
         assert.truthy(event.id:find(":bad-", 1, true))
         assert.truthy(event.reason)
       end
       assert.same({}, ran())
+    end)
+  end)
+
+  describe("receives, with what is set for it,", function()
+    it("a body that nginx has put into a file", function()
+      start { server = "client_body_buffer_size 1k;" }
+      local data = '{"_id":"616d7cf38fedff37e4492161","note":"' .. ("x"):rep(300000) .. '"}'
+      assert.equal(200, (post(1, { body = btrz_body(1, data) })))
+      assert.equal(1, #stored())
+    end)
+
+    it("no body over the limit, neither announced nor in chunks", function()
+      start { app = "{ limit = 2000 }",
+        server = "client_body_buffer_size 1k; lingering_timeout 100ms;" }
+      local peer = assert(nginx.send(server.port, { method = "POST", path = "/webhooks/tickets",
+        headers = { "Content-Length: 2001" } }))
+      local status, _, body = nginx.answer(peer)
+      assert.equal(413, status)
+      assert.equal('{"error":"body too large"}', body)
+      local chunk = ("x"):rep(1000)
+      local chunks = ("3e8\r\n" .. chunk .. "\r\n"):rep(3) .. "0\r\n\r\n"
+      local headers = sign(chunk)
+      headers["Transfer-Encoding"] = "chunked"
+      peer = assert(nginx.send(server.port, { method = "POST", path = "/webhooks/tickets",
+        headers = headers, body = chunks, no_length = true }))
+      assert.equal(413, (nginx.answer(peer)))
+      assert.equal(200, (post(1)))
+      assert.equal(1, #stored())
     end)
 
     it("what is odd and decides nothing, and JSON whatever a header calls it", function()
@@ -382,7 +401,9 @@ describe("nginx", function()
       assert.equal(200, (post(101)))
       assert.equal(12, #stored())
     end)
+  end)
 
+  describe("a group of commits", function()
     local group = [[
       location /group { content_by_lua_block {
         local group = require("billhook.nginx.commit")
@@ -419,8 +440,9 @@ describe("nginx", function()
       } }
     ]]
 
+    share { server = group }
+
     local function run_group(query)
-      start { server = group }
       local _, _, body = server:request { path = "/group?" .. query }
       local lines, batches = body:match("^(.*)\n%-%-\n(.*)$")
       return lines, batches

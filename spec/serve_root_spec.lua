@@ -51,7 +51,7 @@ end
 local function refused(server, why, options)
   options = options or {}
   local result = command.run(arguments(server, options.more or {}), { cwd = "/",
-    script = server.script, env = options.env })
+    script = server.script, env = options.env or { TMPDIR = server.folder } })
   assert.equal(1, result.code, result.err)
   assert.truthy(result.err:find(why, 1, true), result.err)
   assert.is_nil(result.err:find("traceback", 1, true))

@@ -75,6 +75,13 @@ function M.descendants(pid)
   return found
 end
 
+-- What is killed leaves its temporary files: they go with the child's folder.
+local function environment_in(folder, given)
+  local env = { TMPDIR = folder }
+  for name, value in pairs(given or {}) do env[name] = value end
+  return env
+end
+
 ---@param argv string[] behind `billhook`
 ---@param options table|nil env, cwd, lua (false: started by its first line), script, stdin
 function M.start(argv, options)
@@ -85,7 +92,8 @@ function M.start(argv, options)
   for _, word in ipairs(argv) do words[#words + 1] = word end
   local pid, err = process.spawn(words, {
     stdout = self.folder .. "/out", stderr = self.folder .. "/err",
-    stdin = options.stdin or "/dev/null", env = options.env, cwd = options.cwd, die = "KILL",
+    stdin = options.stdin or "/dev/null", env = environment_in(self.folder, options.env),
+    cwd = options.cwd, die = "KILL",
   })
   self.pid = assert(pid, err)
   children[#children + 1] = self
@@ -118,14 +126,14 @@ function M.run(argv, options)
   return { code = child:wait(), out = child:output(), err = child:errors() }
 end
 
--- What it has started may still write into its folder after its own end.
+-- Ends it with all that it has started. How that ends which is told to is the affair of specs that
+-- tell it: to kill is quicker. What one of them starts meanwhile is killed with its parent.
 local function stop(child)
   local pids = M.descendants(child.pid)
-  process.kill(child.pid, "TERM")
-  process.kill(child.pid, "TERM") -- twice: at once
-  if not pcall(child.wait, child) then process.kill(child.pid, "KILL") end
+  table.insert(pids, 1, child.pid)
+  for _, pid in ipairs(pids) do process.kill(pid, "KILL") end
   pcall(child.wait, child)
-  for _, pid in ipairs(pids) do
+  for _, pid in ipairs(pids) do -- it may still write into its folder
     pcall(M.wait, "the end of " .. pid, function() return M.gone(pid) end)
   end
 end

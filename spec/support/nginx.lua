@@ -11,7 +11,8 @@
 --   http     what stands in the http block beside it; PORT2 to PORT9 in it become free ports,
 --            to be had as server.ports[2] to [9]
 --   main     what stands outside of http          workers   worker processes (1)
---   vms      lua_worker_thread_vm_pool_size (10)  threads   false: no thread pool
+--   vms      lua_worker_thread_vm_pool_size, and threads for them (10)
+--   threads  false: no thread pool
 --   conf     a whole nginx.conf in place of all this, with $PREFIX, $ROOT and $PORT in it
 
 local ports = require "spec.support.port"
@@ -132,12 +133,13 @@ http {
 ]]
 
 local function configuration(server, options)
-  local threads = options.threads ~= false
+  local threads, vms = options.threads ~= false, options.vms or 10
   local text = options.conf or template:format(
     M.load_modules(), user(),
     options.level or "notice", options.workers or 1,
-    (threads and "thread_pool billhook threads=10 max_queue=1000;\n" or "") .. (options.main or ""),
-    threads and ("lua_worker_thread_vm_pool_size %d;"):format(options.vms or 10) or "",
+    (threads and ("thread_pool billhook threads=%d max_queue=1000;\n"):format(vms) or "")
+      .. (options.main or ""),
+    threads and ("lua_worker_thread_vm_pool_size %d;"):format(vms) or "",
     options.http or "", options.server or "")
   text = text:gsub("PORT(%d)", function(n)
     n = tonumber(n)

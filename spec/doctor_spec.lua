@@ -242,6 +242,19 @@ describe("a diagnosis #both", function()
       said["read back"])
   end)
 
+  it("believes no delivery's id: a 404 of one says nothing", function()
+    local client, given = school(function() return answer(404) end,
+      { paths = { ["invoices.get"] = "/x/{id}" } })
+    local found = { texts = function() return {} end, last = function() return nil end }
+    function found.invoice() return "16", false end
+    local said = by_check(diagnose.account("school", client, { given = given, peek = found }))
+    assert.equal("unknown invoice 16 is not there, and deliveries alone have named it: give the id"
+      .. " of one with --invoice", said["read back"])
+    function found.invoice() return "16", true end
+    said = by_check(diagnose.account("school", client, { given = given, peek = found }))
+    assert.truthy(said["read back"]:find "^fail invoice 16: not_found", said["read back"])
+  end)
+
   it("takes the shortest of several secrets, without what everybody knows", function()
     local function secret(vendor, options, hook)
       options.webhook = hook
@@ -307,7 +320,7 @@ describe("a peek", function()
     look = assert(peek.open(server.url))
     assert.same({ a = "{}" }, look:texts "account ")
     assert.equal("16", look:last("a").invoice)
-    assert.equal("16", look:invoice "a")
+    assert.same({ "16", false }, { look:invoice "a" })
     assert.is_nil((look.db:query "DELETE FROM texts"))
     look:close()
     store:close()

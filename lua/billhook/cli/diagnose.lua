@@ -137,7 +137,8 @@ local function find_path(report, given, id)
     .. " DreamClass for the path, and set it in `paths`"):format(id, #M.CANDIDATES))
 end
 
-local function check_reading(report, client, given, id)
+-- `seen`: the API has shown it, or a person has named it.
+local function check_reading(report, client, given, id, seen)
   local operation, why = rules.readable(client)
   if client.vendor == "dreamclass" and not operation and client.read_back ~= false and given then
     if id then return find_path(report, given, id) end
@@ -152,6 +153,11 @@ local function check_reading(report, client, given, id)
   else
     local value, err = try(client, operation, { id = id })
     local gone = err and err.kind == "not_found"
+    if gone and not seen then
+      report:add("read back", "unknown", ("invoice %s is not there, and deliveries alone have named"
+        .. " it: give the id of one with --invoice"):format(id))
+      return
+    end
     report:add("read back", value and "ok" or "fail", value and ("invoice %s was read"):format(id)
       or ("invoice %s: %s%s"):format(id, tostring(err), gone and client.vendor == "dreamclass"
         and ": is the path in its option `paths` right?" or ""))
@@ -232,12 +238,12 @@ end
 ---@return table[] report { check, state, message }
 function M.account(account, client, known)
   local report, peek = setmetatable({}, Report), known.peek
-  local callable = type(client.can) == "function"
-  local can, why = false, "it has no API key"
-  if callable then can, why = client:can(vendors[client.vendor].refetch) end
-  if can or callable and client.options.base_url then
+  local can, why = client:can(vendors[client.vendor].refetch)
+  if can or client.options.base_url then
     check_calls(report, client)
-    check_reading(report, client, known.given, known.invoice or peek and peek:invoice(account))
+    local id, seen = known.invoice, true
+    if peek and not id then id, seen = peek:invoice(account) end
+    check_reading(report, client, known.given, id, seen)
     check_quota(report, client)
   else
     report:add("calls", "warn", tostring(why))

@@ -4,7 +4,8 @@
 --   local peek, why = peek.open "sqlite:billhook.db"
 --   peek:texts "account "          by the rest of their names
 --   peek:last "school"             the newest delivery of an account: { invoice, last_at (ms) }
---   peek:invoice "school"          the id of an existing invoice of the account
+--   peek:invoice "school"          the id of an invoice of the account, and true where its API has
+--                                  shown it; else deliveries alone have named it
 --   peek:update(name, fn)          as a store's, but what it changes stays in this process
 --
 -- Each raises the message of a database error.
@@ -84,9 +85,10 @@ end
 function Peek:invoice(account)
   local row = query(self, "SELECT invoice FROM invoices WHERE account = $1 AND known = 1 "
     .. "AND deleted_at IS NULL ORDER BY lane DESC LIMIT 1", account)[1]
-    or query(self, "SELECT invoice FROM deliveries WHERE account = $1 AND invoice IS NOT NULL "
-      .. "ORDER BY seq DESC LIMIT 1", account)[1]
-  return row and row.invoice
+  if row then return row.invoice, true end
+  row = query(self, "SELECT invoice FROM deliveries WHERE account = $1 AND invoice IS NOT NULL "
+    .. "ORDER BY seq DESC LIMIT 1", account)[1]
+  return row and row.invoice, false
 end
 
 function Peek:update(name, fn)

@@ -120,8 +120,8 @@ local function matching(store, args)
   local function count(name)
     return found[name] < COUNTED and found[name] or COUNTED .. " or more"
   end
-  return found, ("%s events and %s deliveries, %s of them not finished"):format(count "events",
-    count "deliveries", count "kept")
+  return found, ("%s events and %s deliveries (%s events are not finished: they stay)"):format(
+    count "events", count "deliveries", count "kept")
 end
 
 function M.purge(store, args)
@@ -131,7 +131,7 @@ function M.purge(store, args)
   local found, what = matching(store, args)
   if not found then return nil, what end
   if args.dry_run then return found, function() term.print(what) end, unknown(store, args) end
-  if not term.agreed(("delete the content of %s permanently?"):format(what), args.yes) then
+  if not term.agreed(("delete for good the content of %s?"):format(what), args.yes) then
     return nil, "nothing was purged"
   end
   local n, err = each_id(args, function(filter) return store:purge(filter) end)

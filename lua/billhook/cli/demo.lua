@@ -171,6 +171,7 @@ function M.run(args)
   if self.folder then process.remove_tree(self.folder) end
   term.print(ok and term.colour("green", result)
     or "demo: FAILED (" .. reason(result):gsub("%s*\n%s*", " | ") .. ")")
+  if type(result) == "table" and result.interrupted == "INT" then return 130 end
   return ok and 0 or 1
 end
 

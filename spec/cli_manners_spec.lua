@@ -143,6 +143,7 @@ describe("what cannot be written", function()
       { "completion", "bash" }, { "inbox", "--help" }, { "inbox", "stats", "--inbox", inbox },
       { "inbox", "events", "--inbox", inbox, "--json" }, { "work", "--check", rules },
       { "trigger", "dreamclass", "--secret", "x", "--print" },
+      { "sandbox", "--listen", ("%d"):format(require("spec.support.port").free()) },
     } do
       local code, said = onto_a_full_disk(argv)
       local what = table.concat(argv, " ")

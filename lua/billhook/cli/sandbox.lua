@@ -95,7 +95,7 @@ local function describe(url, as_json)
   else
     term.table({ "VENDOR", "!BASE_URL", "!API_KEY", "+WEBHOOKS PROVE THEMSELVES BY" }, rows)
   end
-  io.stdout:flush()
+  term.flush()
 end
 
 local function until_told(child)
@@ -117,7 +117,11 @@ local function serve(args, run, host, port)
   end
   local child, err = M.start { run = run, host = host, port = port, webhooks = webhooks }
   if not child then return nil, err end
-  describe(url, args.json)
+  local written, why = pcall(describe, url, args.json) -- whoever reads them waits for no others
+  if not written then
+    child:stop("QUIT", 5)
+    error(why, 0)
+  end
   term.say("listening on " .. url)
   return until_told(child)
 end

@@ -353,7 +353,8 @@ describe("billhook.app", function()
     raises("billhook.app: 'options' must be a table", 7)
     raises("billhook.app: 'inbox' is missing", { accounts = accounts })
     raises("billhook.app: 'accounts' is missing", { inbox = "memory:" })
-    raises("billhook.app: 'inbox' is none", { inbox = "mysql:x", accounts = accounts })
+    raises("billhook.app: 'inbox' must be \"sqlite:FILE\", \"memory:\" or \"postgresql://",
+      { inbox = "mysql:x", accounts = accounts })
     raises("billhook.app: 'inbx' is not known", { inbx = "memory:" })
     raises("billhook.app: 'accounts' must have an account",
       { inbox = "memory:", accounts = {} })

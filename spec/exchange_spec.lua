@@ -328,7 +328,7 @@ describe("a quota", function()
     assert.equal(179, client:quota().left)
     for message, options in pairs {
       ["must have a method 'update'"] = { store = {} },
-      ['is no inbox: inbox must be "sqlite:FILE", "memory:" or "postgresql://..."']
+      ['must be "sqlite:FILE", "memory:" or "postgresql://..."']
         = { store = "redis:" },
     } do
       local fine, why = pcall(new, script { 200 }, { quota = options })

@@ -279,7 +279,7 @@ describe("billhook inbox copy", function()
       ["copy: %-%-from is missing"] = { "--to", file },
       ["an inbox in memory cannot be copied"] = { "--from", "memory:", "--to", file },
       ["the same inbox"] = { "--from", file, "--to", file },
-      ["inbox must be"] = { "--from", file, "--to", "mysql://x" },
+      ["copy: %-%-to must be"] = { "--from", file, "--to", "mysql://x" },
     } do
       result = command.run { "inbox", "copy", (table.unpack or rawget(_G, "unpack"))(words) }
       assert.equal(2, result.code)

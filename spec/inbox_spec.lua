@@ -790,10 +790,10 @@ describe("inbox.open #both", function()
   it("raises where the text names no inbox", function()
     for url, message in pairs {
       [""] = "inbox must be", ["mysql:x"] = "inbox must be", ["sqlite"] = "inbox must be",
-      ["sqlite:"] = "\"sqlite:\" names no file",
-      ["sqlite::memory:"] = "inbox: \":memory:\" is not the path of a file",
-      ["sqlite:file:x?mode=memory"] = "inbox: \"file:x?mode=memory\" is not the path of a file",
-      ["memory:x"] = "\"memory:\" takes no name",
+      ["sqlite:"] = "inbox must have a file after \"sqlite:\"",
+      ["sqlite::memory:"] = "inbox must be the path of a file, got \":memory:\"",
+      ["sqlite:file:x?mode=memory"] = "the path of a file, got \"file:x?mode=memory\"",
+      ["memory:x"] = "inbox must have nothing after \"memory:\"",
     } do
       local ok, why = pcall(inbox.open, url)
       assert.is_false(ok)

@@ -112,10 +112,10 @@ describe("a malformed PostgreSQL URL #both", function()
       ["postgresql://u:a%b@h/db"] = "has a % without two hexadecimal digits behind it",
       ["postgresql://u@h/db?x"] = "has something else than name=value behind the ?",
     } do
-      assert.are.equal("inbox: this PostgreSQL URL " .. why .. ADVICE,
+      assert.are.equal("is a PostgreSQL URL that " .. why .. ADVICE,
         select(2, inbox.check(url)))
     end
-    assert.are.equal("inbox: a PostgreSQL database is named as \"postgresql://user@host/database\"",
+    assert.are.equal("must be \"postgresql://user@host/database\"",
       select(2, inbox.check "postgresql:host=h"))
   end)
 end)

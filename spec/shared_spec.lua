@@ -212,7 +212,7 @@ describe("billhook.shared #both", function()
     assert.same({ n = 2, nil, "must have a method 'update'" },
       { n = select("#", shared.check {}), shared.check {} })
     assert.equal("must have a method 'update'", select(2, shared.check(5)))
-    assert.equal('is no inbox: inbox must be "sqlite:FILE", "memory:" or "postgresql://..."',
+    assert.equal('must be "sqlite:FILE", "memory:" or "postgresql://..."',
       select(2, shared.check "redis:"))
     assert.equal("store", select(2, shared.of "sqlite:/nowhere/at/all.db").kind)
   end)

@@ -218,9 +218,10 @@ end
 function M.new(fields)
   local secrets = fields.secrets
   if not known[fields.kind] then
-    error("bad 'kind' of an error: " .. tostring(fields.kind), 2)
+    error(("billhook.error: 'kind' must be one of %s, got %s"):format(table.concat(M.kinds, ", "),
+      tostring(fields.kind)), 2)
   elseif type(fields.message) ~= "string" then
-    error("'message' of an error must be a string", 2)
+    error("billhook.error: 'message' must be a string, got " .. type(fields.message), 2)
   end
   local err = {}
   for name, value in pairs(fields) do

@@ -77,8 +77,7 @@ end
 
 local function check_inbox(given)
   local ok, why = inbox.check(given)
-  if not ok then return nil, "is none: " .. why end
-  return given
+  return ok and given, why
 end
 
 local function check_overdue(given)

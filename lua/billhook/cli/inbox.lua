@@ -133,7 +133,7 @@ end
 -- Is there such an inbox? Looking must not make a new, empty one out of a mistyped name.
 local function exists(url, what_next)
   local good, why = require("billhook.inbox").check(url)
-  if not good then require("billhook.cli").usage(why) end
+  if not good then require("billhook.cli").usage("inbox " .. why) end
   local path = url:match "^sqlite:(.+)$"
   if path and not require("billhook.process").stat(path) then
     return nil, ("there is no inbox %s: %s"):format(path, what_next)
@@ -355,7 +355,7 @@ local function copy(args)
   end
   if args.from == args.to then usage "copy: --from and --to are the same inbox" end
   local good, wrong = require("billhook.inbox").check(args.to)
-  if not good then usage(wrong) end
+  if not good then usage("copy: --to " .. wrong) end
   local there, why = exists(args.from, "--from names the one to copy")
   if not there then return nil, why end
   local bar

@@ -116,21 +116,21 @@ local SCHEMES = {
   postgres = "billhook.inbox.postgresql",
 }
 
----Tells whether a text names an inbox; the reason where it does not.
+---Tells whether a text names an inbox; where it does not, what it must be, or is.
 ---@param url any
 ---@return boolean|nil, string|nil
 function M.check(url)
-  if type(url) ~= "string" then return nil, "inbox must be a string" end
+  if type(url) ~= "string" then return nil, "must be a string" end
   local scheme, rest = url:match("^(%a+):(.*)$")
   if not SCHEMES[scheme or ""] then
-    return nil, "inbox must be \"sqlite:FILE\", \"memory:\" or \"postgresql://...\""
+    return nil, "must be \"sqlite:FILE\", \"memory:\" or \"postgresql://...\""
   end
-  if scheme == "sqlite" and rest == "" then return nil, "inbox: \"sqlite:\" names no file" end
+  if scheme == "sqlite" and rest == "" then return nil, "must have a file after \"sqlite:\"" end
   -- to SQLite these are no files: what is acknowledged would be kept nowhere
   if scheme == "sqlite" and (rest:find("^:") or rest:find("^file:")) then
-    return nil, ("inbox: %q is not the path of a file"):format(rest)
+    return nil, ("must be the path of a file, got %q"):format(rest)
   end
-  if scheme == "memory" and rest ~= "" then return nil, "inbox: \"memory:\" takes no name" end
+  if scheme == "memory" and rest ~= "" then return nil, "must have nothing after \"memory:\"" end
   if scheme:find "^postgres" then return urls.check(url) end
   return true
 end
@@ -146,7 +146,7 @@ M.shown = urls.shown
 ---@return table|nil store, table|nil err
 function M.open(url, options)
   local ok, why = M.check(url)
-  if not ok then error(why, 2) end
+  if not ok then error("inbox " .. why, 2) end
   local scheme, rest = url:match("^(%a+):(.*)$")
   return require(SCHEMES[scheme]).open(scheme == "memory" and ":memory:" or rest, options or {})
 end

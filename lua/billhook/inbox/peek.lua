@@ -55,7 +55,7 @@ end
 ---@return boolean|nil absent true: nothing is wrong, there is none yet, or none that is seen here
 function M.open(url)
   local good, why = inbox.check(url)
-  if not good then return nil, why end
+  if not good then return nil, "inbox " .. why end
   if url:find "^memory:" then return nil, "it is in the memory of the worker", true end
   local path = url:match "^sqlite:(.+)$"
   local db, reason, absent = (path and open_sqlite or open_postgresql)(path or url)

@@ -70,7 +70,7 @@ end
 function M.check(url)
   local parts = parts_of(url)
   if not parts then
-    return nil, "inbox: a PostgreSQL database is named as \"postgresql://user@host/database\""
+    return nil, "must be \"postgresql://user@host/database\""
   end
   local why = url:gsub("%%%x%x", ""):find("%", 1, true) or url:find("%00", 1, true)
   why = why and "has a % without two hexadecimal digits behind it"
@@ -78,7 +78,7 @@ function M.check(url)
     or parts.path:find("@", 1, true) and "has an @ behind the host"
     or not are_settings(parts) and "has something else than name=value behind the ?"
   if not why then return true end
-  return nil, "inbox: this PostgreSQL URL " .. why .. ADVICE
+  return nil, "is a PostgreSQL URL that " .. why .. ADVICE
 end
 
 ---As it may be shown: without a password.

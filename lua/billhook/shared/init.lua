@@ -93,7 +93,7 @@ function M.common(clock) return M.new(clock, common) end
 function M.check(value)
   if type(value) == "string" then
     local fine, why = inbox.check(value)
-    return fine and value, why and "is no inbox: " .. why
+    return fine and value, why
   elseif type(value) ~= "table" or type(value.update) ~= "function" then
     return nil, "must have a method 'update'"
   end

@@ -390,6 +390,7 @@ describe("an invoice", function()
     assert.are.equal(1, d.app:work())
     assert.are.equal("slow 1", took())
     assert.are.equal(1, #d:logged "lease_lost")
+    assert.are.same({ account = "school", invoice = "16" }, d:logged("lease_lost")[1].fields)
     assert.are.equal("pending", show(1).state)
     assert.are.equal(1, show(1).marks.slow.attempts) -- and nobody knows how it ended
     assert.are.equal(1, d.app.store:stats().leased)

@@ -261,9 +261,10 @@ function M.round(mine, settings)
     if fine then
       plans[#plans + 1] = { lane = row.lane, token = row.token, after = after }
     elseif after == LOST then
-      app.log("warn", "lease_lost", { row = row.lane })
+      app.log("warn", "lease_lost", { account = row.account, invoice = row.invoice })
     elseif err.is(after) then
-      app.log("error", "not_marked", { row = row.lane, message = tostring(after) })
+      app.log("error", "not_marked", { account = row.account, invoice = row.invoice,
+        message = tostring(after) })
       self.why = after
     else
       error(after, 0)

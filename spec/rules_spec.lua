@@ -69,13 +69,14 @@ describe("a pattern", function()
       ["**"] = "must be a type, family.* or *",
       ["*.created"] = "must be a type, family.* or *",
       ["a\nb"] = "must be a type, family.* or *",
-      [""] = "a pattern must be a string",
+      [""] = "a pattern must be a string that is not empty",
     } do
       local pattern, why = rules.pattern(text, accounts)
       assert.is_nil(pattern)
       assert.is_truthy(why:find(reason, 1, true), why)
     end
-    assert.are.equal("a pattern must be a string", select(2, rules.pattern(nil, accounts)))
+    assert.are.equal("a pattern must be a string that is not empty",
+      select(2, rules.pattern(nil, accounts)))
   end)
 end)
 
@@ -96,7 +97,7 @@ describe("app:on", function()
   it("raises at the caller's line", function()
     raises("there is no account 'nobody'", "nobody:*", handler)
     raises("must be a type, family.* or *", "a*b", handler)
-    raises("a pattern must be a string", nil, handler)
+    raises("a pattern must be a string that is not empty", nil, handler)
     raises("the handler must be a function", "*")
     raises("the handler must be a function", "*", {})
     raises("on: 'options' must be a table, got string", "*", "name", handler)
@@ -140,7 +141,8 @@ describe("app:on", function()
   end)
 
   it("raises for a type that the named account can never have", function()
-    for _, pattern in ipairs { "school:invoice.overdue", "school:invoice.failed",
+    for _, pattern in ipairs { "school:invoice.overdue", "school:invoice.paid",
+      "school:invoice.failed",
       "tickets:payment.created", "tickets:invoice.paid", "tickets:invoice.overdue",
       "apply:invoice.failed", "apply:invoice.collected", "class:invoice.collected" } do
       raises(("pattern '%s': account '%s' never has an event of this type"):format(pattern,
@@ -148,9 +150,20 @@ describe("app:on", function()
     end
     for _, pattern in ipairs { "apply:invoice.overdue", "apply:payment.deleted",
       "class:invoice.paid", "school:invoice.created", "tickets:invoice.failed",
-      "tickets:invoice.deleted", "tickets:invoice_provider.updated", "school:SOMETHING_NEW" } do
+      "tickets:invoice.deleted", "tickets:invoice_provider.updated", "school:SOMETHING_NEW",
+      "school:payment.refunded" } do
       d.app:on(pattern, handler)
     end
+  end)
+
+  it("takes for possible what news alone may say", function()
+    local apply = billhook.dreamapply { base_url = "https://apply.test",
+      webhook = { authorization = "a" } } -- without a key
+    local class = billhook.dreamclass { tenant = "t", webhook = { secret = "a secret" } }
+    local app = billhook.app { inbox = "memory:", accounts = { apply = apply, class = class } }
+    app:on("apply:invoice.overdue", handler)
+    app:on("class:payment.refunded", handler)
+    assert.are.same({}, app.rules:never())
   end)
 
   it("raises for a second unnamed rule on one pattern, and for a name twice", function()

@@ -52,6 +52,9 @@ end
 local BODY = { ["invoice.created"] = true, ["invoice.updated"] = true,
   ["payment.refunded"] = true }
 
+-- what no news of DreamClass says by itself: an invoice has to be read for it
+local READ = { ["invoice.paid"] = true, ["invoice.overdue"] = true }
+
 local function begins(text, prefix) return text:sub(1, #prefix) == prefix end
 
 -- Is it a type, or (with its dot) a family, of what this vendor is known to send?
@@ -76,7 +79,8 @@ function M.can_have(client, type)
   if vendor.never and vendor.never[type] then return "never" end
   if STATES[type] then
     if read or vendor.trust == "body" and BODY[type] then return "yes" end
-    if vendor.trust == "body" or type == "invoice.overdue" then return "never" end
+    if vendor.trust == "body" then return "never" end
+    if vendor.natives then return READ[type] and "never" or "yes" end
   elseif type == "invoice.failed" then
     return client.vendor == "betterez" and read and "yes" or "never"
   elseif read and type:find "^invoice%." then
@@ -125,7 +129,9 @@ end
 ---@return table|nil pattern { text, account?, exact? | family? | all?, aliases? }
 ---@return string|nil message
 function M.pattern(text, accounts)
-  if type(text) ~= "string" or text == "" then return nil, "a pattern must be a string" end
+  if type(text) ~= "string" or text == "" then
+    return nil, "a pattern must be a string that is not empty"
+  end
   local account, rest = text:match("^([%w_.%-]+):(.*)$")
   if account and not accounts[account] then
     return nil, ("pattern '%s': there is no account '%s'"):format(text, account)

@@ -388,6 +388,18 @@ describe("The curl transport", function()
     end
   end)
 
+  it("does not wait where ca_file is no file", function()
+    local pipe = os.tmpname()
+    os.remove(pipe)
+    assert(os.execute("mkfifo " .. pipe))
+    for _, path in ipairs { pipe, "/tmp", "/dev/zero" } do
+      local response, failure = get { url = secure:url(answer(200, {}, "")), ca_file = path }
+      assert.is_nil(response)
+      assert.are.equal("tls", failure.kind)
+    end
+    os.remove(pipe)
+  end)
+
   it("does not send where ca_file cannot be read", function()
     local response, failure = get { url = secure:url(answer(200, {}, "")), ca_file = "/nowhere" }
     assert.is_nil(response)

@@ -356,6 +356,38 @@ describe("process.replace", function()
   end)
 end)
 
+describe("process.contents", function()
+  local folder
+
+  before_each(function() folder = assert(process.mkdtemp "/tmp/billhook-spec") end)
+  after_each(function() process.remove_tree(folder) end)
+
+  it("gives all of a file, also through a link, up to a limit", function()
+    local text = ("a\0b\n"):rep(30000)
+    assert(process.replace(folder .. "/a", text))
+    os.execute(("ln -s a %s/b; : >%s/c"):format(folder, folder))
+    assert.equal(text, process.contents(folder .. "/a", #text))
+    assert.equal(text, process.contents(folder .. "/b", #text))
+    assert.equal("", process.contents(folder .. "/c", 0))
+    assert.same({ nil, folder .. "/a: File too large" },
+      { process.contents(folder .. "/a", #text - 1) })
+    assert.same({ nil, folder .. "/d: No such file or directory" },
+      { process.contents(folder .. "/d", 1) })
+    -- longer than it says
+    assert.same({ nil, "/proc/self/status: File too large" },
+      { process.contents("/proc/self/status", 0) })
+    assert.has_error(function() process.contents(folder, -1) end)
+    assert.has_error(function() process.contents(folder, 2 ^ 40) end)
+  end)
+
+  it("neither reads nor waits for what is no file", function()
+    os.execute(("mkfifo %s/pipe; ln -s pipe %s/link"):format(folder, folder))
+    for _, path in ipairs { folder, folder .. "/pipe", folder .. "/link", "/dev/zero" } do
+      assert.same({ nil, path .. ": Invalid argument" }, { process.contents(path, 100) })
+    end
+  end)
+end)
+
 describe("process.entries", function()
   it("names what is in a folder", function()
     local folder = assert(process.mkdtemp "/tmp/billhook-spec")

@@ -3,11 +3,13 @@
 */
 #include "curl.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define IDLE    32         /* transfers kept for later */
@@ -391,19 +393,31 @@ static void set_callbacks(CURL *easy, transfer *t) {
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
 }
 
+/* What to open as a file of certificates: of a pipe or a device, which would
+** be waited for past all limits of time, a path where there is none. */
+static const char *certificates(const char *path, char other[PATH_MAX]) {
+  struct stat s;
+  if (stat(path, &s) != 0 || S_ISREG(s.st_mode)) return path;
+  snprintf(other, PATH_MAX, "%s/", path);
+  return other;
+}
+
 /* An empty proxy and no list of exceptions: what stands in the environment
 ** decides nothing about where a key goes. */
 static CURLcode set_way(CURL *easy, const order *o) {
   const char *proxy = o->proxy != NULL ? o->proxy : "";
   CURLcode code = curl_easy_setopt(easy, CURLOPT_PROXY, proxy);
+  char other[PATH_MAX];
+  const char *ca_file;
   if (code == CURLE_OK) code = curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
   if (code != CURLE_OK || o->ca_file == NULL) return code;
   /* these authorities and no others, so not the system's folder either */
   curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
   curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL);
-  code = curl_easy_setopt(easy, CURLOPT_CAINFO, o->ca_file);
+  ca_file = certificates(o->ca_file, other);
+  code = curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
   if (code == CURLE_OK)
-    code = curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, o->ca_file);
+    code = curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, ca_file);
   return code;
 }
 

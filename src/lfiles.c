@@ -185,6 +185,48 @@ static int l_replace(lua_State *L) {
   return lprocess_fault(L, path, code);
 }
 
+/* up to `most` bytes of a file: 0, or an errno; *n: how many there were */
+static int read_file(const char *path, char *to, size_t most, size_t *n) {
+  int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC), code = 0;
+  struct stat s;
+  ssize_t got = 1;
+  *n = 0;
+  if (fd < 0) return errno;
+  if (fstat(fd, &s) != 0 || !S_ISREG(s.st_mode)) code = EINVAL;
+  while (code == 0 && got > 0 && *n < most) {
+    got = read(fd, to + *n, most - *n);
+    if (got > 0) *n += (size_t)got;
+    if (got < 0 && errno != EINTR) code = errno;
+    if (got < 0) got = 1;
+  }
+  close(fd);
+  return code;
+}
+
+/*
+** contents(path, most) -> text | nil, message. All of a file, with at most so
+** many bytes. What is no file is not waited for, and not read.
+*/
+static int l_contents(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  lua_Number most = luaL_checknumber(L, 2);
+  struct stat s;
+  size_t room, n;
+  char *to;
+  int code;
+  luaL_argcheck(L, most >= 0 && most < INT_MAX, 2, "no number of bytes");
+  if (stat(path, &s) != 0) return lprocess_fault(L, path, errno);
+  if (!S_ISREG(s.st_mode)) return lprocess_fault(L, path, EINVAL);
+  if ((lua_Number)s.st_size > most) return lprocess_fault(L, path, EFBIG);
+  room = (size_t)s.st_size + 1;
+  to = (char *)lua_newuserdatauv(L, room, 0);
+  code = read_file(path, to, room, &n);
+  if (code == 0 && (lua_Number)n > most) code = EFBIG;
+  if (code != 0) return lprocess_fault(L, path, code);
+  lua_pushlstring(L, to, n);
+  return 1;
+}
+
 static int l_mkdir(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   return lprocess_done(L, path,
@@ -329,6 +371,7 @@ static const luaL_Reg functions[] = {{"uid", l_uid},
                                      {"realpath", l_realpath},
                                      {"mkdtemp", l_mkdtemp},
                                      {"replace", l_replace},
+                                     {"contents", l_contents},
                                      {"mkdir", l_mkdir},
                                      {"chmod", l_chmod},
                                      {"chown", l_chown},

@@ -189,6 +189,7 @@ local SIMPLE = {
     local made, why = process.mkdtemp(folder .. "/t")
     return made and process.remove_tree(made), why
   end,
+  ["process.contents"] = function() return process.contents("/proc/self/exe", 1e8) ~= nil end,
   ["process.replace"] = function() return process.replace(folder .. "/f", INVOICE) end,
   ["process.mkdir"] = function()
     local made, why = process.mkdir(folder .. "/d", 448)

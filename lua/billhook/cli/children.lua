@@ -2,6 +2,7 @@
 -- of its own, so that a signal of the terminal reaches only the parent, which
 -- then stops them in the right way; each dies when the parent is killed.
 
+local files = require "billhook.cli.file"
 local process = require "billhook.process"
 
 local M = {}
@@ -81,10 +82,9 @@ function M.output(argv, options)
   if not child then return nil, err end
   if not child:wait(options.seconds or 30) then child:kill() end
   child:wait(5)
-  local file = io.open(path, "rb")
-  local text = file and file:read "*a" or ""
-  if file then file:close() end
+  local text, why = process.contents(path, files.MOST)
   os.remove(path)
+  if not text then return nil, why end
   return child:ended(), text
 end
 

@@ -4,7 +4,7 @@ local M = {}
 
 M.MOST = 64 * 1024 * 1024 -- bytes: what is longer is no body, and would fill the memory
 
----All of a file, or of stdin.
+---All of a file, or of a pipe or stdin, which are waited for.
 ---@param path string "-": stdin
 ---@return string|nil text
 ---@return string|nil message

@@ -78,10 +78,10 @@ function M.make(given)
     local ok, err = process.mkdir(given, OPEN)
     if not ok then return nil, err end
   end
+  local why = trust.refusal(given) -- also of the links that lead there
+  if why then return nil, why end
   local path, err = process.realpath(given)
   if not path then return nil, err end
-  local why = trust.refusal(path)
-  if why then return nil, why end
   os.remove(path .. "/nginx.pid") -- of an earlier one
   for _, name in ipairs(process.entries(path) or {}) do -- of a time when the folder was another's
     local found = process.stat(path .. "/" .. name, true)

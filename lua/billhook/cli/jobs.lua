@@ -102,6 +102,7 @@ end
 
 -- Has changed rules run, by processes that begin anew once their present rule has ended.
 function Jobs:renew()
+  self.watched:look()
   local needs, err = reloads.examine(self.rules)
   if not needs then return term.say("the old rules go on: " .. err) end
   self.watched:took(needs)

@@ -2,6 +2,9 @@
 -- mistakes that can be seen in the text of the files without a doubt. What might be meant so is not
 -- told.
 
+local files = require "billhook.cli.file"
+local process = require "billhook.process"
+
 local M = {}
 
 -- --- words of Lua ------------------------------------------------------------------
@@ -243,10 +246,10 @@ end
 
 ---All that is found.
 ---@param app table
----@param files string[] the rules file, and what it has loaded from beside it
+---@param loaded string[] the rules file, and what it has loaded from beside it
 ---@param given table what witness() gave
 ---@return { where: string, message: string }[] findings
-function M.of(app, files, given)
+function M.of(app, loaded, given)
   local found = {}
   local function add(where, message)
     found[#found + 1] = { where = where, message = message }
@@ -258,11 +261,10 @@ function M.of(app, files, given)
     add(where, fields.message .. (fields.other and ": " .. fields.other or ""))
   end
   of_accounts(app, given, add)
-  for _, path in ipairs(files) do
-    local file = io.open(path, "rb")
-    if file then
-      M.text(file:read "*a", function(line, message) add(path .. ":" .. line, message) end)
-      file:close()
+  for _, path in ipairs(loaded) do
+    local text = process.contents(path, files.MOST)
+    if text then
+      M.text(text, function(line, message) add(path .. ":" .. line, message) end)
     end
   end
   return found

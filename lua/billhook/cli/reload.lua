@@ -4,6 +4,7 @@
 
 local children = require "billhook.cli.children"
 local core = require "billhook.core"
+local files = require "billhook.cli.file"
 local json = require "billhook.json"
 local paths = require "billhook.cli.paths"
 local process = require "billhook.process"
@@ -18,16 +19,13 @@ M.EVERY = 1 -- seconds between two looks
 
 -- What tells a file from a changed one.
 local function mark_of(path)
-  local file = io.open(path, "rb")
-  if not file then return "gone" end
-  local text = file:read "*a" or ""
-  file:close()
-  return core.text.sha256(text)
+  local text = process.contents(path, files.MOST)
+  return text and core.text.sha256(text) or "gone"
 end
 
-local function marks_of(files)
+local function marks_of(list)
   local marks = {}
-  for _, path in ipairs(files) do marks[path] = mark_of(path) end
+  for _, path in ipairs(list) do marks[path] = mark_of(path) end
   return marks
 end
 
@@ -60,15 +58,17 @@ function M.examine(path)
   return json.decode((text:match "([^\n]*)\n*$"))
 end
 
+---Looks at the files, before they are loaded: what changes after that is another change.
+function Watch:look() self.marks = marks_of(self.needs.files) end
+
 ---Is a file another one since the last look? Looks at most once a second.
 ---@param now number of process.monotonic
 ---@return boolean
 function Watch:changed(now)
   if self.looked and now < self.looked + M.EVERY then return false end
   self.looked = now
-  local marks, changed = marks_of(self.needs.files), false
-  for path, mark in pairs(marks) do changed = changed or mark ~= self.marks[path] end
-  self.marks = marks
+  local changed = false
+  for path, mark in pairs(self.marks) do changed = changed or mark ~= mark_of(path) end
   return changed
 end
 
@@ -95,13 +95,15 @@ function M.difference(before, after)
   return lines
 end
 
----Says what changed, and goes on with what is new.
+---Says what changed, and goes on with what is new: what was loaded after the last look.
 ---@param needs table
 function Watch:took(needs)
   for _, line in ipairs(M.difference(self.needs.rules, needs.rules)) do
     term.say("rules: " .. line)
   end
-  self.needs, self.marks = needs, marks_of(needs.files)
+  local marks = {}
+  for _, path in ipairs(needs.files) do marks[path] = self.marks[path] or mark_of(path) end
+  self.needs, self.marks = needs, marks
 end
 
 return M

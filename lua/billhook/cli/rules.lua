@@ -3,6 +3,9 @@
 
 local core = require "billhook.core"
 local log = require "billhook.log"
+local plain = require "billhook.cli.file"
+local process = require "billhook.process"
+local trust = require "billhook.cli.trust"
 
 local M = {}
 
@@ -43,7 +46,10 @@ local function explain(reason)
   return table.concat({ text, unpack(lines) }, "\n")
 end
 
+-- A pipe would be waited for, for ever: also by nginx.
 local function run(path)
+  local regular, why = trust.regular(path)
+  if not regular and process.stat(path) then return nil, why end
   local chunk, err = loadfile(path)
   if not chunk then return nil, err end
   local ok, app = xpcall(chunk, explain)
@@ -94,11 +100,8 @@ function M.files(path)
     local theirs = type(name) == "string" and not name:find "^billhook"
     for _, tail in ipairs(theirs and { ".lua", "/init.lua" } or {}) do
       local beside_it = folder .. "/" .. name:gsub("%.", "/") .. tail
-      local file = io.open(beside_it)
-      if file then
-        file:close()
-        files[#files + 1] = beside_it
-      end
+      local found = process.stat(beside_it)
+      if found and found.type == "file" then files[#files + 1] = beside_it end
     end
   end
   table.sort(files)
@@ -109,12 +112,10 @@ end
 -- The lines of a file from one to another.
 local function lines_of(path, first, last)
   local kept, number = {}, 0
-  local file = io.open(path)
-  for line in file and file:lines() or function() end do
+  for line in (process.contents(path, plain.MOST) or ""):gmatch "([^\n]*)\n?" do
     number = number + 1
     if number >= first and number <= last then kept[#kept + 1] = line end
   end
-  if file then file:close() end
   return table.concat(kept, "\n")
 end
 

@@ -177,6 +177,7 @@ end
 
 local function reload(self)
   if self.stopping then return end
+  if self.watched then self.watched:look() end
   local needs, err = renewed(self)
   if not needs then return term.say("not reloaded: " .. err) end
   self.nginx:signal "HUP"
@@ -280,10 +281,12 @@ local function prepare_capture(self, path)
     if not ok then return nil, err end
     if self.user then process.chown(path, self.user.uid, self.user.gid) end
   end
+  local uid = self.user and self.user.uid or process.uid()
+  local why = trust.refusal(path, "refused deliveries are kept there", uid)
+  if why then return nil, why end
   path, err = process.realpath(path)
   local found = path and process.stat(path)
   if not found then return nil, err end
-  local uid = self.user and self.user.uid or process.uid()
   if found.type ~= "directory" or found.uid ~= uid or found.mode % 64 ~= 0 then
     return nil, path .. " must be a folder of the receiver's own: chmod 700"
   end
@@ -343,6 +346,7 @@ end
 local function serve(self, args)
   local needs, err = examine(self)
   if not needs then return nil, err end
+  self.watched = args.watch and reloads.new(needs) or nil
   local ok
   ok, err = launch(self, needs, args)
   if not ok then
@@ -352,7 +356,6 @@ local function serve(self, args)
   if not self.stopping then
     start_work(self)
     announce(self, needs)
-    self.watched = args.watch and reloads.new(needs) or nil
   end
   return watch(self)
 end

@@ -98,14 +98,15 @@ local started_by = "nginx is started from there"
 ---Why a path is none that only we may change; nil: it is one.
 ---@param path string
 ---@param use string|nil what it is for, as an end of the sentence
+---@param user integer|nil who may change it beside root; who we are by default
 ---@return string|nil
-function M.refusal(path, use)
+function M.refusal(path, use, user)
   local found = M.changers(path)
   if found.anybody then
     return ("%s: others may change %s, and %s"):format(path, found.anybody, use or started_by)
   end
   for uid, at in pairs(found.users) do
-    if uid ~= process.uid() then
+    if uid ~= (user or process.uid()) then
       return ("%s: %s may change %s, and %s"):format(path, name_of(uid), at, use or started_by)
     end
   end

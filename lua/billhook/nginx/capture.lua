@@ -7,6 +7,7 @@
 
 local core = require "billhook.core"
 local json = require "billhook.json"
+local process = require "billhook.process"
 
 local M = {}
 
@@ -39,10 +40,14 @@ function M.redacted(headers)
 end
 
 local function size_of(path)
-  local file = io.open(path, "rb")
-  local size = file and file:seek "end" or 0
-  if file then file:close() end
-  return size
+  local found = process.stat(path, true)
+  return found and found.size or 0
+end
+
+-- The number of the newest one. Only a file is read: nginx would wait for a pipe, and so would all.
+local function newest(folder)
+  local text = process.contents(folder .. "/last", 99)
+  return tonumber(text and text:match "^%d+" or "") or 0
 end
 
 -- A new file: what is there under its name, a link even, is not written into.
@@ -79,10 +84,8 @@ function M.new(folder)
     for name, value in pairs(fields) do about[name] = value end
     local head = json.encode(about)
     if #head + #body > ROOM then return nil end
-    local file = io.open(folder .. "/last")
     -- not incr() alone: its first value may evict what others need
-    counts:safe_add("captured", file and tonumber(file:read "*l" or "") or 0)
-    if file then file:close() end
+    if not counts:get "captured" then counts:safe_add("captured", newest(folder)) end
     local number = counts:incr("captured", 1)
     if not number then return nil end
     make_room(folder, number, #head + #body)

@@ -125,7 +125,8 @@ function App:use_store(store) self.store = store end
 function App:use_existing() self.existing = true end
 
 ---Has what is refused kept, some of it.
----@param keep fun(fields: table, headers: table, body: string): string|nil  gives a name for it
+---@param keep fun(fields: table, headers: table, body: string): string|nil, string|nil  gives a
+---  name for it, or nil and why it is not kept
 ---@return nil
 function App:keep_refused(keep) self.keep = keep end
 

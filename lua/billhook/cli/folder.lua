@@ -59,11 +59,12 @@ local function temporary()
     err = err or other
   end
   if not path then return nil, err end
-  local file
-  file, err = io.open(path .. "/owner", "w")
-  if not file then return nil, err end
-  file:write(owner.name(), "\n")
-  file:close()
+  local ok
+  ok, err = process.replace(path .. "/owner", owner.name() .. "\n")
+  if not ok then
+    process.remove_tree(path)
+    return nil, err
+  end
   process.chmod(path, OPEN)
   return path
 end

@@ -29,6 +29,7 @@ $ADMIN$PAGE  server {
     listen $LISTEN;
     # What nginx says of requests is what strangers make it say, a line each; billhook counts them.
     error_log stderr crit;
+    error_page 400 405 414 494 501 505 @bad; # what nginx itself makes nothing of
     error_page 413 @large;
     error_page 503 @busy;
     log_by_lua_block {
@@ -62,6 +63,7 @@ $METRICS    location / { return 404 '{"error":"not found"}'; }
       add_header Retry-After 5 always;
       return 503 '{"error":"no room for the body"}';
     }
+    location @bad { return 400 '{"error":"bad request"}'; }
     location @large {
       reset_timedout_connection off;
       return 413 '{"error":"body too large"}';

@@ -13,7 +13,6 @@ local M = {}
 
 local MOST = 49 -- deliveries, of two files each; and there is the file "last"
 local ROOM = 10 * 1024 * 1024 -- bytes, of all
-local PRIVATE = 63 -- the umask 077: files are made with mode 0600
 
 local CREDENTIALS = { "authorization", "cookie", "token", "secret", "password", "api-key",
   "apikey" }
@@ -50,13 +49,6 @@ local function newest(folder)
   return tonumber(text and text:match "^%d+" or "") or 0
 end
 
--- A new file: what is there under its name, a link even, is not written into.
-local function write(path, text)
-  os.remove(path)
-  local file = io.open(path, "wb")
-  return file ~= nil and file:write(text) ~= nil and file:close()
-end
-
 -- Drops what is too much with a new one of that size; numbers go from `last` down.
 local function make_room(folder, last, size)
   local kept = 1
@@ -75,25 +67,27 @@ end
 
 ---What keeps refused deliveries in a folder; see App:keep_refused().
 ---@param folder string 0700, and the workers'
----@return fun(fields: table, headers: table, body: string): string|nil
+---@return fun(fields: table, headers: table, body: string): string|nil, string|nil path, or nil and
+---  why it is not kept
 function M.new(folder)
-  local ffi, counts = require "ffi", ngx.shared.billhook
-  ffi.cdef "unsigned umask(unsigned);"
+  local counts = ngx.shared.billhook
   return function(fields, headers, body)
     local about = { at = core.text.now(), headers = M.redacted(headers) }
     for name, value in pairs(fields) do about[name] = value end
     local head = json.encode(about)
-    if #head + #body > ROOM then return nil end
+    if #head + #body > ROOM then return nil, "too large to be kept" end
     -- not incr() alone: its first value may evict what others need
     if not counts:get "captured" then counts:safe_add("captured", newest(folder)) end
     local number = counts:incr("captured", 1)
-    if not number then return nil end
+    if not number then return nil, "lua_shared_dict billhook has no room" end
     make_room(folder, number, #head + #body)
-    local path, mask = ("%s/%09d"):format(folder, number), ffi.C.umask(PRIVATE)
-    local ok = write(folder .. "/last", ("%d\n"):format(number))
-      and write(path .. ".body", body) and write(path .. ".json", head)
-    ffi.C.umask(mask)
-    return ok and path .. ".body" or nil
+    local path = ("%s/%09d"):format(folder, number)
+    local ok, err = process.replace(folder .. "/last", ("%d\n"):format(number))
+    if ok then ok, err = process.replace(path .. ".json", head) end
+    if ok then ok, err = process.replace(path .. ".body", body) end
+    if ok then return path .. ".body" end
+    os.remove(path .. ".json") -- both or none
+    return nil, err
   end
 end
 

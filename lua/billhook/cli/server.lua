@@ -29,7 +29,7 @@ $ADMIN$PAGE  server {
     listen $LISTEN;
     # What nginx says of requests is what strangers make it say, a line each; billhook counts them.
     error_log stderr crit;
-    error_page 400 405 414 494 501 505 @bad; # what nginx itself makes nothing of
+    error_page $BAD /bad-request;
     error_page 413 @large;
     error_page 503 @busy;
     log_by_lua_block {
@@ -38,6 +38,7 @@ $ADMIN$PAGE  server {
       end
     }
     location ~ ^/webhooks/([^/]+)/?$ {
+      error_page $BAD /bad-request;
       error_page 413 @large;
       error_page 503 @busy;
       error_page 500 = @failed; # nginx could not keep the body: the run folder is full
@@ -63,7 +64,7 @@ $METRICS    location / { return 404 '{"error":"not found"}'; }
       add_header Retry-After 5 always;
       return 503 '{"error":"no room for the body"}';
     }
-    location @bad { return 400 '{"error":"bad request"}'; }
+    location = /bad-request { return 400 '{"error":"bad request"}'; }
     location @large {
       reset_timedout_connection off;
       return 413 '{"error":"body too large"}';
@@ -75,6 +76,7 @@ $METRICS    location / { return 404 '{"error":"not found"}'; }
 local admin = [[
   server {
     listen $ADDRESS;
+    error_page $BAD /bad-request;
     client_max_body_size 1k;
     limit_conn billhook_all $FEW;
     location = /healthz {
@@ -88,6 +90,7 @@ local admin = [[
         require("billhook.openresty").metrics(assert(require("billhook.cli.rules").load $RULES))
       }
     }
+    location = /bad-request { return 400 '{"error":"bad request"}'; }
     location / { return 404 '{"error":"not found"}'; }
   }
 ]]
@@ -107,9 +110,15 @@ local page = [[
   server {
     listen $ADDRESS;
     error_log stderr crit;
+    error_page $BAD /bad-request;
     client_max_body_size 16k;
     client_body_buffer_size 16k;
+    location = /bad-request {
+      default_type text/plain;
+      return 400 "bad request\n";
+    }
     location / {
+      error_page $BAD /bad-request;
       error_page 503 @busy;
       limit_conn billhook_all $FEW;
       content_by_lua_block {
@@ -128,6 +137,10 @@ local page = [[
 -- Requests at once of those who look after this: more would take the room of the vendors' ones.
 local FEW = "100"
 
+-- What nginx itself refuses, with a page of its own. No named location: such a request may have no
+-- URI, and nginx answers it with 500 there.
+local BAD = "400 405 414 494 501 505"
+
 local function filled(template, values) return (template:gsub("%$([%u_]+)", values)) end
 
 local function text_of(listener) return listener.host .. ":" .. listener.port end
@@ -145,7 +158,7 @@ function M.http(rules, options, paths)
   local all = (options.workers or 1) * math.floor(nginx.room(options.connections) * 3 / 4)
   local values = { RULES = "(" .. nginx.lua_quote(rules) .. ")",
     LISTEN = text_of(main), PATHS = "", PROXIES = "", PER_ADDRESS = "", ADMIN = "", METRICS = "",
-    PAGE = "",
+    PAGE = "", BAD = BAD,
     CAPTURE = options.capture and ", capture = " .. nginx.lua_quote(options.capture) or "",
     MOST = ("%d"):format(all), PATIENCE = ("%d"):format(options.patience) }
   for _, address in ipairs(options.proxies) do
@@ -159,13 +172,14 @@ function M.http(rules, options, paths)
     values.PER_ADDRESS = ("      limit_conn billhook_senders %d;\n"):format(options.per_address)
   end
   if own then
-    values.ADMIN = filled(admin, { ADDRESS = text_of(own), RULES = values.RULES, FEW = FEW })
+    values.ADMIN = filled(admin, { ADDRESS = text_of(own), RULES = values.RULES, FEW = FEW,
+      BAD = BAD })
   elseif main.near then
     values.METRICS = filled(metrics, values)
   end
   if paged then
     values.PAGE = filled(page, { ADDRESS = text_of(paged), RULES = values.RULES, FEW = FEW,
-      PATIENCE = values.PATIENCE,
+      BAD = BAD, PATIENCE = values.PATIENCE,
       ORIGIN = options.page_url and nginx.lua_quote(options.page_url) or "nil" })
   end
   if paths then

@@ -95,6 +95,16 @@ local function told(status, ...)
   return say(status, ...)
 end
 
+local CONDITIONS = { { "http_if_match", "If-Match" }, { "http_if_none_match", "If-None-Match" },
+  { "http_if_unmodified_since", "If-Unmodified-Since" } }
+
+-- By these, nginx would answer 412 or 304 in place of the 200 of what is stored by then.
+local function drop_conditions()
+  for _, one in ipairs(CONDITIONS) do
+    if ngx.var[one[1]] then ngx.req.clear_header(one[2]) end
+  end
+end
+
 local function handle(app, account)
   if ngx.req.get_method() ~= "POST" then
     return say(405, '{"error":"method not allowed"}', { Allow = "POST" })
@@ -102,6 +112,7 @@ local function handle(app, account)
   local store = adopt(app)
   -- the sender's address as nginx knows it: from a proxy's header if nginx was told to trust it
   local given, sender = ngx.req.get_headers(0, true), ngx.var.remote_addr
+  drop_conditions()
   local status, answer, fields = intake.early(app, account, given, tonumber(ngx.var.content_length),
     sender)
   if status then return told(status, answer, fields) end
@@ -196,7 +207,9 @@ local codes = {
 function M.count(app)
   local status = ngx.status
   if status < 400 or ngx.ctx.billhook_told then return end
+  -- what nginx could not read has been led to another location, or has no URI
   local account = (ngx.var.uri or ""):match("^/webhooks/([^/]+)/?$")
+    or (ngx.var.request_uri or ""):match("^/webhooks/([^/?]+)/?%f[?%z]")
   local code = codes[status] or tostring(status)
   if ngx.var.limit_conn_status == "REJECTED" then code = "connections" end
   intake.refused(app, account, status, { code = code, from = ngx.var.remote_addr })

@@ -54,7 +54,7 @@ describe("memory stays flat", function()
   end)
 
   -- BILLHOOK_MEMORY=100000 does it for longer
-  local MANY = tonumber(os.getenv "BILLHOOK_MEMORY" or 1500)
+  local MANY = tonumber(os.getenv "BILLHOOK_MEMORY" or 1000)
 
   it(("over %d deliveries of 20 KB that are received and worked on"):format(MANY), function()
     local d = desk.new { inbox = "sqlite:" .. quick_folder() .. "/inbox.db", backoff = { base = 1 },

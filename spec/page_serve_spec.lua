@@ -203,7 +203,7 @@ describe("billhook serve --page", function()
       { "--page", page_at, "--page-password-file", "/tmp" })
   end)
 
-  it("is used by keyboard alone, in a browser, on a screen and on a phone", function()
+  it("is used by keyboard alone, in a browser, on a screen and on a phone #long", function()
     local browser = require("spec.support.browser").start()
     if not browser then
       return print "note: page_spec: no Chromium here: the page was not looked at in a browser"

@@ -4,11 +4,12 @@
 --   lua5.4 spec/run.lua json          only the suites with that name, or with that text in it
 --   lua5.4 spec/run.lua long          what `make check-all` runs besides
 --
--- A suite is a spec file on one Lua ("json_spec lua5.4"), a C test ("C json_test"), a fuzz target
--- over its corpus ("fuzz json") or a script of spec/suite or, with `long`, of spec/long. It is a
--- process of its own; what all have said stays in build/test where one has failed. Twice as many of
--- them as there are processors run at once (JOBS=n: n); the longest come first, by what they took
--- the last time.
+-- A suite is a spec file on one Lua ("json_spec lua5.4"; without tests that are #long), a C test
+-- ("C json_test"), a fuzz target over its corpus ("fuzz json") or a script of spec/suite or, with
+-- `long`, of spec/long. It is a process of its own; what all have said stays in build/test where
+-- one has failed. Twice as many of them as there are processors run at once, and more where the
+-- processors have nothing to do (JOBS=n: n); the longest come first, by what they took the last
+-- time.
 --
 -- Closes with what suites have to note (lines that begin with "note: ", such as what they ran
 -- without), the ten slowest, and one line "N passed, N failed"; exits 1 when anything failed, was
@@ -82,11 +83,13 @@ local function short_suites()
   end
   for _, path in ipairs(list("spec/*_spec.lua")) do
     local name, text = path:match "([%w_]+)%.lua$", read(path)
-    local some = text:find("#both", 1, true) and "--tags=both " or ""
+    local less = text:find("#long", 1, true) and "--exclude-tags=long " or ""
+    local some = less .. (text:find("#both", 1, true) and "--tags=both " or "")
     for _, lua in ipairs(ONCE[name] and { "luajit" } or { "lua5.4", "luajit" }) do
       -- what a spec starts finds the same modules
       add(name .. " " .. lua, ("LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='build/%s/?.so;;' "
-        .. "%s /usr/bin/busted -o TAP %s%s"):format(lua, lua, lua == "luajit" and some or "", path))
+        .. "%s /usr/bin/busted -o TAP %s%s"):format(lua, lua, lua == "luajit" and some or less,
+        path))
       all[#all].postgres = text:find("spec.support.postgres", 1, true) ~= nil
     end
   end
@@ -244,11 +247,48 @@ local function say(text)
   io.flush()
 end
 
-local function run(suites, jobs, patience)
+-- For how long the processors have been idle, and for how long they have been, since the system's
+-- start; nothing where it does not say so.
+local function processors()
+  local numbers = {}
+  for number in (read("/proc/stat"):match "^cpu ([^\n]*)" or "0"):gmatch "%d+" do
+    numbers[#numbers + 1] = tonumber(number)
+  end
+  local all = 0
+  for i = 1, math.min(#numbers, 8) do all = all + numbers[i] end
+  return (numbers[4] or 0) + (numbers[5] or 0), all
+end
+
+local LOOKED, SPARE = 0.5, 0.1 -- seconds between two looks; the idle part that is enough for one
+
+-- How many suites may run at once. Half of what they do is to wait, so there are more of them than
+-- processors: some always, and one more after each look that has found processors idle.
+local Room = {}
+Room.__index = Room
+
+local function new_room(jobs)
+  local processors_here = tonumber((io.popen "nproc":read "l")) or 1
+  local self = setmetatable({ always = jobs or 2 * processors_here,
+    most = jobs or 6 * processors_here, looked = process.monotonic() }, Room)
+  self.idle, self.all = processors()
+  return self
+end
+
+function Room:has(running)
+  if running < self.always then return true end
+  local now = process.monotonic()
+  if running >= self.most or now - self.looked < LOOKED then return false end
+  local idle, all = processors()
+  local spare = (idle - self.idle) / math.max(all - self.all, 1)
+  self.looked, self.idle, self.all = now, idle, all
+  return spare > SPARE
+end
+
+local function run(suites, room, patience)
   local running, count_of, next_one = {}, 0, 1
   process.signals("INT", "TERM", "HUP")
   while count_of > 0 or next_one <= #suites do
-    while count_of < jobs and next_one <= #suites do
+    while next_one <= #suites and room:has(count_of) do
       start(suites[next_one])
       running[suites[next_one]], next_one, count_of = suites[next_one], next_one + 1, count_of + 1
     end
@@ -291,11 +331,6 @@ local function close(suites)
   say(("%d passed, %d failed"):format(sum.passed, sum.failed))
 end
 
--- more than there are processors, because half of what suites do is to wait
-local function jobs()
-  return tonumber(os.getenv "JOBS") or 2 * (tonumber((io.popen "nproc":read "l")) or 1)
-end
-
 local long = arg[1] == "long"
 local suites = long and long_suites() or short_suites()
 suites = chosen(suites, arg[long and 2 or 1] or "")
@@ -303,7 +338,7 @@ assert(os.execute("mkdir -p " .. FOLDER))
 logs = assert(process.mkdtemp(FOLDER .. "/run"))
 longest_first(suites)
 if #suites == 0 then say "no suite has such a name" end
-run(suites, jobs(), PATIENCE[long and "long" or "short"])
+run(suites, new_room(tonumber(os.getenv "JOBS")), PATIENCE[long and "long" or "short"])
 if template then process.remove_tree(template) end
 if sum.failed == 0 then process.remove_tree(logs) else say("all that was said: " .. logs) end
 close(suites)

@@ -13,7 +13,7 @@ local http = [[
   init_by_lua_block { package.path = package.path .. ";%s/?.lua" }
   init_worker_by_lua_block {
     local billhook = require "billhook"
-    require("billhook.shared.gate").configure { vms = 32 } -- a call that is torn has one till its end
+    require("billhook.shared.gate").configure { vms = 32 } -- a torn call has one until its end
     -- a hook that does not come back, where the handler of this worker was told so
     local at = {}
     local function holder(case, moment)
@@ -35,8 +35,8 @@ local http = [[
     local worlds, transport = { %s }, %q
     local function dreamapply(case)
       return billhook.dreamapply { base_url = worlds[case], api_key = "torn " .. case,
-        settle_timeout = 2, quota = false, transport = transport, on_request = holder(case, "before"),
-        on_response = holder(case, "after") }
+        settle_timeout = 2, quota = false, transport = transport,
+        on_request = holder(case, "before"), on_response = holder(case, "after") }
     end
     local function dreamclass(case)
       return billhook.dreamclass { base_url = worlds[case], tenant = "t", school_code = "s",
@@ -276,8 +276,8 @@ describe("creates in an nginx whose workers are killed at any moment", function(
   it("bill each reference once", function()
     faults = fault_server.start()
     local world = faults:world { latency = 0.05 }
-    front = nginx.start { workers = 2, vms = 32, server = server, http = http:format(remote.resty_http()
-      or remote.STANDIN, ("%q"):format(world.url), "resty") }
+    front = nginx.start { workers = 2, vms = 32, server = server, http = http:format(
+      remote.resty_http() or remote.STANDIN, ("%q"):format(world.url), "resty") }
     local seed = 20261129
     local function random(most)
       seed = seed * 16807 % 2147483647

@@ -6,7 +6,7 @@
 --   browser:key "Tab"
 --   browser:finish()
 --
--- It ends by itself after two minutes, so that nobody waits for it for ever.
+-- It ends by itself after ten minutes, so that nobody waits for it for ever.
 
 local command = require "spec.support.command"
 local json = require "billhook.json"
@@ -24,7 +24,7 @@ local function program()
   end
 end
 
-local LINE = 'exec timeout 120 "$0" --headless --no-sandbox --disable-gpu --no-first-run '
+local LINE = 'exec timeout 600 "$0" --headless --no-sandbox --disable-gpu --no-first-run '
   .. '--disable-dev-shm-usage --user-data-dir="$1/profile" --remote-debugging-pipe about:blank '
   .. '3<"$1/to" 4>"$1/from" >/dev/null 2>&1'
 

@@ -34,8 +34,8 @@ local function folder_with_bombs()
   local pipe = io.popen "mktemp -d /tmp/billhook-gzip.XXXXXX"
   local folder = pipe:read "*l"
   pipe:close()
-  assert(os.execute("cd " .. folder .. " && head -c 100000000 /dev/zero | gzip > bomb"
-    .. " && gzip < bomb > twice && head -c 20000000 /dev/zero | gzip > large"))
+  assert(os.execute("cd " .. folder .. " && head -c 6000000 /dev/zero | gzip -1 > large"
+    .. " && gzip < large > twice"))
   return folder
 end
 
@@ -81,9 +81,9 @@ return function(transport, can, call)
     end)
 
     it("counting the bytes that come out", function()
-      fails("too_large", get(50000000, packed("br", br_bomb)))
-      for name, coding in pairs { bomb = "gzip", twice = "gzip, gzip" } do
-        fails("too_large", get(50000000, send("HTTP/1.1 200 OK\r\nContent-Encoding: " .. coding
+      fails("too_large", get(5000000, packed("br", br_bomb)))
+      for name, coding in pairs { large = "gzip", twice = "gzip, gzip" } do
+        fails("too_large", get(5000000, send("HTTP/1.1 200 OK\r\nContent-Encoding: " .. coding
           .. "\r\n\r\n"), peer.file(folder .. "/" .. name), "close"))
       end
     end)
@@ -96,7 +96,7 @@ return function(transport, can, call)
       got = transport.drain { method = "GET", limit = 2 ^ 31, url = server:url(
         send("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"),
         peer.file(folder .. "/large"), "close") }
-      assert.are.same({ 20000000 }, { got.bytes, got.kind })
+      assert.are.same({ 6000000 }, { got.bytes, got.kind })
     end)
 
     it("unless that cannot be", function()
@@ -123,10 +123,12 @@ return function(transport, can, call)
   end
 
   describe("compressed answers", function()
-    transport.setup(function() server, folder = peer.start(), folder_with_bombs() end)
+    transport.setup(function()
+      server, folder = peer.start(), can.decodes and folder_with_bombs()
+    end)
     transport.teardown(function()
       server:stop()
-      os.execute("rm -rf " .. folder)
+      if folder then os.execute("rm -rf " .. folder) end
     end)
     transport.before_each(function() server:forget() end)
     describe(can.decodes and "it undoes" or "it refuses",

@@ -51,13 +51,15 @@ local function launch(self, options)
   return self
 end
 
-local function new(more, options)
+local function prepared(more)
   local self = setmetatable({ folder = command.folder() }, Server)
   self.port = ("%d"):format(ports.free())
   self.url = "http://127.0.0.1:" .. self.port
   write_rules(self, more)
-  return launch(self, options)
+  return self
 end
+
+local function new(more, options) return launch(prepared(more), options) end
 
 function Server:said() return read(self.folder .. "/said") end
 
@@ -103,11 +105,18 @@ function Server:leftovers()
   return text
 end
 
--- the checkout may lie where only root can read
-local function copy_checkout(folder)
-  assert(os.execute(("cp -R bin lua examples %s && mkdir %s/build"
-    .. " && cp -R build/lua5.4 build/luajit %s/build"):format(folder, folder, folder)))
+-- the checkout may lie where only root can read: one of root's that all can read
+local checkout
+local function script()
+  if not checkout then
+    checkout = assert(process.mkdtemp "/tmp/billhook-spec")
+    process.chmod(checkout, 493) -- 0755
+    assert(os.execute(("cp -R bin lua examples %s && mkdir %s/build"
+      .. " && cp -R build/lua5.4 build/luajit %s/build"):format(checkout, checkout, checkout)))
+  end
+  return checkout .. "/bin/billhook"
 end
+teardown(function() if checkout then process.remove_tree(checkout) end end)
 
 describe("billhook serve", function()
   after_each(command.finish)
@@ -256,94 +265,6 @@ describe("billhook serve", function()
     end
   end)
 
-  it("answers in JSON whatever it is asked", function()
-    local server = new()
-    assert.equal(401, (server:post("INVOICE_CREATED", 1, "124")))
-    local function ask(method, path, headers, body)
-      return { command.http(method, server.url .. path, headers, body) }
-    end
-    assert.same({ 404, '{"error":"no such account"}' },
-      { ask("POST", "/webhooks/none", {}, "{}")[1], ask("POST", "/webhooks/none", {}, "{}")[2] })
-    for _, path in ipairs { "/", "/webhooks/", "/webhooks/school/x" } do
-      local answer = ask("GET", path)
-      assert.same({ 404, '{"error":"not found"}' }, { answer[1], answer[2] })
-      assert.equal("application/json", answer[3]["content-type"])
-    end
-    assert.equal(405, ask("GET", "/webhooks/school")[1])
-    local large = ask("POST", "/webhooks/school", {}, ("x"):rep(9 * 1024 * 1024))
-    assert.same({ 413, '{"error":"body too large"}' }, { large[1], large[2] })
-    assert.equal("application/json", large[3]["content-type"])
-    large = ask("POST", "/webhooks/school", {}, ("x"):rep(1024 * 1024 + 1))
-    assert.same({ 413, '{"error":"body too large"}' }, { large[1], large[2] })
-    assert.same({ 200, '{"ok":true}' }, { ask("GET", "/healthz")[1], ask("GET", "/healthz")[2] })
-  end)
-
-  it("counts what nginx answers before the app sees it", function()
-    local server = new()
-    local function raw(text)
-      local peer = assert(require("socket").connect("127.0.0.1", tonumber(server.port)))
-      peer:send(text)
-      local answer = peer:receive "*a"
-      peer:close()
-      return answer:match "^HTTP/1.1 (%d+)"
-    end
-    assert.equal("400", raw "NOTHING\r\n\r\n")
-    assert.equal("400", raw "POST /webhooks/school HTTP/1.1\r\nContent-Length: x\r\n\r\n")
-    assert.equal("413", raw(("POST /webhooks/school HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n"
-      .. "\r\n"):format(1e9)))
-    assert.equal("413", raw(("POST /webhooks/school HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n"
-      .. "\r\n"):format(1024 * 1024 + 1)))
-    for _, path in ipairs { "/", "/webhooks/", "/webhooks/school/x?y" } do
-      assert.equal(404, (command.http("GET", server.url .. path)))
-    end
-    assert.equal(404, (command.http("POST", server.url .. "/webhooks/none", {}, "{}")))
-    assert.equal(405, (command.http("GET", server.url .. "/webhooks/school")))
-    assert.equal(401, (server:post("INVOICE_CREATED", 1, "124")))
-    assert.equal(200, (server:post("INVOICE_CREATED", 1)))
-    local page = prometheus.read(select(2, command.http("GET", server.url .. "/metrics")))
-    for sample, count in pairs {
-      ['billhook_refusals_total{code="request",account="?"}'] = 1,
-      ['billhook_refusals_total{code="request",account="school"}'] = 1,
-      ['billhook_refusals_total{code="size",account="school"}'] = 2,
-      ['billhook_refusals_total{code="path",account="?"}'] = 3,
-      ['billhook_refusals_total{code="account",account="?"}'] = 1,
-      ['billhook_refusals_total{code="method",account="school"}'] = 1,
-      ['billhook_refusals_total{code="mismatch",account="school"}'] = 1,
-      ['billhook_deliveries_total{result="refused",account="?"}'] = 5,
-      ['billhook_deliveries_total{result="refused",account="school"}'] = 5,
-      ['billhook_deliveries_total{result="new",account="school"}'] = 1,
-    } do assert.equal(count, page.value(sample), sample) end
-    assert.truthy(server.child:errors():find(
-      "billhook level=warn event=refused account=school code=size from=127.0.0.1 status=413\n",
-      1, true))
-  end)
-
-  it("takes a delivery whose URL ends with a slash", function()
-    local server = new()
-    server.url = server.url .. "/webhooks/school/?"
-    local body = '{"id":"aa3a27d6-05b5-4fcd-bd04-505bfffacfc2","type":"INVOICE_CREATED",'
-      .. '"tenant":"my-school","timestamp":1,"data":{"id":5}}'
-    local headers, signed = require("billhook").sign("dreamclass", body, { secret = "123" })
-    assert.equal(200, (command.http("POST", server.url, headers, signed)))
-    server:saying "created 5\n"
-  end)
-
-  it("says 503 in JSON, and why in its log, where there is no room for a body", function()
-    local server = new()
-    local run = server:leftovers():match "[^\n]+"
-    process.remove_tree(run .. "/client_body")
-    command.write(run .. "/client_body", "no folder")
-    local status, body, headers = command.http("POST", server.url .. "/webhooks/school", {},
-      ("x"):rep(200000))
-    assert.same({ 503, '{"error":"no room for the body"}', "5", "application/json" },
-      { status, body, headers["retry-after"], headers["content-type"] })
-    for _, line in ipairs { "/client_body/%d+\" failed %(20: Not a directory%)",
-      "event=refused account=school code=host" } do
-      wait(line, function() return server.child:errors():find(line) end)
-    end
-    assert.equal(200, (server:post("INVOICE_CREATED", 1))) -- a small one needs no file
-  end)
-
   it("logs ten refusals a second with their senders, and counts the rest", function()
     local server = new()
     for _ = 1, 300 do assert.equal(401, (server:post("INVOICE_CREATED", 1, "124"))) end
@@ -386,9 +307,7 @@ describe("billhook serve", function()
 
   describe("--capture-refused", function()
     it("keeps what is refused for nobody else, for verify to say why", function()
-      local server = new()
-      server.child:signal "TERM"
-      server.child:wait()
+      local server = prepared()
       local kept = server.folder .. "/refused"
       launch(server, { more = { "--capture-refused", kept } })
       assert.equal(401, (server:post("INVOICE_CREATED", 7, "MTIz")))
@@ -410,11 +329,11 @@ describe("billhook serve", function()
     end)
 
     it("wants a folder of its own", function()
-      local server = new()
+      local server = prepared()
       local open = command.folder()
       process.chmod(open, 493)
-      local result = command.run { "serve", server.rules, "--listen",
-        ("%d"):format(ports.free()), "--capture-refused", open }
+      local result = command.run { "serve", server.rules, "--listen", server.port,
+        "--capture-refused", open }
       assert.equal(1, result.code)
       assert.truthy(result.err:find("must be a folder of the receiver's own: chmod 700", 1, true))
     end)
@@ -633,9 +552,7 @@ describe("billhook serve", function()
   end)
 
   it("keeps nginx's files where it is told", function()
-    local server = new()
-    server.child:signal "TERM"
-    server.child:wait()
+    local server = prepared()
     local run = server.folder .. "/run"
     server.child = command.start { "serve", server.rules, "--listen", server.port, "--run", run }
     wait("serve to listen", function() return server.child:errors():find "listening on" end)
@@ -648,17 +565,12 @@ describe("billhook serve", function()
   if process.uid() == 0 then
     for _, run in ipairs { "a temporary folder", "a given one" } do
       it("runs as who owns the inbox, when it is started by root, in " .. run, function()
-        local server = setmetatable({ folder = command.folder() }, Server)
-        copy_checkout(server.folder)
-        local nobody = process.user "nobody"
-        server.port = ("%d"):format(ports.free())
-        server.url = "http://127.0.0.1:" .. server.port
-        write_rules(server)
+        local server, nobody = prepared(), process.user "nobody"
         process.chown(server.folder, nobody.uid, nobody.gid)
         local run_folder = command.folder()
         process.chmod(run_folder, 457) -- 0711: nginx's workers get to their folders in it
         run_folder = run_folder .. "/run"
-        launch(server, { script = server.folder .. "/bin/billhook", cwd = server.folder,
+        launch(server, { script = script(), cwd = server.folder,
           more = run == "a given one" and { "--run", run_folder } or nil })
         assert.equal(200, (server:post("INVOICE_CREATED", 1)))
         -- what nginx puts into a file, under the same user
@@ -674,6 +586,106 @@ describe("billhook serve", function()
   end
 end)
 
+-- One for all of these.
+describe("billhook serve, asked for many things,", function()
+  local server
+
+  setup(function() server = new() end)
+  teardown(command.finish)
+
+  it("answers in JSON whatever it is asked", function()
+    assert.equal(401, (server:post("INVOICE_CREATED", 1, "124")))
+    local function ask(method, path, headers, body)
+      return { command.http(method, server.url .. path, headers, body) }
+    end
+    assert.same({ 404, '{"error":"no such account"}' },
+      { ask("POST", "/webhooks/none", {}, "{}")[1], ask("POST", "/webhooks/none", {}, "{}")[2] })
+    for _, path in ipairs { "/", "/webhooks/", "/webhooks/school/x" } do
+      local answer = ask("GET", path)
+      assert.same({ 404, '{"error":"not found"}' }, { answer[1], answer[2] })
+      assert.equal("application/json", answer[3]["content-type"])
+    end
+    assert.equal(405, ask("GET", "/webhooks/school")[1])
+    local large = ask("POST", "/webhooks/school", {}, ("x"):rep(9 * 1024 * 1024))
+    assert.same({ 413, '{"error":"body too large"}' }, { large[1], large[2] })
+    assert.equal("application/json", large[3]["content-type"])
+    large = ask("POST", "/webhooks/school", {}, ("x"):rep(1024 * 1024 + 1))
+    assert.same({ 413, '{"error":"body too large"}' }, { large[1], large[2] })
+    assert.same({ 200, '{"ok":true}' }, { ask("GET", "/healthz")[1], ask("GET", "/healthz")[2] })
+  end)
+
+  it("counts what nginx answers before the app sees it", function()
+    local function page()
+      return prometheus.read(select(2, command.http("GET", server.url .. "/metrics")))
+    end
+    local before, log = page(), #server.child:errors()
+    local function raw(text)
+      local peer = assert(require("socket").connect("127.0.0.1", tonumber(server.port)))
+      peer:send(text)
+      local answer = peer:receive "*a"
+      peer:close()
+      return answer:match "^HTTP/1.1 (%d+)"
+    end
+    assert.equal("400", raw "NOTHING\r\n\r\n")
+    assert.equal("400", raw "POST /webhooks/school HTTP/1.1\r\nContent-Length: x\r\n\r\n")
+    assert.equal("413", raw(("POST /webhooks/school HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n"
+      .. "\r\n"):format(1e9)))
+    assert.equal("413", raw(("POST /webhooks/school HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n"
+      .. "\r\n"):format(1024 * 1024 + 1)))
+    for _, path in ipairs { "/", "/webhooks/", "/webhooks/school/x?y" } do
+      assert.equal(404, (command.http("GET", server.url .. path)))
+    end
+    assert.equal(404, (command.http("POST", server.url .. "/webhooks/none", {}, "{}")))
+    assert.equal(405, (command.http("GET", server.url .. "/webhooks/school")))
+    assert.equal(401, (server:post("INVOICE_CREATED", 1, "124")))
+    assert.equal(200, (server:post("INVOICE_CREATED", 1)))
+    local after = page()
+    for sample, count in pairs {
+      ['billhook_refusals_total{code="request",account="?"}'] = 1,
+      ['billhook_refusals_total{code="request",account="school"}'] = 1,
+      ['billhook_refusals_total{code="size",account="school"}'] = 2,
+      ['billhook_refusals_total{code="path",account="?"}'] = 3,
+      ['billhook_refusals_total{code="account",account="?"}'] = 1,
+      ['billhook_refusals_total{code="method",account="school"}'] = 1,
+      ['billhook_refusals_total{code="mismatch",account="school"}'] = 1,
+      ['billhook_deliveries_total{result="refused",account="?"}'] = 5,
+      ['billhook_deliveries_total{result="refused",account="school"}'] = 5,
+      ['billhook_deliveries_total{result="new",account="school"}'] = 1,
+    } do
+      assert.equal(count, after.value(sample) - (before.value(sample) or 0), sample)
+    end
+    assert.truthy(server.child:errors():find(
+      "billhook level=warn event=refused account=school code=size from=127.0.0.1 status=413\n",
+      log, true))
+  end)
+
+  it("takes a delivery whose URL ends with a slash", function()
+    local body = '{"id":"aa3a27d6-05b5-4fcd-bd04-505bfffacfc2","type":"INVOICE_CREATED",'
+      .. '"tenant":"my-school","timestamp":1,"data":{"id":5}}'
+    local headers, signed = require("billhook").sign("dreamclass", body, { secret = "123" })
+    assert.equal(200, (command.http("POST", server.url .. "/webhooks/school/?", headers,
+      signed)))
+    server:saying "created 5\n"
+  end)
+
+  it("says 503 in JSON, and why in its log, where there is no room for a body", function()
+    local run = server:leftovers():match "[^\n]+"
+    process.remove_tree(run .. "/client_body")
+    command.write(run .. "/client_body", "no folder")
+    local status, body, headers = command.http("POST", server.url .. "/webhooks/school", {},
+      ("x"):rep(200000))
+    assert.same({ 503, '{"error":"no room for the body"}', "5", "application/json" },
+      { status, body, headers["retry-after"], headers["content-type"] })
+    for _, line in ipairs { "/client_body/%d+\" failed %(20: Not a directory%)",
+      "event=refused account=school code=host" } do
+      wait(line, function() return server.child:errors():find(line) end)
+    end
+    assert.equal(200, (server:post("INVOICE_CREATED", 1))) -- a small one needs no file
+    os.remove(run .. "/client_body")
+    process.mkdir(run .. "/client_body", 448)
+  end)
+end)
+
 -- Each of these once made another user root, or let him write root's files.
 if process.uid() == 0 then
   describe("billhook serve, started by root", function()
@@ -685,7 +697,6 @@ if process.uid() == 0 then
     local function given(inbox_folder)
       local server = setmetatable({ folder = command.folder() }, Server)
       process.chmod(server.folder, 493)
-      copy_checkout(server.folder)
       local inbox = server.folder .. "/theirs"
       process.mkdir(inbox, 448)
       if inbox_folder ~= false then process.chown(inbox, nobody.uid, nobody.gid) end
@@ -700,7 +711,7 @@ if process.uid() == 0 then
     end
 
     local function start(server, ...)
-      return launch(server, { script = server.folder .. "/bin/billhook", cwd = "/",
+      return launch(server, { script = script(), cwd = "/",
         more = { ... } })
     end
 
@@ -709,7 +720,7 @@ if process.uid() == 0 then
       local argv = { "serve", server.rules, "--listen", server.port }
       for _, word in ipairs(options.more or {}) do argv[#argv + 1] = word end
       local result = command.run(argv, { cwd = options.cwd or "/", env = options.env,
-        script = server.folder .. "/bin/billhook" })
+        script = script() })
       assert.equal(1, result.code, result.err)
       assert.truthy(result.err:find(why, 1, true), result.err)
     end
@@ -788,7 +799,7 @@ if process.uid() == 0 then
       os.execute(("mkdir -p %s/resty; chown nobody %s/resty"):format(theirs, theirs))
       command.write(theirs .. "/resty/core.lua", ("io.open(%q, 'w'):close()")
         :format(server.folder .. "/trapped"))
-      launch(server, { script = server.folder .. "/bin/billhook", cwd = theirs })
+      launch(server, { script = script(), cwd = theirs })
       assert.truthy(server.child:errors():find("the rules are loaded as nobody, who may change "
         .. server.rules, 1, true), server.child:errors())
       server.child:signal "HUP"
@@ -821,12 +832,12 @@ if process.uid() == 0 then
       process.chmod(server.inbox, 438)
       refused(server, "anybody may write the inbox " .. server.inbox)
       local result = command.run({ "work", server.rules, "--once" },
-        { cwd = "/", script = server.folder .. "/bin/billhook" })
+        { cwd = "/", script = script() })
       assert.equal(1, result.code)
       assert.truthy(result.err:find("anybody may write the inbox " .. server.inbox, 1, true))
       process.chmod(server.inbox, 384)
       result = command.run({ "work", server.rules, "--once" },
-        { cwd = "/", script = server.folder .. "/bin/billhook" })
+        { cwd = "/", script = script() })
       assert.truthy(result.err:find("the inbox " .. server.inbox
         .. " belongs to nobody, and this runs as root", 1, true), result.err)
     end)
@@ -898,10 +909,7 @@ describe("billhook serve and who reads its log", function()
   after_each(command.finish)
 
   it("never waits for a reader that stops", function()
-    local server = setmetatable({ folder = command.folder() }, Server)
-    server.port = ("%d"):format(ports.free())
-    server.url = "http://127.0.0.1:" .. server.port
-    write_rules(server)
+    local server = prepared()
     local pipe = server.folder .. "/pipe"
     os.execute("mkfifo " .. pipe)
     local reader = assert(process.spawn({ "/bin/sh", "-c", ("exec < %s; until [ -e %s/go ]; do "
@@ -937,10 +945,7 @@ describe("billhook serve and who reads its log", function()
   end)
 
   it("serves without any stderr", function()
-    local server = setmetatable({ folder = command.folder() }, Server)
-    server.port = ("%d"):format(ports.free())
-    server.url = "http://127.0.0.1:" .. server.port
-    write_rules(server)
+    local server = prepared()
     local pid = assert(process.spawn({ "/bin/sh", "-c", 'exec "$@" 2>&-', "sh", command.lua,
       "bin/billhook", "serve", server.rules, "--listen", server.port },
       { env = { TMPDIR = server.folder }, die = "KILL" }))
@@ -994,9 +999,12 @@ describe("billhook serve, called in vain,", function()
   it("says when it cannot listen or find what it needs", function()
     local folder = command.folder()
     local text = good:gsub("%$F", folder)
-    local server = new()
-    local code, err = serve(text, "--listen", server.port)
-    local taken = "billhook: 127.0.0.1:" .. server.port .. " is taken"
+    local server = prepared()
+    local other = assert(require("socket").bind("127.0.0.1", 0))
+    local port = ("%d"):format(select(2, other:getsockname()))
+    local code, err = serve(text, "--listen", port)
+    other:close()
+    local taken = "billhook: 127.0.0.1:" .. port .. " is taken"
     assert.same({ 1, taken .. ": waiting 3 s for its server to end\n" .. taken .. "\n" },
       { code, err })
     code, err = serve(text, "--listen", "192.0.2.1:8080")
@@ -1025,12 +1033,6 @@ end)
 
 describe("billhook work", function()
   after_each(command.finish)
-
-  local function prepared(more)
-    local server = setmetatable({ folder = command.folder() }, Server)
-    write_rules(server, more)
-    return server
-  end
 
   it("tells what the rules need, and runs nothing", function()
     local server = prepared()

@@ -5,6 +5,7 @@ local core = require "billhook.core"
 local inbox = require "billhook.inbox"
 local json = require "billhook.json"
 local nginx = require "spec.support.nginx"
+local process = require "billhook.process"
 local sqlite = require "billhook.sqlite"
 
 local server
@@ -367,6 +368,27 @@ describe("nginx", function()
       release()
       nginx.wait("the deliveries", function() return #stored() == 11 end)
       assert.equal(200, (post(101)))
+    end)
+
+    it("in turn where its log and index are removed, and no other thread can open it", function()
+      start { server = [[ location /take { content_by_lua_block {
+        ngx.print(tostring((require("billhook.shared.gate").run("call", 5, "spec.support.taking",
+          "hold", "$PREFIX"))))
+      } } ]] }
+      assert.equal(200, (post(1))) -- there is one connection
+      local held = assert(nginx.send(server.port, { path = "/take" }))
+      nginx.wait("the connection to be taken", function()
+        return process.stat(server.prefix .. "/taken")
+      end)
+      for _, ending in ipairs { "-wal", "-shm" } do
+        assert(os.remove(server.prefix .. "/inbox.db" .. ending))
+      end
+      local peers = { open(2), assert(nginx.send(server.port, { path = "/healthz" })) }
+      process.sleep(0.5, true) -- who does not wait for his turn has been refused by then
+      io.open(server.prefix .. "/go", "w"):close()
+      all_answered(peers)
+      assert.equal("true", (select(3, nginx.answer(held))))
+      assert.equal(2, #stored())
     end)
 
     it("before nginx quits", function()

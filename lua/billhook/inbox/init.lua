@@ -141,8 +141,9 @@ M.shown = urls.shown
 ---Opens an inbox, and brings its tables to this version.
 ---@param url string "sqlite:billhook.db", "memory:", "postgresql://user@host/db"
 ---@param options? { busy_timeout?: number, clock?: fun(): number, log?: function,
----  create?: boolean } clock: epoch seconds, for tests; log: as an app's; create: false: no new
----  file is made
+---  create?: boolean, turns?: boolean } clock: epoch seconds, for tests; log: as an app's; create:
+---  false: no new file is made; turns: of a thread that takes turns with others of its process
+---  (`rest`)
 ---@return table|nil store, table|nil err
 function M.open(url, options)
   local ok, why = M.check(url)

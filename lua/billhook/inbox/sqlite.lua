@@ -105,6 +105,7 @@ local MOVED = "the file, or its -wal or -shm, was renamed, replaced or deleted w
 local REPEAT = 60 -- seconds between two lines about it
 local LOCK_WAIT = 2000 -- ms for others who change what is where
 local PROBE_WAIT = 200 -- ms for those who have the file open without a log in its place
+local TURN_WAIT = 3000 -- ms for another thread's connection: serve's start asks for 5 s
 
 -- where nothing can be stored until a person has done something
 local function misplaced(text, ...)
@@ -277,11 +278,24 @@ end
 
 function Dialect.park(db) return db:park() end
 
+-- Where only who has it open can go on with it, a thread waits for the connection of another one
+-- of its process; in_use has waited for PROBE_WAIT each time.
+local function open_in_turn(self)
+  local deadline = core.text.monotonic() + TURN_WAIT / 1000
+  local db, code, message
+  repeat
+    local lock = sqlite.lock(self.path, LOCK_WAIT)
+    db, code, message = open_file(self)
+    lock:release()
+    if message ~= IN_USE or not self.turns then break end
+    db = self:take()
+  until db or core.text.monotonic() > deadline
+  return db, code, message
+end
+
 function Dialect:connect()
   if self.volatile then return sqlite.open(self.path) end
-  local lock = sqlite.lock(self.path, LOCK_WAIT)
-  local db, code, message = open_file(self)
-  lock:release()
+  local db, code, message = open_in_turn(self)
   local ok = db ~= nil
   if db and self.cut then ok, code, message = whole(self, db) end
   if ok then
@@ -301,11 +315,13 @@ function Dialect.alone_in(db) return db:alone() end
 function Dialect.departed(name) return owner.departed(name) end
 
 ---@param path string
----@param options { busy_timeout?: number, clock?: function, log?: function, create?: boolean }
+---@param options { busy_timeout?: number, clock?: function, log?: function, create?: boolean,
+---  turns?: boolean }
 ---@return table|nil store, table|nil err
 function M.open(path, options)
   return sql.open(setmetatable({
     path = path,
+    turns = options.turns,
     told = {}, -- when, by event
     log = options.log or logs.default,
     volatile = path == ":memory:",

@@ -36,7 +36,7 @@ function M.call(url, new, method, ...)
   told = nil
   if not store then
     local err
-    store, err = require("billhook.inbox").open(url, { log = log, create = new })
+    store, err = require("billhook.inbox").open(url, { log = log, create = new, turns = true })
     if not store then return false, plain(err), told end
     stores[url] = store
   end

@@ -41,10 +41,10 @@ local ONCE = {
 -- Seconds that suites take where nothing is known of an earlier run; any other takes one. What is
 -- long must not begin last, when one processor would wait for it.
 local SECONDS = {
-  serve_spec = 60, resty_spec = 40, worker_spec = 40, inbox_postgresql_spec = 35,
-  openresty_spec = 35, rocks = 35, torn_spec = 30, sanitized = 25, shared_claims_spec = 20,
-  shared_quota_spec = 18, moved_spec = 16, kill_spec = 15, nginx_calls_spec = 15,
-  page_serve_spec = 15, inbox_postgresql_faults_spec = 15, sandbox_spec = 12, slow_spec = 12,
+  serve_spec = 80, resty_spec = 30, worker_spec = 35, inbox_postgresql_spec = 35,
+  openresty_spec = 20, rocks = 35, torn_spec = 35, sanitized = 25, shared_claims_spec = 20,
+  shared_quota_spec = 25, moved_spec = 16, kill_spec = 15, nginx_calls_spec = 15,
+  page_serve_spec = 10, inbox_postgresql_faults_spec = 15, sandbox_spec = 12, slow_spec = 12,
   memory_spec = 12, pending_spec = 12, bounds_spec = 12, inbox_spec = 10, shared_spec = 10,
   dictionary_spec = 10, serve_root_spec = 10, cli_spec = 9, inbox_copy_spec = 9, year_spec = 8,
   docs_spec = 8, curl_spec = 8, pq_spec = 8, fault_spec = 7, crash_spec = 7, wire_spec = 7,

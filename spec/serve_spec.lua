@@ -139,7 +139,7 @@ describe("billhook serve", function()
   describe("whose inbox file is taken away", function()
     local server, answered, began
 
-    -- A complaint comes once a minute from each of so many: how many lines of it may be there by now.
+    -- A complaint comes once a minute from each of so many: how many lines of it may be there now.
     local function at_most(n)
       return n * (1 + math.floor((process.monotonic() - began) / 60))
     end

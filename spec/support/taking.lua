@@ -1,6 +1,6 @@
--- taking.lua - for specs: what a worker thread of nginx does that is slow with the inbox in a folder.
--- It has the connection that others have parked, from when there is a file "taken" there until
--- there is one called "go".
+-- taking.lua - for specs: what a worker thread of nginx does that is slow with the inbox in a
+-- folder. It has the connection that others have parked, from when there is a file "taken" there
+-- until there is one called "go".
 
 local sqlite = require "billhook.sqlite"
 

@@ -262,7 +262,7 @@ describe("billhook.sqlite", function()
       os.exit(db:exec "BEGIN IMMEDIATE" and 1 or 0)]]):format(path "a.db")
     local lua = rawget(_G, "jit") and "luajit" or "lua5.4"
     local pid = assert(process.spawn({ lua, "-e", ("package.cpath = %q"):format(package.cpath),
-      "-e", script }))
+      "-e", script }, { env = { LD_PRELOAD = os.getenv "BILLHOOK_PRELOAD" or false } }))
     local kind, status = process.wait(pid)
     assert.are.same({ "exit", 0 }, { kind, status })
   end)

@@ -2,6 +2,7 @@
 -- more: whoever tries is told, and nothing crashes. Each case is a process of its own.
 
 local command = require "spec.support.command"
+local scratch = require "spec.support.scratch"
 
 -- what the finaliser's uses gave, a line each; the process must end well
 local function closing(name, argument)
@@ -45,7 +46,7 @@ describe("what is used in a finaliser after its own", function()
   end)
 
   it("is an error, for PostgreSQL", function()
-    local server = require("spec.support.postgres").start()
+    local server = require("spec.support.postgres").database()
     local done, said = pcall(closing, "pq", server.url)
     server:remove()
     assert.is_true(done, said)
@@ -68,7 +69,7 @@ describe("what is closed by hand", function()
   local process = require "billhook.process"
 
   it("may be closed twice, and tells so when it is used", function()
-    local folder = assert(process.mkdtemp "/tmp/billhook-close")
+    local folder = scratch.folder "close"
     local db = assert(require("billhook.sqlite").open(folder .. "/a.db"))
     db:close()
     db:close()

@@ -6,6 +6,7 @@
 
 local peer = require "spec.support.peer"
 local process = require "billhook.process"
+local scratch = require "spec.support.scratch"
 
 local lua = rawget(_G, "jit") and "luajit" or "lua5.4"
 
@@ -78,7 +79,7 @@ end
 
 describe("a crash", function()
   local folder, started
-  before_each(function() folder, started = assert(process.mkdtemp "/tmp/billhook-crash"), 0 end)
+  before_each(function() folder, started = scratch.folder "crash", 0 end)
   after_each(function() process.remove_tree(folder) end)
 
   local function start(text, env)

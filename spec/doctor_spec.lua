@@ -303,7 +303,7 @@ describe("a peek", function()
   end)
 
   it("reads PostgreSQL, and makes no schema there", function()
-    local server = postgres.start()
+    local server = postgres.database()
     finally(function() server:remove() end)
     local look = assert(peek.open(server.url))
     local fine, why = pcall(look.texts, look, "account ")

@@ -9,7 +9,7 @@ local json = require "billhook.json"
 local postgres = require "spec.support.postgres"
 
 local server, folder, file
-setup(function() server = postgres.start() end)
+setup(function() server = postgres.database() end)
 teardown(function() server:remove() end)
 before_each(function()
   server:sql "DROP SCHEMA IF EXISTS billhook CASCADE"

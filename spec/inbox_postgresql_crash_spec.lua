@@ -6,6 +6,7 @@ local inbox = require "billhook.inbox"
 local postgres = require "spec.support.postgres"
 local pq = require "billhook.pq"
 local process = require "billhook.process"
+local scratch = require "spec.support.scratch"
 
 local lua = rawget(_G, "jit") and "/usr/bin/luajit" or "/usr/bin/lua5.4"
 
@@ -128,7 +129,7 @@ describe("inbox postgresql: under fire", function()
 
   setup(function()
     server = postgres.start()
-    folder = assert(process.mkdtemp "/tmp/billhook-crash")
+    folder = scratch.folder "crash"
   end)
 
   teardown(function()

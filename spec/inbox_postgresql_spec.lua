@@ -5,6 +5,7 @@ local owner = require "billhook.inbox.owner"
 local postgres = require "spec.support.postgres"
 local pq = require "billhook.pq"
 local process = require "billhook.process"
+local scratch = require "spec.support.scratch"
 
 -- busted gives its functions only to the spec file itself
 local environment = rawget(_G, "getfenv") and getfenv(1) or _ENV
@@ -17,37 +18,40 @@ setup(function()
 end)
 teardown(function() server:remove() end)
 
--- a new, empty one: emptying is quicker than making
+-- a new, empty one
 local function open(options)
-  server:sql [[DO $$ DECLARE one TEXT; BEGIN
-    FOR one IN SELECT tablename FROM pg_tables WHERE schemaname = 'billhook' LOOP
-      EXECUTE 'DELETE FROM billhook.' || one
-        || CASE one WHEN 'meta' THEN ' WHERE name <> ''version''' ELSE '' END;
-    END LOOP; END $$]]
+  server:empty()
   return inbox.open(server.url, options)
 end
 
+-- To make a connection, and to fill its caches, takes the server longer than most of these tests: a
+-- store that is opened so has the connection of the one before, which was closed.
+local reach, kept = pq.open, nil
+
+local function keep(...)
+  if kept and not kept:lost() then return kept end
+  local db, code, message = reach(...)
+  if not db then return nil, code, message end
+  local function close()
+    db:exec "ROLLBACK"
+    db:exec "RESET ALL; SELECT pg_advisory_unlock_all()"
+  end
+  kept = setmetatable({ close = close }, { __index = function(_, name)
+    return function(_, ...) return db[name](db, ...) end
+  end })
+  return kept
+end
+
+local function open_again(options)
+  pq.open = keep -- luacheck: ignore 122
+  local store, err = open(options)
+  pq.open = reach -- luacheck: ignore 122
+  return store, err
+end
+
 describe("inbox postgresql: #both", function()
-  -- To make a connection, and to fill its caches, takes the server longer than most of these tests:
-  -- here they have one, the other describes their own.
-  local real, kept = pq.open, nil
-
-  setup(function()
-    pq.open = function(...) -- luacheck: ignore 122
-      if kept and not kept:lost() then return kept end
-      local db, code, message = real(...)
-      if not db then return nil, code, message end
-      kept = setmetatable({ close = function() end }, { __index = function(_, name)
-        return function(_, ...) return db[name](db, ...) end
-      end })
-      return kept
-    end
-  end)
-
-  teardown(function()
-    pq.open, kept = real, nil -- luacheck: ignore 122
-    collectgarbage()
-  end)
+  setup(function() pq.open = keep end) -- luacheck: ignore 122
+  teardown(function() pq.open = reach end) -- luacheck: ignore 122
 
   contract(open)
 end)
@@ -124,8 +128,8 @@ describe("inbox postgresql: with others beside it", function()
   local db -- one connection for all of them, but those that look at what sessions leave
 
   before_each(function()
-    folder = assert(process.mkdtemp "/tmp/billhook-inbox")
-    store = assert(open {})
+    folder = scratch.folder "inbox"
+    store = assert(open_again {})
     if not db or db:lost() then db = assert(pq.open(server.url)) end
     assert(db:exec "RESET ALL; SET search_path = billhook")
   end)

@@ -2,13 +2,14 @@
 
 local inbox = require "billhook.inbox"
 local process = require "billhook.process"
+local scratch = require "spec.support.scratch"
 
 -- busted gives its functions only to the spec file itself
 local environment = rawget(_G, "getfenv") and getfenv(1) or _ENV
 local contract = assert(loadfile("spec/inbox_contract.lua", "t", environment))()
 
 local folder
-before_each(function() folder = assert(process.mkdtemp "/tmp/billhook-inbox") end)
+before_each(function() folder = scratch.folder "inbox" end)
 after_each(function() process.remove_tree(folder) end)
 
 describe("inbox memory: #both", function()

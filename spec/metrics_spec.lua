@@ -4,6 +4,7 @@ local desk = require "spec.support.inbox"
 local errors = require "billhook.error"
 local metrics = require "billhook.app.metrics"
 local prometheus = require "spec.support.prometheus"
+local scratch = require "spec.support.scratch"
 
 local d
 before_each(function() d = desk.new() end)
@@ -169,7 +170,7 @@ describe("metrics", function()
 
   it("are those of all processes that share an inbox", function()
     local process = require "billhook.process"
-    local folder = assert(process.mkdtemp "/tmp/billhook-metrics")
+    local folder = scratch.folder "metrics"
     local url = "sqlite:" .. folder .. "/a.db"
     local first, second = desk.new { inbox = url }, desk.new { inbox = url }
     first.app:receive("apply", {}, "{")

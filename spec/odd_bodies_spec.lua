@@ -51,7 +51,7 @@ describe("an odd body is kept", function()
   end)
 
   it("in PostgreSQL", function()
-    local server = postgres.start()
+    local server = postgres.database()
     keeps(server.url)
     server:remove()
   end)

@@ -22,7 +22,7 @@ end
 describe("an allocation that fails", function()
   local server
   setup(function()
-    server = postgres.start()
+    server = postgres.database()
     local include = jit and "/usr/include/luajit-2.1 -DOWN_ALLOCATOR" or "/usr/include/lua5.4"
     assert(os.execute(("mkdir -p build/test; cc -shared -fPIC -O1 -I%s -o %s.$$ spec/support/oom.c"
       .. " && mv %s.$$ %s"):format(include, SO, SO, SO)))
@@ -44,13 +44,13 @@ describe("an allocation that fails", function()
     assert.is_true(most > 20, "at most " .. most .. " allocations")
   end)
 
-  it("is asked of a function that is new, too", function()
+  it("is asked of a function that is new, too #both", function()
     local said = run("", "unlisted", "require(\"billhook.core\").text.unlisted = print")
     assert.is_truthy(said:find("not ok 1 - core.text.unlisted: spec/support/oom.lua has no case",
       1, true), said)
   end)
 
-  it("is seen where it is not told", function()
+  it("is seen where it is not told #both", function()
     -- a function that makes nothing of a failed allocation
     local said = run("", "core.text.hex", [[local t = require("billhook.core").text
       local hex = t.hex

@@ -21,8 +21,8 @@ local stores = {
   ["sqlite:"] = { kind = "inbox", several = true,
     url = function() return "sqlite:" .. command.folder() .. "/inbox.db" end },
   ["postgresql:"] = { kind = "inbox", several = true, url = function()
-    server = server or postgres.start()
-    server:sql "DROP SCHEMA IF EXISTS billhook CASCADE"
+    server = server or postgres.database()
+    server:empty()
     return server.url
   end },
 }

@@ -20,6 +20,7 @@ package.cpath = "build/lua5.4/?.so;" .. package.cpath
 
 local postgres = require "spec.support.postgres"
 local process = require "billhook.process"
+local scratch = require "spec.support.scratch"
 
 local FOLDER = "build/test"
 local PROGRAMS = "build/sanitized" -- where make puts C tests and fuzz targets
@@ -94,6 +95,7 @@ local function short_suites()
         .. "%s /usr/bin/busted -o TAP %s%s"):format(lua, lua, lua == "luajit" and some or less,
         path))
       all[#all].postgres = text:find("spec.support.postgres", 1, true) ~= nil
+      all[#all].database = text:find "postgres%W+database%(" ~= nil
     end
   end
   for _, path in ipairs(list("spec/suite/*")) do add(path:match "[^/]+$", "sh " .. path) end
@@ -195,11 +197,30 @@ end
 
 -- --- running them -----------------------------------------------------------------
 
-local template -- of PostgreSQL's data directories
+-- what suites share, where one of them needs it: data to copy for a PostgreSQL server of its own;
+-- a server of databases
+local template, server
+local memory -- the folder for what they write, if there is one
+local served = 0 -- seconds of a processor that the server has used
 local logs -- the folder for what the suites of this run say: others may run at the same time
 
-local function start(suite)
+local function share(suite)
   if suite.postgres and not template then template = postgres.template() end
+  if suite.database and not server then server = postgres.start(template) end
+end
+
+-- Removes what suites have shared.
+local function unshare()
+  if server then
+    served = server:used()
+    server:remove()
+  end
+  if template then process.remove_tree(template) end
+  if memory then process.remove_tree(memory) end
+end
+
+local function start(suite)
+  share(suite)
   suite.log = ("%s/%s.log"):format(logs, (suite.name:gsub("[ /]", "-")))
   suite.began = process.monotonic()
   -- the shell says in the end how much of a processor all of it has used
@@ -207,7 +228,9 @@ local function start(suite)
     .. ("\nstatus=$?; times >'%s.times'; exit $status"):format(suite.log)
   suite.pid = assert(process.spawn({ "/bin/sh", "-c", command },
     { stdin = "/dev/null", stdout = suite.log, stderr = suite.log, group = true, die = "KILL",
-      env = { ASAN_OPTIONS = SANITIZER, BILLHOOK_POSTGRES = template or false } }))
+      env = { ASAN_OPTIONS = SANITIZER, BILLHOOK_SCRATCH = memory or false,
+        BILLHOOK_POSTGRES = template or false,
+        BILLHOOK_POSTGRES_SERVER = server and server.port .. " " .. server.folder or false } }))
 end
 
 -- How it ended, or nil while it runs.
@@ -298,7 +321,7 @@ local function run(suites, room, patience)
     progress(running, #suites)
     if not process.sleep(0.02) and process.caught() then
       for suite in pairs(running) do process.kill(-suite.pid, "KILL") end
-      if template then process.remove_tree(template) end
+      unshare()
       process.remove_tree(logs)
       say "stopped"
       os.exit(1)
@@ -317,7 +340,7 @@ local function run(suites, room, patience)
 end
 
 local function close(suites)
-  local seconds, used = remembered(), 0
+  local seconds, used = remembered(), served
   for _, suite in ipairs(suites) do
     used = used + suite.used
     if suite.failed == 0 then seconds[suite.name] = { took = suite.took, used = suite.used } end
@@ -339,10 +362,11 @@ local suites = long and long_suites() or short_suites()
 suites = chosen(suites, arg[long and 2 or 1] or "")
 assert(os.execute("mkdir -p " .. FOLDER))
 logs = assert(process.mkdtemp(FOLDER .. "/run"))
+memory = scratch.memory()
 longest_first(suites)
 if #suites == 0 then say "no suite has such a name" end
 run(suites, new_room(tonumber(os.getenv "JOBS")), PATIENCE[long and "long" or "short"])
-if template then process.remove_tree(template) end
+unshare()
 if sum.failed == 0 then process.remove_tree(logs) else say("all that was said: " .. logs) end
 close(suites)
 os.exit(sum.failed == 0 and sum.passed > 0 and 0 or 1)

@@ -20,8 +20,8 @@ local stores = {
   ["sqlite:"] = { several = true,
     url = function() return "sqlite:" .. command.folder() .. "/inbox.db" end },
   ["postgresql:"] = { several = true, url = function()
-    server = server or postgres.start()
-    server:sql "DROP SCHEMA IF EXISTS billhook CASCADE"
+    server = server or postgres.database()
+    server:empty()
     return server.url
   end },
 }

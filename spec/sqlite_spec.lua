@@ -1,6 +1,7 @@
 -- sqlite_spec.lua: the binding to libsqlite3, on real files.
 
 local process = require "billhook.process"
+local scratch = require "spec.support.scratch"
 local sqlite = require "billhook.sqlite"
 
 describe("billhook.sqlite", function()
@@ -9,7 +10,7 @@ describe("billhook.sqlite", function()
   local function path(name) return folder .. "/" .. name end
 
   before_each(function()
-    folder = assert(process.mkdtemp "/tmp/billhook-sqlite")
+    folder = scratch.folder "sqlite"
     db = assert(sqlite.open(path "a.db"))
     assert(db:exec "CREATE TABLE t (a INTEGER PRIMARY KEY, b, c)")
   end)

@@ -7,6 +7,7 @@ local desk = require "spec.support.inbox"
 local inbox = require "billhook.inbox"
 local log = require "billhook.log"
 local process = require "billhook.process"
+local scratch = require "spec.support.scratch"
 local sqlite = require "billhook.sqlite"
 local ports = require "spec.support.port"
 
@@ -29,7 +30,7 @@ local function fresh(options)
   accepted = {}
 end
 
-before_each(function() folder = assert(process.mkdtemp "/tmp/billhook-trouble") end)
+before_each(function() folder = scratch.folder "trouble" end)
 
 after_each(function()
   if d and d.app.store then d.app.store:close() end

@@ -3,6 +3,7 @@
 -- the Lua.
 
 local process = require "billhook.process"
+local scratch = require "spec.support.scratch"
 local year = require "spec.support.year"
 
 local WORLDS = tonumber(os.getenv "YEARS") or 1
@@ -21,7 +22,7 @@ describe("over months of faults", function()
 
   it("a restored backup tells nothing that rules can not tell from what they know", function()
     for i = 0, math.ceil(WORLDS / 4) - 1 do
-      local folder, seed = assert(process.mkdtemp "/tmp/billhook-year"), 1000 + FROM + i
+      local folder, seed = scratch.folder "year", 1000 + FROM + i
       local result = year.run(seed, { hours = 1, folder = folder })
       process.remove_tree(folder)
       assert.same({}, result.wrong, "seed " .. seed)

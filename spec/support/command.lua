@@ -6,6 +6,7 @@
 --   child:errors(); child:signal "TERM"; child:wait()
 
 local process = require "billhook.process"
+local scratch = require "spec.support.scratch"
 
 local M = {}
 local Child = {}
@@ -41,7 +42,7 @@ end
 ---A folder that finish_all removes.
 local folders, children = {}, {}
 function M.folder()
-  local folder = assert(process.mkdtemp "/tmp/billhook-spec")
+  local folder = scratch.folder "spec"
   folders[#folders + 1] = folder
   return folder
 end

@@ -6,12 +6,17 @@
 --   server.url            "postgresql://billhook@127.0.0.1:PORT/postgres"
 --   server.socket_url     the same over its Unix socket
 --   server:sql(text)      runs it as the superuser
+--   server:empty()        its inbox, if it has one, is as if it were new
 --   server:stop "QUIT"    "INT": ends connections (default), "QUIT": at once, as if it crashed
 --   server:start()        on the same data and port
 --   server:save()         a copy of its data as they are; it is stopped meanwhile
 --   server:restore()      goes on with that copy, as an older primary would under the same URL
 --   server:standby()      another server that follows it; promote() makes it a primary
 --   server:remove()
+--   local database = postgres.database()
+--   database.url, .socket_url, :sql(text), :empty(), :remove(): one of its own on a server that
+--                         others use at the same time, for who does not stop it, nor set anything
+--                         for all of it
 --
 -- Nothing of the system's own clusters is used. initdb and postgres refuse to be run by root, so
 -- there they are run by the user postgres, whom Debian's package has made. The server ends with
@@ -19,10 +24,11 @@
 
 local ports = require "spec.support.port"
 local process = require "billhook.process"
+local scratch = require "spec.support.scratch"
 
 local M = {}
-local Server = {}
-Server.__index = Server
+local Server, Database = {}, {}
+Server.__index, Database.__index = Server, Database
 
 local patience = 60
 
@@ -52,8 +58,8 @@ function Server:spawn(arguments)
   }))
 end
 
-local function make(self)
-  local template = os.getenv "BILLHOOK_POSTGRES"
+local function make(self, template)
+  template = template or os.getenv "BILLHOOK_POSTGRES"
   local pid = self:spawn(template and { "cp", "-a", template .. "/data", self.folder .. "/data" }
     or { self.bin .. "/initdb", "-D", self.folder .. "/data", "-U", "billhook", "-A", "trust",
       "-E", "UTF8", "--no-locale", "--no-sync", "--no-instructions", "--wal-segsize=1" })
@@ -141,6 +147,16 @@ function Server:remove()
   assert(process.remove_tree(self.folder))
 end
 
+---The seconds of a processor that it has used, and all that it has ended.
+function Server:used()
+  -- behind the name: the state, ten numbers, and four of hundredths: its own and its children's
+  local numbers, sum = read(("/proc/%d/stat"):format(self.pid)):match "^.*%) %a (.*)$", 0
+  for one in numbers:match(("%-?%d+ "):rep(10) .. "(%d+ %d+ %d+ %d+)"):gmatch "%d+" do
+    sum = sum + tonumber(one) / 100
+  end
+  return sum
+end
+
 -- On a connection that stays: the server takes 50 ms of a processor to make one.
 function Server:sql(text)
   if not self.db or self.db:lost() then self.db = assert(require("billhook.pq").open(self.url)) end
@@ -148,15 +164,18 @@ function Server:sql(text)
   return rows or error(("%s: %s"):format(code, message), 2)
 end
 
+local function urls(port, folder, name)
+  return ("postgresql://billhook@127.0.0.1:%d/%s"):format(port, name),
+    ("postgresql://billhook@/%s?host=%s&port=%d"):format(name, folder, port)
+end
+
 -- A server without data.
 function M.folder()
-  local folder = assert(process.mkdtemp "/tmp/billhook-postgres")
+  local folder = scratch.folder "postgres"
   local port = ports.free()
-  local self = setmetatable({
-    bin = binaries(), folder = folder, port = port, log = folder .. "/log",
-    url = ("postgresql://billhook@127.0.0.1:%d/postgres"):format(port),
-    socket_url = ("postgresql://billhook@/postgres?host=%s&port=%d"):format(folder, port),
-  }, Server)
+  local self = setmetatable({ bin = binaries(), folder = folder, port = port,
+    log = folder .. "/log" }, Server)
+  self.url, self.socket_url = urls(port, folder, "postgres")
   if process.uid() == 0 then
     local user = process.user "postgres" or error("there is no user postgres", 0)
     self.user = user.name
@@ -166,15 +185,16 @@ function M.folder()
 end
 
 -- A server that was never started.
-local function new()
+local function new(template)
   local self = M.folder()
-  make(self)
+  make(self, template)
   return self
 end
 
 ---A new server; no database in it but PostgreSQL's own.
-function M.start()
-  local self = new()
+---@param template string|nil as template() gives it; else the one of BILLHOOK_POSTGRES
+function M.start(template)
+  local self = new(template)
   self:start()
   return self
 end
@@ -182,5 +202,42 @@ end
 ---A data directory for many servers: each copies that of the folder that BILLHOOK_POSTGRES names,
 ---which takes a tenth of the time. Gives the folder.
 function M.template() return new().folder end
+
+-- the server of databases: its `port` and `folder`
+local function shared()
+  local port, folder = (os.getenv "BILLHOOK_POSTGRES_SERVER" or ""):match "^(%d+) (.+)$"
+  if port then return { port = port, folder = folder, remove = function() end } end
+  return M.start()
+end
+
+---A new database on the server that BILLHOOK_POSTGRES_SERVER names ("PORT FOLDER"), where it stays
+---until that goes, or else on one that is removed with it.
+function M.database()
+  local server = shared()
+  local first = assert(require("billhook.pq").open((urls(server.port, server.folder, "postgres"))))
+  -- a number that no server gives twice
+  local name = "of_" .. first:query("SELECT pg_current_xact_id()::text AS n")[1].n
+  assert(first:exec("CREATE DATABASE " .. name))
+  first:close()
+  local self = setmetatable({ server = server }, Database)
+  self.url, self.socket_url = urls(server.port, server.folder, name)
+  return self
+end
+
+---Nothing is in its inbox any more, if it has one: quicker than to drop it and to make it anew.
+function Server:empty()
+  self:sql [[DO $$ DECLARE one TEXT; BEGIN
+    FOR one IN SELECT tablename FROM pg_tables WHERE schemaname = 'billhook' LOOP
+      EXECUTE 'DELETE FROM billhook.' || one
+        || CASE one WHEN 'meta' THEN ' WHERE name <> ''version''' ELSE '' END;
+    END LOOP; END $$]]
+end
+
+Database.sql, Database.empty = Server.sql, Server.empty
+
+function Database:remove()
+  if self.db then self.db:close() end
+  self.server:remove()
+end
 
 return M

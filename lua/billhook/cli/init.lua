@@ -22,8 +22,9 @@ local commands = {
 
 local function stop(code, text) error({ code = code, text = text }, 0) end
 
--- Whoever runs one command waits for no other to be loaded.
+-- Whoever runs one command, or asks for the version, waits for no other to be loaded.
 local function needed(first)
+  if first == "-V" or first == "--version" then return {} end
   for _, name in ipairs(commands) do
     if name == first then return { name } end
   end

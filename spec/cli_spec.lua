@@ -544,7 +544,7 @@ describe("billhook demo", function()
     return text
   end
 
-  it("shows it all, and leaves nothing behind #both", function()
+  it("shows it all, and leaves nothing behind", function()
     local folder = command.folder()
     local result = command.run({ "demo" }, { env = { TMPDIR = folder } })
     assert.equal(0, result.code, result.out .. result.err)

@@ -124,7 +124,7 @@ describe("app:poll of DreamApply", function()
     assert.is_nil(d:memory().baseline)
   end)
 
-  it("asks hourly for the list of open ones where that is heavy", function()
+  it("asks hourly for the list of open ones where that is heavy #once", function()
     for id = 1, 3 do d:put(id, { smallprint = ("x"):rep(3 * 1048576) }) end
     d:settled()
     lists()

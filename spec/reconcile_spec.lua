@@ -55,7 +55,7 @@ describe("app:reconcile of DreamApply", function()
   end)
 
   -- BILLHOOK_RECONCILE=100000 has so many
-  it("is one request and constant memory, however many there are", function()
+  it("is one request and constant memory, however many there are #once", function()
     local many = tonumber(os.getenv "BILLHOOK_RECONCILE" or 3000)
     d.answer = function()
       local parts = {}

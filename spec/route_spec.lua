@@ -397,7 +397,7 @@ describe("a forger", function()
     return found["invoice.created 101@1"], found["invoice.updated 7@2"]
   end
 
-  it("makes no event and costs some reads an invoice; true news is found as fast as without",
+  it("makes no event and costs some reads an invoice; true news is found as fast as without #once",
     function()
       assert.are.same({ 1, 1 }, { rounds_to_find(0) })
       local other, named = rounds_to_find(10000)

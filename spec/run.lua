@@ -30,7 +30,8 @@ local SANITIZER = "quarantine_size_mb=8"
 local PATIENCE = { short = 1800, long = 3600 } -- seconds until a suite is ended by force
 
 -- Specs that only drive nginx, which runs LuaJIT whoever runs busted. What other specs start of
--- processes takes most of the time: where some of their tests are #both, LuaJIT runs these alone
+-- processes takes most of the time: where some of their tests are #both, LuaJIT runs these alone.
+-- Where some are #once, for what takes seconds and knows no Lua's ways, it runs the others
 -- (spec/long/luajit: all of them).
 local ONCE = {
   dictionary_spec = true, gate_spec = true, nginx_calls_spec = true, openresty_spec = true,
@@ -87,8 +88,10 @@ local function short_suites()
   end
   for _, path in ipairs(list("spec/*_spec.lua")) do
     local name, text = path:match "([%w_]+)%.lua$", read(path)
-    local less = text:find("#long", 1, true) and "--exclude-tags=long " or ""
-    local some = less .. (text:find("#both", 1, true) and "--tags=both " or "")
+    local function has(tag) return text:find("#" .. tag, 1, true) ~= nil end
+    local less = has "long" and "--exclude-tags=long " or ""
+    local some = has "both" and less .. "--tags=both "
+      or has "once" and (has "long" and "--exclude-tags=long,once " or "--exclude-tags=once ") or less
     for _, lua in ipairs(ONCE[name] and { "luajit" } or { "lua5.4", "luajit" }) do
       -- what a spec starts finds the same modules
       add(name .. " " .. lua, ("LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='build/%s/?.so;;' "

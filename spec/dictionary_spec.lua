@@ -38,6 +38,13 @@ local locations = [[
     local quota, err = client:quota()
     ngx.print(quota and quota.left or tostring(err))
   } }
+  location /logged {
+    content_by_lua_block { ngx.print "ok" }
+    log_by_lua_block {
+      local quota, err = client:quota()
+      ngx.shared.results:set("logged", quota and quota.left or tostring(err))
+    }
+  }
   location /evict { content_by_lua_block {
     for i = 1, 5000 do ngx.shared.billhook:set("e" .. i, ("x"):rep(400)) end
     for i = 4900, 5000 do ngx.shared.billhook:delete("e" .. i) end -- there is room again
@@ -104,6 +111,10 @@ describe("the dictionary of an nginx", function()
     for _ = 1, 8 do assert.is_true(tonumber(get "/quota") <= 59) end
     assert.equal("true", get "/lock?seconds=0.3")
     assert.equal("ok", get "/call")
+    assert.equal("true", get "/lock?seconds=0.5")
+    get "/logged" -- where nginx cannot sleep
+    nginx.wait("the log phase", function() return get("/results"):find "logged=" end)
+    assert.truthy(get("/results"):find "logged=%d", get "/results")
     assert.equal("true", get "/lock?seconds=30")
     assert.equal("store: lua_shared_dict billhook: its lock is held", get "/quota")
   end)

@@ -32,14 +32,23 @@ local function making_room(dict, method, ...)
   return ok, err
 end
 
--- Where nginx can wait, it does; elsewhere it spins: the other worker runs meanwhile.
+-- Where nginx can wait, it does. Elsewhere it spins, for as long: the worker that holds the lock
+-- runs meanwhile, or has to get a processor first.
+local function try(dict, name, patient)
+  local till, ok, err = core.text.monotonic() + PAUSE, nil, nil
+  repeat
+    ok, err = making_room(dict, "safe_add", name, 1, LOCK_TIME)
+  until ok or err ~= "exists" or patient or core.text.monotonic() >= till
+  return ok, err
+end
+
 local function lock(dict, name)
   local patient = not turns.unable()
-  for _ = 1, patient and TRIES or TRIES * 1000 do
-    local ok, err = making_room(dict, "safe_add", name, 1, LOCK_TIME)
+  for _ = 1, TRIES do
+    local ok, err = try(dict, name, patient)
     if ok then return true end
     if err ~= "exists" then return nil, err end
-    if patient then ngx.sleep(PAUSE) end
+    if patient then ngx.sleep(PAUSE) else ngx.update_time() end -- by which the lock expires
   end
   return nil, "its lock is held"
 end

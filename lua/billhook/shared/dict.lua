@@ -35,7 +35,7 @@ end
 -- Where nginx can wait, it does. Elsewhere it spins, for as long: the worker that holds the lock
 -- runs meanwhile, or has to get a processor first.
 local function try(dict, name, patient)
-  local till, ok, err = core.text.monotonic() + PAUSE, nil, nil
+  local till, ok, err = core.text.monotonic() + PAUSE
   repeat
     ok, err = making_room(dict, "safe_add", name, 1, LOCK_TIME)
   until ok or err ~= "exists" or patient or core.text.monotonic() >= till

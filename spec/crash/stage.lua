@@ -247,8 +247,8 @@ SELECT (SELECT COUNT(*) FROM events WHERE open = 1)
   + (SELECT COUNT(*) FROM invoices WHERE check_due IS NOT NULL
     AND COALESCE(read_at, 0) < COALESCE(news_at, 1)) AS n]]
 
----Waits until nothing is left to be done, as long as there is progress.
-function M.drain(stage)
+-- Waits until nothing is left to be done, as long as there is progress.
+local function drain(stage)
   local best, since = math.huge, process.monotonic()
   repeat
     local left = stage.query(LEFT)[1].n
@@ -256,6 +256,24 @@ function M.drain(stage)
     process.sleep(0.1, true)
   until left == 0 or process.monotonic() - since > 2 * M.patience
   stage.say(best == 0, ("the inbox was drained (%d left)"):format(best))
+end
+
+---Drains the inbox, and stops the servers. A poll may find more in between: then they are started
+---again.
+function M.settle(stage, servers, start, signal)
+  for _ = 1, 5 do
+    drain(stage)
+    for _, server in ipairs(servers) do
+      local how = server:stop(signal)
+      stage.say(how == "exit 0", "it stopped in the end: " .. how)
+    end
+    if stage.query(LEFT)[1].n == 0 then return end
+    for i, server in ipairs(servers) do
+      servers[i] = start(stage, server.port)
+      servers[i]:await()
+    end
+  end
+  stage.say(false, "it came to rest")
 end
 
 ---Asks an SQLite inbox, by a connection that lasts no longer.

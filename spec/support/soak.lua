@@ -1,6 +1,6 @@
 -- soak.lua - what spec/long/soak runs: a part for a long time, looked at after each third of it.
 --
---   lua5.4 spec/support/soak.lua receiver|worker|client
+--   lua5.4 spec/support/soak.lua receiver|worker|client|nginx
 --
 -- A part makes steps until there were SOAK_MANY (1,000,000), or SOAK_SECONDS (240) are over. What
 -- it holds may grow in the first third: caches fill, LuaJIT makes its traces. From then on to the
@@ -14,7 +14,8 @@ local SECONDS = tonumber(os.getenv "SOAK_SECONDS" or 240)
 local MEBIBYTE = 2 ^ 20
 
 local part = assert(arg[1], "which part?")
-local name = part .. (part == "receiver" and "" or rawget(_G, "jit") and " luajit" or " lua5.4")
+local alone = part == "receiver" or part == "nginx" -- whichever Lua this is
+local name = part .. (alone and "" or rawget(_G, "jit") and " luajit" or " lua5.4")
 local told, failed = 0, false
 
 local function tell(fine, text)
@@ -179,16 +180,19 @@ function parts.worker()
   same("processes", first, last, 0)
 end
 
--- Calls of a client, to an nginx that answers from its configuration.
+-- an API that answers from nginx's configuration
+local API = [[
+  keepalive_requests 1000000;
+  default_type application/json;
+  location = /api/v9/invoices/999999 { return 404 '{"error":"none"}'; }
+  location ~ ^/api/v9/invoices/(\d+)$ { return 200 '{"id":$1,"currency":"EUR","items":[]}'; }
+  location = /api/v9/invoices { return 200 '[{"id":1,"items":[]},{"id":2,"items":[]}]'; }
+]]
+
+-- Calls of a client.
 function parts.client()
   local billhook = require "billhook"
-  local server = require("spec.support.nginx").start { server = [[
-    keepalive_requests 1000000;
-    default_type application/json;
-    location = /api/v9/invoices/999999 { return 404 '{"error":"none"}'; }
-    location ~ ^/api/v9/invoices/(\d+)$ { return 200 '{"id":$1,"currency":"EUR","items":[]}'; }
-    location = /api/v9/invoices { return 200 '[{"id":1,"items":[]},{"id":2,"items":[]}]'; }
-  ]] }
+  local server = require("spec.support.nginx").start { server = API }
   local client = billhook.dreamapply { base_url = server:url "", api_key = "key-of-apply",
     quota = { limit = 1000000, window = 1 } }
 
@@ -220,6 +224,54 @@ function parts.client()
   bounded("memory", first, last, steps, 4, 4 * MEBIBYTE)
   bounded("Lua", first, last, steps, 0.5, MEBIBYTE / 4)
   same("descriptors", first, last, 2)
+end
+
+-- Calls of a client inside nginx, through its worker threads, several at once.
+function parts.nginx()
+  local server = require("spec.support.nginx").start { http = [[
+    init_worker_by_lua_block {
+      client = require("billhook").dreamapply { base_url = "http://127.0.0.1:$PORT",
+        api_key = "key-of-apply", transport = require("billhook.transport").pick "worker",
+        quota = { limit = 1000000, window = 1 } }
+      function calls()
+        for i = 1, 500 do
+          if i % 50 == 0 then
+            local none, err = client.invoices:get(999999)
+            assert(none == nil and err.kind == "not_found")
+          elseif i % 20 == 0 then
+            local walk = client.invoices:each {}
+            assert(walk().id == 1)
+            if i % 40 == 0 then walk:close() end
+          else
+            assert(assert(client.invoices:get(i)).id == i)
+          end
+        end
+      end
+    }
+  ]], server = API .. [[
+    location = /calls { content_by_lua_block {
+      local threads = {}
+      for i = 1, 8 do threads[i] = ngx.thread.spawn(calls) end
+      for i = 1, 8 do assert(ngx.thread.wait(threads[i])) end
+      collectgarbage()
+      collectgarbage()
+      ngx.print(collectgarbage "count")
+    } }
+  ]] }
+  local kilobytes
+  local first, last, steps = soak(function()
+    local _, _, body = server:request { path = "/calls", timeout = 600 }
+    kilobytes = assert(tonumber(body), body)
+    return 8 * 500
+  end, function()
+    local memory, descriptors = held(server:workers())
+    return { memory = memory, descriptors = descriptors,
+      ["the event loop's Lua"] = kilobytes * 1024 }
+  end)
+  server:stop()
+  bounded("memory", first, last, steps, 4, 8 * MEBIBYTE)
+  bounded("the event loop's Lua", first, last, steps, 0.5, MEBIBYTE / 4)
+  same("descriptors", first, last, 8)
 end
 
 local ok, why = xpcall(assert(parts[part], "no such part: " .. part), debug.traceback)

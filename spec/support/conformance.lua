@@ -371,11 +371,10 @@ return function(transport)
       good("", limited(0, answer(200, {}, "")))
     end)
 
-    it("of a body of 2 GiB, soon", function()
-      local start = os.time()
+    it("of a body of 2 GiB, before it is there", function()
       fails("too_large", true, limited(1000000, answer(200, {}, "", 2 ^ 31),
-        peer.times(2 ^ 21, ("x"):rep(1024))))
-      assert.is_true(os.time() - start < 5)
+        peer.times(2 ^ 21, ("x"):rep(1024)), peer.note "all sent"))
+      assert.are.equal(0, server:count "all sent")
     end)
 
     it("of header lines", function()
@@ -525,9 +524,9 @@ return function(transport)
     it("gives up a handshake that does not end: nothing was sent", function()
       local mute = peer.start { tls = "good", before = "wait=20000" }
       local start = os.time()
-      fails("timeout", false, call { method = "POST", body = "{}", timeout = 10,
+      fails("timeout", false, call { method = "POST", body = "{}", timeout = 19,
         connect_timeout = 0.3, url = mute:url(answer(200, {}, "")) })
-      assert.is_true(os.time() - start < 9) -- before the whole of its time
+      assert.is_true(os.time() - start < 18) -- before the whole of its time
       mute:stop()
     end)
   end

@@ -90,7 +90,8 @@ local function short_suites()
     local name, text = path:match "([%w_]+)%.lua$", read(path)
     local function has(tag) return text:find("#" .. tag, 1, true) ~= nil end
     local less = has "long" and "--exclude-tags=long " or ""
-    local some = less .. (has "both" and "--tags=both " or has "once" and "--exclude-tags=once " or "")
+    local some = less .. (has "both" and "--tags=both " or "")
+      .. (has "once" and "--exclude-tags=once " or "")
     for _, lua in ipairs(ONCE[name] and { "luajit" } or { "lua5.4", "luajit" }) do
       -- what a spec starts finds the same modules
       add(name .. " " .. lua, ("LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='build/%s/?.so;;' "

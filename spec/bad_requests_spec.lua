@@ -39,7 +39,7 @@ local REQUESTS = {
 }
 
 describe("a request that nginx refuses", function()
-  local folder, url, listeners
+  local folder, url, listeners, child
 
   local function raw(listener, text)
     local peer = assert(require("socket").connect("127.0.0.1", tonumber(listeners[listener])))
@@ -55,7 +55,7 @@ describe("a request that nginx refuses", function()
       page = ("%d"):format(ports.free()) }
     url = "http://127.0.0.1:" .. listeners.main
     local rules = command.write(folder .. "/rules.lua", RULES:format(folder))
-    local child = command.start({ "serve", rules, "--listen", listeners.main, "--admin",
+    child = command.start({ "serve", rules, "--listen", listeners.main, "--admin",
       listeners.admin, "--page", listeners.page }, { env = { TMPDIR = folder,
       BILLHOOK_PAGE_PASSWORD = "correct horse battery" } })
     command.wait("serve to listen", function()
@@ -87,6 +87,18 @@ describe("a request that nginx refuses", function()
     assert.equal(known, page.value 'billhook_deliveries_total{result="refused",account="school"}')
     assert.equal(#REQUESTS - known,
       page.value 'billhook_deliveries_total{result="refused",account="?"}')
+  end)
+
+  it("is told in no line of nginx's own, whatever it says", function()
+    for listener, wanted in pairs { admin = '{"error":"bad request"}', page = "bad request\n" } do
+      local answer = raw(listener, ("POST /\155[31mred HTTP/1.1\r\nHost: \155\r\nConnection: close"
+        .. "\r\nContent-Length: 20000\r\n\r\n%s"):format(("x"):rep(20000)))
+      assert.same({ "413", wanted }, { answer:match "^HTTP/1%.1 (%d+) .-\r\n\r\n(.*)$" })
+    end
+    child:signal "TERM"
+    child:wait()
+    assert.is_nil(child:errors():find("red", 1, true), child:errors())
+    assert.is_nil(child:errors():find("\155", 1, true), child:errors())
   end)
 
   it("is no delivery that has been stored", function()

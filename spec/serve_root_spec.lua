@@ -237,6 +237,9 @@ if process.uid() == 0 then
       assert.equal(0, process.stat(target).uid)
       assert(process.chown(kept, 1, 1)) -- the link, not what it leads to
       assert.equal(0, process.stat(target).uid)
+      process.chown(target, nobody.uid, nobody.gid) -- his own, but not by his own link
+      refused(server, "may change " .. process.realpath(server.data) .. "/refused, and refused "
+        .. "deliveries are kept there", { more = { "--capture-refused", kept } })
       start(server, "--capture-refused", server.folder .. "/kept")
       assert.equal(nobody.uid, process.stat(server.folder .. "/kept").uid)
     end)

@@ -76,7 +76,8 @@ $METRICS    location / { return 404 '{"error":"not found"}'; }
 local admin = [[
   server {
     listen $ADDRESS;
-    error_page $BAD /bad-request;
+    error_log stderr crit;
+    error_page $BAD 413 /bad-request;
     client_max_body_size 1k;
     limit_conn billhook_all $FEW;
     location = /healthz {
@@ -110,7 +111,7 @@ local page = [[
   server {
     listen $ADDRESS;
     error_log stderr crit;
-    error_page $BAD /bad-request;
+    error_page $BAD 413 /bad-request;
     client_max_body_size 16k;
     client_body_buffer_size 16k;
     location = /bad-request {
@@ -118,7 +119,7 @@ local page = [[
       return 400 "bad request\n";
     }
     location / {
-      error_page $BAD /bad-request;
+      error_page $BAD 413 /bad-request;
       error_page 503 @busy;
       limit_conn billhook_all $FEW;
       content_by_lua_block {

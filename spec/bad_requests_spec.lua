@@ -3,6 +3,7 @@
 
 local billhook = require "billhook"
 local command = require "spec.support.command"
+local json = require "billhook.json"
 local ports = require "spec.support.port"
 local process = require "billhook.process"
 local prometheus = require "spec.support.prometheus"
@@ -56,8 +57,8 @@ describe("a request that nginx refuses", function()
     url = "http://127.0.0.1:" .. listeners.main
     local rules = command.write(folder .. "/rules.lua", RULES:format(folder))
     child = command.start({ "serve", rules, "--listen", listeners.main, "--admin",
-      listeners.admin, "--page", listeners.page }, { env = { TMPDIR = folder,
-      BILLHOOK_PAGE_PASSWORD = "correct horse battery" } })
+      listeners.admin, "--page", listeners.page, "--capture-refused", folder .. "/kept" }, { env = {
+      TMPDIR = folder, BILLHOOK_PAGE_PASSWORD = "correct horse battery" } })
     command.wait("serve to listen", function()
       if process.wait(child.pid, "look") then error(child:errors(), 0) end
       return child:errors():find("listening on " .. url, 1, true)
@@ -87,6 +88,21 @@ describe("a request that nginx refuses", function()
     assert.equal(known, page.value 'billhook_deliveries_total{result="refused",account="school"}')
     assert.equal(#REQUESTS - known,
       page.value 'billhook_deliveries_total{result="refused",account="?"}')
+  end)
+
+  it("is none where a header has bytes that no text has: it is kept", function()
+    local answer = raw("main", POST .. "X-A: \255\254\155\r\nX\255: b\r\nToken: \255\r\nX-B: 1\r\n"
+      .. "X-B: \252\r\nContent-Length: 2\r\n\r\n{}")
+    assert.equal("400", answer:match "^HTTP/1%.1 (%d+)")
+    assert.is_nil(child:errors():find "internal")
+    local path = assert(child:errors():match "kept=(%S+)%.body")
+    local kept = assert(json.decode(command.read(path .. ".json")))
+    assert.same({ "???", { "1", "?" } }, { kept.headers["X-A"], kept.headers["X-B"] })
+    assert.matches("^sha256:%x+$", kept.headers.Token)
+    assert.equal("malformed", kept.code)
+    local result = command.run { "verify", "--rules", folder .. "/rules.lua", "--account", "school",
+      path .. ".body" }
+    assert.matches("not authentic: malformed", result.err .. result.out, 1, true)
   end)
 
   it("is told in no line of nginx's own, whatever it says", function()

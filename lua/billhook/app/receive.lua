@@ -96,9 +96,9 @@ function M.refused(app, account, status, why, headers, body)
   local fields = { account = name, status = status, code = why.code, message = why.message,
     from = why.from }
   if app.keep and name ~= "?" and type(headers) == "table" and type(body) == "string" then
-    local why_not
-    fields.kept, why_not = app.keep(fields, headers, body)
-    if why_not then complain.once(app, "not_kept", { message = why_not }) end
+    local fine, path, failure = pcall(app.keep, fields, headers, body)
+    fields.kept, failure = fine and path or nil, failure or not fine and tostring(path)
+    if failure then complain.once(app, "not_kept", { message = failure }) end
   end
   app.log(status == 503 and "error" or "warn", "refused", fields)
 end

@@ -7,6 +7,7 @@
 
 local core = require "billhook.core"
 local json = require "billhook.json"
+local printable = require "billhook.printable"
 local process = require "billhook.process"
 
 local M = {}
@@ -32,8 +33,10 @@ function M.redacted(headers)
     for _, word in ipairs(CREDENTIALS) do secret = secret or name:lower():find(word, 1, true) end
     local list = type(value) == "table" and value or { value }
     local kept = {}
-    for i, one in ipairs(list) do kept[i] = secret and M.digest(tostring(one)) or one end
-    out[name] = type(value) == "table" and kept or kept[1]
+    for i, one in ipairs(list) do
+      kept[i] = secret and M.digest(tostring(one)) or printable.utf8(tostring(one))
+    end
+    out[printable.utf8(name)] = type(value) == "table" and kept or kept[1]
   end
   return out
 end

@@ -83,7 +83,7 @@ describe("instead of a file", function()
     local server, loads = serve(folder, "--watch"), 0
     local function count(pattern) return select(2, server.child:errors():gsub(pattern, "")) end
     for make, kind in pairs { mkfifo = "pipe", ["ln -s /dev/zero"] = "device",
-      ["ln -s /tmp"] = "directory" } do
+      ["ln -s /etc"] = "directory" } do
       sh("%s %s/other", make, folder)
       assert(os.rename(folder .. "/other", server.rules))
       loads = loads + 1

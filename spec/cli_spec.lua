@@ -523,10 +523,11 @@ describe("billhook inbox", function()
       .. " or BILLHOOK_INBOX\n" }, { result.code, result.err })
     assert.is_nil(process.stat(path))
     refused(command.run { "inbox", "events", "--inbox", "nosuch:x" }, "inbox must be")
-    result = command.run { "inbox", "events", "--inbox", "sqlite:" .. command.folder() }
+    local folder = command.folder()
+    result = command.run { "inbox", "events", "--inbox", "sqlite:" .. folder }
     assert.equal(1, result.code)
-    assert.truthy(result.err:find("^billhook: store: (/tmp/billhook%-spec%.%w+) %(as [%w_-]+%): "
-      .. "%1 is not a file\n$"), result.err)
+    assert.same({ folder, folder }, { result.err:match(
+      "^billhook: store: (%S+) %(as [%w_-]+%): (%S+) is not a file\n$") }, result.err)
     path = command.write(command.folder() .. "/text.db", ("no database "):rep(1000))
     result = command.run { "inbox", "events", "--inbox", "sqlite:" .. path }
     assert.same({ 1, "billhook: store: " .. path .. ": file is not a database\n" },

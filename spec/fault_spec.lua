@@ -256,7 +256,7 @@ local function run(server, one, n)
   local value, err = calls[one.call](client)
   local result = { value = value, err = err, state = world:state() }
   if one.expected.later then
-    result.later = client:settle(err.intent)
+    result.later = client:settle(err.intent, { settle_timeout = 60 })
     result.later_state = world:state()
   end
   return result

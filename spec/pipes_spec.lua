@@ -114,8 +114,12 @@ describe("instead of a file", function()
     assert.truthy(result.err:find("/output: File too large)", 1, true), result.err)
   end)
 
+  if process.uid() ~= 0 then
+    io.stderr:write "note: spec/pipes_spec.lua made no link of somebody else's: only root can\n"
+    return
+  end
+
   it("that is a link of somebody else's, no folder is used for nginx's files", function()
-    if process.uid() ~= 0 then return pending "only root can make links of others" end
     local other, target = folder .. "/theirs", folder .. "/target"
     assert(process.mkdir(other, 493))
     assert(process.mkdir(target, 493))

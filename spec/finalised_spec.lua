@@ -64,7 +64,7 @@ local function functions_of(meta)
   return all
 end
 
-setup(function() server = postgres.start() end)
+setup(function() server = postgres.database() end)
 
 teardown(function() server:remove() end)
 

@@ -38,7 +38,8 @@ local ONCE = {
   resty_spec = true, sandbox_spec = true, shared_claims_spec = true, slow_spec = true,
   torn_spec = true, wire_spec = true, worker_spec = true,
   -- the command's own side of these is serve_spec's and page_spec's, on both
-  page_serve_spec = true, serve_listen_spec = true,
+  page_serve_spec = true, serve_listen_spec = true, bad_requests_spec = true,
+  full_disk_spec = true, pipes_spec = true, unmounted_spec = true,
   -- a disk's and a database's: spec/long/powerloss has them on both
   powerloss_spec = true, inbox_postgresql_crash_spec = true,
 }
@@ -47,7 +48,7 @@ local ONCE = {
 -- long must not begin last, when one processor would wait for it.
 local SECONDS = {
   serve_spec = 80, resty_spec = 30, worker_spec = 35, inbox_postgresql_spec = 35,
-  openresty_spec = 20, rocks = 35, torn_spec = 35, sanitized = 25, shared_claims_spec = 20,
+  openresty_spec = 20, torn_spec = 35, sanitized = 25, shared_claims_spec = 20,
   shared_quota_spec = 25, moved_spec = 16, kill_spec = 15, nginx_calls_spec = 15,
   page_serve_spec = 10, inbox_postgresql_faults_spec = 15, sandbox_spec = 12, slow_spec = 12,
   memory_spec = 12, pending_spec = 12, bounds_spec = 12, inbox_spec = 10, shared_spec = 10,

@@ -145,7 +145,7 @@ local function served(url)
       wrong = wrong or one:query("SELECT " .. serial .. "/$1::int", 0) ~= nil
     end, finalise },
     ["pq:open fails"] = { function() return {} end, function()
-      local none, code = pq.open(url:gsub("/postgres$", "/none" .. serial), { timeout = 5000 })
+      local none, code = pq.open(url:gsub("/[^/]*$", "/none" .. serial), { timeout = 5000 })
       wrong = wrong or none or not code:find "^PG_"
     end, function() end },
   }, function() return wrong end

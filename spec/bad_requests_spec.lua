@@ -5,7 +5,6 @@ local billhook = require "billhook"
 local command = require "spec.support.command"
 local json = require "billhook.json"
 local ports = require "spec.support.port"
-local process = require "billhook.process"
 local prometheus = require "spec.support.prometheus"
 
 local RULES = [[
@@ -52,17 +51,12 @@ describe("a request that nginx refuses", function()
 
   before_each(function()
     folder = command.folder()
-    listeners = { main = ("%d"):format(ports.free()), admin = ("%d"):format(ports.free()),
-      page = ("%d"):format(ports.free()) }
-    url = "http://127.0.0.1:" .. listeners.main
+    listeners = { admin = ("%d"):format(ports.free()), page = ("%d"):format(ports.free()) }
     local rules = command.write(folder .. "/rules.lua", RULES:format(folder))
-    child = command.start({ "serve", rules, "--listen", listeners.main, "--admin",
-      listeners.admin, "--page", listeners.page, "--capture-refused", folder .. "/kept" }, { env = {
-      TMPDIR = folder, BILLHOOK_PAGE_PASSWORD = "correct horse battery" } })
-    command.wait("serve to listen", function()
-      if process.wait(child.pid, "look") then error(child:errors(), 0) end
-      return child:errors():find("listening on " .. url, 1, true)
-    end)
+    child, url = command.serve(rules, { "--admin", listeners.admin, "--page", listeners.page,
+      "--capture-refused", folder .. "/kept" }, { TMPDIR = folder,
+      BILLHOOK_PAGE_PASSWORD = "correct horse battery" })
+    listeners.main = url:match "%d+$"
   end)
   after_each(command.finish)
 

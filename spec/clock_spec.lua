@@ -8,8 +8,6 @@ local command = require "spec.support.command"
 local fault_server = require "spec.support.fault_server"
 local inbox = require "billhook.inbox"
 local peer = require "spec.support.peer"
-local ports = require "spec.support.port"
-local process = require "billhook.process"
 
 local HOUR = 3600
 local LIMIT, WINDOW = 20, 2
@@ -65,14 +63,8 @@ describe("a clock that is set while serve and its worker run", function()
     world:make("5", { currency = "EUR" })
     local rules = command.write(folder .. "/rules.lua", (RULES:gsub("%$(%u+)", { FOLDER = folder,
       URL = world.url, LIMIT = LIMIT, WINDOW = WINDOW })))
-    local port = ("%d"):format(ports.free())
-    url = "http://127.0.0.1:" .. port
-    child = command.start({ "serve", rules, "--listen", port }, { env = {
-      LD_PRELOAD = peer.compile_shared "clock", CLOCK_FILE = folder .. "/clock" } })
-    command.wait("serve to listen", function()
-      if process.wait(child.pid, "look") then error(child:errors(), 0) end
-      return child:errors():find("listening on " .. url, 1, true)
-    end)
+    child, url = command.serve(rules, {}, { LD_PRELOAD = peer.compile_shared "clock",
+      CLOCK_FILE = folder .. "/clock" })
   end)
 
   after_each(function()

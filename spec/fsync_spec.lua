@@ -5,7 +5,6 @@
 
 local command = require "spec.support.command"
 local peer = require "spec.support.peer"
-local ports = require "spec.support.port"
 local sqlite = require "billhook.sqlite"
 
 local wait = command.wait
@@ -29,14 +28,9 @@ describe("a disk whose fsync fails", function()
   before_each(function()
     folder, answered = command.folder(), {}
     rules = command.write(folder .. "/rules.lua", (RULES:gsub("%$FOLDER", folder)))
-    local port = ports.free()
-    url = ("http://127.0.0.1:%d"):format(port)
     env = { TMPDIR = folder, FAULT_WHILE = folder .. "/failing",
       LD_PRELOAD = (os.getenv "LD_PRELOAD" or "") .. " " .. peer.compile_shared "failing_disk" }
-    serve = command.start({ "serve", rules, "--listen", ("%d"):format(port) }, { env = env })
-    wait("serve to listen", function()
-      return serve:errors():find("listening on " .. url, 1, true)
-    end)
+    serve, url = command.serve(rules, {}, env)
   end)
 
   after_each(command.finish)

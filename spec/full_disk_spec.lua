@@ -44,13 +44,7 @@ describe("without room on the disk", function()
   local function rules() return write(folder .. "/rules.lua", RULES:format(folder, folder)) end
 
   local function serve(...)
-    local port = ("%d"):format(ports.free())
-    local url = "http://127.0.0.1:" .. port
-    local child = command.start({ "serve", rules(), "--listen", port, ... }, { env = env })
-    wait("serve to listen", function()
-      if process.wait(child.pid, "look") then error(child:errors(), 0) end
-      return child:errors():find("listening on " .. url, 1, true)
-    end)
+    local child, url = command.serve(rules(), { ... }, env)
     return child, url .. "/webhooks/school"
   end
 

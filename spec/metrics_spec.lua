@@ -168,6 +168,16 @@ describe("metrics", function()
     }
   end)
 
+  it("tell all else where a store of the user's own raises", function()
+    local store = { update = function() error "broken" end }
+    d = desk.new { clients = { apply = { quota = { limit = 180, store = store } } } }
+    values {
+      billhook_inbox_up = "1",
+      ['billhook_api_quota_left{account="apply"}'] = nil,
+      ['billhook_account_paused{account="apply"}'] = "0",
+    }
+  end)
+
   it("are those of all processes that share an inbox", function()
     local process = require "billhook.process"
     local folder = scratch.folder "metrics"

@@ -6,7 +6,6 @@ local billhook = require "billhook"
 local command = require "spec.support.command"
 local desk = require "spec.support.inbox"
 local inbox = require "billhook.inbox"
-local ports = require "spec.support.port"
 local process = require "billhook.process"
 
 local wait = command.wait
@@ -82,13 +81,8 @@ describe("an inbox whose", function()
         assert.is_true(mounted)
       end
       local rules = command.write(folder .. "/rules.lua", RULES:format(folder))
-      local port = ("%d"):format(ports.free())
-      local url = "http://127.0.0.1:" .. port
-      child = command.start({ "serve", rules, "--listen", port }, { env = { TMPDIR = folder } })
-      wait("serve to listen", function()
-        if process.wait(child.pid, "look") then error(child:errors(), 0) end
-        return child:errors():find("listening on " .. url, 1, true)
-      end)
+      local url
+      child, url = command.serve(rules, {}, { TMPDIR = folder })
       local serial, taken = 0, {}
       local function post()
         serial = serial + 1

@@ -5,6 +5,7 @@
 --   local child = command.start { "serve", path }
 --   child:errors(); child:signal "TERM"; child:wait()
 
+local ports = require "spec.support.port"
 local process = require "billhook.process"
 local scratch = require "spec.support.scratch"
 
@@ -99,6 +100,23 @@ function M.start(argv, options)
   self.pid = assert(pid, err)
   children[#children + 1] = self
   return self
+end
+
+---Starts `billhook serve` and waits until it listens, on a port of its own.
+---@param rules string the file
+---@param argv string[]|nil more of the command line
+---@param env table|nil
+---@return table child, string url
+function M.serve(rules, argv, env)
+  local port = ("%d"):format(ports.free())
+  local words, url = { "serve", rules, "--listen", port }, "http://127.0.0.1:" .. port
+  for _, word in ipairs(argv or {}) do words[#words + 1] = word end
+  local child = M.start(words, { env = env })
+  M.wait("serve to listen", function()
+    if process.wait(child.pid, "look") then error(child:errors(), 0) end
+    return child:errors():find("listening on " .. url, 1, true)
+  end)
+  return child, url
 end
 
 function Child:output() return read(self.folder .. "/out") end

@@ -179,8 +179,9 @@ end
 local function of_accounts(page, all)
   local left, limits, paused = {}, {}, {}
   for name, mine in pairs(all) do
-    local quota = mine.client:quota()
-    if quota and quota.limit then
+    -- a store of the user's own may raise: that account's quota is not told, all else is
+    local ok, quota = pcall(mine.client.quota, mine.client)
+    if ok and quota and quota.limit then
       left[#left + 1] = { quota.left, { "account", name } }
       limits[#limits + 1] = { quota.limit, { "account", name } }
     end

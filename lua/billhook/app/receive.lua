@@ -141,7 +141,7 @@ local function account_of(app, name)
     client = client, vendor = vendor, keys = hook.keys, limit = M.limit(client),
     readable = rules.readable(client) ~= false,
     -- digest, data: made only where something is done with them; see id_of and rows_of
-    check = { tenant = hook.tenant, tolerance = hook.tolerance, digest = vendor ~= "betterez",
+    options = { tenant = hook.tenant, tolerance = hook.tolerance, digest = vendor ~= "betterez",
       data = vendor == "dreamapply" },
   }
   app.intake[name] = known
@@ -149,7 +149,7 @@ local function account_of(app, name)
 end
 
 local function rows_of(name, account, delivery, body)
-  local rows, redact, whole = {}, vendors[account.vendor].redact, not account.check.data
+  local rows, redact, whole = {}, vendors[account.vendor].redact, not account.options.data
   for i, found in ipairs(delivery.events) do
     rows[i] = M.row(name, account.vendor, account.readable, delivery, found,
       redact(whole and body or found.data, found.native))
@@ -177,8 +177,8 @@ function M.examine(app, account, headers, body, from)
     code = "size"
   else
     local delivery
-    known.check.now = app.clock and app.clock()
-    delivery, code, message = check(known.vendor, headers, body, known.keys, known.check)
+    known.options.now = app.clock and app.clock()
+    delivery, code, message = check(known.vendor, headers, body, known.keys, known.options)
     if delivery then return rows_of(account, known, delivery, body) end
   end
   local status = STATUS[code] or 503
